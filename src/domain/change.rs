@@ -1,0 +1,56 @@
+//! One change of a plan, as it is shown, counted and sent.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::key::{Key, Kind};
+
+/// What a change does at the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It comes to be, or is revived.
+    Create,
+    /// Some of its attributes change.
+    Update,
+    /// It goes, or is archived.
+    Delete,
+}
+
+impl Action {
+    /// `create`, `update` or `delete`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// `+`, `~` or `-`, as a plan shows it.
+    pub fn sign(self) -> char {
+        match self {
+            Self::Create => '+',
+            Self::Update => '~',
+            Self::Delete => '-',
+        }
+    }
+}
+
+/// A change with its values, as `plan --json` lists it (contract: command
+/// line). Values are JSON objects of attributes in canonical form. Of an
+/// update they hold the changed attributes only: one that is missing in
+/// `before` is new, one that is missing in `after` goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Change {
+    /// What it does.
+    pub action: Action,
+    /// What it does it to.
+    pub kind: Kind,
+    /// Which one.
+    pub key: Key,
+    /// The attributes before; `None` for a create.
+    pub before: Option<Box<RawValue>>,
+    /// The attributes after; `None` for a delete.
+    pub after: Option<Box<RawValue>>,
+}

@@ -1,0 +1,19 @@
+//! The words that everything else is written in: records, rules and
+//! decisions. Pure: no I/O, no clock, no randomness.
+
+pub mod assertion;
+pub mod change;
+pub mod glob;
+pub mod guards;
+pub mod ids;
+pub mod isolation;
+pub mod json;
+pub mod key;
+pub mod merge;
+pub mod plan;
+pub mod priority;
+pub mod publish_state;
+pub mod scope;
+pub mod settings;
+pub mod stamp;
+pub mod transition;

@@ -1,0 +1,11 @@
+//! From the object store to complete, verified batches: listing, completeness,
+//! manifests, and readers that hand out lines. Knows nothing of snapshots.
+
+pub mod batch;
+pub mod check;
+pub mod fetch;
+pub mod folder;
+pub mod manifest;
+pub mod monitor;
+pub mod reader;
+pub mod write;

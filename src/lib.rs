@@ -1,0 +1,21 @@
+//! Tidegate turns batches of metadata in an object store into a correct,
+//! up-to-date metadata catalogue: plan every change, then publish it, in
+//! order, resumably.
+//!
+//! The modules depend on each other in one direction, towards [`domain`]:
+//! `cli` → `service` → `publishing` → `planning` → `intake` → `domain`, with
+//! `targets` and `store` beside them. `docs/architecture.md` is the map.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod intake;
+pub mod limits;
+pub mod planning;
+pub mod publishing;
+pub mod service;
+pub mod store;
+pub mod targets;

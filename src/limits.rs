@@ -1,0 +1,28 @@
+//! Limits that input is held to, in one place.
+//!
+//! Those that an operator may want to move are settings (`config.rs`) with
+//! these defaults; the rest are part of a stored format or of the contract.
+
+/// Longest line of a batch file, in bytes (setting `limits.max_line`).
+pub const MAX_LINE: usize = 8 << 20;
+/// Deepest nesting of JSON arrays and objects in a line.
+pub const MAX_DEPTH: usize = 128;
+/// Longest `type` of an entity or relationship, in bytes.
+pub const MAX_TYPE: usize = 256;
+/// Longest `qualified_name` or `label`, in bytes.
+pub const MAX_NAME: usize = 16 << 10;
+/// Largest manifest, in bytes.
+pub const MAX_MANIFEST: u64 = 16 << 20;
+/// Most bytes a compressed file may unfold to, per stored byte
+/// (setting `limits.max_expansion`). Runs of equal lines reach some hundreds.
+pub const MAX_EXPANSION: u64 = 2_000;
+/// Most bytes that one file may unfold to (setting `limits.max_file`).
+pub const MAX_FILE: u64 = 64 << 30;
+/// How far ahead of the clock a source timestamp may lie, in seconds
+/// (setting `limits.max_future`).
+pub const MAX_FUTURE_SECONDS: u64 = 600;
+/// Most full records a snapshot keeps (`SEMANTICS` 2).
+pub const MAX_FULL_RECORDS: usize = 1_000;
+/// Largest exponent of a JSON number. Beyond it the line is bad: nothing that
+/// describes metadata needs it, and it would have to be carried as text.
+pub const MAX_EXPONENT: i64 = 1_000_000;
