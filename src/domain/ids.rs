@@ -156,7 +156,7 @@ impl FromStr for FolderName {
             return Err(error());
         }
         let civil = DateTime::strptime("%Y%m%dT%H%M%SZ", time).map_err(|_| error())?;
-        let time = civil.to_zoned(TimeZone::UTC).map_err(|_| error())?.timestamp();
+        let time = TimeZone::UTC.to_timestamp(civil).map_err(|_| error())?;
         let folder = Self { time, run_id: RunId::new(run).map_err(|_| error())? };
         // Two spellings of one name would be two names of one batch.
         if folder.to_string() == text { Ok(folder) } else { Err(error()) }
