@@ -1,1 +1,441 @@
 //! What one line of a batch says: a key and its value, or its absence.
+
+use std::borrow::Cow;
+
+use super::json::JsonError;
+use super::json::scan::Scanner;
+use super::key::{EntityKey, Key, KeyHash, Kind, RelationshipKey};
+use super::settings::Mode;
+use crate::limits::{MAX_NAME, MAX_TYPE};
+
+/// A key as it stands in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineKey<'a> {
+    /// An entity's.
+    Entity {
+        /// Its type.
+        type_name: Cow<'a, str>,
+        /// Its name.
+        qualified_name: Cow<'a, str>,
+    },
+    /// A relationship's.
+    Relationship {
+        /// Its type.
+        type_name: Cow<'a, str>,
+        /// Type of the entity that it leads from.
+        from_type: Cow<'a, str>,
+        /// Name of that entity.
+        from_name: Cow<'a, str>,
+        /// Type of the entity that it leads to.
+        to_type: Cow<'a, str>,
+        /// Name of that entity.
+        to_name: Cow<'a, str>,
+        /// Tells several between the same ends apart.
+        label: Cow<'a, str>,
+    },
+}
+
+impl LineKey<'_> {
+    /// The key's hash.
+    pub fn hash(&self) -> KeyHash {
+        match self {
+            Self::Entity { type_name, qualified_name } => KeyHash::of_entity(type_name, qualified_name),
+            Self::Relationship { type_name, from_type, from_name, to_type, to_name, label } => {
+                let from = KeyHash::of_entity(from_type, from_name);
+                KeyHash::of_relationship(type_name, from, KeyHash::of_entity(to_type, to_name), label)
+            }
+        }
+    }
+
+    /// Hashes of a relationship's ends.
+    pub fn end_hashes(&self) -> Option<(KeyHash, KeyHash)> {
+        match self {
+            Self::Entity { .. } => None,
+            Self::Relationship { from_type, from_name, to_type, to_name, .. } => {
+                Some((KeyHash::of_entity(from_type, from_name), KeyHash::of_entity(to_type, to_name)))
+            }
+        }
+    }
+
+    /// Its own type.
+    pub fn type_name(&self) -> &str {
+        match self {
+            Self::Entity { type_name, .. } | Self::Relationship { type_name, .. } => type_name,
+        }
+    }
+
+    /// The name that scopes match.
+    pub fn scope_name(&self) -> &str {
+        match self {
+            Self::Entity { qualified_name, .. } => qualified_name,
+            Self::Relationship { from_name, .. } => from_name,
+        }
+    }
+
+    /// The key with texts of its own.
+    pub fn to_key(&self) -> Key {
+        match self {
+            Self::Entity { type_name, qualified_name } => {
+                Key::Entity(EntityKey::new(&**type_name, &**qualified_name))
+            }
+            Self::Relationship { type_name, from_type, from_name, to_type, to_name, label } => {
+                Key::Relationship(RelationshipKey {
+                    type_name: type_name.to_string(),
+                    from: EntityKey::new(&**from_type, &**from_name),
+                    to: EntityKey::new(&**to_type, &**to_name),
+                    label: label.to_string(),
+                })
+            }
+        }
+    }
+}
+
+/// A line that keeps to the contract, as far as it was looked at: the inside
+/// of its attributes is known to be JSON, no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its key.
+    pub key: LineKey<'a>,
+    /// The attributes as they stand in the line, `{}` where a relationship
+    /// has none; `None`: the key is asserted absent.
+    pub attributes: Option<&'a [u8]>,
+    /// Whether it has members that the contract does not name.
+    pub unknown_members: bool,
+}
+
+/// A line that breaks the contract. Never holds values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadLine {
+    /// Its key, if it could be read.
+    pub key: Option<Key>,
+    /// The field, such as `attributes` or `from.qualified_name`; empty: the
+    /// line as a whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl BadLine {
+    /// A line without a readable key.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { key: None, field: field.into(), problem: problem.into() }
+    }
+}
+
+/// The bad line of attributes that turned out not to be canonicalisable.
+pub fn bad_attributes(key: &LineKey<'_>, error: JsonError) -> BadLine {
+    BadLine { key: Some(key.to_key()), field: "attributes".into(), problem: error.to_string() }
+}
+
+/// Reads a line (contract: batch folder v1).
+///
+/// One pass over its bytes; nothing is built but the key. In an incremental
+/// batch `"deleted":true` asserts absence; in a full one it is an error.
+///
+/// # Errors
+/// When the line breaks the contract. The key is given as far as it stood
+/// before the place where the line could not be read on.
+pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLine> {
+    if let Err(error) = simdutf8::compat::from_utf8(line) {
+        return Err(BadLine::new("", format!("this is not UTF-8 at byte {}", error.valid_up_to())));
+    }
+    let mut parts = Parts::default();
+    let read = parts.read(kind, line);
+    let key = match (kind, &parts) {
+        (Kind::Entity, Parts { type_name: Some(t), name: Some(n), .. }) => {
+            Some(LineKey::Entity { type_name: t.clone(), qualified_name: n.clone() })
+        }
+        (Kind::Relationship, Parts { type_name: Some(t), from: Some(f), to: Some(to), label, .. }) => {
+            Some(LineKey::Relationship {
+                type_name: t.clone(),
+                from_type: f.0.clone(),
+                from_name: f.1.clone(),
+                to_type: to.0.clone(),
+                to_name: to.1.clone(),
+                label: label.clone().unwrap_or_default(),
+            })
+        }
+        (Kind::Entity | Kind::Relationship, _) => None,
+    };
+    let bad = |key: &Option<LineKey<'_>>, field: &str, problem: &str| BadLine {
+        key: key.as_ref().map(LineKey::to_key),
+        field: field.to_owned(),
+        problem: problem.to_owned(),
+    };
+    if let Err(Problem { field, problem, keyless }) = read {
+        let key = if keyless { None } else { key };
+        return Err(bad(&key, &field, &problem));
+    }
+    let Some(key) = key else {
+        let missing = match kind {
+            _ if parts.type_name.is_none() => "type",
+            Kind::Entity => "qualified_name",
+            Kind::Relationship if parts.from.is_none() => "from",
+            Kind::Relationship => "to",
+        };
+        return Err(BadLine::new(missing, "is missing"));
+    };
+    let attributes = match (parts.deleted, parts.attributes) {
+        (true, Some(_)) => return Err(bad(&Some(key), "deleted", "stands beside attributes: give one of them")),
+        (true, None) if mode == Mode::Full => {
+            return Err(bad(&Some(key), "deleted", "has no place in a full batch: leave the line out"));
+        }
+        (true, None) => None,
+        (false, Some(attributes)) => Some(attributes),
+        (false, None) if kind == Kind::Relationship => Some(&b"{}"[..]),
+        (false, None) => return Err(bad(&Some(key), "attributes", "is missing")),
+    };
+    Ok(Line { key, attributes, unknown_members: parts.unknown })
+}
+
+#[derive(Default)]
+struct Parts<'a> {
+    type_name: Option<Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
+    from: Option<(Cow<'a, str>, Cow<'a, str>)>,
+    to: Option<(Cow<'a, str>, Cow<'a, str>)>,
+    label: Option<Cow<'a, str>>,
+    attributes: Option<&'a [u8]>,
+    deleted: bool,
+    unknown: bool,
+    seen: u8,
+}
+
+struct Problem {
+    field: String,
+    problem: String,
+    /// The key can't be trusted, though its parts could be read.
+    keyless: bool,
+}
+
+impl From<JsonError> for Problem {
+    fn from(error: JsonError) -> Self {
+        Self { field: String::new(), problem: error.to_string(), keyless: false }
+    }
+}
+
+fn problem(field: impl Into<String>, text: &str) -> Problem {
+    Problem { field: field.into(), problem: text.to_owned(), keyless: false }
+}
+
+impl<'a> Parts<'a> {
+    fn read(&mut self, kind: Kind, line: &'a [u8]) -> Result<(), Problem> {
+        let mut scanner = Scanner::new(line);
+        scanner.white_space();
+        if !scanner.take(b'{') {
+            return Err(problem("", "is not a JSON object"));
+        }
+        scanner.white_space();
+        if !scanner.take(b'}') {
+            loop {
+                self.member(kind, &mut scanner)?;
+                if scanner.separator(b'}')? {
+                    break;
+                }
+            }
+        }
+        if scanner.at_end() { Ok(()) } else { Err(scanner.error("something stands behind the object").into()) }
+    }
+
+    fn member(&mut self, kind: Kind, scanner: &mut Scanner<'a>) -> Result<(), Problem> {
+        let name = scanner.string()?;
+        let decoded;
+        let name = if name.escaped {
+            decoded = name.decode();
+            decoded.as_bytes()
+        } else {
+            name.bytes
+        };
+        let (index, field): (u8, &'static str) = match (name, kind) {
+            (b"type", _) => (0, "type"),
+            (b"attributes", _) => (1, "attributes"),
+            (b"deleted", _) => (2, "deleted"),
+            (b"qualified_name", Kind::Entity) => (3, "qualified_name"),
+            (b"from", Kind::Relationship) => (4, "from"),
+            (b"to", Kind::Relationship) => (5, "to"),
+            (b"label", Kind::Relationship) => (6, "label"),
+            (_, Kind::Entity | Kind::Relationship) => (7, ""),
+        };
+        scanner.colon()?;
+        if index == 7 {
+            self.unknown = true;
+            return Ok(scanner.skip(1)?);
+        }
+        if self.seen & 1 << index != 0 {
+            // Which of both is meant can't be told; of the key neither can be trusted.
+            return Err(Problem {
+                field: field.into(),
+                problem: "stands twice".into(),
+                keyless: !matches!(index, 1 | 2),
+            });
+        }
+        self.seen |= 1 << index;
+        match index {
+            0 => self.type_name = Some(text(scanner, field, "", MAX_TYPE, false)?),
+            1 => {
+                let start = scanner.offset();
+                if scanner.peek() != b'{' {
+                    scanner.skip(1)?;
+                    // Go on, so that a key behind the attributes is found.
+                    self.rest(kind, scanner)?;
+                    return Err(problem(field, "is not an object"));
+                }
+                scanner.skip(1)?;
+                self.attributes = Some(scanner.since(start));
+            }
+            2 => match scanner.peek() {
+                b't' | b'f' => self.deleted = scanner.word()? == b"true",
+                _ => {
+                    scanner.skip(1)?;
+                    self.rest(kind, scanner)?;
+                    return Err(problem(field, "is neither true nor false"));
+                }
+            },
+            3 => self.name = Some(text(scanner, field, "", MAX_NAME, false)?),
+            4 => self.from = Some(end(scanner, "from", &mut self.unknown)?),
+            5 => self.to = Some(end(scanner, "to", &mut self.unknown)?),
+            _ => self.label = Some(text(scanner, field, "", MAX_NAME, true)?),
+        }
+        Ok(())
+    }
+
+    /// Reads the members behind a bad one, for the key's sake.
+    fn rest(&mut self, kind: Kind, scanner: &mut Scanner<'a>) -> Result<(), Problem> {
+        while !scanner.separator(b'}')? {
+            self.member(kind, scanner)?;
+        }
+        Ok(())
+    }
+}
+
+/// A name: a string that is not empty, not too long and has no control characters.
+fn text<'a>(
+    scanner: &mut Scanner<'a>,
+    field: &str,
+    under: &str,
+    longest: usize,
+    may_be_empty: bool,
+) -> Result<Cow<'a, str>, Problem> {
+    let name = || if under.is_empty() { field.to_owned() } else { format!("{under}.{field}") };
+    if scanner.peek() != b'"' {
+        return Err(problem(name(), "is not a string"));
+    }
+    let text = scanner.string()?.decode();
+    if text.is_empty() && !may_be_empty {
+        return Err(problem(name(), "is empty"));
+    }
+    if text.len() > longest {
+        return Err(problem(name(), &format!("is longer than {longest} bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(problem(name(), "has a control character in it"));
+    }
+    Ok(text)
+}
+
+/// An end of a relationship.
+fn end<'a>(
+    scanner: &mut Scanner<'a>,
+    field: &'static str,
+    unknown: &mut bool,
+) -> Result<(Cow<'a, str>, Cow<'a, str>), Problem> {
+    if !scanner.take(b'{') {
+        return Err(problem(field, "is not an object"));
+    }
+    scanner.white_space();
+    let (mut type_name, mut qualified_name) = (None, None);
+    if !scanner.take(b'}') {
+        loop {
+            let name = scanner.string()?.decode();
+            scanner.colon()?;
+            match &*name {
+                "type" if type_name.is_none() => type_name = Some(text(scanner, "type", field, MAX_TYPE, false)?),
+                "qualified_name" if qualified_name.is_none() => {
+                    qualified_name = Some(text(scanner, "qualified_name", field, MAX_NAME, false)?);
+                }
+                "type" | "qualified_name" => return Err(problem(format!("{field}.{name}"), "stands twice")),
+                _ => {
+                    *unknown = true;
+                    scanner.skip(2)?;
+                }
+            }
+            if scanner.separator(b'}')? {
+                break;
+            }
+        }
+    }
+    match (type_name, qualified_name) {
+        (Some(type_name), Some(qualified_name)) => Ok((type_name, qualified_name)),
+        (None, _) => Err(problem(format!("{field}.type"), "is missing")),
+        (Some(_), None) => Err(problem(format!("{field}.qualified_name"), "is missing")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entity(line: &str) -> Result<Line<'_>, BadLine> {
+        parse_line(Kind::Entity, Mode::Incremental, line.as_bytes())
+    }
+
+    #[test]
+    fn an_entity_is_its_key_and_its_raw_attributes() {
+        let line = entity(r#" {"attributes": {"a" : 1} ,"qualified_name":"n\u00e9","type":"t","x":[{}]} "#).unwrap();
+        assert_eq!(line.key.to_key(), Key::Entity(EntityKey::new("t", "né")));
+        assert_eq!(line.key.hash(), EntityKey::new("t", "né").hash());
+        assert_eq!((line.attributes, line.unknown_members), (Some(&br#"{"a" : 1}"#[..]), true));
+    }
+
+    #[test]
+    fn a_relationship_may_lack_attributes_and_label() {
+        let text = r#"{"type":"r","from":{"type":"a","qualified_name":"x"},"to":{"qualified_name":"x","type":"a"}}"#;
+        let line = parse_line(Kind::Relationship, Mode::Full, text.as_bytes()).unwrap();
+        assert_eq!((line.attributes, line.unknown_members), (Some(&b"{}"[..]), false));
+        let key = line.key.to_key();
+        assert_eq!((key.hash(), key.to_string().as_str()), (line.key.hash(), "r x → x"));
+    }
+
+    #[test]
+    fn absence_is_asserted_in_incremental_batches_only() {
+        let text = r#"{"type":"t","qualified_name":"n","deleted":true}"#;
+        assert_eq!(entity(text).unwrap().attributes, None);
+        let bad = parse_line(Kind::Entity, Mode::Full, text.as_bytes()).unwrap_err();
+        assert_eq!((bad.field.as_str(), bad.key.is_some()), ("deleted", true));
+        assert!(entity(r#"{"type":"t","qualified_name":"n","deleted":true,"attributes":{}}"#).is_err());
+        assert!(entity(r#"{"type":"t","qualified_name":"n","deleted":false,"attributes":{}}"#).is_ok());
+    }
+
+    #[test]
+    fn bad_lines_by_table() {
+        for (line, field, problem, keyed) in [
+            ("", "", "is not a JSON object", false),
+            ("[]", "", "is not a JSON object", false),
+            ("{}", "type", "is missing", false),
+            (r#"{"type":"t"}"#, "qualified_name", "is missing", false),
+            (r#"{"type":"t","qualified_name":"n"}"#, "attributes", "is missing", true),
+            (r#"{"type":"t","qualified_name":"n","attributes":[]}"#, "attributes", "is not an object", true),
+            (r#"{"attributes":1,"type":"t","qualified_name":"n"}"#, "attributes", "is not an object", true),
+            (r#"{"type":1,"qualified_name":"n","attributes":{}}"#, "type", "is not a string", false),
+            (r#"{"type":"","qualified_name":"n","attributes":{}}"#, "type", "is empty", false),
+            (r#"{"type":"t","qualified_name":"a\u0000","attributes":{}}"#, "qualified_name", "has a control character in it", false),
+            (r#"{"type":"t","qualified_name":"n","attributes":{},"deleted":1}"#, "deleted", "is neither true nor false", true),
+            (r#"{"type":"t","type":"t","qualified_name":"n","attributes":{}}"#, "type", "stands twice", false),
+            (r#"{"type":"t","qualified_name":"n","attributes":{},"attributes":{}}"#, "attributes", "stands twice", true),
+            (r#"{"type":"t","qualified_name":"n","attributes":{"a":}}"#, "", "a value is expected at byte 50", true),
+            (r#"{"type":"t","qualified_name":"n","attributes":{}} x"#, "", "something stands behind the object at byte 50", true),
+        ] {
+            let bad = entity(line).unwrap_err();
+            assert_eq!((bad.field.as_str(), bad.problem.as_str(), bad.key.is_some()), (field, problem, keyed), "{line}");
+        }
+        let relation = |text: &str| parse_line(Kind::Relationship, Mode::Full, text.as_bytes()).unwrap_err();
+        assert_eq!(relation(r#"{"type":"r","from":{"type":"a"},"to":{}}"#).field, "from.qualified_name");
+        assert_eq!(relation(r#"{"type":"r","from":1}"#).field, "from");
+        assert_eq!(relation(r#"{"type":"r","from":{"type":"a","qualified_name":"x"}}"#).field, "to");
+        assert!(parse_line(Kind::Entity, Mode::Full, b"{\"type\":\"\xff\"}").unwrap_err().problem.contains("UTF-8"));
+        let long = format!(r#"{{"type":"t","qualified_name":"{}","attributes":{{}}}}"#, "n".repeat(MAX_NAME + 1));
+        assert_eq!(entity(&long).unwrap_err().field, "qualified_name");
+        let deep = format!(r#"{{"type":"t","qualified_name":"n","attributes":{{"a":{}{}}}}}"#, "[".repeat(200), "]".repeat(200));
+        assert!(entity(&deep).unwrap_err().problem.contains("128"));
+    }
+}

@@ -1,1 +1,194 @@
-//! folder
+//! From a folder with a manifest to a [`Batch`].
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use url::Url;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::batch::{Batch, BatchFile};
+use super::manifest::{self, MANIFEST, Manifest, compression_of};
+use crate::domain::ids::{BatchId, FolderName, SourceId};
+use crate::domain::key::Kind;
+use crate::domain::settings::SourceSettings;
+use crate::domain::stamp::Stamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::MAX_MANIFEST;
+
+/// Opens a folder for a one-shot plan or publish: the ids come from its
+/// manifest, whatever the folder is called.
+///
+/// # Errors
+/// When the manifest is missing or breaks the contract, or a file that it
+/// lists is missing, leads out of the folder or has another size.
+pub fn open_local(folder: &Path) -> Result<Batch> {
+    let shown = folder.display().to_string();
+    if !folder.is_dir() {
+        return Err(Error::new(ErrorKind::NotFound, format!("{shown} is not a folder")));
+    }
+    let bytes = read_manifest(folder)?;
+    let manifest = manifest::parse(&bytes).map_err(|problems| problems.into_error(&shown))?;
+    let name = FolderName::new(manifest.source_timestamp, manifest.run_id.clone());
+    let id = BatchId::new(manifest.source_id.clone(), name);
+    check_files(folder, &id, &manifest.files)?;
+    batch(folder, id, manifest, &bytes)
+}
+
+/// Opens a batch that lies in an inbox, where its ids and its time have to be
+/// those of the folders.
+///
+/// # Errors
+/// As [`open_local`], and when the manifest names another batch.
+pub fn open_in_inbox(folder: &Path, source: &SourceId, name: &FolderName) -> Result<Batch> {
+    let id = BatchId::new(source.clone(), name.clone());
+    let shown = format!("batch {id}");
+    let bytes = read_manifest(folder).map_err(|e| e.context(&shown))?;
+    let manifest = manifest::parse(&bytes).map_err(|problems| problems.into_error(&shown))?;
+    let own = FolderName::new(manifest.source_timestamp, manifest.run_id.clone());
+    for (field, found, wanted) in [
+        ("source_id", manifest.source_id.to_string(), source.to_string()),
+        ("run_id", own.run_id().to_string(), name.run_id().to_string()),
+        ("source_timestamp", own.time().to_string(), name.time().to_string()),
+    ] {
+        if found != wanted {
+            let text = format!("{shown}: `{field}` of the manifest is {found}, the folder says {wanted}");
+            return Err(Error::new(ErrorKind::ManifestMismatch, text));
+        }
+    }
+    check_files(folder, &id, &manifest.files)?;
+    batch(folder, id, manifest, &bytes)
+}
+
+/// Opens a batch without a manifest: ids and source timestamp come from the
+/// folders' names, mode and scope from the source's settings, the files are
+/// found by their names.
+///
+/// # Errors
+/// [`ErrorKind::ModeMissing`] when the settings give no mode.
+pub fn open_without_manifest(
+    folder: &Path,
+    source: &SourceId,
+    name: &FolderName,
+    settings: &SourceSettings,
+    newest_object: Timestamp,
+) -> Result<Batch> {
+    let id = BatchId::new(source.clone(), name.clone());
+    let Some(mode) = settings.mode else {
+        let text = format!("batch {id} has no manifest, and `sources.{source}.mode` is not set");
+        return Err(Error::new(ErrorKind::ModeMissing, text));
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        let Ok(path) = entry.file_name().into_string() else { continue };
+        if let Some(kind) = kind_of(&path) {
+            let bytes = entry.metadata().map_err(|e| Error::io(&entry.path(), e))?.len();
+            let compression = compression_of(&path);
+            files.push(BatchFile { path, kind, compression, count: None, bytes: Some(bytes), xxh3: None });
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    check_files(folder, &id, &files)?;
+    let listing: String =
+        files.iter().map(|file| format!("{}\0{}\n", file.path, file.bytes.unwrap_or_default())).collect();
+    let manifest = Manifest {
+        source_id: source.clone(),
+        run_id: name.run_id().clone(),
+        workflow: String::new(),
+        mode,
+        source_timestamp: name.time(),
+        processing_timestamp: newest_object,
+        scope: settings.scope.clone(),
+        complexity: None,
+        files,
+    };
+    batch(folder, id, manifest, listing.as_bytes())
+}
+
+/// What a data file's lines are, by its name.
+fn kind_of(name: &str) -> Option<Kind> {
+    let stem = name.strip_suffix(".zst").or(name.strip_suffix(".gz")).unwrap_or(name);
+    let stem = stem.strip_suffix(".ndjson")?;
+    if stem.starts_with("entities-") {
+        Some(Kind::Entity)
+    } else if stem.starts_with("relationships-") {
+        Some(Kind::Relationship)
+    } else {
+        None
+    }
+}
+
+/// The manifest's bytes.
+pub fn read_manifest(folder: &Path) -> Result<Vec<u8>> {
+    let path = folder.join(MANIFEST);
+    let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::ManifestMissing, format!("{} has no {MANIFEST}", folder.display()))
+        }
+        _ => Error::io(&path, e),
+    })?;
+    if !meta.is_file() {
+        return Err(Error::new(ErrorKind::FileUnsafe, format!("{} is not a plain file", path.display())));
+    }
+    if meta.len() > MAX_MANIFEST {
+        let text = format!("{} is larger than {MAX_MANIFEST} bytes", path.display());
+        return Err(Error::new(ErrorKind::ManifestInvalid, text));
+    }
+    std::fs::read(&path).map_err(|e| Error::io(&path, e))
+}
+
+/// Looks at every file before any is read: there, a plain file within the
+/// folder, of the size that the manifest says.
+fn check_files(folder: &Path, id: &BatchId, files: &[BatchFile]) -> Result<()> {
+    for file in files {
+        manifest::safe_path(&file.path)
+            .map_err(|problem| Error::new(ErrorKind::FileUnsafe, format!("batch {id}: file {:?} {problem}", file.path)))?;
+        // Each part of the path may be a link that leads elsewhere.
+        let mut path = folder.to_path_buf();
+        for part in file.path.split('/') {
+            path.push(part);
+            let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => {
+                    Error::new(ErrorKind::FileMissing, format!("batch {id}: file {} is listed and not there", file.path))
+                }
+                _ => Error::io(&path, e),
+            })?;
+            if meta.is_symlink() {
+                let text = format!("batch {id}: file {} is a link", file.path);
+                return Err(Error::new(ErrorKind::FileUnsafe, text));
+            }
+        }
+        let meta = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+        if !meta.is_file() {
+            let text = format!("batch {id}: file {} is not a plain file", file.path);
+            return Err(Error::new(ErrorKind::FileUnsafe, text));
+        }
+        if let Some(bytes) = file.bytes.filter(|bytes| *bytes != meta.len()) {
+            let text = format!("batch {id}: file {} has {} bytes, the manifest says {bytes}", file.path, meta.len());
+            return Err(Error::new(ErrorKind::SizeMismatch, text));
+        }
+    }
+    Ok(())
+}
+
+fn batch(folder: &Path, id: BatchId, manifest: Manifest, identity: &[u8]) -> Result<Batch> {
+    let folder = std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
+    let url = Url::from_directory_path(&folder)
+        .map_err(|()| Error::internal(format!("{} has no URL", folder.display())))?;
+    Ok(Batch {
+        stamp: Stamp {
+            source_timestamp: manifest.source_timestamp,
+            processing_timestamp: manifest.processing_timestamp,
+            batch_id: id.clone(),
+        },
+        id,
+        url: url.into(),
+        folder,
+        workflow: manifest.workflow,
+        mode: manifest.mode,
+        scope: manifest.scope,
+        complexity: manifest.complexity,
+        files: manifest.files,
+        manifest_hash: format!("{:032x}", xxh3_128(identity)),
+    })
+}

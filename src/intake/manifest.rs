@@ -1,1 +1,403 @@
-//! manifest
+//! The manifest of a batch (contract: batch folder v1): reading it, with all
+//! that is wrong reported at once.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::batch::{BatchFile, Compression};
+use crate::domain::glob::Glob;
+use crate::domain::ids::{RunId, SourceId};
+use crate::domain::json::canonicalize;
+use crate::domain::key::Kind;
+use crate::domain::scope::Scope;
+use crate::domain::settings::Mode;
+use crate::error::{Error, ErrorKind};
+use crate::limits::MAX_MANIFEST;
+
+/// The name of the manifest in a batch folder.
+pub const MANIFEST: &str = "manifest.json";
+/// The format that this version reads.
+pub const FORMAT: &str = "tidegate.batch/1";
+
+/// A valid manifest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The source.
+    pub source_id: SourceId,
+    /// The run that wrote the batch.
+    pub run_id: RunId,
+    /// The workflow; empty if it does not say.
+    pub workflow: String,
+    /// What the lines assert.
+    pub mode: Mode,
+    /// When the data was extracted.
+    pub source_timestamp: Timestamp,
+    /// When it was transformed and written.
+    pub processing_timestamp: Timestamp,
+    /// What a full batch speaks for.
+    pub scope: Scope,
+    /// The workflow's own word for its complexity.
+    pub complexity: Option<u8>,
+    /// The data files.
+    pub files: Vec<BatchFile>,
+}
+
+/// Something that is wrong with a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Which kind of error it makes.
+    #[serde(skip)]
+    pub kind: ErrorKind,
+    /// The field, such as `files[3].xxh3`; empty: the manifest as a whole.
+    pub field: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// All that is wrong with a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// One error for all of them.
+    pub fn into_error(self, of: &str) -> Error {
+        let kind = self.0.first().map_or(ErrorKind::ManifestInvalid, |problem| problem.kind);
+        let list: Vec<String> = self
+            .0
+            .iter()
+            .map(|p| if p.field.is_empty() { p.problem.clone() } else { format!("`{}` {}", p.field, p.problem) })
+            .collect();
+        Error::new(kind, format!("{of}: {MANIFEST}: {}", list.join("; ")))
+    }
+}
+
+const MEMBERS: [&str; 11] = [
+    "format",
+    "source_id",
+    "run_id",
+    "workflow",
+    "mode",
+    "source_timestamp",
+    "processing_timestamp",
+    "scope",
+    "complexity",
+    "extra",
+    "files",
+];
+
+/// Reads a manifest.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(bytes: &[u8]) -> Result<Manifest, Problems> {
+    let whole = |problem: String| {
+        Problems(vec![Problem { kind: ErrorKind::ManifestInvalid, field: String::new(), problem }])
+    };
+    if bytes.len() as u64 > MAX_MANIFEST {
+        return Err(whole(format!("is larger than {MAX_MANIFEST} bytes")));
+    }
+    if let Err(error) = canonicalize(bytes, &mut Vec::new()) {
+        let line = bytes[..error.offset.min(bytes.len())].iter().filter(|b| **b == b'\n').count() + 1;
+        return Err(whole(format!("is not valid JSON: {} (line {line})", error)));
+    }
+    let value: Value = serde_json::from_slice(bytes).map_err(|e| whole(format!("is not valid JSON: {e}")))?;
+    let Value::Object(object) = value else { return Err(whole("is not a JSON object".into())) };
+    let mut reading = Reading { problems: Vec::new() };
+    if let Some(Value::String(format)) = object.get("format")
+        && format != FORMAT
+    {
+        return Err(Problems(vec![Problem {
+            kind: ErrorKind::ManifestVersion,
+            field: "format".into(),
+            problem: format!("is {format:?}, this version reads {FORMAT:?}"),
+        }]));
+    }
+    reading.members(&object, "", &MEMBERS);
+    reading.text(&object, "format");
+    let source_id = reading.parsed(&object, "source_id", |text| SourceId::new(text).map_err(|e| e.problem.to_owned()));
+    let run_id = reading.parsed(&object, "run_id", |text| RunId::new(text).map_err(|e| e.problem.to_owned()));
+    let workflow = match object.get("workflow") {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(Value::String(text)) if text.len() <= 256 && !text.chars().any(char::is_control) => Some(text.clone()),
+        Some(_) => reading.bad("workflow", "must be a string of at most 256 bytes without control characters"),
+    };
+    let mode = reading.parsed(&object, "mode", |text| match text {
+        "full" => Ok(Mode::Full),
+        "incremental" => Ok(Mode::Incremental),
+        "patch" => Err("is \"patch\", which is reserved: use \"full\" or \"incremental\"".into()),
+        _ => Err("must be \"full\" or \"incremental\"".into()),
+    });
+    let source_timestamp = reading.parsed(&object, "source_timestamp", timestamp);
+    let processing_timestamp = reading.parsed(&object, "processing_timestamp", timestamp);
+    let scope = reading.scope(&object);
+    let complexity = match object.get("complexity") {
+        None | Some(Value::Null) => Some(None),
+        Some(value) => match value.as_u64().filter(|n| (1..=10).contains(n)) {
+            Some(n) => Some(u8::try_from(n).ok()),
+            None => reading.bad("complexity", "must be a whole number from 1 to 10, or null"),
+        },
+    };
+    let files = reading.files(&object);
+    match (source_id, run_id, workflow, mode, source_timestamp, processing_timestamp, scope, complexity, files) {
+        (
+            Some(source_id),
+            Some(run_id),
+            Some(workflow),
+            Some(mode),
+            Some(source_timestamp),
+            Some(processing_timestamp),
+            Some(scope),
+            Some(complexity),
+            Some(files),
+        ) if reading.problems.is_empty() => Ok(Manifest {
+            source_id,
+            run_id,
+            workflow,
+            mode,
+            source_timestamp,
+            processing_timestamp,
+            scope,
+            complexity,
+            files,
+        }),
+        _ => Err(Problems(reading.problems)),
+    }
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "must be a time with an offset, such as 2026-11-24T01:00:00Z (RFC 3339)".to_owned())
+}
+
+struct Reading {
+    problems: Vec<Problem>,
+}
+
+impl Reading {
+    fn bad<T>(&mut self, field: impl Into<String>, problem: impl Into<String>) -> Option<T> {
+        self.problems.push(Problem {
+            kind: ErrorKind::ManifestInvalid,
+            field: field.into(),
+            problem: problem.into(),
+        });
+        None
+    }
+
+    fn members(&mut self, object: &Map<String, Value>, under: &str, known: &[&str]) {
+        for name in object.keys() {
+            if !known.contains(&name.as_str()) {
+                let field = if under.is_empty() { name.clone() } else { format!("{under}.{name}") };
+                let nearest = known
+                    .iter()
+                    .map(|right| (strsim::damerau_levenshtein(name, right), *right))
+                    .min()
+                    .filter(|(distance, right)| *distance <= right.len().max(3) / 2);
+                let hint = match nearest {
+                    Some((_, right)) => format!("is not known: did you mean `{right}`?"),
+                    None => "is not known: put what is your own under `extra`".to_owned(),
+                };
+                self.bad::<()>(field.chars().take(100).collect::<String>(), hint);
+            }
+        }
+    }
+
+    fn text<'a>(&mut self, object: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
+        match object.get(field) {
+            None => self.bad(field, "is missing"),
+            Some(Value::String(text)) => Some(text),
+            Some(_) => self.bad(field, "must be a string"),
+        }
+    }
+
+    fn parsed<T>(
+        &mut self,
+        object: &Map<String, Value>,
+        field: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(self.text(object, field)?) {
+            Ok(value) => Some(value),
+            Err(problem) => self.bad(field, problem),
+        }
+    }
+
+    fn scope(&mut self, object: &Map<String, Value>) -> Option<Scope> {
+        let scope = match object.get("scope") {
+            None | Some(Value::Null) => return Some(Scope::default()),
+            Some(Value::Object(scope)) => scope,
+            Some(_) => return self.bad("scope", "must be an object"),
+        };
+        self.members(scope, "scope", &["types", "names", "except"]);
+        let mut out = Scope::default();
+        for (name, slot) in [("types", &mut out.types), ("names", &mut out.names), ("except", &mut out.except)] {
+            match scope.get(name) {
+                None => {}
+                Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+                    *slot = list.iter().filter_map(Value::as_str).map(Glob::new).collect();
+                }
+                Some(_) => self.bad(format!("scope.{name}"), "must be an array of strings")?,
+            }
+        }
+        Some(out)
+    }
+
+    fn files(&mut self, object: &Map<String, Value>) -> Option<Vec<BatchFile>> {
+        let list = match object.get("files") {
+            None => return self.bad("files", "is missing"),
+            Some(Value::Array(list)) => list,
+            Some(_) => return self.bad("files", "must be an array"),
+        };
+        let mut files: Vec<BatchFile> = Vec::new();
+        for (n, value) in list.iter().enumerate() {
+            let under = format!("files[{n}]");
+            let Value::Object(file) = value else {
+                self.bad::<()>(&*under, "must be an object");
+                continue;
+            };
+            self.members(file, &under, &["path", "kind", "count", "bytes", "xxh3"]);
+            if let Some(file) = self.file(file, &under) {
+                if files.iter().any(|other| other.path == file.path) {
+                    self.bad::<()>(format!("{under}.path"), "is listed twice");
+                }
+                files.push(file);
+            }
+        }
+        Some(files)
+    }
+
+    fn file(&mut self, file: &Map<String, Value>, under: &str) -> Option<BatchFile> {
+        let field = |name: &str| format!("{under}.{name}");
+        let path = match file.get("path") {
+            Some(Value::String(path)) => match safe_path(path) {
+                Ok(()) => Some(path.clone()),
+                Err(problem) => {
+                    self.problems.push(Problem {
+                        kind: ErrorKind::FileUnsafe,
+                        field: field("path"),
+                        problem: problem.into(),
+                    });
+                    None
+                }
+            },
+            Some(_) => self.bad(field("path"), "must be a string"),
+            None => self.bad(field("path"), "is missing"),
+        };
+        let kind = match file.get("kind") {
+            Some(Value::String(kind)) if kind == "entities" => Some(Kind::Entity),
+            Some(Value::String(kind)) if kind == "relationships" => Some(Kind::Relationship),
+            Some(_) => self.bad(field("kind"), "must be \"entities\" or \"relationships\""),
+            None => self.bad(field("kind"), "is missing"),
+        };
+        let mut number = |name: &str| match file.get(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(value) => match value.as_u64() {
+                Some(n) => Some(Some(n)),
+                None => self.bad(field(name), "must be a whole number"),
+            },
+        };
+        let (count, bytes) = (number("count"), number("bytes"));
+        let xxh3 = match file.get("xxh3") {
+            None | Some(Value::Null) => Some(None),
+            Some(Value::String(hex)) if hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Some(u64::from_str_radix(hex, 16).ok())
+            }
+            Some(_) => self.bad(field("xxh3"), "must be a string of 16 hex digits"),
+        };
+        let path = path?;
+        let compression = compression_of(&path);
+        Some(BatchFile { path, kind: kind?, compression, count: count?, bytes: bytes?, xxh3: xxh3? })
+    }
+}
+
+/// How a file is packed, by the end of its name.
+pub fn compression_of(path: &str) -> Compression {
+    match path.rsplit_once('.') {
+        Some((_, "zst")) => Compression::Zstd,
+        Some((_, "gz")) => Compression::Gzip,
+        Some((_, _)) | None => Compression::None,
+    }
+}
+
+/// Whether a path stays within the batch folder.
+pub fn safe_path(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() || path.len() > 1024 {
+        return Err("must have 1 to 1,024 bytes");
+    }
+    if path.starts_with('/') || path.contains(['\\', '\0', ':']) || path.chars().any(char::is_control) {
+        return Err("must be a plain path within the batch folder: no leading slash, backslash, colon or control character");
+    }
+    if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+        return Err("must not leave the batch folder: no `..`, `.` or empty parts");
+    }
+    if path == MANIFEST {
+        return Err("is the manifest itself");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"format":"tidegate.batch/1","source_id":"warehouse","run_id":"run-1","workflow":"postgres",
+        "mode":"full","source_timestamp":"2026-11-24T01:00:00Z","processing_timestamp":"2026-11-24T02:02:03+01:00",
+        "scope":{"types":["*"],"names":["sales.*"],"except":[]},"complexity":null,"extra":{"anything":[1]},
+        "files":[{"path":"entities-00000.ndjson.zst","kind":"entities","count":1,"bytes":2,"xxh3":"00000000000000ff"},
+                 {"path":"sub/relationships.ndjson","kind":"relationships"}]}"#;
+
+    fn problems(text: &str) -> Vec<(String, String)> {
+        parse(text.as_bytes()).unwrap_err().0.into_iter().map(|p| (p.field, p.problem)).collect()
+    }
+
+    #[test]
+    fn a_good_manifest_is_read_whole() {
+        let manifest = parse(GOOD.as_bytes()).unwrap();
+        assert_eq!(manifest.source_id.as_str(), "warehouse");
+        assert_eq!(manifest.processing_timestamp.to_string(), "2026-11-24T01:02:03Z");
+        assert_eq!(manifest.scope.names, [Glob::new("sales.*")]);
+        assert_eq!(manifest.files[0].xxh3, Some(255));
+        assert_eq!(manifest.files[0].compression, Compression::Zstd);
+        assert_eq!((manifest.files[1].kind, manifest.files[1].count), (Kind::Relationship, None));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_with_their_fields() {
+        let bad = r#"{"format":"tidegate.batch/1","source_id":"../x","run_id":"r","mode":"patch","sorce_timestamp":"x",
+            "source_timestamp":"2026-11-24T01:00:00","processing_timestamp":5,"complexity":11,
+            "files":[{"path":"../a","kind":"tables","xxh3":"zz","count":-1}]}"#;
+        let fields: Vec<String> = problems(bad).into_iter().map(|(field, _)| field).collect();
+        assert_eq!(
+            fields,
+            [
+                "sorce_timestamp",
+                "source_id",
+                "mode",
+                "source_timestamp",
+                "processing_timestamp",
+                "complexity",
+                "files[0].path",
+                "files[0].kind",
+                "files[0].count",
+                "files[0].xxh3"
+            ]
+        );
+        assert!(problems(bad)[0].1.contains("did you mean `source_timestamp`?"));
+    }
+
+    #[test]
+    fn other_formats_and_broken_json_are_told_apart() {
+        let kind = |text: &str| parse(text.as_bytes()).unwrap_err().0[0].kind;
+        assert_eq!(kind(r#"{"format":"tidegate.batch/2"}"#), ErrorKind::ManifestVersion);
+        for text in ["", "[]", "{", "\u{feff}{}", r#"{"format":1,"format":2}"#] {
+            assert_eq!(kind(text), ErrorKind::ManifestInvalid, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_stay_in_the_folder() {
+        for path in ["/etc/passwd", "..", "a/../b", "a//b", "./a", "a\\b", "c:x", "", "manifest.json", "a\0b"] {
+            assert!(safe_path(path).is_err(), "{path}");
+        }
+        assert!(safe_path("a/b-0.ndjson").is_ok());
+    }
+}

@@ -1,1 +1,274 @@
-//! reader
+//! Reading the data files of a batch: one streaming pass that verifies,
+//! unpacks and splits into lines. Memory is bounded by the limits, whatever
+//! the file holds.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::batch::{BatchFile, Compression};
+use crate::domain::assertion::BadLine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+
+/// Limits of reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Longest line, in bytes.
+    pub max_line: usize,
+    /// Most bytes that a stored byte may unfold to, over a whole file.
+    pub max_expansion: u64,
+    /// Most bytes that a file may unfold to.
+    pub max_file: u64,
+}
+
+impl Default for ReadLimits {
+    fn default() -> Self {
+        Self { max_line: limits::MAX_LINE, max_expansion: limits::MAX_EXPANSION, max_file: limits::MAX_FILE }
+    }
+}
+
+/// Takes the lines of a file.
+pub trait LineSink {
+    /// A line without its end. Lines count from 1, blank ones included.
+    ///
+    /// # Errors
+    /// Ends the reading.
+    fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()>;
+
+    /// A line that can't be handed out, with as much of it as is kept.
+    ///
+    /// # Errors
+    /// Ends the reading.
+    fn bad_line(&mut self, line_no: u64, start_of_line: &[u8], problem: BadLine) -> Result<()>;
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileReport {
+    /// Lines that are not blank.
+    pub lines: u64,
+    /// Bytes as stored.
+    pub stored_bytes: u64,
+    /// Bytes after unpacking.
+    pub unpacked_bytes: u64,
+    /// XXH3-64 of the stored bytes.
+    pub xxh3: u64,
+}
+
+/// Bytes read at once.
+const BUFFER: usize = 1 << 20;
+/// Unpacked bytes below which no ratio is looked at: small files may well
+/// hold one line over and over.
+const RATIO_FROM: u64 = 64 << 20;
+/// Largest zstd window that is accepted, as a power of two: 128 MiB, what the
+/// `zstd` command itself accepts without being asked.
+const WINDOW_LOG: u32 = 27;
+/// How much of a line that is too long is kept.
+const KEEP_OF_LONG: usize = 64 << 10;
+
+/// Reads a file of a batch and checks it against what the manifest says.
+///
+/// # Errors
+/// What concerns the whole file names it: missing, damaged, too large when
+/// unpacked, or of another size, checksum or count than the manifest says.
+pub fn read_file(folder: &Path, file: &BatchFile, limits: &ReadLimits, sink: &mut impl LineSink) -> Result<FileReport> {
+    let path = folder.join(&file.path);
+    let handle = File::open(&path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::FileMissing, format!("file {} is listed and not there", file.path))
+        }
+        _ => Error::io(&path, e),
+    })?;
+    let stored = Stored { file: handle, hash: Xxh3::new(), bytes: 0 };
+    let mut lines = Lines::new(&file.path, limits);
+    let (stored, done) = match file.compression {
+        Compression::None => {
+            let mut stored = stored;
+            let done = lines.read(&mut stored, |_| 0, sink);
+            (stored, done)
+        }
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(io::BufReader::with_capacity(BUFFER / 4, stored))
+                .map_err(|e| Error::internal("zstd could not be set up").caused_by(e))?;
+            decoder
+                .window_log_max(WINDOW_LOG)
+                .map_err(|e| Error::internal("zstd could not be set up").caused_by(e))?;
+            let done = lines.read(&mut decoder, |decoder| decoder.get_ref().get_ref().bytes, sink);
+            (decoder.finish().into_inner(), done)
+        }
+        Compression::Gzip => {
+            let mut decoder = flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(BUFFER / 4, stored));
+            let done = lines.read(&mut decoder, |decoder| decoder.get_ref().get_ref().bytes, sink);
+            (decoder.into_inner().into_inner(), done)
+        }
+    };
+    done?;
+    let report = FileReport {
+        lines: lines.count,
+        stored_bytes: stored.bytes,
+        unpacked_bytes: lines.unpacked,
+        xxh3: stored.hash.digest(),
+    };
+    verify(file, &report)?;
+    Ok(report)
+}
+
+fn verify(file: &BatchFile, report: &FileReport) -> Result<()> {
+    let path = &file.path;
+    if let Some(bytes) = file.bytes.filter(|bytes| *bytes != report.stored_bytes) {
+        let text = format!("file {path} has {} bytes, the manifest says {bytes}", report.stored_bytes);
+        return Err(Error::new(ErrorKind::SizeMismatch, text));
+    }
+    if let Some(xxh3) = file.xxh3.filter(|xxh3| *xxh3 != report.xxh3) {
+        let text = format!("file {path} has XXH3-64 {:016x}, the manifest says {xxh3:016x}", report.xxh3);
+        return Err(Error::new(ErrorKind::ChecksumMismatch, text));
+    }
+    if let Some(count) = file.count.filter(|count| *count != report.lines) {
+        let text = format!("file {path} has {} lines that are not blank, the manifest says {count}", report.lines);
+        return Err(Error::new(ErrorKind::CountMismatch, text));
+    }
+    Ok(())
+}
+
+/// The stored bytes, hashed and counted as they pass.
+struct Stored {
+    file: File,
+    hash: Xxh3,
+    bytes: u64,
+}
+
+impl Read for Stored {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.hash.update(&buffer[..n]);
+        self.bytes += n as u64;
+        Ok(n)
+    }
+}
+
+/// Splits what it reads into lines.
+struct Lines<'a> {
+    path: &'a str,
+    limits: &'a ReadLimits,
+    buffer: Vec<u8>,
+    line_no: u64,
+    count: u64,
+    unpacked: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(path: &'a str, limits: &'a ReadLimits) -> Self {
+        Self { path, limits, buffer: vec![0; BUFFER], line_no: 0, count: 0, unpacked: 0 }
+    }
+
+    fn read<R: Read>(&mut self, from: &mut R, stored: impl Fn(&R) -> u64, sink: &mut impl LineSink) -> Result<()> {
+        // Bytes of a line that is not complete, at the buffer's start.
+        let mut held = 0;
+        // Set while the rest of a line that is too long goes by.
+        let mut skipping = false;
+        loop {
+            if held == self.buffer.len() {
+                let larger = (self.buffer.len() * 2).min(self.limits.max_line + BUFFER);
+                self.buffer.resize(larger, 0);
+            }
+            let n = match from.read(&mut self.buffer[held..]) {
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(self.unreadable(e)),
+            };
+            if n == 0 {
+                break;
+            }
+            let first = self.unpacked == 0;
+            self.unpacked += n as u64;
+            self.check_expansion(stored(from))?;
+            let filled = held + n;
+            let mut start = 0;
+            if first && self.buffer[..filled].starts_with(b"\xef\xbb\xbf") {
+                start = 3;
+            }
+            // The bytes that were held have no line end in them.
+            let mut search = held.max(start);
+            while let Some(at) = memchr::memchr(b'\n', &self.buffer[search..filled]) {
+                let end = search + at;
+                self.line_no += 1;
+                if std::mem::take(&mut skipping) {
+                    // Was reported when it grew too long.
+                } else {
+                    self.hand_out(start, end, sink)?;
+                }
+                start = end + 1;
+                search = start;
+            }
+            held = filled - start;
+            if skipping {
+                held = 0;
+            } else if held > self.limits.max_line {
+                let line = &self.buffer[start..start + KEEP_OF_LONG.min(held)];
+                self.count += 1;
+                sink.bad_line(self.line_no + 1, line, too_long(self.limits.max_line))?;
+                skipping = true;
+                held = 0;
+            } else if start > 0 {
+                self.buffer.copy_within(start..filled, 0);
+            }
+        }
+        if held > 0 && !skipping {
+            self.line_no += 1;
+            self.hand_out(0, held, sink)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn hand_out(&mut self, start: usize, end: usize, sink: &mut impl LineSink) -> Result<()> {
+        let line = &self.buffer[start..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r');
+        if line.first().is_none_or(blank) && line.iter().all(blank) {
+            return Ok(());
+        }
+        self.count += 1;
+        if line.len() > self.limits.max_line {
+            return sink.bad_line(self.line_no, &line[..KEEP_OF_LONG.min(line.len())], too_long(self.limits.max_line));
+        }
+        sink.line(self.line_no, line)
+    }
+
+    fn check_expansion(&self, stored: u64) -> Result<()> {
+        let ratio_limit = stored.saturating_mul(self.limits.max_expansion);
+        let over_ratio = stored > 0 && self.unpacked > RATIO_FROM && self.unpacked > ratio_limit;
+        if over_ratio || self.unpacked > self.limits.max_file {
+            let (limit, text) = if over_ratio {
+                ("limits.max_expansion", format!("{} times its size", self.limits.max_expansion))
+            } else {
+                ("limits.max_file", format!("{} bytes", self.limits.max_file))
+            };
+            return Err(Error::new(
+                ErrorKind::ExpansionLimit,
+                format!("file {} unfolds to more than {text} ({limit}), by line {}", self.path, self.line_no + 1),
+            ));
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, error: io::Error) -> Error {
+        // The operating system's own errors have a number; the others are the
+        // decoders'.
+        if error.raw_os_error().is_some() {
+            return Error::new(ErrorKind::Io, format!("file {}", self.path)).caused_by(error);
+        }
+        Error::new(
+            ErrorKind::CompressionInvalid,
+            format!("file {} can't be unpacked behind line {}: it is damaged or ends too early", self.path, self.line_no),
+        )
+        .caused_by(error)
+    }
+}
+
+fn too_long(limit: usize) -> BadLine {
+    BadLine::new("", format!("is longer than {limit} bytes"))
+}

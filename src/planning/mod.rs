@@ -1,1 +1,35 @@
-//! 
+//! Assertions + snapshot → a checked plan, and the snapshot format.
+//!
+//! ```text
+//! pass      lines → assertions that differ from what is published, bodies into a pack
+//! absent    live keys that a full batch did not list
+//! settle    assertions by key → the source's own changes, the plan's layer
+//! judge     own changes → changes at the target, in the order of execution
+//! check     the finished plan, read back and checked by other rules than made it
+//! next      outcome of a plan → the next snapshot
+//! ```
+
+mod absent;
+pub mod asserted;
+pub mod bodies;
+pub mod candidate;
+pub mod check;
+pub mod collect;
+pub mod fold;
+pub mod format;
+mod judge;
+pub mod next;
+mod pack_writer;
+pub mod pass;
+pub mod plan_file;
+pub mod plan_writer;
+pub mod planner;
+pub mod ranks;
+pub mod records;
+pub mod rejects;
+mod settle;
+pub mod snapshot;
+pub mod sorter;
+pub mod state_dir;
+pub mod types;
+pub mod view;

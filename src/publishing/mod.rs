@@ -1,1 +1,6 @@
-//! 
+//! Plan → operations → outcomes → the next snapshot, with a journal: a crash
+//! at any point resumes without loss or double effect (`SEMANTICS` 10).
+
+pub mod crash;
+pub mod execute;
+pub mod operation;

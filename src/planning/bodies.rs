@@ -1,0 +1,95 @@
+//! Reading bodies from packs, with the blocks read last kept at hand.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::format::block_file::{Unpacker, invalid, record_at};
+use super::format::body::Body;
+use super::format::entry::Loc;
+use super::state_dir::Pack;
+use crate::error::Result;
+
+/// Blocks that a reader keeps, in bytes. Bodies are mostly read in the order
+/// in which they were written, so a few hundred blocks do.
+const KEEP: usize = 16 << 20;
+
+/// Reads bodies; one per thread.
+pub struct Bodies {
+    unpacker: Unpacker,
+    blocks: HashMap<(usize, u32), Rc<Vec<u8>>>,
+    order: VecDeque<(usize, u32)>,
+    held: usize,
+    last: Option<((usize, u32), Rc<Vec<u8>>)>,
+    /// Keeps every pack whose address is in use as a key.
+    packs: HashMap<usize, Arc<Pack>>,
+}
+
+/// A record and the block that holds it.
+#[derive(Clone)]
+pub struct BodyRef {
+    block: Rc<Vec<u8>>,
+    start: usize,
+    end: usize,
+    pack: Arc<Pack>,
+}
+
+impl BodyRef {
+    /// The body.
+    pub fn body(&self) -> Result<Body<'_>> {
+        Body::parse(&self.block[self.start..self.end])
+            .ok_or_else(|| invalid(self.pack.path(), format!("the record at {} of a block is no body", self.start)))
+    }
+}
+
+impl Bodies {
+    /// A reader with an empty cache.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            unpacker: Unpacker::new()?,
+            blocks: HashMap::new(),
+            order: VecDeque::new(),
+            held: 0,
+            last: None,
+            packs: HashMap::new(),
+        })
+    }
+
+    /// The body at `loc` of `pack`.
+    pub fn get(&mut self, pack: &Arc<Pack>, loc: Loc) -> Result<BodyRef> {
+        let id = Arc::as_ptr(pack) as usize;
+        let key = (id, loc.block());
+        let block = match &self.last {
+            Some((last, block)) if *last == key => Rc::clone(block),
+            _ => self.block(pack, key)?,
+        };
+        let bad = || invalid(pack.path(), format!("block {} has no record at {}", loc.block(), loc.offset()));
+        let (record, end) = record_at(&block, loc.offset()).ok_or_else(bad)?;
+        let start = end - record.len();
+        Ok(BodyRef { start, end, block, pack: Arc::clone(pack) })
+    }
+
+    fn block(&mut self, pack: &Arc<Pack>, key: (usize, u32)) -> Result<Rc<Vec<u8>>> {
+        if let Some(block) = self.blocks.get(&key) {
+            let block = Rc::clone(block);
+            self.last = Some((key, Rc::clone(&block)));
+            return Ok(block);
+        }
+        let mut raw = Vec::new();
+        pack.reader()?.read(key.1, &mut self.unpacker, &mut raw)?;
+        self.packs.entry(key.0).or_insert_with(|| Arc::clone(pack));
+        let block = Rc::new(raw);
+        self.held += block.len();
+        self.blocks.insert(key, Rc::clone(&block));
+        self.order.push_back(key);
+        while self.held > KEEP && self.order.len() > 1 {
+            if let Some(oldest) = self.order.pop_front()
+                && let Some(gone) = self.blocks.remove(&oldest)
+            {
+                self.held -= gone.len();
+            }
+        }
+        self.last = Some((key, Rc::clone(&block)));
+        Ok(block)
+    }
+}

@@ -1,0 +1,1 @@
+//! Collecting files under the state URL that nothing needs any more.

@@ -1,0 +1,203 @@
+//! Folding layers of a snapshot into one: all of them into a new base, or the
+//! small ones above the base into one of them.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jiff::Timestamp;
+
+use super::format::entry::{Entry, NO_POSITION, State};
+use super::format::layer::{EndRow, LayerWriter, Scan};
+use super::settle::{EndRecord, LayerTables};
+use super::snapshot::{Found, Snapshot};
+use super::sorter::Sorter;
+use crate::domain::key::{Key, KeyHash};
+use crate::domain::stamp::Stamp;
+use crate::error::Result;
+
+/// How many layers may lie above the base.
+pub const MAX_DELTAS: usize = 6;
+
+/// What to fold, decided before the batch is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    /// The plan's layer goes on top of the others.
+    None,
+    /// The layers above the base become one.
+    Deltas,
+    /// Everything becomes a new base, with a new line order.
+    Base,
+}
+
+/// Which fold is due. The layers above the base are rewritten when there are
+/// many of them; the base when they have grown to a tenth of it, so that the
+/// cost of rewriting it is spread over the batches that made it necessary.
+pub fn due(snapshot: Option<&Snapshot>, full: bool, order_is_useless: bool) -> Fold {
+    let Some(snapshot) = snapshot else { return Fold::Base };
+    let base = snapshot.layer(0).len();
+    let above = snapshot.entries() - base;
+    // An incremental batch can't write a line order: it leaves the base to
+    // the next full one as long as that is bearable.
+    let share = if full { 10 } else { 2 };
+    if above * share > base.max(4096) {
+        Fold::Base
+    } else if full && order_is_useless {
+        Fold::Base
+    } else if snapshot.layers() > MAX_DELTAS {
+        Fold::Deltas
+    } else {
+        Fold::None
+    }
+}
+
+/// A full record that makes tombstones needless: its stamp and exceptions.
+pub struct Covering {
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// Keys of which it says nothing.
+    pub exceptions: HashSet<KeyHash>,
+}
+
+impl Covering {
+    /// Of a record with scope everything.
+    pub fn new(stamp: &Stamp, exceptions: &[Key]) -> Self {
+        Self { stamp: stamp.clone(), exceptions: exceptions.iter().map(Key::hash).collect() }
+    }
+}
+
+/// What folding works on.
+pub struct FoldInput<'a> {
+    /// The snapshot with the plan's layer on top.
+    pub next: &'a Snapshot,
+    /// The first layer to fold: 0 for all, 1 for those above the base.
+    pub from: usize,
+    /// Position in the new line order of each old entry; empty without one.
+    pub new_positions: &'a [AtomicU32],
+    /// Whether the entries of the newest layer have new positions.
+    pub positions_are_new: bool,
+    /// Tombstones older than this are not needed any more.
+    pub horizon: Option<Timestamp>,
+    /// Full records of scope everything.
+    pub covering: &'a [Covering],
+    /// Fingerprint of the comparison settings.
+    pub comparison: u64,
+    /// Folder for runs of sorting.
+    pub tmp: &'a Path,
+    /// Bytes to sort in memory.
+    pub budget: usize,
+}
+
+/// Writes the folded layer. Returns its number of entries, and for each
+/// position of the new line order the number of its entry.
+pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<(u64, Vec<u32>)> {
+    let next = input.next;
+    let top = next.layers() - 1;
+    let mut writer = LayerWriter::create(path)?;
+    let mut tables = LayerTables::default();
+    let mut order = vec![NO_POSITION; positions as usize];
+    let mut renumbered: Vec<Vec<u32>> =
+        (input.from..next.layers()).map(|index| vec![NO_POSITION; next.layer(index).len() as usize]).collect();
+
+    let mut scans: Vec<Scan<'_>> = (input.from..next.layers()).map(|index| next.layer(index).scan()).collect();
+    let mut heads: Vec<Option<(u32, Entry)>> = Vec::with_capacity(scans.len());
+    let mut heap: BinaryHeap<Reverse<(KeyHash, Reverse<usize>)>> = BinaryHeap::new();
+    for (index, scan) in scans.iter_mut().enumerate() {
+        let head = scan.next()?;
+        if let Some((_, entry)) = &head {
+            heap.push(Reverse((entry.key, Reverse(index))));
+        }
+        heads.push(head);
+    }
+    // The layers of one key, newest first.
+    let mut same: Vec<(usize, u32)> = Vec::new();
+    while let Some(Reverse((key, Reverse(newest)))) = heap.pop() {
+        same.clear();
+        let mut index = newest;
+        let mut kept: Option<(usize, u32, Entry)> = None;
+        loop {
+            if let Some((number, entry)) = heads[index].take() {
+                same.push((index, number));
+                kept.get_or_insert((index, number, entry));
+                heads[index] = scans[index].next()?;
+                if let Some((_, entry)) = &heads[index] {
+                    heap.push(Reverse((entry.key, Reverse(index))));
+                }
+            }
+            match heap.peek() {
+                Some(Reverse((other, Reverse(older)))) if *other == key => {
+                    index = *older;
+                    heap.pop();
+                }
+                Some(_) | None => break,
+            }
+        }
+        let Some((index, number, entry)) = kept else { continue };
+        let layer = index + input.from;
+        let found = Found { layer, number, entry };
+        if drops(input, next, &found)? {
+            continue;
+        }
+        let mut adopted = tables.adopt(next, &found)?;
+        adopted.stale |= next.layer(layer).meta().comparison != input.comparison;
+        if input.from == 0 {
+            adopted.pos = if layer == top && input.positions_are_new {
+                entry.pos
+            } else {
+                let slot = next.slot(&found) as usize;
+                input.new_positions.get(slot).map_or(NO_POSITION, |pos| pos.load(Ordering::Relaxed))
+            };
+        }
+        let new_number = writer.push(&adopted)?;
+        if adopted.is_live() {
+            for (index, number) in &same {
+                renumbered[*index][*number as usize] = new_number;
+            }
+            if input.from == 0
+                && let Some(slot) = order.get_mut(adopted.pos as usize)
+            {
+                *slot = new_number;
+            }
+        }
+    }
+
+    let mut ends = Sorter::new(input.tmp, "fold-ends", input.budget);
+    for (index, numbers) in renumbered.iter().enumerate() {
+        next.layer(index + input.from).scan_ends(|row| {
+            match numbers.get(row.entry as usize) {
+                Some(&entry) if entry != NO_POSITION => ends.push(EndRecord(EndRow { entry, ..row })),
+                Some(_) | None => Ok(()),
+            }
+        })?;
+    }
+    let mut ends = ends.finish()?;
+    let mut last = None;
+    while let Some(EndRecord(row)) = ends.next()? {
+        if last.replace(row) != Some(row) {
+            writer.push_end(row)?;
+        }
+    }
+    let entries = writer.len();
+    writer.finish(&tables.into_meta(input.comparison))?;
+    Ok((entries, order))
+}
+
+/// Whether an entry has nothing to say in the folded layer.
+fn drops(input: &FoldInput<'_>, next: &Snapshot, found: &Found) -> Result<bool> {
+    match found.entry.state {
+        State::Live => Ok(false),
+        // Hides entries of older layers: of no use when there are none.
+        State::Gone => Ok(input.from == 0),
+        State::Tombstone if input.from > 0 => Ok(false),
+        State::Tombstone => {
+            let stamp = &next.own_stamp(found)?.stamp;
+            let late = input.horizon.is_some_and(|horizon| stamp.source_timestamp < horizon);
+            let covered = input
+                .covering
+                .iter()
+                .any(|record| record.stamp > *stamp && !record.exceptions.contains(&found.entry.key));
+            Ok(late || covered)
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! From the source's own changes to changes at the target: what all sources
+//! show together before the plan and after it (`SEMANTICS` 5 and 6).
+//!
+//! Candidates come in the order of execution, so that bodies are read in the
+//! order in which they were written.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::bodies::BodyRef;
+use super::candidate::{Candidate, GONE, NONE, REFRESH, UNSURE};
+use super::format::entry::Loc;
+use super::format::layer::{Layer, Scratch};
+use super::plan_file::{PlannedChange, PlannedValue};
+use super::plan_writer::ChangeSection;
+use super::snapshot::Found;
+use super::sorter::Sorted;
+use super::state_dir::Pack;
+use super::view::{Part, Reader, TargetView, merged};
+use crate::domain::change::Action;
+use crate::domain::ids::SourceId;
+use crate::domain::key::{Key, KeyHash, Kind};
+use crate::domain::merge;
+use crate::domain::plan::{PlanDigest, PlanSummary};
+use crate::error::Result;
+
+/// What judging works on.
+pub struct JudgeInput<'a> {
+    /// The published snapshots.
+    pub view: &'a TargetView,
+    /// The plan's layer: what the source will assert.
+    pub layer: &'a Layer,
+    /// The plan's pack.
+    pub pack: &'a Arc<Pack>,
+    /// The source's precedence in the settings.
+    pub precedence: i64,
+    /// Keys whose state at the target is not known.
+    pub unsure: &'a HashMap<KeyHash, Key>,
+}
+
+/// The plan's changes, in the sections in which they are executed.
+pub struct Sections {
+    /// Relationships that go.
+    pub relationships_gone: ChangeSection,
+    /// Entities that come or change.
+    pub entities: ChangeSection,
+    /// Relationships that come or change.
+    pub relationships: ChangeSection,
+    /// Entities that go.
+    pub entities_gone: ChangeSection,
+}
+
+impl Sections {
+    /// Empty sections whose operations hold at most so much.
+    pub fn new(tmp: &Path, max_changes: usize, max_bytes: usize) -> Result<Self> {
+        let section = |name| ChangeSection::new(tmp, name, max_changes, max_bytes);
+        Ok(Self {
+            relationships_gone: section("relationships-gone")?,
+            entities: section("entities")?,
+            relationships: section("relationships")?,
+            entities_gone: section("entities-gone")?,
+        })
+    }
+}
+
+/// Judges every candidate, then the relationships whose ends come or go.
+pub fn run(
+    input: &JudgeInput<'_>,
+    mut candidates: Sorted<Candidate>,
+    mut moved: HashSet<KeyHash>,
+    sections: &mut Sections,
+    summary: &mut PlanSummary,
+) -> Result<PlanDigest> {
+    let mut judge = Judge {
+        input,
+        sections,
+        summary,
+        digest: PlanDigest::default(),
+        reader: Reader::new()?,
+        scratch: Scratch::default(),
+        last_from: None,
+    };
+    while let Some(candidate) = candidates.next()? {
+        match candidate.key.kind() {
+            Kind::Entity => judge.entity(&candidate)?,
+            Kind::Relationship => {
+                moved.remove(&candidate.key);
+                judge.relationship(candidate.key, Some(&candidate))?;
+            }
+        }
+    }
+    let mut moved: Vec<KeyHash> = moved.into_iter().collect();
+    moved.sort_unstable();
+    for key in moved {
+        judge.relationship(key, None)?;
+    }
+    Ok(judge.digest)
+}
+
+struct Judge<'a, 'b> {
+    input: &'a JudgeInput<'a>,
+    sections: &'b mut Sections,
+    summary: &'b mut PlanSummary,
+    digest: PlanDigest,
+    reader: Reader,
+    /// For the plan's layer; `reader` has one of its own for the snapshots.
+    scratch: Scratch,
+    /// The `from` end looked at last, and whether it is there before and
+    /// after: contents come one after the other.
+    last_from: Option<(KeyHash, bool, bool)>,
+}
+
+impl Judge<'_, '_> {
+    fn old(&mut self, candidate: &Candidate) -> Result<Option<BodyRef>> {
+        let Some(own) = self.input.view.own.as_ref().filter(|_| candidate.old_layer != NONE) else {
+            return Ok(None);
+        };
+        let layer = candidate.old_layer as usize;
+        let entry = own.layer(layer).get(candidate.old_number, &mut self.reader.scratch)?;
+        let found = Found { layer, number: candidate.old_number, entry };
+        own.body(&found, &mut self.reader.bodies).map(Some)
+    }
+
+    fn new(&mut self, candidate: &Candidate, old: Option<&BodyRef>) -> Result<Option<BodyRef>> {
+        if candidate.has(GONE) {
+            Ok(None)
+        } else if candidate.loc == Loc::NONE {
+            // Asserted as it is published.
+            Ok(old.cloned())
+        } else {
+            self.reader.bodies.get(self.input.pack, candidate.loc).map(Some)
+        }
+    }
+
+    fn entity(&mut self, candidate: &Candidate) -> Result<()> {
+        let others = self.input.view.other_parts(candidate.key, &mut self.reader)?;
+        let replace = candidate.has(UNSURE);
+        if others.is_empty() && candidate.old_layer == NONE && !candidate.has(GONE) && !replace {
+            // The common case of a first publish: no body has to be read.
+            return self.put(
+                PlannedChange {
+                    action: Action::Create,
+                    hash: candidate.key,
+                    moved: false,
+                    replace,
+                    value: PlannedValue::Packed(candidate.loc, candidate.size, candidate.canon),
+                },
+                candidate.has(GONE),
+            );
+        }
+        let old = self.old(candidate)?;
+        let new = self.new(candidate, old.as_ref())?;
+        let before = self.merge(&others, old.as_ref(), true)?;
+        let after = self.merge(&others, new.as_ref(), false)?;
+        let key = match old.as_ref().or(new.as_ref()).or(others.first().map(|part| &part.body)) {
+            Some(body) => body.body()?.key(),
+            None => match self.input.unsure.get(&candidate.key) {
+                Some(key) => key.clone(),
+                None => return Ok(()),
+            },
+        };
+        self.differ(candidate, key, before, after, replace, false)
+    }
+
+    fn merge(&self, others: &[Part], own: Option<&BodyRef>, before: bool) -> Result<Option<Vec<u8>>> {
+        let view = self.input.view;
+        let precedence = match (&view.own, before) {
+            (Some(own), true) => own.manifest().precedence,
+            (Some(_) | None, _) => self.input.precedence,
+        };
+        let mut parts: Vec<(i64, &SourceId, &[u8])> = Vec::with_capacity(others.len() + 1);
+        for part in others {
+            parts.push((part.precedence, &part.source, part.body.body()?.attributes));
+        }
+        if let Some(own) = own {
+            parts.push((precedence, &view.source, own.body()?.attributes));
+        }
+        Ok(merged(parts))
+    }
+
+    fn differ(
+        &mut self,
+        candidate: &Candidate,
+        key: Key,
+        before: Option<Vec<u8>>,
+        after: Option<Vec<u8>>,
+        replace: bool,
+        moved: bool,
+    ) -> Result<()> {
+        let hash = candidate.key;
+        let (action, value) = match (before, after) {
+            (None, Some(after)) => (Action::Create, PlannedValue::Whole(key, after)),
+            (Some(_), Some(after)) if replace => (Action::Create, PlannedValue::Whole(key, after)),
+            (Some(before), Some(after)) => match merge::diff(&before, &after) {
+                Some(patch) => (Action::Update, PlannedValue::Patch(key, patch.before, patch.after)),
+                None => return self.invisible(candidate),
+            },
+            (Some(before), None) => (Action::Delete, PlannedValue::Gone(key, before)),
+            (None, None) if replace => (Action::Delete, PlannedValue::Gone(key, b"{}".to_vec())),
+            (None, None) => return self.invisible(candidate),
+        };
+        self.put(PlannedChange { action, hash, moved, replace, value }, candidate.has(GONE))
+    }
+
+    /// The source's change does not show: another source's value covers it,
+    /// or the key is still there for another's sake.
+    fn invisible(&mut self, candidate: &Candidate) -> Result<()> {
+        if !candidate.has(REFRESH) && !candidate.has(GONE) {
+            self.summary.of(candidate.key.kind()).unchanged += 1;
+        }
+        Ok(())
+    }
+
+    fn relationship(&mut self, hash: KeyHash, candidate: Option<&Candidate>) -> Result<()> {
+        let others = self.input.view.other_parts(hash, &mut self.reader)?;
+        let (old, new) = match candidate {
+            Some(candidate) => {
+                let old = self.old(candidate)?;
+                let fresh = old.is_none() && others.is_empty() && !candidate.has(GONE) && !candidate.has(UNSURE);
+                if fresh {
+                    return self.new_relationship(candidate);
+                }
+                let new = self.new(candidate, old.as_ref())?;
+                (old, new)
+            }
+            None => {
+                let old = match self.input.view.own_live(hash, &mut self.reader)? {
+                    Some(found) => match &self.input.view.own {
+                        Some(own) => Some(own.body(&found, &mut self.reader.bodies)?),
+                        None => None,
+                    },
+                    None => None,
+                };
+                let new = old.clone();
+                (old, new)
+            }
+        };
+        let Some(any) = old.as_ref().or(new.as_ref()).or(others.first().map(|part| &part.body)) else {
+            if let Some(candidate) = candidate
+                && let Some(key) = self.input.unsure.get(&hash)
+            {
+                return self.differ(candidate, key.clone(), None, None, candidate.has(UNSURE), false);
+            }
+            return Ok(());
+        };
+        let (key, (from, to)) = (any.body()?.key(), any.body()?.ends());
+        let before = self.merge(&others, old.as_ref(), true)?;
+        let after = self.merge(&others, new.as_ref(), false)?;
+        let (before_there, after_there) = self.ends(from, to)?;
+        let waits = after.is_some() && !after_there;
+        if waits {
+            self.summary.relationships.waiting += 1;
+        }
+        let replace = candidate.is_some_and(|candidate| candidate.has(UNSURE));
+        let moved = candidate.is_none() || waits;
+        let plain = Candidate {
+            group: 0,
+            rank: 0,
+            file: 0,
+            line: 0,
+            key: hash,
+            ends: [from, to],
+            loc: Loc::NONE,
+            canon: 0,
+            size: 0,
+            old_layer: NONE,
+            old_number: 0,
+            flags: REFRESH,
+        };
+        let (shown, shows) = (before.filter(|_| before_there), after.filter(|_| after_there));
+        if waits && shown.is_none() && !replace {
+            return Ok(());
+        }
+        self.differ(candidate.unwrap_or(&plain), key, shown, shows, replace, moved)
+    }
+
+    /// A relationship that no source asserted before.
+    fn new_relationship(&mut self, candidate: &Candidate) -> Result<()> {
+        let [from, to] = candidate.ends;
+        let (_, there) = self.ends(from, to)?;
+        if !there {
+            self.summary.relationships.waiting += 1;
+            return Ok(());
+        }
+        self.put(
+            PlannedChange {
+                action: Action::Create,
+                hash: candidate.key,
+                moved: false,
+                replace: false,
+                value: PlannedValue::Packed(candidate.loc, candidate.size, candidate.canon),
+            },
+            false,
+        )
+    }
+
+    /// Whether both ends are there before, and after.
+    fn ends(&mut self, from: KeyHash, to: KeyHash) -> Result<(bool, bool)> {
+        let (from_before, from_after) = match self.last_from {
+            Some((key, before, after)) if key == from => (before, after),
+            Some(_) | None => {
+                let (before, after) = self.entity_there(from)?;
+                self.last_from = Some((from, before, after));
+                (before, after)
+            }
+        };
+        let (to_before, to_after) = self.entity_there(to)?;
+        Ok((from_before && to_before, from_after && to_after))
+    }
+
+    fn entity_there(&mut self, key: KeyHash) -> Result<(bool, bool)> {
+        if self.input.view.others_have(key, &mut self.reader)? {
+            return Ok((true, true));
+        }
+        let own = self.input.view.own_live(key, &mut self.reader)?.is_some();
+        let after = match self.input.layer.lookup(key, &mut self.scratch)? {
+            Some((_, entry)) => entry.is_live(),
+            None => own,
+        };
+        Ok((own, after))
+    }
+
+    fn put(&mut self, change: PlannedChange, _gone: bool) -> Result<()> {
+        let kind = change.kind();
+        // A relationship that begins to wait is no deletion (`SEMANTICS` 5).
+        if !(change.moved && change.action == Action::Delete) {
+            self.summary.of(kind).count(change.action);
+        }
+        self.digest.add(change.digest());
+        let section = match (kind, change.action) {
+            (Kind::Relationship, Action::Delete) => &mut self.sections.relationships_gone,
+            (Kind::Relationship, Action::Create | Action::Update) => &mut self.sections.relationships,
+            (Kind::Entity, Action::Delete) => &mut self.sections.entities_gone,
+            (Kind::Entity, Action::Create | Action::Update) => &mut self.sections.entities,
+        };
+        section.push(change.weight(), |out| change.write(out))
+    }
+}
+
+/// The keys of a manifest's unsure list by their hashes.
+pub fn unsure_keys(view: &TargetView) -> HashMap<KeyHash, Key> {
+    let list = view.own.iter().flat_map(|own| &own.manifest().unsure);
+    list.map(|key| (key.hash(), key.clone())).collect()
+}
+

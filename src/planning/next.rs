@@ -1,0 +1,349 @@
+//! The next snapshot: what was published, and what has to be remembered
+//! (`SEMANTICS` 2 and 4).
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::format::block_file::{BlockWriter, FileKind, Packer, push_record};
+use super::format::body::key_head;
+use super::format::entry::{Entry, Loc, NO_POSITION, State};
+use super::format::layer::{CacheBudget, EndRow, Layer, LayerWriter, Scratch, StampInfo};
+use super::plan_file::{Plan, PlanManifest, PlannedValue};
+use super::planner::horizon;
+use super::records::forget;
+use super::settle::LayerTables;
+use super::snapshot::{FORMAT, Found, FullRecord, LayerRef, Snapshot, SnapshotManifest};
+use super::state_dir::StateDir;
+use crate::domain::change::Action;
+use crate::domain::ids::PlanId;
+use crate::domain::key::{Key, KeyHash, Kind};
+use crate::error::Result;
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub struct PlanOutcome {
+    /// Whether every operation was executed. If not, the batch counts as an
+    /// incremental one of exactly what was published.
+    pub complete: bool,
+    /// Keys whose change was not published: refused by the target.
+    pub failed: HashMap<KeyHash, Key>,
+    /// Keys whose change was published; only needed of an incomplete plan.
+    pub done: HashSet<KeyHash>,
+    /// Keys whose request was sent and whose outcome is not known.
+    pub unsure: Vec<Key>,
+}
+
+/// The manifest of the snapshot that follows `own` when everything in the
+/// plan is published, with these layers.
+pub fn draft(
+    plan: &PlanManifest,
+    own: Option<&SnapshotManifest>,
+    layers: Vec<LayerRef>,
+    plan_id: PlanId,
+) -> SnapshotManifest {
+    let newest = match own {
+        Some(own) if own.newest.stamp > plan.stamp.stamp => own.newest.clone(),
+        Some(_) | None => plan.stamp.clone(),
+    };
+    SnapshotManifest {
+        format: FORMAT.into(),
+        snapshot_id: plan_id.clone().into(),
+        source_id: plan.header.source_id.clone(),
+        target: plan.header.target.clone(),
+        target_identity: plan.target_identity.clone(),
+        parent: own.map(|own| own.snapshot_id.clone()),
+        plan_id,
+        batch_id: plan.header.batch_id.clone(),
+        created_at: Timestamp::UNIX_EPOCH,
+        newest,
+        horizon: own.and_then(|own| own.horizon),
+        fingerprint: plan.fingerprint,
+        comparison: plan.comparison,
+        precedence: plan.precedence,
+        layers,
+        order: own.and_then(|own| own.order.clone()),
+        full_records: own.map_or_else(Vec::new, |own| own.full_records.clone()),
+        unsure: own.map_or_else(Vec::new, |own| own.unsure.clone()),
+        entity_counts: plan.entity_counts.clone(),
+        relationship_counts: plan.relationship_counts.clone(),
+        type_edges: plan.type_edges.clone(),
+    }
+}
+
+/// Writes the snapshot that follows a plan's outcome, and returns its manifest.
+///
+/// `held_back` is the source timestamp of the oldest unfinished batch or open
+/// dead letter: the horizon does not pass it.
+pub fn write(
+    state: &StateDir,
+    plan: &Plan,
+    own: Option<&Snapshot>,
+    outcome: &PlanOutcome,
+    now: Timestamp,
+    held_back: Option<Timestamp>,
+) -> Result<SnapshotManifest> {
+    let manifest = plan.manifest();
+    let before = own.map(Snapshot::manifest);
+    let source = &manifest.header.source_id;
+    let clean = outcome.complete && outcome.failed.is_empty();
+    let mut layers = before.map_or_else(Vec::new, |own| own.layers.clone());
+    let mut next = draft(manifest, before, Vec::new(), manifest.header.plan_id.clone());
+    next.created_at = now;
+
+    if clean {
+        match &manifest.fold {
+            Some(fold) => {
+                layers.truncate(fold.keep);
+                layers.push(fold.layer.clone());
+                if fold.keep == 0 {
+                    next.order = fold.order.clone();
+                }
+            }
+            None => layers.push(manifest.layer.clone()),
+        }
+    } else {
+        let kept = keep(state, plan, own, outcome, &mut next)?;
+        layers.push(kept);
+        if manifest.fold.as_ref().is_some_and(|fold| fold.keep == 0) {
+            // The entries have positions of an order that is not written.
+            next.order = None;
+        }
+    }
+    next.layers = layers;
+
+    if outcome.complete && manifest.asserts_absence {
+        let mut exceptions = manifest.exceptions.clone();
+        exceptions.extend(outcome.failed.values().cloned());
+        next.full_records.push(FullRecord { stamp: manifest.stamp.clone(), scope: manifest.scope.clone(), exceptions });
+    }
+    let mut limit = horizon(next.horizon, next.newest.stamp.source_timestamp, manifest.max_lateness_seconds);
+    if let Some(held_back) = held_back {
+        limit = next.horizon.max(limit.map(|limit| limit.min(held_back)));
+    }
+    next.horizon = limit;
+    let forgotten = forget(&mut next.full_records, next.horizon);
+    next.horizon = next.horizon.max(forgotten.horizon);
+
+    let settled: HashSet<&Key> =
+        if outcome.complete { manifest.settles.iter().collect() } else { HashSet::new() };
+    next.unsure.retain(|key| !settled.contains(key) || outcome.failed.contains_key(&key.hash()));
+    next.unsure.extend(outcome.unsure.iter().cloned());
+    if !clean {
+        // What moved because an end came or went may have moved for nothing,
+        // or not have moved yet.
+        plan.changes(|change| {
+            if change.moved {
+                next.unsure.push(match &change.value {
+                    PlannedValue::Whole(key, _) | PlannedValue::Patch(key, _, _) | PlannedValue::Gone(key, _) => {
+                        key.clone()
+                    }
+                    PlannedValue::Packed(..) => return Ok(()),
+                });
+            }
+            Ok(())
+        })?;
+    }
+    next.unsure.sort();
+    next.unsure.dedup();
+
+    if !forgotten.raised.is_empty() {
+        raise(state, &mut next, &forgotten.raised)?;
+    }
+    let path = state.snapshot_path(source, &next.target, &next.snapshot_id);
+    state.write_checked(&path, &next)?;
+    Ok(next)
+}
+
+/// The plan's layer without what was not published.
+fn keep(
+    state: &StateDir,
+    plan: &Plan,
+    own: Option<&Snapshot>,
+    outcome: &PlanOutcome,
+    next: &mut SnapshotManifest,
+) -> Result<LayerRef> {
+    let manifest = plan.manifest();
+    let source = &manifest.header.source_id;
+    let budget = CacheBudget::new(16 << 20);
+    let whole = Layer::open(&state.layer_path(source, &manifest.layer.file), &budget)?;
+    let mut scratch = Scratch::default();
+    let published = |key: &KeyHash| {
+        if outcome.complete { !outcome.failed.contains_key(key) } else { outcome.done.contains(key) }
+    };
+
+    // Counts: those of the plan, less what was not published. The types are
+    // in the plan's changes.
+    let mut missed: HashMap<KeyHash, String> = HashMap::new();
+    let mut gone: HashMap<KeyHash, Key> = HashMap::new();
+    let mut reader = super::bodies::Bodies::new()?;
+    plan.changes(|change| {
+        let done = published(&change.hash);
+        if !change.moved && (!done || (change.action == Action::Delete && !outcome.complete)) {
+            let key = match &change.value {
+                PlannedValue::Packed(loc, _, _) => reader.get(plan.pack(), *loc)?.body()?.key(),
+                PlannedValue::Whole(key, _) | PlannedValue::Patch(key, _, _) | PlannedValue::Gone(key, _) => key.clone(),
+            };
+            if done {
+                gone.insert(change.hash, key);
+            } else {
+                missed.insert(change.hash, key.type_name().to_owned());
+            }
+        }
+        Ok(())
+    })?;
+
+    // A deletion by a full batch that counts as incremental leaves a
+    // tombstone, which has its key's text.
+    let pack_name = format!("{}-kept.pack", manifest.header.plan_id);
+    let mut places = HashMap::new();
+    if !gone.is_empty() {
+        let path = state.pack_path(source, &pack_name);
+        let writer = BlockWriter::create(&path, FileKind::Pack)?;
+        let mut packer = Packer::new()?;
+        let mut raw = Vec::new();
+        let mut waiting = Vec::new();
+        let mut keys: Vec<_> = gone.iter().collect();
+        keys.sort_unstable_by_key(|(hash, _)| **hash);
+        for (n, (hash, key)) in keys.iter().enumerate() {
+            waiting.push((**hash, push_record(&mut raw, |out| key_head(out, key))));
+            if raw.len() >= 16 << 10 || n + 1 == keys.len() {
+                let block = writer.append(&packer.pack(&raw, waiting.len() as u32)?)?;
+                places.extend(waiting.drain(..).map(|(hash, at)| (hash, (block, at))));
+                raw.clear();
+            }
+        }
+        writer.finish(b"{}")?;
+        state.synced(&path)?;
+    }
+
+    let name = format!("{}-kept.layer", manifest.header.plan_id);
+    let path = state.layer_path(source, &name);
+    let mut writer = LayerWriter::create(&path)?;
+    let mut tables = LayerTables::default();
+    for pack in &whole.meta().packs {
+        tables.pack(pack)?;
+    }
+    for stamp in &whole.meta().stamps {
+        tables.stamp(stamp);
+    }
+    let mut renumbered = vec![NO_POSITION; whole.len() as usize];
+    let mut scan = whole.scan();
+    while let Some((number, entry)) = scan.next()? {
+        let live_before = match own {
+            Some(own) => own.live(entry.key, &mut scratch)?,
+            None => None,
+        };
+        // Without the new line order, positions mean those of the present one.
+        let pos = live_before.map_or(NO_POSITION, |found| found.entry.pos);
+        let counts = match entry.key.kind() {
+            Kind::Entity => &mut next.entity_counts,
+            Kind::Relationship => &mut next.relationship_counts,
+        };
+        if !published(&entry.key) {
+            if let Some(type_name) = missed.get(&entry.key) {
+                let count = counts.entry(type_name.clone()).or_default();
+                match (live_before.is_some(), entry.is_live()) {
+                    (false, true) => *count = count.saturating_sub(1),
+                    (true, false) => *count += 1,
+                    (true, true) | (false, false) => {}
+                }
+            }
+            continue;
+        }
+        let mut entry = Entry { pos, ..entry };
+        if entry.state == State::Gone && !outcome.complete {
+            entry.state = State::Tombstone;
+            if let Some((block, at)) = places.get(&entry.key) {
+                entry.loc = Loc::new(tables.pack(&pack_name)?, *block, *at);
+            }
+        }
+        renumbered[number as usize] = writer.push(&entry)?;
+    }
+    whole.scan_ends(|row| match renumbered.get(row.entry as usize) {
+        Some(&entry) if entry != NO_POSITION => writer.push_end(EndRow { entry, ..row }),
+        Some(_) | None => Ok(()),
+    })?;
+    let entries = writer.len();
+    writer.finish(&tables.into_meta(manifest.comparison))?;
+    state.synced(&path)?;
+    Ok(LayerRef { file: name, entries })
+}
+
+/// A layer on top that gives keys a newer stamp of their own.
+fn raise(state: &StateDir, next: &mut SnapshotManifest, raised: &[(Key, StampInfo)]) -> Result<()> {
+    let budget = CacheBudget::new(16 << 20);
+    let snapshot = Snapshot::from_manifest(state, next.clone(), &budget)?;
+    let mut scratch = Scratch::default();
+    let mut newest: HashMap<KeyHash, (&Key, &StampInfo)> = HashMap::new();
+    for (key, stamp) in raised {
+        let entry = newest.entry(key.hash()).or_insert((key, stamp));
+        if entry.1.stamp < stamp.stamp {
+            *entry = (key, stamp);
+        }
+    }
+    let mut keys: Vec<_> = newest.into_iter().collect();
+    keys.sort_unstable_by_key(|(hash, _)| *hash);
+
+    let stem = format!("{}-raised", next.plan_id);
+    let pack_name = format!("{stem}.pack");
+    let pack_path = state.pack_path(&next.source_id, &pack_name);
+    let pack = BlockWriter::create(&pack_path, FileKind::Pack)?;
+    let mut raw = Vec::new();
+    let mut tables = LayerTables::default();
+    tables.pack(&pack_name)?;
+    let mut entries = Vec::new();
+    for (hash, (key, stamp)) in keys {
+        let found: Option<Found> = snapshot.lookup(hash, &mut scratch)?;
+        let own = match found {
+            Some(found) if found.entry.state != State::Gone => Some(snapshot.own_stamp(&found)?.stamp.clone()),
+            Some(_) | None => None,
+        };
+        if own.is_some_and(|own| own >= stamp.stamp) {
+            continue;
+        }
+        let number = tables.stamp(stamp);
+        match found.filter(|found| found.entry.is_live()) {
+            Some(found) => {
+                let adopted = tables.adopt(&snapshot, &found)?;
+                let stale = adopted.stale || !snapshot.is_comparable(&found, next.comparison);
+                entries.push(Entry { stamp: number, stale, ..adopted });
+            }
+            None => {
+                let at = push_record(&mut raw, |out| key_head(out, key));
+                entries.push(Entry {
+                    key: hash,
+                    raw: 0,
+                    canon: 0,
+                    // All in one block: there are at most as many as a batch may have exceptions.
+                    loc: Loc::new(0, 0, at),
+                    pos: found.map_or(NO_POSITION, |found| found.entry.pos),
+                    stamp: number,
+                    state: State::Tombstone,
+                    stale: false,
+                });
+            }
+        }
+    }
+    if entries.is_empty() {
+        drop(pack);
+        return std::fs::remove_file(&pack_path).map_err(|e| crate::error::Error::io(&pack_path, e));
+    }
+    if !raw.is_empty() {
+        pack.append(&Packer::new()?.pack(&raw, entries.len() as u32)?)?;
+    }
+    pack.finish(b"{}")?;
+    state.synced(&pack_path)?;
+    let name = format!("{stem}.layer");
+    let path = state.layer_path(&next.source_id, &name);
+    let mut writer = LayerWriter::create(&path)?;
+    for entry in &entries {
+        writer.push(entry)?;
+    }
+    // Relationships are in the end index of the layer that has their body.
+    let count = writer.len();
+    writer.finish(&tables.into_meta(next.comparison))?;
+    state.synced(&path)?;
+    next.layers.push(LayerRef { file: name, entries: count });
+    Ok(())
+}

@@ -1,0 +1,671 @@
+//! The pass over a batch: every line is read, and found equal to what is
+//! published, or turned into an [`Asserted`] record with its body in a pack.
+//!
+//! A line goes three steps at most (`DESIGN`, Planning):
+//! 1. Its hash equals that of the next line in the order of the last full
+//!    batch: it asserts what is published, and is not parsed.
+//! 2. Its raw attributes hash as the published ones do: unchanged.
+//! 3. Their comparison form hashes as the published one does: unchanged.
+//!
+//! With `fast_path` off only the third step is taken; the outcome is the same.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SUPERSEDED, UNCHANGED};
+use super::bodies::Bodies;
+use super::format::block_file::BlockWriter;
+use super::format::body::{entity_head, relationship_head};
+use super::format::entry::{Loc, NO_POSITION};
+use super::format::layer::{Scratch, StampInfo};
+use super::format::order::{CHUNK, Chunk, FileOrder, Order, OrderWriter};
+use super::pack_writer::PackWriter;
+use super::rejects::{Reject, Rejects};
+use super::snapshot::{Found, Snapshot, TypeEdge};
+use super::sorter::Sorter;
+use super::types::Types;
+use crate::domain::assertion::{BadLine, Line, LineKey, bad_attributes, parse_line};
+use crate::domain::json::{Canonicalizer, ComparisonRules, comparison_form, stored_form};
+use crate::domain::key::{KeyHash, Kind};
+use crate::domain::settings::Mode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::Batch;
+use crate::intake::reader::{LineSink, ReadLimits, read_file};
+
+/// What a pass works on.
+pub struct PassInput<'a> {
+    /// The batch.
+    pub batch: &'a Batch,
+    /// How its lines are taken: a full batch that lost a line without a
+    /// readable key counts as incremental.
+    pub mode: Mode,
+    /// Its stamp and workflow.
+    pub stamp: &'a StampInfo,
+    /// What is published.
+    pub snapshot: Option<&'a Snapshot>,
+    /// Its line order, if it may be used for this batch.
+    pub order: Option<&'a Order>,
+    /// Whether steps 1 and 2 are taken.
+    pub fast_path: bool,
+    /// Which attributes are volatile or unordered.
+    pub rules: &'a ComparisonRules,
+    /// Fingerprint of those settings.
+    pub comparison: u64,
+    /// Where bodies go.
+    pub pack: &'a BlockWriter,
+    /// Where the new line order goes, if one is written.
+    pub new_order: Option<&'a OrderWriter>,
+    /// Folder for runs of sorting.
+    pub tmp: &'a Path,
+    /// Bytes of records to keep in memory.
+    pub budget: usize,
+    /// Threads to read with.
+    pub threads: usize,
+    /// Limits of reading.
+    pub limits: &'a ReadLimits,
+    /// Types by number.
+    pub types: &'a Types,
+    /// Where bad lines go.
+    pub rejects: &'a Rejects,
+    /// Called with the number of stored bytes read since the last call.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// What a pass found.
+pub struct PassOutput {
+    /// Assertions that the plan has to look at.
+    pub asserted: Sorter<Asserted>,
+    /// Which live keys were seen, by slot; `None` for an incremental batch.
+    pub seen: Option<Seen>,
+    /// Position in the new line order of each entry of the snapshot.
+    pub new_positions: Vec<AtomicU32>,
+    /// Lines that are neither blank nor bad, by kind.
+    pub lines: [u64; 2],
+    /// Lines that step 1 took.
+    pub in_order: u64,
+    /// Lines found unchanged without a record, by kind.
+    pub unchanged: [u64; 2],
+    /// Bad lines.
+    pub bad: u64,
+    /// Bad lines without a readable key.
+    pub unreadable: u64,
+    /// Lines with members that the contract does not name.
+    pub unknown_members: u64,
+}
+
+/// A bit for each live key of the snapshot.
+pub struct Seen {
+    bits: Vec<AtomicU64>,
+    positions: u64,
+}
+
+impl Seen {
+    fn new(positions: u64, entries: u64) -> Self {
+        let words = (positions + entries).div_ceil(64) as usize;
+        Self { bits: (0..words).map(|_| AtomicU64::new(0)).collect(), positions }
+    }
+
+    /// The bit of an entry: that of its position in the line order, so that
+    /// step 1 need not know the entry, or one of its own.
+    fn slot(&self, snapshot: &Snapshot, found: &Found) -> u64 {
+        if self.positions > 0 && found.layer == 0 && found.entry.pos != NO_POSITION {
+            u64::from(found.entry.pos)
+        } else {
+            self.positions + snapshot.slot(found)
+        }
+    }
+
+    /// Sets a bit and tells whether it was set before.
+    #[inline]
+    fn test_and_set(&self, slot: u64) -> bool {
+        let mask = 1 << (slot % 64);
+        self.bits[(slot / 64) as usize].fetch_or(mask, Ordering::Relaxed) & mask != 0
+    }
+
+    /// Whether an entry was seen.
+    pub fn contains(&self, snapshot: &Snapshot, found: &Found) -> bool {
+        let slot = self.slot(snapshot, found);
+        self.bits[(slot / 64) as usize].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
+    }
+
+    /// Whether a position of the line order was seen.
+    pub fn contains_position(&self, position: u32) -> bool {
+        let slot = u64::from(position);
+        self.bits[(slot / 64) as usize].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
+    }
+}
+
+/// Positions of the line order whose entry a newer layer hides.
+fn dropped(snapshot: &Snapshot, positions: u32) -> Result<Vec<u64>> {
+    let mut bits = vec![0u64; (positions as usize).div_ceil(64)];
+    for index in 1..snapshot.layers() {
+        let mut scan = snapshot.layer(index).scan();
+        while let Some((_, entry)) = scan.next()? {
+            if entry.pos < positions {
+                bits[entry.pos as usize / 64] |= 1 << (entry.pos % 64);
+            }
+        }
+    }
+    Ok(bits)
+}
+
+/// Reads the batch.
+///
+/// # Errors
+/// What concerns the whole batch: a file that is missing, damaged or not as
+/// the manifest says, more bad lines than `batch` may have; and failures of
+/// the state folder.
+pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
+    let positions = input.order.map_or(0, Order::positions);
+    let dropped = match (input.snapshot, input.order) {
+        (Some(snapshot), Some(_)) => dropped(snapshot, positions)?,
+        (Some(_) | None, _) => Vec::new(),
+    };
+    let entries = input.snapshot.map_or(0, Snapshot::entries);
+    let seen = match input.mode {
+        Mode::Full => Some(Seen::new(u64::from(positions), entries)),
+        Mode::Incremental => None,
+    };
+    let wanted = if input.new_order.is_some() { entries as usize } else { 0 };
+    let new_positions: Vec<AtomicU32> = (0..wanted).map(|_| AtomicU32::new(NO_POSITION)).collect();
+    let shared = Shared { input, seen: seen.as_ref(), dropped: &dropped, new_positions: &new_positions };
+
+    let next = AtomicUsize::new(0);
+    let files = &input.batch.files;
+    let total = Mutex::new(Tally::default());
+    let sorters = Mutex::new(Vec::new());
+    let threads = input.threads.clamp(1, files.len().max(1));
+    let first_error: Mutex<Option<Error>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (shared, next, total, sorters, first_error) = (&shared, &next, &total, &sorters, &first_error);
+            scope.spawn(move || {
+                let work = || -> Result<()> {
+                    let mut worker = Worker::new(shared, thread, input.budget / threads)?;
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= files.len() || lock(first_error).is_some() {
+                            break;
+                        }
+                        worker.read(index)?;
+                    }
+                    lock(total).add(&worker.tally);
+                    lock(sorters).push(worker.sorter);
+                    Ok(())
+                };
+                if let Err(error) = work() {
+                    lock(first_error).get_or_insert(error);
+                }
+            });
+        }
+    });
+    if let Some(error) = first_error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut asserted = Sorter::new(input.tmp, "asserted", input.budget);
+    for sorter in sorters.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        asserted.absorb(sorter)?;
+    }
+    let tally = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(PassOutput {
+        asserted,
+        seen,
+        new_positions,
+        lines: tally.lines,
+        in_order: tally.in_order,
+        unchanged: tally.unchanged,
+        bad: tally.bad,
+        unreadable: tally.unreadable,
+        unknown_members: tally.unknown_members,
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct Tally {
+    lines: [u64; 2],
+    in_order: u64,
+    unchanged: [u64; 2],
+    bad: u64,
+    unreadable: u64,
+    unknown_members: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        for kind in 0..2 {
+            self.lines[kind] += other.lines[kind];
+            self.unchanged[kind] += other.unchanged[kind];
+        }
+        self.in_order += other.in_order;
+        self.bad += other.bad;
+        self.unreadable += other.unreadable;
+        self.unknown_members += other.unknown_members;
+    }
+}
+
+struct Shared<'a> {
+    input: &'a PassInput<'a>,
+    seen: Option<&'a Seen>,
+    dropped: &'a [u64],
+    new_positions: &'a [AtomicU32],
+}
+
+/// Where in the line order the next line is expected.
+struct Cursor {
+    chunk_no: Option<u32>,
+    at: usize,
+    chunk: Chunk,
+}
+
+impl Cursor {
+    /// Places the cursor at a position of the order, or nowhere.
+    fn place(&mut self, order: &Order, chunk_no: Option<u32>, at: usize) -> Result<()> {
+        if self.chunk_no != chunk_no
+            && let Some(chunk_no) = chunk_no
+        {
+            order.read(chunk_no, &mut self.chunk)?;
+        }
+        self.chunk_no = chunk_no;
+        self.at = at;
+        Ok(())
+    }
+
+    /// Goes on to the next chunk at the end of one.
+    fn settle(&mut self, order: &Order) -> Result<()> {
+        if let Some(chunk_no) = self.chunk_no
+            && self.at >= CHUNK
+        {
+            let next = order.next_chunk(chunk_no);
+            self.place(order, next, 0)?;
+        }
+        Ok(())
+    }
+}
+
+struct Worker<'a> {
+    shared: &'a Shared<'a>,
+    sorter: Sorter<Asserted>,
+    pack: PackWriter<'a>,
+    tally: Tally,
+    scratch: Scratch,
+    bodies: Bodies,
+    canonicalizer: Canonicalizer,
+    canonical: Vec<u8>,
+    stored: Vec<u8>,
+    compared: Vec<u8>,
+    /// The type seen last and its number.
+    last_type: (String, u32),
+    last_edge: Option<TypeEdge>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(shared: &'a Shared<'a>, thread: usize, budget: usize) -> Result<Self> {
+        let input = shared.input;
+        Ok(Self {
+            shared,
+            sorter: Sorter::new(input.tmp, format!("asserted-{thread}"), budget),
+            pack: PackWriter::new(input.pack)?,
+            tally: Tally::default(),
+            scratch: Scratch::default(),
+            bodies: Bodies::new()?,
+            canonicalizer: Canonicalizer::new(),
+            canonical: Vec::new(),
+            stored: Vec::new(),
+            compared: Vec::new(),
+            last_type: (String::new(), u32::MAX),
+            last_edge: None,
+        })
+    }
+
+    fn read(&mut self, index: usize) -> Result<()> {
+        let input = self.shared.input;
+        let file = &input.batch.files[index];
+        let mut cursor = Cursor { chunk_no: None, at: 0, chunk: Chunk::default() };
+        if let Some(order) = input.order {
+            cursor.place(order, order.first_chunk(&file.path), 0)?;
+        }
+        let new_order = input.new_order.map(|order| order.file(&file.path));
+        let mut sink =
+            Sink { worker: self, cursor, new_order, file: index as u32, kind: file.kind, path: &file.path };
+        let report = read_file(&input.batch.folder, file, input.limits, &mut sink)
+            .map_err(|e| e.context(format!("batch {}", input.batch.id)))?;
+        let new_order = sink.new_order.take();
+        if let Some(order) = new_order {
+            order.finish()?;
+        }
+        (input.progress)(report.stored_bytes);
+        // Blocks end with their file, so that what follows in a pack is what
+        // followed in the batch.
+        let sorter = &mut self.sorter;
+        self.pack.finish(&mut |asserted| sorter.push(asserted))
+    }
+
+    fn type_id(&mut self, name: &str) -> u32 {
+        if self.last_type.1 == u32::MAX || self.last_type.0 != name {
+            self.last_type = (name.to_owned(), self.shared.input.types.id(name));
+        }
+        self.last_type.1
+    }
+}
+
+struct Sink<'w, 'a> {
+    worker: &'w mut Worker<'a>,
+    cursor: Cursor,
+    new_order: Option<FileOrder<'a>>,
+    file: u32,
+    kind: Kind,
+    path: &'w str,
+}
+
+impl LineSink for Sink<'_, '_> {
+    #[inline]
+    fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
+        let shared = self.worker.shared;
+        let input = shared.input;
+        let hash = if input.order.is_some() || self.new_order.is_some() { xxh3_128(line) } else { 0 };
+        let position = match &mut self.new_order {
+            Some(order) => order.push(hash)?,
+            None => NO_POSITION,
+        };
+        if let Some(order) = input.order
+            && let Some(old) = self.take_next(order, hash)?
+        {
+            self.worker.tally.lines[self.kind as usize] += 1;
+            self.worker.tally.in_order += 1;
+            self.worker.tally.unchanged[self.kind as usize] += 1;
+            if let Some(entry) = old {
+                shared.new_positions[entry as usize].store(position, Ordering::Relaxed);
+            }
+            return Ok(());
+        }
+        match parse_line(self.kind, input.mode_of_lines(), line) {
+            Ok(parsed) => self.take(line_no, line, &parsed, position),
+            Err(bad) => self.reject(line_no, line, bad),
+        }
+    }
+
+    fn bad_line(&mut self, line_no: u64, start_of_line: &[u8], problem: BadLine) -> Result<()> {
+        if let Some(order) = &mut self.new_order {
+            order.push(0)?;
+        }
+        self.reject(line_no, start_of_line, problem)
+    }
+}
+
+impl PassInput<'_> {
+    /// `deleted` is judged by the batch's own mode, whatever it counts as.
+    fn mode_of_lines(&self) -> Mode {
+        self.batch.mode
+    }
+}
+
+impl Sink<'_, '_> {
+    /// Step 1. `Some` when the line is the next of the order, or the one
+    /// behind it, its entry may be trusted and no line took it before; with
+    /// the number of its base entry where the new order wants to know it.
+    #[inline]
+    fn take_next(&mut self, order: &Order, hash: u128) -> Result<Option<Option<u32>>> {
+        let shared = self.worker.shared;
+        self.cursor.settle(order)?;
+        let Some(chunk_no) = self.cursor.chunk_no else { return Ok(None) };
+        let at = self.cursor.at;
+        let at = if self.cursor.chunk.matches(at, hash) {
+            at
+        } else if self.cursor.chunk.matches(at + 1, hash) {
+            at + 1
+        } else {
+            return Ok(None);
+        };
+        let position = chunk_no * CHUNK as u32 + at as u32;
+        if shared.dropped[position as usize / 64] >> (position % 64) & 1 == 1 {
+            return Ok(None);
+        }
+        if let Some(seen) = shared.seen
+            && seen.test_and_set(u64::from(position))
+        {
+            return Ok(None);
+        }
+        self.cursor.at = at + 1;
+        let wanted = !shared.new_positions.is_empty();
+        Ok(Some(wanted.then(|| self.cursor.chunk.entry(at))))
+    }
+
+    fn reject(&mut self, line_no: u64, line: &[u8], bad: BadLine) -> Result<()> {
+        self.worker.tally.bad += 1;
+        let input = self.worker.shared.input;
+        match &bad.key {
+            None => self.worker.tally.unreadable += 1,
+            Some(key) => {
+                let type_id = self.worker.type_id(key.type_name());
+                let mut asserted = Asserted {
+                    key: key.hash(),
+                    raw: 0,
+                    canon: 0,
+                    loc: Loc::NONE,
+                    pos: NO_POSITION,
+                    file: self.file,
+                    line: line_no as u32,
+                    type_id,
+                    size: 0,
+                    depth: 0,
+                    flags: BAD,
+                    ends: [KeyHash(0); 2],
+                };
+                // Its key is known, so the key's present value is not missed.
+                if let (Some(snapshot), Some(seen)) = (input.snapshot, self.worker.shared.seen)
+                    && let Some(found) = snapshot.live(asserted.key, &mut self.worker.scratch)?
+                    && seen.test_and_set(seen.slot(snapshot, &found))
+                {
+                    asserted.flags |= AGAIN;
+                }
+                self.worker.sorter.push(asserted)?;
+            }
+        }
+        input.rejects.push(&Reject {
+            code: ErrorKind::LineInvalid.info().code.into(),
+            kind: self.kind,
+            key: bad.key,
+            file: self.path.into(),
+            line: line_no,
+            field: bad.field,
+            problem: bad.problem,
+            content: Reject::cut(line),
+            cut: line.len() > Reject::KEEP,
+        })
+    }
+
+    /// Steps 2 and 3.
+    fn take(&mut self, line_no: u64, line: &[u8], parsed: &Line<'_>, position: u32) -> Result<()> {
+        let worker = &mut *self.worker;
+        let shared = worker.shared;
+        let input = shared.input;
+        let key = parsed.key.hash();
+        let found = match input.snapshot {
+            Some(snapshot) => snapshot.live(key, &mut worker.scratch)?,
+            None => None,
+        };
+        let mut flags = 0;
+        if let (Some(snapshot), Some(found), Some(seen)) = (input.snapshot, &found, shared.seen)
+            && seen.test_and_set(seen.slot(snapshot, found))
+        {
+            flags |= AGAIN;
+        }
+        if let (Some(order), Some(found)) = (input.order, &found)
+            && found.layer == 0
+            && found.entry.pos != NO_POSITION
+        {
+            let next = found.entry.pos + 1;
+            self.cursor.place(order, Some(found.entry.pos / CHUNK as u32), found.entry.pos as usize % CHUNK + 1)?;
+            debug_assert_eq!(next as usize % CHUNK, self.cursor.at % CHUNK);
+        }
+
+        let mut canon = 0;
+        let mut raw = 0;
+        let mut canonical_made = false;
+        match parsed.attributes {
+            None => flags |= DELETED,
+            Some(attributes) => {
+                raw = xxh3_64(attributes);
+                let same_text = input.fast_path && found.is_some_and(|found| found.entry.raw == raw);
+                if same_text {
+                    flags |= UNCHANGED;
+                    canon = found.map_or(0, |found| found.entry.canon);
+                } else {
+                    worker.canonical.clear();
+                    if let Err(error) = worker.canonicalizer.run(attributes, &mut worker.canonical) {
+                        let bad = bad_attributes(&parsed.key, error);
+                        return self.reject(line_no, line, bad);
+                    }
+                    canonical_made = true;
+                    canon = worker.canon_of_canonical();
+                    if let (Some(snapshot), Some(found)) = (input.snapshot, &found) {
+                        let published = worker.published_canon(snapshot, found)?;
+                        if published == canon {
+                            flags |= UNCHANGED;
+                        }
+                    }
+                }
+            }
+        }
+        worker.tally.lines[self.kind as usize] += 1;
+        worker.tally.unknown_members += u64::from(parsed.unknown_members);
+
+        if let Some(snapshot) = input.snapshot
+            && !snapshot.is_newest(input.stamp)
+        {
+            let (type_name, scope_name) = (parsed.key.type_name(), parsed.key.scope_name());
+            // Of a key that is not live, a tombstone may still speak.
+            let known = match found {
+                Some(found) => Some(found),
+                None => snapshot.lookup(key, &mut worker.scratch)?,
+            };
+            let effective = snapshot.effective_stamp(key, type_name, scope_name, known.as_ref())?;
+            if effective.is_some_and(|effective| effective.stamp >= input.stamp.stamp) {
+                flags |= SUPERSEDED;
+            }
+        }
+        if input.mode == Mode::Full
+            && !input.batch.scope.is_everything()
+            && !input.batch.scope.contains_parts(parsed.key.type_name(), parsed.key.scope_name())
+        {
+            flags |= OUTSIDE;
+        }
+        if let (Some(snapshot), Some(found), false) = (input.snapshot, &found, shared.new_positions.is_empty()) {
+            shared.new_positions[snapshot.slot(found) as usize].store(position, Ordering::Relaxed);
+        }
+        if input.mode == Mode::Full && flags == UNCHANGED {
+            worker.tally.unchanged[self.kind as usize] += 1;
+            return Ok(());
+        }
+
+        let type_id = worker.type_id(parsed.key.type_name());
+        let (from, to) = parsed.key.end_hashes().unwrap_or((KeyHash(0), KeyHash(0)));
+        let asserted = Asserted {
+            key,
+            raw,
+            canon,
+            loc: Loc::NONE,
+            pos: position,
+            file: self.file,
+            line: line_no as u32,
+            type_id,
+            size: 0,
+            depth: depth(&parsed.key),
+            flags,
+            ends: [from, to],
+        };
+        worker.note_edge(&parsed.key);
+        if flags & UNCHANGED != 0 {
+            return worker.sorter.push(asserted);
+        }
+        let Worker { pack, sorter, canonical, stored, .. } = worker;
+        let attributes: &[u8] = if !canonical_made {
+            b""
+        } else if input.rules.has_unordered() {
+            stored.clear();
+            stored_form(canonical, input.rules, stored);
+            stored
+        } else {
+            canonical
+        };
+        pack.push(
+            asserted,
+            |out| {
+                head(out, &parsed.key);
+                out.extend_from_slice(attributes);
+            },
+            &mut |asserted| sorter.push(asserted),
+        )
+    }
+}
+
+impl Worker<'_> {
+    /// Hash of the comparison form of `self.canonical`.
+    fn canon_of_canonical(&mut self) -> u64 {
+        let rules = self.shared.input.rules;
+        if rules.is_plain() {
+            return xxh3_64(&self.canonical);
+        }
+        self.compared.clear();
+        comparison_form(&self.canonical, rules, &mut self.compared);
+        xxh3_64(&self.compared)
+    }
+
+    /// The hash that a published value is compared by, made anew where it
+    /// was made under other settings.
+    fn published_canon(&mut self, snapshot: &Snapshot, found: &Found) -> Result<u64> {
+        let input = self.shared.input;
+        if snapshot.is_comparable(found, input.comparison) {
+            return Ok(found.entry.canon);
+        }
+        let body = snapshot.body(found, &mut self.bodies)?;
+        self.compared.clear();
+        comparison_form(body.body()?.attributes, input.rules, &mut self.compared);
+        Ok(xxh3_64(&self.compared))
+    }
+
+    fn note_edge(&mut self, key: &LineKey<'_>) {
+        let LineKey::Relationship { type_name, from_type, to_type, .. } = key else { return };
+        let same = self.last_edge.as_ref().is_some_and(|edge| {
+            edge.relationship == *type_name && edge.from == *from_type && edge.to == *to_type
+        });
+        if !same {
+            let edge = TypeEdge {
+                relationship: type_name.to_string(),
+                from: from_type.to_string(),
+                to: to_type.to_string(),
+            };
+            self.shared.input.types.add_edge(edge.clone());
+            self.last_edge = Some(edge);
+        }
+    }
+}
+
+fn head(out: &mut Vec<u8>, key: &LineKey<'_>) {
+    match key {
+        LineKey::Entity { type_name, qualified_name } => entity_head(out, type_name, qualified_name),
+        LineKey::Relationship { type_name, from_type, from_name, to_type, to_name, label } => {
+            relationship_head(out, type_name, (from_type, from_name), (to_type, to_name), label);
+        }
+    }
+}
+
+/// Separators in a name: contents have more of them than their container.
+pub fn name_depth(name: &str) -> u16 {
+    let count = name.bytes().filter(|b| matches!(b, b'.' | b'/' | b':' | b'#' | b'\\')).count();
+    u16::try_from(count).unwrap_or(u16::MAX)
+}
+
+fn depth(key: &LineKey<'_>) -> u16 {
+    match key {
+        LineKey::Entity { qualified_name, .. } => name_depth(qualified_name),
+        LineKey::Relationship { .. } => 0,
+    }
+}

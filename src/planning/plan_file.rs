@@ -1,0 +1,389 @@
+//! A plan as it is stored: a block file of changes in the order of execution,
+//! cut into operations, with the rejects behind them; and a manifest beside
+//! it that is written last.
+//!
+//! A change is a record:
+//! ```text
+//! tag     u8    bits 0–1 create, update, delete; bit 2 relationship; bit 3 moved (an end came or went);
+//!               bit 4 replace (the target's present value is not known); bit 5 the value is in the record
+//! key     u128  hash of the key
+//! create  bit 5 set: the body; else its place in the plan's pack, u64, its size u32 and comparison hash u64
+//! update  u32 + before, u32 + after: JSON objects of the attributes that change; then the key as a body's head
+//! delete  the body before
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::bodies::Bodies;
+use super::format::block_file::{BlockReader, FileKind, Unpacker, invalid, record_at};
+use super::format::body::{Body, key_head};
+use super::format::bytes::{u32_at, u64_at, u128_at};
+use super::format::entry::Loc;
+use super::format::layer::StampInfo;
+use super::rejects::Reject;
+use super::snapshot::{LayerRef, OrderRef, TypeEdge};
+use super::state_dir::{Pack, StateDir, read_checked};
+use crate::domain::change::{Action, Change};
+use crate::domain::ids::{OperationNo, PlanId, SourceId};
+use crate::domain::key::{Key, KeyHash, Kind};
+use crate::domain::plan::PlanHeader;
+use crate::domain::scope::Scope;
+use crate::error::{Error, Result};
+
+/// The format that this version writes.
+pub const FORMAT: &str = "tidegate.plan-file/1";
+
+/// Where an operation's changes are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationRef {
+    /// Its first block.
+    pub first_block: u32,
+    /// Number of its blocks.
+    pub blocks: u32,
+    /// Number of its changes.
+    pub changes: u32,
+}
+
+/// A layer that is ready to take the place of several, with the line order
+/// that goes with a new base, should everything be published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldRef {
+    /// How many of the present layers stay below it: 0, or 1 for the base.
+    pub keep: usize,
+    /// The folded layer.
+    pub layer: LayerRef,
+    /// The line order of the batch. With `keep` 1 the present one stays.
+    pub order: Option<OrderRef>,
+}
+
+/// Everything of a plan but its changes: what the commit needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanManifest {
+    /// [`FORMAT`].
+    pub format: String,
+    /// What the store keeps too.
+    pub header: PlanHeader,
+    /// What the target called itself.
+    pub target_identity: String,
+    /// Stamp and workflow of the batch.
+    pub stamp: StampInfo,
+    /// Whether the batch asserts absence: a full one without unreadable lines.
+    pub asserts_absence: bool,
+    /// What it speaks for.
+    pub scope: Scope,
+    /// Fingerprint of the settings.
+    pub fingerprint: u64,
+    /// The part of it that decides comparisons.
+    pub comparison: u64,
+    /// The source's precedence.
+    pub precedence: i64,
+    /// How late a batch of the source may be.
+    pub max_lateness_seconds: u64,
+    /// The layer of entries that the plan makes.
+    pub layer: LayerRef,
+    /// A base that holds it already.
+    pub fold: Option<FoldRef>,
+    /// Live keys by type, should everything be published.
+    pub entity_counts: BTreeMap<String, u64>,
+    /// The same of relationships.
+    pub relationship_counts: BTreeMap<String, u64>,
+    /// Which types the source's relationships have connected.
+    pub type_edges: BTreeSet<TypeEdge>,
+    /// Keys of which the batch says nothing.
+    pub exceptions: Vec<Key>,
+    /// Unsure keys that the plan settles.
+    pub settles: Vec<Key>,
+    /// Operations in the order of execution.
+    pub operations: Vec<OperationRef>,
+    /// First block and number of blocks of the rejects.
+    pub rejects: (u32, u32),
+    /// Number of rejects.
+    pub reject_count: u64,
+    /// What should be looked at, in words.
+    pub warnings: Vec<String>,
+    /// Lines that are neither blank nor bad.
+    pub lines: u64,
+    /// Lines that the line order took.
+    pub lines_in_order: u64,
+}
+
+/// A change as it lies in a plan.
+#[derive(Debug, Clone)]
+pub struct PlannedChange {
+    /// What it does.
+    pub action: Action,
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// Whether only an end came or went: no assertion of the batch.
+    pub moved: bool,
+    /// Whether the target's present value is not known.
+    pub replace: bool,
+    /// Its values.
+    pub value: PlannedValue,
+}
+
+/// The values of a change.
+#[derive(Debug, Clone)]
+pub enum PlannedValue {
+    /// A create whose body is in the plan's pack: place, size, comparison hash.
+    Packed(Loc, u32, u64),
+    /// A create with its key and attributes.
+    Whole(Key, Vec<u8>),
+    /// An update: key, attributes before, attributes after.
+    Patch(Key, Vec<u8>, Vec<u8>),
+    /// A delete: key and attributes before.
+    Gone(Key, Vec<u8>),
+}
+
+impl PlannedChange {
+    /// Entity or relationship.
+    pub fn kind(&self) -> Kind {
+        self.hash.kind()
+    }
+
+    /// Bytes of its values, for sizing operations.
+    pub fn weight(&self) -> usize {
+        match &self.value {
+            PlannedValue::Packed(_, size, _) => *size as usize,
+            PlannedValue::Whole(_, after) => after.len(),
+            PlannedValue::Patch(_, before, after) => before.len() + after.len(),
+            PlannedValue::Gone(_, before) => before.len(),
+        }
+    }
+
+    /// Hash of what it does, for the digest.
+    pub fn digest(&self) -> u128 {
+        let mut text = Vec::with_capacity(48);
+        text.push(self.action as u8);
+        text.extend_from_slice(&self.hash.0.to_le_bytes());
+        match &self.value {
+            PlannedValue::Packed(_, _, canon) => text.extend_from_slice(&canon.to_le_bytes()),
+            PlannedValue::Whole(_, after) => text.extend_from_slice(&xxh3_64(after).to_le_bytes()),
+            PlannedValue::Patch(_, before, after) => {
+                text.extend_from_slice(&xxh3_64(before).to_le_bytes());
+                text.extend_from_slice(&xxh3_64(after).to_le_bytes());
+            }
+            PlannedValue::Gone(_, _) => {}
+        }
+        xxh3_128(&text)
+    }
+
+    /// Writes the record.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let in_record = match &self.value {
+            PlannedValue::Packed(..) => 0,
+            PlannedValue::Whole(..) | PlannedValue::Patch(..) | PlannedValue::Gone(..) => 1u8,
+        };
+        let kind = match self.kind() {
+            Kind::Entity => 0,
+            Kind::Relationship => 1u8,
+        };
+        let tag = self.action as u8
+            | kind << 2
+            | u8::from(self.moved) << 3
+            | u8::from(self.replace) << 4
+            | in_record << 5;
+        out.push(tag);
+        out.extend_from_slice(&self.hash.0.to_le_bytes());
+        match &self.value {
+            PlannedValue::Packed(loc, size, canon) => {
+                out.extend_from_slice(&loc.0.to_le_bytes());
+                out.extend_from_slice(&size.to_le_bytes());
+                out.extend_from_slice(&canon.to_le_bytes());
+            }
+            PlannedValue::Whole(key, attributes) | PlannedValue::Gone(key, attributes) => {
+                key_head(out, key);
+                out.extend_from_slice(attributes);
+            }
+            PlannedValue::Patch(key, before, after) => {
+                for part in [before, after] {
+                    out.extend_from_slice(&(part.len() as u32).to_le_bytes());
+                    out.extend_from_slice(part);
+                }
+                key_head(out, key);
+            }
+        }
+    }
+
+    /// Reads a record; `None` when it is no change.
+    pub fn read(record: &[u8]) -> Option<Self> {
+        let tag = *record.first()?;
+        let action = match tag & 3 {
+            0 => Action::Create,
+            1 => Action::Update,
+            2 => Action::Delete,
+            3.. => return None,
+        };
+        let hash = KeyHash(u128_at(record.get(..17)?, 1));
+        let rest = &record[17..];
+        let value = match action {
+            Action::Create if tag >> 5 & 1 == 0 => {
+                let rest = rest.get(..20)?;
+                PlannedValue::Packed(Loc(u64_at(rest, 0)), u32_at(rest, 8), u64_at(rest, 12))
+            }
+            Action::Create => {
+                let body = Body::parse(rest)?;
+                PlannedValue::Whole(body.key(), body.attributes.to_vec())
+            }
+            Action::Update => {
+                let before_end = 4usize.checked_add(u32_at(rest, 0) as usize)?;
+                let before = rest.get(4..before_end)?.to_vec();
+                let after_start = before_end.checked_add(4)?;
+                let after_end = after_start.checked_add(u32_at(rest, before_end) as usize)?;
+                let after = rest.get(after_start..after_end)?.to_vec();
+                PlannedValue::Patch(Body::parse(&rest[after_end..])?.key(), before, after)
+            }
+            Action::Delete => {
+                let body = Body::parse(rest)?;
+                PlannedValue::Gone(body.key(), body.attributes.to_vec())
+            }
+        };
+        Some(Self { action, hash, moved: tag >> 3 & 1 == 1, replace: tag >> 4 & 1 == 1, value })
+    }
+}
+
+/// A stored plan, open for reading.
+pub struct Plan {
+    manifest: PlanManifest,
+    file: BlockReader,
+    pack: Arc<Pack>,
+}
+
+impl Plan {
+    /// Opens a plan under the state folder.
+    pub fn open(state: &StateDir, source: &SourceId, plan: &PlanId) -> Result<Self> {
+        let path = state.plan_manifest_path(source, plan);
+        let manifest: PlanManifest = read_checked(&path)?;
+        if manifest.format != FORMAT {
+            return Err(invalid(&path, format!("format {} is not known here", manifest.format)));
+        }
+        if &manifest.header.plan_id != plan {
+            return Err(invalid(&path, "it is the manifest of another plan"));
+        }
+        Self::from_manifest(state, manifest)
+    }
+
+    /// Opens the changes of a manifest.
+    pub fn from_manifest(state: &StateDir, manifest: PlanManifest) -> Result<Self> {
+        let (source, plan) = (&manifest.header.source_id, &manifest.header.plan_id);
+        let file = BlockReader::open(&state.plan_path(source, plan), FileKind::Plan)?;
+        let pack = state.pack(&state.pack_path(source, &format!("{plan}.pack")));
+        Ok(Self { manifest, file, pack })
+    }
+
+    /// Everything but the changes.
+    pub fn manifest(&self) -> &PlanManifest {
+        &self.manifest
+    }
+
+    /// Where the changes are stored.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Hands out the changes of an operation.
+    pub fn operation(&self, no: OperationNo, mut each: impl FnMut(PlannedChange) -> Result<()>) -> Result<()> {
+        let bad = || invalid(self.path(), format!("operation {no} is not there"));
+        let op = self.manifest.operations.get(no.0 as usize).ok_or_else(bad)?;
+        let mut unpacker = Unpacker::new()?;
+        let mut raw = Vec::new();
+        let mut count = 0;
+        for block in op.first_block..op.first_block + op.blocks {
+            self.file.read(block, &mut unpacker, &mut raw)?;
+            let mut at = 0;
+            while let Some((record, next)) = record_at(&raw, at) {
+                let change = PlannedChange::read(record)
+                    .ok_or_else(|| invalid(self.path(), format!("block {block} has a record that is no change")))?;
+                each(change)?;
+                count += 1;
+                at = next;
+            }
+        }
+        if count == op.changes { Ok(()) } else { Err(bad()) }
+    }
+
+    /// Hands out all changes in the order of execution.
+    pub fn changes(&self, mut each: impl FnMut(PlannedChange) -> Result<()>) -> Result<()> {
+        for no in 0..self.manifest.operations.len() {
+            self.operation(OperationNo(no as u32), &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// A change with its key and values, as it is shown.
+    pub fn resolve(&self, change: PlannedChange, bodies: &mut Bodies) -> Result<Change> {
+        let json = |bytes: Vec<u8>| -> Result<Option<Box<RawValue>>> {
+            let text = String::from_utf8(bytes).map_err(|_| invalid(self.path(), "a value is not UTF-8"))?;
+            RawValue::from_string(text).map(Some).map_err(|e| invalid(self.path(), format!("a value is no JSON: {e}")))
+        };
+        let (action, kind) = (change.action, change.kind());
+        let (key, before, after) = match change.value {
+            PlannedValue::Packed(loc, _, _) => {
+                let body = bodies.get(&self.pack, loc)?;
+                let body = body.body()?;
+                (body.key(), None, json(body.attributes.to_vec())?)
+            }
+            PlannedValue::Whole(key, after) => (key, None, json(after)?),
+            PlannedValue::Patch(key, before, after) => (key, json(before)?, json(after)?),
+            PlannedValue::Gone(key, before) => (key, json(before)?, None),
+        };
+        Ok(Change { action, kind, key, before, after })
+    }
+
+    /// The pack that the plan's creates refer to.
+    pub fn pack(&self) -> &Arc<Pack> {
+        &self.pack
+    }
+
+    /// Hands out the rejects.
+    pub fn rejects(&self, mut each: impl FnMut(Reject) -> Result<()>) -> Result<()> {
+        let mut unpacker = Unpacker::new()?;
+        let mut raw = Vec::new();
+        let (first, blocks) = self.manifest.rejects;
+        for block in first..first + blocks {
+            self.file.read(block, &mut unpacker, &mut raw)?;
+            let mut at = 0;
+            while let Some((record, next)) = record_at(&raw, at) {
+                each(serde_json::from_slice(record).map_err(|e| {
+                    Error::from(invalid(self.path(), format!("block {block} has a record that is no reject: {e}")))
+                })?)?;
+                at = next;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key::EntityKey;
+
+    #[test]
+    fn every_kind_of_change_reads_back() {
+        let key = Key::Entity(EntityKey::new("t", "n"));
+        let values = [
+            (Action::Create, PlannedValue::Packed(Loc::new(0, 3, 4), 5, 6)),
+            (Action::Create, PlannedValue::Whole(key.clone(), b"{\"a\":1}".to_vec())),
+            (Action::Update, PlannedValue::Patch(key.clone(), b"{}".to_vec(), b"{\"a\":1}".to_vec())),
+            (Action::Delete, PlannedValue::Gone(key.clone(), b"{}".to_vec())),
+        ];
+        for (action, value) in values {
+            for (moved, replace) in [(false, false), (true, false), (false, true)] {
+                let change = PlannedChange { action, hash: key.hash(), moved, replace, value: value.clone() };
+                let mut record = Vec::new();
+                change.write(&mut record);
+                let back = PlannedChange::read(&record).unwrap();
+                assert_eq!(format!("{back:?}"), format!("{change:?}"));
+                assert_eq!(back.digest(), change.digest());
+            }
+        }
+        assert!(PlannedChange::read(&[3; 40]).is_none() && PlannedChange::read(&[]).is_none());
+    }
+}

@@ -1,0 +1,554 @@
+//! Making a plan: from a batch and the published snapshots to files under the
+//! state folder. Nothing at the target changes.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::absent::{self, Absent};
+use super::candidate::{Candidate, NONE, REFRESH, UNSURE, group};
+use super::fold::{self, Covering, Fold, FoldInput};
+use super::format::block_file::{BlockWriter, FileKind};
+use super::format::entry::Loc;
+use super::format::layer::{CacheBudget, Layer, LayerWriter, StampInfo};
+use super::format::order::{Order, OrderWriter};
+use super::judge::{self, JudgeInput, Sections, unsure_keys};
+use super::pass::{self, PassInput, PassOutput};
+use super::plan_file::{FORMAT, FoldRef, PlanManifest};
+use super::plan_writer::SectionWriter;
+use super::ranks::type_ranks;
+use super::rejects::Rejects;
+use super::settle::{self, SettleInput, Settled, all_edges};
+use super::snapshot::{Found, LayerRef, OrderRef, Snapshot, SnapshotManifest};
+use super::sorter::Sorter;
+use super::state_dir::StateDir;
+use super::types::Types;
+use super::view::{Reader, TargetView};
+use crate::domain::guards;
+use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
+use crate::domain::json::ComparisonRules;
+use crate::domain::key::{KeyHash, Kind};
+use crate::domain::plan::{PlanHeader, PlanSummary};
+use crate::domain::settings::{Deletion, Mode, SourceSettings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::Batch;
+use crate::intake::reader::ReadLimits;
+
+/// How plans are made, whatever the batch.
+#[derive(Debug, Clone)]
+pub struct PlanningOptions {
+    /// Whether lines that are equal to what is published are taken without
+    /// being parsed. Off: everything is parsed and compared; same plan.
+    pub fast_path: bool,
+    /// Threads that read files.
+    pub threads: usize,
+    /// Bytes that sorting may hold.
+    pub sort_memory: usize,
+    /// Bytes of index blocks that may be kept.
+    pub index_memory: usize,
+    /// Limits of reading.
+    pub read: ReadLimits,
+}
+
+impl Default for PlanningOptions {
+    fn default() -> Self {
+        Self {
+            fast_path: true,
+            threads: std::thread::available_parallelism().map_or(2, |n| n.get().min(4)),
+            sort_memory: 96 << 20,
+            index_memory: 112 << 20,
+            read: ReadLimits::default(),
+        }
+    }
+}
+
+/// What a plan is made from.
+pub struct PlanInput<'a> {
+    /// The plan's id.
+    pub plan_id: PlanId,
+    /// The batch.
+    pub batch: &'a Batch,
+    /// Its source's settings.
+    pub settings: &'a SourceSettings,
+    /// The target.
+    pub target: &'a TargetName,
+    /// What the target calls itself.
+    pub target_identity: String,
+    /// What a deletion means there.
+    pub deletion: Deletion,
+    /// Changes and bytes that one operation may hold.
+    pub operation_limits: (usize, usize),
+    /// The current snapshot of every source of the target.
+    pub bases: BTreeMap<SourceId, SnapshotId>,
+    /// Called with stored bytes as they are read.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// Makes plans.
+pub struct Planner<'a> {
+    state: &'a StateDir,
+    options: &'a PlanningOptions,
+}
+
+impl<'a> Planner<'a> {
+    /// A planner on a state folder.
+    pub fn new(state: &'a StateDir, options: &'a PlanningOptions) -> Self {
+        Self { state, options }
+    }
+
+    /// Opens the current snapshots of a target.
+    pub fn view(&self, source: &SourceId, target: &TargetName, bases: &BTreeMap<SourceId, SnapshotId>) -> Result<TargetView> {
+        let budget = CacheBudget::new(self.options.index_memory);
+        let mut view = TargetView { source: source.clone(), own: None, others: Vec::new() };
+        for (of, id) in bases {
+            let snapshot = Snapshot::open(self.state, of, target, id, &budget)?;
+            if of == source {
+                view.own = Some(snapshot);
+            } else {
+                view.others.push(snapshot);
+            }
+        }
+        Ok(view)
+    }
+
+    /// Makes the plan of a batch, checks it, and writes its manifest last.
+    pub fn plan(&self, input: &PlanInput<'_>) -> Result<PlanManifest> {
+        let source = input.batch.id.source();
+        self.state.prepare(source, input.target)?;
+        let view = self.view(source, input.target, &input.bases)?;
+        let making = Making::new(self, input, &view)?;
+        let manifest = making.run()?;
+        super::check::check(self.state, &view, &manifest)?;
+        self.state.write_checked(&self.state.plan_manifest_path(source, &input.plan_id), &manifest)?;
+        Ok(manifest)
+    }
+}
+
+/// The horizon of a source after a batch of this stamp (`SEMANTICS` 2): never
+/// back, and never past what is unfinished, which the caller knows.
+pub fn horizon(before: Option<Timestamp>, newest: Timestamp, max_lateness_seconds: u64) -> Option<Timestamp> {
+    let lateness = jiff::SignedDuration::from_secs(i64::try_from(max_lateness_seconds).unwrap_or(i64::MAX));
+    let new = newest.checked_sub(lateness).ok();
+    before.max(new)
+}
+
+/// A key that is judged anew though the batch does not change it.
+fn refreshed(key: KeyHash, found: Option<Found>, flags: u32) -> Candidate {
+    Candidate {
+        group: if key.kind() == Kind::Entity { group::ENTITY } else { group::RELATIONSHIP },
+        rank: 0,
+        file: 0,
+        line: 0,
+        key,
+        ends: [KeyHash(0); 2],
+        loc: Loc::NONE,
+        canon: found.map_or(0, |found| found.entry.canon),
+        size: 0,
+        old_layer: found.map_or(NONE, |found| found.layer as u32),
+        old_number: found.map_or(0, |found| found.number),
+        flags: REFRESH | flags,
+    }
+}
+
+struct Making<'a> {
+    planner: &'a Planner<'a>,
+    input: &'a PlanInput<'a>,
+    view: &'a TargetView,
+    stamp: StampInfo,
+    rules: ComparisonRules,
+    comparison: u64,
+    fingerprint: u64,
+    types: Types,
+    fold: Fold,
+    order: Option<Order>,
+}
+
+impl<'a> Making<'a> {
+    fn new(planner: &'a Planner<'a>, input: &'a PlanInput<'a>, view: &'a TargetView) -> Result<Self> {
+        let batch = input.batch;
+        let settings = input.settings;
+        let stamp = StampInfo { stamp: batch.stamp.clone(), workflow: batch.workflow.clone() };
+        let fingerprint = settings.fingerprint(batch.id.source(), input.deletion);
+        let own = view.own.as_ref();
+        if let Some(horizon) = own.and_then(|own| own.manifest().horizon)
+            && batch.stamp.source_timestamp < horizon
+        {
+            return Err(Error::new(
+                ErrorKind::TooLate,
+                format!("batch {} is of {}, the source's horizon is {horizon}", batch.id, batch.stamp.source_timestamp),
+            ));
+        }
+        let full = batch.mode == Mode::Full;
+        let newest = own.is_none_or(|own| own.is_newest(&stamp));
+        let usable = |order: &OrderRef| order.fingerprint == fingerprint && batch.scope.covers(&order.scope);
+        let reference = own.and_then(|own| own.manifest().order.as_ref());
+        let use_order = planner.options.fast_path && full && newest && reference.is_some_and(usable);
+        let order = match own {
+            Some(own) if use_order => own.order(planner.state)?,
+            Some(_) | None => None,
+        };
+        // A full batch that is not late writes a line order where none is of
+        // use to its like.
+        let useless = full && newest && reference.is_none_or(|order| !usable(order));
+        Ok(Self {
+            planner,
+            input,
+            view,
+            stamp,
+            rules: ComparisonRules::new(&settings.volatile, &settings.unordered),
+            comparison: settings.comparison_fingerprint(),
+            fingerprint,
+            types: Types::default(),
+            fold: fold::due(own, full && newest, useless),
+            order,
+        })
+    }
+
+    fn name(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.input.plan_id)
+    }
+
+    fn pass(&self, mode: Mode, pack: &BlockWriter, order: Option<&OrderWriter>, rejects: &Rejects) -> Result<PassOutput> {
+        let options = self.planner.options;
+        pass::run(&PassInput {
+            batch: self.input.batch,
+            mode,
+            stamp: &self.stamp,
+            snapshot: self.view.own.as_ref(),
+            order: self.order.as_ref().filter(|_| mode == Mode::Full),
+            fast_path: options.fast_path,
+            rules: &self.rules,
+            comparison: self.comparison,
+            pack,
+            new_order: order,
+            tmp: &self.planner.state.tmp(),
+            budget: options.sort_memory,
+            threads: options.threads,
+            limits: &options.read,
+            types: &self.types,
+            rejects,
+            progress: self.input.progress,
+        })
+    }
+
+    fn rejects(&self) -> Result<Rejects> {
+        Ok(Rejects::new(SectionWriter::new(&self.planner.state.tmp(), "rejects")?))
+    }
+
+    fn run(mut self) -> Result<PlanManifest> {
+        let (state, options, input) = (self.planner.state, self.planner.options, self.input);
+        let (source, batch) = (input.batch.id.source(), input.batch);
+        let tmp = state.tmp();
+        let pack_name = self.name(".pack");
+        let pack_path = state.pack_path(source, &pack_name);
+        state.forget_pack(&pack_path);
+
+        // The pass, twice when a full batch turns out to assert no absence.
+        let newest = self.view.own.as_ref().is_none_or(|own| own.is_newest(&self.stamp));
+        let mut mode = batch.mode;
+        let mut writer = BlockWriter::create(&pack_path, FileKind::Pack)?;
+        let mut rejects = self.rejects()?;
+        let order_name = self.name(".order");
+        let order_path = state.order_path(source, &order_name);
+        let mut new_order = match (self.fold, mode) {
+            (Fold::Base, Mode::Full) if newest => Some(OrderWriter::create(&order_path)?),
+            (Fold::Base | Fold::Deltas | Fold::None, _) => None,
+        };
+        let mut output = self.pass(mode, &writer, new_order.as_ref(), &rejects)?;
+        let mut absent: Sorter<Absent> = Sorter::new(&tmp, "absent", options.sort_memory / 4);
+        let mut reader = Reader::new()?;
+        if let (Some(own), Some(seen)) = (&self.view.own, &output.seen) {
+            let (order, scope) = (self.order.as_ref(), &batch.scope);
+            absent::collect(own, order, seen, scope, &batch.stamp, newest, &mut reader, &mut absent)?;
+        }
+        if mode == Mode::Full && output.unreadable > 0 {
+            mode = Mode::Incremental;
+            new_order = None;
+            if self.fold == Fold::Base && self.view.own.is_some() {
+                self.fold = fold::due(self.view.own.as_ref(), false, false);
+            }
+            writer = BlockWriter::create(&pack_path, FileKind::Pack)?;
+            rejects = self.rejects()?;
+            output = self.pass(mode, &writer, None, &rejects)?;
+        }
+        let lines = output.lines[0] + output.lines[1];
+        let limit = &input.settings.isolation;
+        if limit.exceeded(output.bad, lines + output.bad) {
+            return Err(Error::new(
+                ErrorKind::TooManyBadLines,
+                format!(
+                    "batch {}: {} of {} lines are bad, more than the {} that the isolation limit allows; the first: {}",
+                    batch.id,
+                    output.bad,
+                    lines + output.bad,
+                    limit.allowed(lines + output.bad),
+                    rejects.first().unwrap_or_default(),
+                ),
+            ));
+        }
+        writer.finish(b"{}")?;
+        state.synced(&pack_path)?;
+        let pack = state.pack(&pack_path);
+
+        // The source's own changes.
+        let edges = all_edges(self.view, &self.types);
+        let ranks = type_ranks(&edges, &input.settings.containment);
+        let layer_name = self.name(".layer");
+        let layer_path = state.layer_path(source, &layer_name);
+        let mut candidates = Sorter::new(&tmp, "candidates", options.sort_memory / 2);
+        let mut settled = settle::run(
+            &SettleInput {
+                batch,
+                mode,
+                stamp: &self.stamp,
+                view: self.view,
+                comparison: self.comparison,
+                pack: (&pack, &pack_name),
+                types: &self.types,
+                ranks: &ranks,
+                containment: &input.settings.containment,
+                container_contents: input.settings.guards.container_contents,
+                new_positions: new_order.is_some(),
+                rejects: &rejects,
+            },
+            std::mem::replace(&mut output.asserted, Sorter::new(&tmp, "none", 0)).finish()?,
+            absent.finish()?,
+            LayerWriter::create(&layer_path)?,
+            Sorter::new(&tmp, "ends", options.sort_memory / 4),
+            &mut candidates,
+            output.unchanged,
+        )?;
+        state.synced(&layer_path)?;
+        for key in std::mem::take(&mut settled.unsure) {
+            let found = self.view.own_live(key, &mut reader)?;
+            candidates.push(refreshed(key, found, UNSURE))?;
+        }
+        self.refresh(&mut candidates, &mut reader, &layer_path)?;
+
+        // Changes at the target.
+        let budget = CacheBudget::new(options.index_memory);
+        let layer = Layer::open(&layer_path, &budget)?;
+        let (max_changes, max_bytes) = input.operation_limits;
+        let mut sections = Sections::new(&tmp, max_changes, max_bytes)?;
+        let unsure = unsure_keys(self.view);
+        let mut summary = settled.summary;
+        let digest = judge::run(
+            &JudgeInput {
+                view: self.view,
+                layer: &layer,
+                pack: &pack,
+                precedence: input.settings.precedence,
+                unsure: &unsure,
+            },
+            candidates.finish()?,
+            std::mem::take(&mut settled.moved),
+            &mut sections,
+            &mut summary,
+        )?;
+        drop(layer);
+        let plan_path = state.plan_path(source, &input.plan_id);
+        let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
+        let mut operations = Vec::new();
+        sections.relationships_gone.append_to(&out, &mut operations)?;
+        sections.entities.append_to(&out, &mut operations)?;
+        sections.relationships.append_to(&out, &mut operations)?;
+        sections.entities_gone.append_to(&out, &mut operations)?;
+        let reject_count = rejects.len();
+        let rejects = rejects.into_section().append_to(&out)?;
+        out.finish(b"{}")?;
+        state.synced(&plan_path)?;
+
+        let trips = self.guards(&mut settled, &summary, lines, mode);
+        let header = PlanHeader {
+            plan_id: input.plan_id.clone(),
+            batch_id: batch.id.clone(),
+            source_id: source.clone(),
+            target: input.target.clone(),
+            bases: input.bases.clone(),
+            digest,
+            summary,
+            guards: trips,
+            operations: operations.len() as u32,
+        };
+        let mut manifest = PlanManifest {
+            format: FORMAT.into(),
+            header,
+            target_identity: input.target_identity.clone(),
+            stamp: self.stamp.clone(),
+            asserts_absence: mode == Mode::Full,
+            scope: batch.scope.clone(),
+            fingerprint: self.fingerprint,
+            comparison: self.comparison,
+            precedence: input.settings.precedence,
+            max_lateness_seconds: input.settings.max_lateness_seconds,
+            layer: LayerRef { file: layer_name, entries: settled.entries },
+            fold: None,
+            entity_counts: std::mem::take(&mut settled.counts[Kind::Entity as usize]),
+            relationship_counts: std::mem::take(&mut settled.counts[Kind::Relationship as usize]),
+            type_edges: edges,
+            exceptions: std::mem::take(&mut settled.exceptions),
+            settles: unsure.into_values().collect(),
+            operations,
+            rejects,
+            reject_count,
+            warnings: self.warnings(&output, &settled),
+            lines,
+            lines_in_order: output.in_order,
+        };
+        manifest.fold = self.fold(&manifest, &output, new_order, &order_name)?;
+        Ok(manifest)
+    }
+
+    /// With another precedence than before, every key that another source
+    /// asserts too has to be judged anew (`SEMANTICS` 12).
+    fn refresh(&self, candidates: &mut Sorter<Candidate>, reader: &mut Reader, layer: &std::path::Path) -> Result<()> {
+        let Some(own) = &self.view.own else { return Ok(()) };
+        if own.manifest().precedence == self.input.settings.precedence || self.view.others.is_empty() {
+            return Ok(());
+        }
+        let layer = Layer::open(layer, &CacheBudget::new(self.planner.options.index_memory))?;
+        let mut scratch = super::format::layer::Scratch::default();
+        own.each_live(|found| {
+            let key = found.entry.key;
+            if !self.view.others_have(key, reader)? {
+                return Ok(());
+            }
+            // A key that the plan changes is judged already; one whose stamp
+            // alone rises is not.
+            if let Some((_, entry)) = layer.lookup(key, &mut scratch)?
+                && !(entry.is_live() && entry.canon == found.entry.canon)
+            {
+                return Ok(());
+            }
+            candidates.push(refreshed(key, Some(found), 0))
+        })
+    }
+
+    fn guards(&self, settled: &mut Settled, summary: &PlanSummary, lines: u64, mode: Mode) -> Vec<guards::GuardTrip> {
+        let facts = &mut settled.facts;
+        if self.input.batch.mode == Mode::Full {
+            let deleted: u64 = facts.deleted_by_type.values().sum();
+            let of = [&summary.entities, &summary.relationships.counts];
+            let withheld: u64 = of.iter().map(|counts| counts.withheld).sum();
+            let kept: u64 = of.iter().map(|counts| counts.unchanged + counts.update).sum();
+            facts.full_listed = Some(lines);
+            facts.live_in_scope = kept + deleted + withheld;
+            // Withheld deletions do not happen: the count is judged when they do.
+            if mode == Mode::Incremental {
+                facts.full_listed = None;
+            }
+        }
+        guards::evaluate(&self.input.settings.guards, facts)
+    }
+
+    fn warnings(&self, output: &PassOutput, settled: &Settled) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if output.unknown_members > 0 {
+            warnings.push(format!(
+                "{} lines have members that the contract does not name; they are ignored",
+                output.unknown_members
+            ));
+        }
+        if output.bad > 0 {
+            warnings.push(format!("{} lines are bad and become dead letters", output.bad));
+        }
+        if output.unreadable > 0 && self.input.batch.mode == Mode::Full {
+            warnings.push(format!(
+                "{} lines are bad without a readable key, so the batch deletes nothing",
+                output.unreadable
+            ));
+        }
+        if settled.rejected > 0 {
+            warnings.push(format!("{} keys have two values in the batch and become dead letters", settled.rejected));
+        }
+        warnings
+    }
+
+    /// Prepares the layers of the next snapshot for the case that everything
+    /// is published; else they are left to the next batch.
+    fn fold(
+        &self,
+        manifest: &PlanManifest,
+        output: &PassOutput,
+        new_order: Option<OrderWriter>,
+        order_name: &str,
+    ) -> Result<Option<FoldRef>> {
+        let (state, source) = (self.planner.state, self.input.batch.id.source());
+        let (from, suffix) = match self.fold {
+            Fold::None => return Ok(None),
+            Fold::Deltas => (1, "-merged.layer"),
+            Fold::Base => (0, "-base.layer"),
+        };
+        let budget = CacheBudget::new(self.planner.options.index_memory);
+        let layers = |own: Option<&SnapshotManifest>| {
+            let mut layers = own.map_or_else(Vec::new, |own| own.layers.clone());
+            layers.push(manifest.layer.clone());
+            layers
+        };
+        let own = self.view.own.as_ref().map(Snapshot::manifest);
+        let next = super::next::draft(manifest, own, layers(own), self.input.plan_id.clone());
+        let next = Snapshot::from_manifest(state, next, &budget)?;
+        let positions = new_order.as_ref().map_or(0, OrderWriter::positions);
+        let order_ref = |lines| OrderRef {
+            file: order_name.to_owned(),
+            scope: self.input.batch.scope.clone(),
+            fingerprint: self.fingerprint,
+            lines,
+        };
+        let order_path = state.order_path(source, order_name);
+        if own.is_none() {
+            // The plan's layer is the base; only the order needs its entries.
+            let mut entries = vec![u32::MAX; positions as usize];
+            if let Some(new_order) = new_order {
+                let mut scan = next.layer(0).scan();
+                while let Some((number, entry)) = scan.next()? {
+                    if let Some(slot) = entries.get_mut(entry.pos as usize).filter(|_| entry.is_live()) {
+                        *slot = number;
+                    }
+                }
+                new_order.finish(&entries)?;
+                state.synced(&order_path)?;
+                let order = Some(order_ref(manifest.lines));
+                return Ok(Some(FoldRef { keep: 0, layer: manifest.layer.clone(), order }));
+            }
+            return Ok(None);
+        }
+        let mut covering: Vec<Covering> = Vec::new();
+        for record in own.iter().flat_map(|own| &own.full_records) {
+            if record.scope.is_everything() {
+                covering.push(Covering::new(&record.stamp.stamp, &record.exceptions));
+            }
+        }
+        if manifest.asserts_absence && manifest.scope.is_everything() {
+            covering.push(Covering::new(&self.stamp.stamp, &manifest.exceptions));
+        }
+        let name = self.name(suffix);
+        let path = state.layer_path(source, &name);
+        let (entries, order) = fold::run(
+            &FoldInput {
+                next: &next,
+                from,
+                new_positions: &output.new_positions,
+                positions_are_new: new_order.is_some(),
+                horizon: own.and_then(|own| own.horizon),
+                covering: &covering,
+                comparison: self.comparison,
+                tmp: &state.tmp(),
+                budget: self.planner.options.sort_memory / 4,
+            },
+            &path,
+            positions,
+        )?;
+        state.synced(&path)?;
+        let order = match new_order {
+            Some(new_order) => {
+                new_order.finish(&order)?;
+                state.synced(&order_path)?;
+                Some(order_ref(manifest.lines))
+            }
+            None => None,
+        };
+        Ok(Some(FoldRef { keep: from, layer: LayerRef { file: name, entries }, order }))
+    }
+}
+

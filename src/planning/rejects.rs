@@ -1,0 +1,99 @@
+//! Lines that can't be published, kept with their bytes and reason: they
+//! become dead letters when the plan is committed.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan_writer::SectionWriter;
+use crate::domain::key::{Key, KeyHash, Kind};
+use crate::error::{Error, Result};
+
+/// A line that can't be published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reject {
+    /// A code of `error.rs`.
+    pub code: String,
+    /// What the line is, by its file.
+    pub kind: Kind,
+    /// Its key, if it could be read.
+    pub key: Option<Key>,
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// The field that is wrong; empty: the line as a whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// The line's bytes, at most [`Self::KEEP`].
+    pub content: Vec<u8>,
+    /// Whether bytes were cut off.
+    pub cut: bool,
+}
+
+impl Reject {
+    /// How many bytes of a line are kept.
+    pub const KEEP: usize = 64 << 10;
+
+    /// The bytes of a line that are kept.
+    pub fn cut(line: &[u8]) -> Vec<u8> {
+        line[..line.len().min(Self::KEEP)].to_vec()
+    }
+}
+
+/// Takes rejects from several threads.
+pub struct Rejects(Mutex<Inner>);
+
+struct Inner {
+    section: SectionWriter,
+    keys: HashMap<KeyHash, Key>,
+    first: Option<String>,
+}
+
+impl Rejects {
+    /// Writes into `section`.
+    pub fn new(section: SectionWriter) -> Self {
+        Self(Mutex::new(Inner { section, keys: HashMap::new(), first: None }))
+    }
+
+    /// Keeps one.
+    pub fn push(&self, reject: &Reject) -> Result<()> {
+        let bytes = serde_json::to_vec(reject).map_err(|e| Error::internal("a reject").caused_by(e))?;
+        let mut inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(key) = &reject.key {
+            inner.keys.insert(key.hash(), key.clone());
+        }
+        if inner.first.is_none() {
+            let field = if reject.field.is_empty() { String::new() } else { format!(", {}", reject.field) };
+            inner.first = Some(format!("{} line {}{field}: {}", reject.file, reject.line, reject.problem));
+        }
+        inner.section.push(|out| out.extend_from_slice(&bytes))
+    }
+
+    /// The key of a reject, by its hash.
+    pub fn key_of(&self, hash: KeyHash) -> Result<Option<Key>> {
+        Ok(self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).keys.get(&hash).cloned())
+    }
+
+    /// Where the first one was and what is wrong with it.
+    pub fn first(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).first.clone()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).section.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The section with all of them.
+    pub fn into_section(self) -> SectionWriter {
+        self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).section
+    }
+}

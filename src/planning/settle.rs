@@ -1,0 +1,555 @@
+//! From assertions sorted by key to the source's own changes: what its next
+//! snapshot says of each key, and which keys have to be judged at the target.
+//!
+//! One pass in order of keys over the assertions and the absent keys. Writes
+//! the plan's layer; everything here concerns one source only.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::absent::Absent;
+use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SUPERSEDED, UNCHANGED};
+use super::candidate::{Candidate, GONE, NONE, UNSURE, group};
+use super::format::entry::{Entry, Loc, NO_POSITION, State};
+use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix};
+use super::pass::name_depth;
+use super::rejects::{Reject, Rejects};
+use super::snapshot::{Found, Snapshot};
+use super::sorter::{Sorted, Sorter};
+use super::state_dir::Pack;
+use super::types::Types;
+use super::view::{Reader, TargetView};
+use crate::domain::glob::Glob;
+use crate::domain::guards::GuardFacts;
+use crate::domain::key::{Key, KeyHash, Kind};
+use crate::domain::plan::PlanSummary;
+use crate::domain::settings::Mode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::Batch;
+
+/// What settling works on.
+pub struct SettleInput<'a> {
+    /// The batch.
+    pub batch: &'a Batch,
+    /// How its lines are taken.
+    pub mode: Mode,
+    /// Its stamp and workflow.
+    pub stamp: &'a StampInfo,
+    /// The published snapshots.
+    pub view: &'a TargetView,
+    /// Fingerprint of the comparison settings.
+    pub comparison: u64,
+    /// The plan's pack, finished, and its name.
+    pub pack: (&'a std::sync::Arc<Pack>, &'a str),
+    /// Types by number.
+    pub types: &'a Types,
+    /// Ranks of types.
+    pub ranks: &'a BTreeMap<String, u16>,
+    /// Types of relationships that lead to contents.
+    pub containment: &'a [Glob],
+    /// Contents that a deleted container may have.
+    pub container_contents: u64,
+    /// Whether entries get the positions of the order that is being written.
+    pub new_positions: bool,
+    /// Where keys that can't be published go.
+    pub rejects: &'a Rejects,
+}
+
+/// What settling found.
+pub struct Settled {
+    /// Counts; creates, updates and deletes of the target come later.
+    pub summary: PlanSummary,
+    /// What the guards look at.
+    pub facts: GuardFacts,
+    /// Keys of which the batch says nothing.
+    pub exceptions: Vec<Key>,
+    /// Live keys by type after the plan, entities and relationships.
+    pub counts: [BTreeMap<String, u64>; 2],
+    /// Relationships whose ends come or go.
+    pub moved: HashSet<KeyHash>,
+    /// Entries of the plan's layer.
+    pub entries: u64,
+    /// Rejects that settling added.
+    pub rejected: u64,
+    /// Unsure keys that the batch does not change.
+    pub unsure: HashSet<KeyHash>,
+}
+
+/// Collects the meta of a layer while it is written.
+#[derive(Default)]
+pub struct LayerTables {
+    packs: Vec<String>,
+    pack_ids: HashMap<String, u16>,
+    stamps: Vec<StampInfo>,
+    stamp_ids: HashMap<StampInfo, u32>,
+}
+
+impl LayerTables {
+    /// The number of a pack.
+    pub fn pack(&mut self, name: &str) -> Result<u16> {
+        if let Some(id) = self.pack_ids.get(name) {
+            return Ok(*id);
+        }
+        if self.packs.len() >= Loc::MAX_PACKS {
+            return Err(Error::internal("a layer is limited to 65,535 packs"));
+        }
+        let id = self.packs.len() as u16;
+        self.packs.push(name.to_owned());
+        self.pack_ids.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    /// The number of a stamp.
+    pub fn stamp(&mut self, stamp: &StampInfo) -> u32 {
+        if let Some(id) = self.stamp_ids.get(stamp) {
+            return *id;
+        }
+        let id = self.stamps.len() as u32;
+        self.stamps.push(stamp.clone());
+        self.stamp_ids.insert(stamp.clone(), id);
+        id
+    }
+
+    /// The meta.
+    pub fn into_meta(self, comparison: u64) -> LayerMeta {
+        LayerMeta { packs: self.packs, stamps: self.stamps, comparison }
+    }
+
+    /// An entry of `snapshot` as it stands in this layer.
+    pub fn adopt(&mut self, snapshot: &Snapshot, found: &Found) -> Result<Entry> {
+        let loc = if found.entry.loc == Loc::NONE {
+            Loc::NONE
+        } else {
+            let meta = snapshot.layer(found.layer).meta();
+            // `pack` checks that the number is in the table.
+            snapshot.pack(found.layer, found.entry.loc)?;
+            found.entry.loc.with_pack(self.pack(&meta.packs[found.entry.loc.pack() as usize])?)
+        };
+        let stamp = self.stamp(snapshot.own_stamp(found)?);
+        Ok(Entry { loc, stamp, ..found.entry })
+    }
+}
+
+struct Work<'a, 'b> {
+    input: &'a SettleInput<'a>,
+    layer: LayerWriter,
+    tables: LayerTables,
+    ends: Sorter<EndRecord>,
+    candidates: &'b mut Sorter<Candidate>,
+    reader: Reader,
+    out: Settled,
+    unsure: HashSet<KeyHash>,
+}
+
+/// [`EndRow`] as a sortable record.
+#[derive(Debug, Clone, Copy)]
+pub struct EndRecord(pub EndRow);
+
+impl super::sorter::Record for EndRecord {
+    const SIZE: usize = 16;
+    type Key = EndRow;
+
+    fn key(&self) -> EndRow {
+        self.0
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        out[..8].copy_from_slice(&self.0.end.to_le_bytes());
+        out[8..12].copy_from_slice(&self.0.entry.to_le_bytes());
+        out[12..16].copy_from_slice(&u32::from(self.0.to).to_le_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        use super::format::bytes::{u32_at, u64_at};
+        Self(EndRow { end: u64_at(bytes, 0), entry: u32_at(bytes, 8), to: u32_at(bytes, 12) == 1 })
+    }
+}
+
+/// Settles every key, writes the layer and hands the candidates to `candidates`.
+pub fn run(
+    input: &SettleInput<'_>,
+    mut asserted: Sorted<Asserted>,
+    mut absent: Sorted<Absent>,
+    layer: LayerWriter,
+    ends: Sorter<EndRecord>,
+    candidates: &mut Sorter<Candidate>,
+    unchanged: [u64; 2],
+) -> Result<Settled> {
+    let own = input.view.own.as_ref().map(Snapshot::manifest);
+    let counts = own.map_or_else(Default::default, |m| [m.entity_counts.clone(), m.relationship_counts.clone()]);
+    let mut out = Settled {
+        summary: PlanSummary::default(),
+        facts: GuardFacts::default(),
+        exceptions: Vec::new(),
+        counts,
+        moved: HashSet::new(),
+        entries: 0,
+        rejected: 0,
+        unsure: HashSet::new(),
+    };
+    out.summary.entities.unchanged = unchanged[0];
+    out.summary.relationships.counts.unchanged = unchanged[1];
+    out.facts.entities_live = own.map_or(0, |m| m.live(Kind::Entity));
+    for counts in &out.counts {
+        for (type_name, count) in counts {
+            *out.facts.live_by_type.entry(type_name.clone()).or_default() += count;
+        }
+    }
+    let mut work = Work {
+        input,
+        layer,
+        tables: LayerTables::default(),
+        ends,
+        candidates,
+        reader: Reader::new()?,
+        out,
+        unsure: own.map_or_else(HashSet::new, |m| m.unsure.iter().map(Key::hash).collect()),
+    };
+    // The plan's own pack is number 0 of its layer, as in its records.
+    work.tables.pack(input.pack.1)?;
+
+    let mut line = asserted.next()?;
+    let mut gone = absent.next()?;
+    let mut lines = Vec::new();
+    loop {
+        match (&line, &gone) {
+            (None, None) => break,
+            (Some(first), gone_next) if gone_next.is_none_or(|gone| first.key <= gone.key) => {
+                let key = first.key;
+                lines.clear();
+                while let Some(next) = line.filter(|next| next.key == key) {
+                    lines.push(next);
+                    line = asserted.next()?;
+                }
+                work.asserted(&lines)?;
+                // A key can't be listed and absent; should it be, it is listed.
+                while gone.is_some_and(|gone| gone.key == key) {
+                    gone = absent.next()?;
+                }
+            }
+            (_, Some(next)) => {
+                work.absent(*next)?;
+                gone = absent.next()?;
+            }
+            (Some(_), None) => unreachable!("the second arm takes every line when no absent key is left"),
+        }
+    }
+    work.finish()
+}
+
+impl Work<'_, '_> {
+    fn finish(mut self) -> Result<Settled> {
+        let mut ends = self.ends.finish()?;
+        while let Some(end) = ends.next()? {
+            self.layer.push_end(end.0)?;
+        }
+        self.out.entries = self.layer.len();
+        self.layer.finish(&self.tables.into_meta(self.input.comparison))?;
+        self.out.unsure = self.unsure;
+        Ok(self.out)
+    }
+
+    /// All lines of one key.
+    fn asserted(&mut self, lines: &[Asserted]) -> Result<()> {
+        let Some(first) = lines.first() else { return Ok(()) };
+        let kind = first.key.kind();
+        // The unchanged line that came before all of these was counted then.
+        let counted = lines.iter().all(|line| line.has(AGAIN));
+        if lines.iter().any(|line| line.has(BAD)) {
+            if counted {
+                self.uncount(kind);
+            }
+            return self.except(first, None);
+        }
+        let own = self.input.view.own.as_ref();
+        let found = match own {
+            Some(own) => own.lookup(first.key, &mut self.reader.scratch)?,
+            None => None,
+        };
+        let live = found.filter(|found| found.entry.is_live());
+        // What each line says: nothing (absent), the published value, or a value by its hash.
+        let say = |line: &Asserted| match (line.has(DELETED), line.has(UNCHANGED)) {
+            (true, _) => (0, 0),
+            (false, true) => (1, 0),
+            (false, false) => (2, line.canon),
+        };
+        let conflict = lines.iter().any(|line| say(line) != say(first)) || counted && say(first) != (1, 0);
+        if conflict {
+            if counted {
+                self.uncount(kind);
+            }
+            return self.except(first, Some(lines));
+        }
+        if first.has(SUPERSEDED) {
+            if !counted {
+                self.out.summary.of(kind).superseded += 1;
+            }
+            return Ok(());
+        }
+        let stamp = self.tables.stamp(self.input.stamp);
+        let pos = if self.input.new_positions { first.pos } else { live.map_or(NO_POSITION, |found| found.entry.pos) };
+        if first.has(DELETED) {
+            let entry = Entry {
+                key: first.key,
+                raw: 0,
+                canon: 0,
+                loc: first.loc,
+                pos: if self.input.new_positions { NO_POSITION } else { pos },
+                stamp,
+                state: State::Tombstone,
+                stale: false,
+            };
+            self.layer.push(&entry)?;
+            match live {
+                Some(found) => self.gone(found)?,
+                None => self.out.summary.of(kind).unchanged += 1,
+            }
+            return Ok(());
+        }
+        if first.has(UNCHANGED) {
+            if !counted {
+                self.out.summary.of(kind).unchanged += 1;
+            }
+            let raises = self.input.mode == Mode::Incremental || first.has(OUTSIDE);
+            if let (Some(own), Some(found)) = (own, live)
+                && raises
+            {
+                let adopted = self.tables.adopt(own, &found)?;
+                let comparable = own.is_comparable(&found, self.input.comparison);
+                let canon_is_new = first.canon != found.entry.canon || comparable;
+                let entry = Entry {
+                    raw: first.raw,
+                    canon: first.canon,
+                    pos,
+                    stamp,
+                    stale: !canon_is_new,
+                    ..adopted
+                };
+                self.layer.push(&entry)?;
+            }
+            if self.unsure.remove(&first.key) {
+                self.candidate(first, live, UNSURE)?;
+            }
+            return Ok(());
+        }
+        let entry = Entry {
+            key: first.key,
+            raw: first.raw,
+            canon: first.canon,
+            loc: first.loc,
+            pos,
+            stamp,
+            state: State::Live,
+            stale: false,
+        };
+        let number = self.layer.push(&entry)?;
+        if live.is_none() {
+            if kind == Kind::Relationship {
+                for (to, end) in [(false, first.ends[0]), (true, first.ends[1])] {
+                    self.ends.push(EndRecord(EndRow { end: end_prefix(end), entry: number, to }))?;
+                }
+            }
+            let name = self.input.types.name(first.type_id);
+            *self.out.counts[kind as usize].entry(name.to_string()).or_default() += 1;
+            if kind == Kind::Entity {
+                self.comes_or_goes(first.key)?;
+            }
+        } else if kind == Kind::Entity {
+            self.out.facts.entities_updated += 1;
+        }
+        let unsure = if self.unsure.remove(&first.key) { UNSURE } else { 0 };
+        self.candidate(first, live, unsure)
+    }
+
+    fn uncount(&mut self, kind: Kind) {
+        let unchanged = &mut self.out.summary.of(kind).unchanged;
+        *unchanged = unchanged.saturating_sub(1);
+    }
+
+    /// A key that the batch says nothing of: bad line, or two values.
+    fn except(&mut self, first: &Asserted, conflict: Option<&[Asserted]>) -> Result<()> {
+        self.out.summary.of(first.key.kind()).rejected += 1;
+        let key = self.key_of(first)?;
+        if let (Some(lines), Some(key)) = (conflict, &key) {
+            let at: Vec<String> = lines
+                .iter()
+                .take(5)
+                .map(|line| format!("{} line {}", self.input.batch.files[line.file as usize].path, line.line))
+                .collect();
+            let last = lines.last().unwrap_or(first);
+            let content = self.content_of(lines)?;
+            self.out.rejected += 1;
+            self.input.rejects.push(&Reject {
+                code: ErrorKind::KeyConflict.info().code.into(),
+                kind: first.key.kind(),
+                key: Some(key.clone()),
+                file: self.input.batch.files[last.file as usize].path.clone(),
+                line: u64::from(last.line),
+                field: String::new(),
+                problem: format!("the batch says different things about this key: {}", at.join(", ")),
+                cut: content.len() > Reject::KEEP,
+                content: Reject::cut(&content),
+            })?;
+        }
+        self.out.exceptions.extend(key);
+        Ok(())
+    }
+
+    /// The key's text, from whichever body holds it.
+    fn key_of(&mut self, line: &Asserted) -> Result<Option<Key>> {
+        if line.has(BAD) || line.loc == Loc::NONE {
+            if let Some(own) = &self.input.view.own
+                && let Some(found) = own.live(line.key, &mut self.reader.scratch)?
+            {
+                return Ok(Some(own.body(&found, &mut self.reader.bodies)?.body()?.key()));
+            }
+            return self.input.rejects.key_of(line.key);
+        }
+        let body = self.reader.bodies.get(self.input.pack.0, line.loc)?;
+        Ok(Some(body.body()?.key()))
+    }
+
+    /// The last value that the batch has for the key, as a line.
+    fn content_of(&mut self, lines: &[Asserted]) -> Result<Vec<u8>> {
+        let Some(line) = lines.iter().rev().find(|line| line.loc != Loc::NONE) else { return Ok(Vec::new()) };
+        let body = self.reader.bodies.get(self.input.pack.0, line.loc)?;
+        let body = body.body()?;
+        let key = serde_json::to_string(&body.key()).map_err(|e| Error::internal("a key").caused_by(e))?;
+        let mut content = key.into_bytes();
+        content.pop();
+        if line.has(DELETED) {
+            content.extend_from_slice(b",\"deleted\":true}");
+        } else {
+            content.extend_from_slice(b",\"attributes\":");
+            content.extend_from_slice(body.attributes);
+            content.push(b'}');
+        }
+        Ok(content)
+    }
+
+    /// A live key that a full batch did not list.
+    fn absent(&mut self, absent: Absent) -> Result<()> {
+        let Some(own) = &self.input.view.own else { return Ok(()) };
+        let entry = own.layer(absent.layer as usize).get(absent.number, &mut self.reader.scratch)?;
+        let found = Found { layer: absent.layer as usize, number: absent.number, entry };
+        if self.input.mode == Mode::Incremental {
+            // The batch lost a line without a readable key: it deletes nothing.
+            self.out.summary.of(absent.key.kind()).withheld += 1;
+            return Ok(());
+        }
+        let stamp = self.tables.stamp(self.input.stamp);
+        self.layer.push(&Entry {
+            key: absent.key,
+            raw: 0,
+            canon: 0,
+            loc: Loc::NONE,
+            pos: if self.input.new_positions { NO_POSITION } else { entry.pos },
+            stamp,
+            state: State::Gone,
+            stale: false,
+        })?;
+        self.gone(found)
+    }
+
+    /// A live key goes.
+    fn gone(&mut self, found: Found) -> Result<()> {
+        let Some(own) = &self.input.view.own else { return Ok(()) };
+        let key = found.entry.key;
+        let kind = key.kind();
+        let body = own.body(&found, &mut self.reader.bodies)?;
+        let body = body.body()?;
+        let (type_name, name) = (body.type_name(), body.scope_name());
+        *self.out.facts.deleted_by_type.entry(type_name.to_owned()).or_default() += 1;
+        if let Some(count) = self.out.counts[kind as usize].get_mut(type_name) {
+            *count = count.saturating_sub(1);
+        }
+        let effective = own.effective_stamp(key, type_name, name, Some(&found))?;
+        let workflow = &self.input.stamp.workflow;
+        if effective.is_some_and(|e| !e.workflow.is_empty() && !workflow.is_empty() && e.workflow != *workflow) {
+            self.out.facts.other_workflow_deletions += 1;
+        }
+        let rank = rank(self.input.ranks, type_name, name_depth(name));
+        let ends = match kind {
+            Kind::Entity => [KeyHash(0); 2],
+            Kind::Relationship => body.ends().into(),
+        };
+        if kind == Kind::Entity {
+            let mut contents = 0;
+            for (relationship, from) in own.relationships_of(key, &mut self.reader.scratch, &mut self.reader.bodies)? {
+                let body = own.body(&relationship, &mut self.reader.bodies)?;
+                let contains = self.input.containment.iter().any(|g| body.body().is_ok_and(|b| g.matches(b.type_name())));
+                contents += u64::from(from && contains);
+            }
+            if contents > self.input.container_contents {
+                self.out.facts.large_containers += 1;
+                self.out.facts.largest_container = self.out.facts.largest_container.max(contents);
+            }
+            self.comes_or_goes(key)?;
+        }
+        let unsure = if self.unsure.remove(&key) { UNSURE } else { 0 };
+        self.candidates.push(Candidate {
+            group: if kind == Kind::Entity { group::ENTITY_GONE } else { group::RELATIONSHIP },
+            rank: u32::MAX - rank,
+            file: 0,
+            line: 0,
+            key,
+            ends,
+            loc: Loc::NONE,
+            canon: 0,
+            size: 0,
+            old_layer: found.layer as u32,
+            old_number: found.number,
+            flags: GONE | unsure,
+        })
+    }
+
+    /// An entity of the source comes or goes: if no other source has it, the
+    /// relationships at it come and go with it, whoever asserts them.
+    fn comes_or_goes(&mut self, key: KeyHash) -> Result<()> {
+        let view = self.input.view;
+        if view.others_have(key, &mut self.reader)? {
+            return Ok(());
+        }
+        let Reader { scratch, bodies } = &mut self.reader;
+        for snapshot in view.own.iter().chain(&view.others) {
+            for (relationship, _) in snapshot.relationships_of(key, scratch, bodies)? {
+                self.out.moved.insert(relationship.entry.key);
+            }
+        }
+        Ok(())
+    }
+
+    fn candidate(&mut self, line: &Asserted, live: Option<Found>, flags: u32) -> Result<()> {
+        let type_name = self.input.types.name(line.type_id);
+        let (group, rank) = match line.key.kind() {
+            Kind::Entity => (group::ENTITY, rank(self.input.ranks, &type_name, line.depth)),
+            Kind::Relationship => (group::RELATIONSHIP, 0),
+        };
+        self.candidates.push(Candidate {
+            group,
+            rank,
+            file: line.file,
+            line: line.line,
+            key: line.key,
+            ends: line.ends,
+            loc: line.loc,
+            canon: line.canon,
+            size: line.size,
+            old_layer: live.map_or(NONE, |found| found.layer as u32),
+            old_number: live.map_or(0, |found| found.number),
+            flags,
+        })
+    }
+}
+
+fn rank(ranks: &BTreeMap<String, u16>, type_name: &str, depth: u16) -> u32 {
+    u32::from(ranks.get(type_name).copied().unwrap_or(0)) << 16 | u32::from(depth)
+}
+
+/// Type edges of the snapshot and of the batch together.
+pub fn all_edges(view: &TargetView, types: &Types) -> BTreeSet<super::snapshot::TypeEdge> {
+    let mut edges = types.edges();
+    if let Some(own) = &view.own {
+        edges.extend(own.manifest().type_edges.iter().cloned());
+    }
+    edges
+}

@@ -1,0 +1,239 @@
+//! Where plans and snapshots lie under the state URL, and how they are made
+//! durable.
+//!
+//! ```text
+//! owner.json                              which data directory the state belongs to
+//! <source>/packs/<plan>.pack              bodies
+//! <source>/layers/<plan>[-merged|-base].layer
+//! <source>/orders/<plan>.order
+//! <source>/plans/<plan>.plan, .json       changes; the manifest is written last
+//! <source>/snapshots/<target>/<id>.json   manifest of a snapshot, written last
+//! tmp/                                    work in progress, emptied at start
+//! ```
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::format::block_file::{BlockReader, FileKind, invalid};
+use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Called after each object under the state URL is durable.
+pub type AfterSync = Arc<dyn Fn() + Send + Sync>;
+
+/// The folder that holds plans and snapshots.
+pub struct StateDir {
+    root: PathBuf,
+    after_sync: Option<AfterSync>,
+    packs: Mutex<HashMap<PathBuf, Arc<Pack>>>,
+}
+
+/// A pack that is opened when its first body is read.
+pub struct Pack {
+    path: PathBuf,
+    reader: OnceLock<BlockReader>,
+}
+
+impl Pack {
+    /// The open pack.
+    pub fn reader(&self) -> Result<&BlockReader> {
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let reader = BlockReader::open(&self.path, FileKind::Pack)?;
+        Ok(self.reader.get_or_init(|| reader))
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl StateDir {
+    /// Opens the folder, makes it if it is not there, and claims it for
+    /// `owner`: a state that belongs to another data directory is refused.
+    pub fn open(root: &Path, owner: &str, after_sync: Option<AfterSync>) -> Result<Self> {
+        std::fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
+        let state = Self { root: root.into(), after_sync, packs: Mutex::default() };
+        let tmp = state.tmp();
+        if tmp.exists() {
+            std::fs::remove_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
+        }
+        std::fs::create_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
+        let path = root.join("owner.json");
+        if path.exists() {
+            let found: String = read_checked(&path)?;
+            if found != owner {
+                return Err(Error::new(
+                    ErrorKind::StateForeign,
+                    format!("{} belongs to the data directory {found}, this one is {owner}", root.display()),
+                ));
+            }
+        } else {
+            state.write_checked(&path, &owner)?;
+        }
+        Ok(state)
+    }
+
+    /// Folder for work in progress.
+    pub fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of one source.
+    pub fn source(&self, source: &SourceId) -> PathBuf {
+        self.root.join(source.as_str())
+    }
+
+    /// Path of a pack, by the name that layers know it by.
+    pub fn pack_path(&self, source: &SourceId, name: &str) -> PathBuf {
+        self.source(source).join("packs").join(name)
+    }
+
+    /// Path of a layer, by the name that snapshots know it by.
+    pub fn layer_path(&self, source: &SourceId, name: &str) -> PathBuf {
+        self.source(source).join("layers").join(name)
+    }
+
+    /// Path of a line order, by the name that snapshots know it by.
+    pub fn order_path(&self, source: &SourceId, name: &str) -> PathBuf {
+        self.source(source).join("orders").join(name)
+    }
+
+    /// Path of a plan's changes.
+    pub fn plan_path(&self, source: &SourceId, plan: &PlanId) -> PathBuf {
+        self.source(source).join("plans").join(format!("{plan}.plan"))
+    }
+
+    /// Path of a plan's manifest.
+    pub fn plan_manifest_path(&self, source: &SourceId, plan: &PlanId) -> PathBuf {
+        self.source(source).join("plans").join(format!("{plan}.json"))
+    }
+
+    /// Path of a snapshot's manifest.
+    pub fn snapshot_path(&self, source: &SourceId, target: &TargetName, id: &SnapshotId) -> PathBuf {
+        self.source(source).join("snapshots").join(target.as_str()).join(format!("{id}.json"))
+    }
+
+    /// The URL of a path under the folder.
+    pub fn url_of(&self, path: &Path) -> String {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        Url::from_file_path(&absolute).map_or_else(|()| absolute.display().to_string(), String::from)
+    }
+
+    /// Makes the folders of a source and a target.
+    pub fn prepare(&self, source: &SourceId, target: &TargetName) -> Result<()> {
+        let folder = self.source(source);
+        for name in ["packs", "layers", "orders", "plans"] {
+            let path = folder.join(name);
+            std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
+        }
+        let path = folder.join("snapshots").join(target.as_str());
+        std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
+        for path in [&folder.join("snapshots"), &folder, &self.root] {
+            sync_folder(path)?;
+        }
+        Ok(())
+    }
+
+    /// Says that a file that was written and synced is complete: its name is
+    /// made durable too.
+    pub fn synced(&self, path: &Path) -> Result<()> {
+        if let Some(parent) = path.parent() {
+            sync_folder(parent)?;
+        }
+        if let Some(after) = &self.after_sync {
+            after();
+        }
+        Ok(())
+    }
+
+    /// Writes a value as a line of JSON with a line of its XXH3-64 behind it,
+    /// under a temporary name first, durable.
+    pub fn write_checked<T: Serialize>(&self, path: &Path, value: &T) -> Result<()> {
+        use std::io::Write;
+        let mut bytes = serde_json::to_vec(value).map_err(|e| Error::internal("a manifest").caused_by(e))?;
+        let hash = xxh3_64(&bytes);
+        bytes.extend_from_slice(format!("\nxxh3 {hash:016x}\n").as_bytes());
+        let partial = path.with_extension("partial");
+        let mut file = File::create(&partial).map_err(|e| Error::io(&partial, e))?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|e| Error::io(&partial, e))?;
+        std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
+        self.synced(path)
+    }
+
+    /// The pack of a path; every user of one path shares it.
+    pub fn pack(&self, path: &Path) -> Arc<Pack> {
+        let mut packs = self.packs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let pack = packs
+            .entry(path.into())
+            .or_insert_with(|| Arc::new(Pack { path: path.into(), reader: OnceLock::new() }));
+        Arc::clone(pack)
+    }
+
+    /// Closes a pack that was collected or thrown away.
+    pub fn forget_pack(&self, path: &Path) {
+        self.packs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(path);
+    }
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(path, e))
+}
+
+/// Reads what [`StateDir::write_checked`] wrote.
+pub fn read_checked<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => invalid(path, "the file is missing"),
+        _ => Error::io(path, e),
+    })?;
+    const TAIL: usize = "\nxxh3 0123456789abcdef\n".len();
+    let split = bytes.len().checked_sub(TAIL).ok_or_else(|| invalid(path, "the file is cut short"))?;
+    let (body, tail) = bytes.split_at(split);
+    if tail != format!("\nxxh3 {:016x}\n", xxh3_64(body)).as_bytes() {
+        return Err(invalid(path, "its checksum does not match"));
+    }
+    serde_json::from_slice(body).map_err(|e| invalid(path, format!("it can't be read: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_has_one_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        StateDir::open(folder.path(), "a", None).unwrap();
+        StateDir::open(folder.path(), "a", None).unwrap();
+        let refused = StateDir::open(folder.path(), "b", None).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::StateForeign);
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_manifest_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path(), "a", None).unwrap();
+        let path = folder.path().join("x.json");
+        state.write_checked(&path, &vec![1, 2, 3]).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, bad).unwrap();
+            assert!(read_checked::<Vec<u8>>(&path).is_err(), "byte {at}");
+        }
+    }
+}

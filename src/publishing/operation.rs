@@ -1,0 +1,91 @@
+//! From the changes of a plan to what is sent to the target.
+
+use std::collections::HashSet;
+
+use crate::domain::change::Action;
+use crate::domain::ids::OperationNo;
+use crate::domain::key::{Key, KeyHash, Kind};
+use crate::domain::merge::Patch;
+use crate::domain::publish_state::BatchMetrics;
+use crate::error::Result;
+use crate::planning::bodies::Bodies;
+use crate::planning::plan_file::{Plan, PlannedValue};
+use crate::targets::{ChangeOutcome, TargetChange};
+
+/// One operation's changes, ready to be sent.
+pub struct Prepared {
+    /// The changes, in order.
+    pub changes: Vec<TargetChange>,
+    /// Their keys' hashes.
+    pub hashes: Vec<KeyHash>,
+    /// Relationships that are not sent because an end was refused: they wait.
+    pub waiting: u64,
+}
+
+/// Reads an operation's changes and their values.
+///
+/// Relationships with an end in `failed` are left out: their entity is a dead
+/// letter, and they wait for it.
+pub fn prepare(plan: &Plan, no: OperationNo, failed: &HashSet<KeyHash>, bodies: &mut Bodies) -> Result<Prepared> {
+    let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), waiting: 0 };
+    plan.operation(no, |change| {
+        let (key, set, unset) = match change.value {
+            PlannedValue::Packed(loc, _, _) => {
+                let body = bodies.get(plan.pack(), loc)?;
+                let body = body.body()?;
+                (body.key(), body.attributes.to_vec(), Vec::new())
+            }
+            PlannedValue::Whole(key, after) => (key, after, Vec::new()),
+            PlannedValue::Patch(key, before, after) => {
+                let patch = Patch { before, after };
+                let unset = patch.unset();
+                (key, patch.after, unset)
+            }
+            PlannedValue::Gone(key, _) => (key, b"{}".to_vec(), Vec::new()),
+        };
+        if let Key::Relationship(relationship) = &key
+            && change.action == Action::Create
+            && !failed.is_empty()
+            && (failed.contains(&relationship.from.hash()) || failed.contains(&relationship.to.hash()))
+        {
+            out.waiting += 1;
+            return Ok(());
+        }
+        out.changes.push(TargetChange { action: change.action, key, set, unset, replace: change.replace });
+        out.hashes.push(change.hash);
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// What an operation's outcomes add to the batch's metrics.
+pub fn metrics(changes: &[TargetChange], outcomes: &[ChangeOutcome]) -> BatchMetrics {
+    let mut metrics = BatchMetrics::default();
+    for (change, outcome) in changes.iter().zip(outcomes) {
+        match outcome {
+            ChangeOutcome::Rejected(_) => continue,
+            ChangeOutcome::Done => {}
+        }
+        let slot = match (change.key.kind(), change.action) {
+            (Kind::Entity, Action::Create) => &mut metrics.entities_created,
+            (Kind::Entity, Action::Update) => &mut metrics.entities_updated,
+            (Kind::Entity, Action::Delete) => &mut metrics.entities_deleted,
+            (Kind::Relationship, Action::Create) => &mut metrics.relationships_created,
+            (Kind::Relationship, Action::Update) => &mut metrics.relationships_updated,
+            (Kind::Relationship, Action::Delete) => &mut metrics.relationships_deleted,
+        };
+        *slot += 1;
+    }
+    metrics
+}
+
+/// Adds one batch's metrics to another's.
+pub fn add(total: &mut BatchMetrics, more: &BatchMetrics) {
+    total.entities_created += more.entities_created;
+    total.entities_updated += more.entities_updated;
+    total.entities_deleted += more.entities_deleted;
+    total.relationships_created += more.relationships_created;
+    total.relationships_updated += more.relationships_updated;
+    total.relationships_deleted += more.relationships_deleted;
+    total.execution_time_ms += more.execution_time_ms;
+}
