@@ -422,7 +422,7 @@ mod tests {
             (r#"{"type":"t","qualified_name":"n","attributes":{},"deleted":1}"#, "deleted", "is neither true nor false", true),
             (r#"{"type":"t","type":"t","qualified_name":"n","attributes":{}}"#, "type", "stands twice", false),
             (r#"{"type":"t","qualified_name":"n","attributes":{},"attributes":{}}"#, "attributes", "stands twice", true),
-            (r#"{"type":"t","qualified_name":"n","attributes":{"a":}}"#, "", "a value is expected at byte 50", true),
+            (r#"{"type":"t","qualified_name":"n","attributes":{"a":}}"#, "", "a value is expected at byte 51", true),
             (r#"{"type":"t","qualified_name":"n","attributes":{}} x"#, "", "something stands behind the object at byte 50", true),
         ] {
             let bad = entity(line).unwrap_err();

@@ -1,1 +1,22 @@
-//! 
+//! `tidegate.redb`: the only place that knows redb.
+//!
+//! One thread writes. A write is a closure; it sees its own changes, and they
+//! become durable together or not at all. Closures that wait at the same time
+//! share a commit.
+
+mod batches;
+mod dead_letters;
+mod dump;
+mod inbox;
+mod open;
+mod plans;
+pub mod records;
+mod snapshots;
+mod tables;
+mod tx;
+mod writer;
+
+pub use batches::BatchFilter;
+pub use open::{Store, StoreOptions};
+pub use records::*;
+pub use tx::{Read, Tx, View};

@@ -1,0 +1,179 @@
+//! Batches, their order and their timelines.
+
+use jiff::Timestamp;
+
+use super::records::{BatchRecord, TimelineEntry};
+use super::tables::{Table, decode, encode, key, numbered};
+use super::tx::{Read, Tx, View};
+use crate::domain::ids::{BatchId, SourceId};
+use crate::domain::publish_state::PublishStatus;
+use crate::domain::stamp::Stamp;
+use crate::domain::transition::{Event, transition};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Which batches to list.
+#[derive(Debug, Clone, Default)]
+pub struct BatchFilter {
+    /// Of this source.
+    pub source: Option<SourceId>,
+    /// In this status.
+    pub status: Option<PublishStatus>,
+    /// At most so many, the newest first; 0 for all.
+    pub limit: usize,
+}
+
+/// A time as bytes that sort like it.
+fn time_bytes(time: Timestamp) -> [u8; 12] {
+    let mut out = [0; 12];
+    // Flipping the sign bit makes negative seconds sort before positive ones.
+    out[..8].copy_from_slice(&((time.as_second() as u64) ^ 1 << 63).to_be_bytes());
+    out[8..].copy_from_slice(&(time.subsec_nanosecond() as u32 ^ 1 << 31).to_be_bytes());
+    out
+}
+
+/// Source and stamp as bytes that sort like them.
+fn stamp_key(stamp: &Stamp) -> Vec<u8> {
+    let id = &stamp.batch_id;
+    let mut out = key(&[id.source().as_str().as_bytes()]);
+    out.extend_from_slice(&time_bytes(stamp.source_timestamp));
+    out.extend_from_slice(&time_bytes(stamp.processing_timestamp));
+    out.extend_from_slice(&time_bytes(id.folder().time()));
+    out.extend_from_slice(&key(&[id.folder().run_id().as_str().as_bytes()]));
+    out.extend_from_slice(&id.n().to_be_bytes());
+    out
+}
+
+macro_rules! reads {
+    ($ty:ty) => {
+        impl $ty {
+            /// A batch.
+            pub fn batch(&self, id: &BatchId) -> Result<Option<BatchRecord>> {
+                let found = self.get(Table::Batches, id.to_string().as_bytes())?;
+                found.map(|bytes| decode(Table::Batches, &bytes)).transpose()
+            }
+
+            /// A batch that has to be there.
+            pub fn expect_batch(&self, id: &BatchId) -> Result<BatchRecord> {
+                self.batch(id)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no batch {id}")))
+            }
+
+            fn by_index(&self, table: Table, prefix: &[u8]) -> Result<Vec<BatchRecord>> {
+                let mut batches = Vec::new();
+                for (_, id) in self.all(table, prefix)? {
+                    if let Some(bytes) = self.get(Table::Batches, &id)? {
+                        batches.push(decode(Table::Batches, &bytes)?);
+                    }
+                }
+                Ok(batches)
+            }
+
+            /// The batches of a source that have not ended, oldest first.
+            pub fn unfinished(&self, source: &SourceId) -> Result<Vec<BatchRecord>> {
+                self.by_index(Table::Unfinished, &key(&[source.as_str().as_bytes()]))
+            }
+
+            /// The sources that have such batches.
+            pub fn sources_with_unfinished(&self) -> Result<Vec<SourceId>> {
+                self.sources_in(Table::Unfinished)
+            }
+
+            /// The sources that ever had a batch.
+            pub fn sources(&self) -> Result<Vec<SourceId>> {
+                self.sources_in(Table::ByStamp)
+            }
+
+            fn sources_in(&self, table: Table) -> Result<Vec<SourceId>> {
+                let mut sources = Vec::new();
+                let mut after: Option<Vec<u8>> = None;
+                // One row of each source: the search goes on behind all of its rows.
+                while let Some((found, _)) = self.scan(table, b"", after.as_deref(), 1)?.pop() {
+                    let name = found.split(|b| *b == 0).next().unwrap_or_default().to_vec();
+                    let mut next = name.clone();
+                    next.push(1);
+                    after = Some(next);
+                    let text = String::from_utf8_lossy(&name).into_owned();
+                    sources.push(SourceId::new(text).map_err(|e| Error::internal(e.to_string()))?);
+                }
+                Ok(sources)
+            }
+
+            /// Batches, the newest by stamp first within a source.
+            pub fn batches(&self, filter: &BatchFilter) -> Result<Vec<BatchRecord>> {
+                let prefix = filter.source.as_ref().map_or_else(Vec::new, |s| key(&[s.as_str().as_bytes()]));
+                let mut batches = self.by_index(Table::ByStamp, &prefix)?;
+                batches.reverse();
+                batches.retain(|batch| filter.status.is_none_or(|status| batch.status == status));
+                if filter.limit > 0 {
+                    batches.truncate(filter.limit);
+                }
+                Ok(batches)
+            }
+
+            /// What happened to a batch, oldest first.
+            pub fn timeline(&self, id: &BatchId) -> Result<Vec<TimelineEntry>> {
+                let rows = self.all(Table::Timeline, &key(&[id.to_string().as_bytes()]))?;
+                rows.iter().map(|(_, bytes)| decode(Table::Timeline, bytes)).collect()
+            }
+        }
+    };
+}
+
+reads!(View<'_>);
+reads!(Tx<'_>);
+
+impl Tx<'_> {
+    /// Stores a batch as it is now.
+    pub fn put_batch(&mut self, batch: &BatchRecord) -> Result<()> {
+        let id = batch.batch_id.to_string().into_bytes();
+        let index = stamp_key(&batch.stamp);
+        if batch.status.is_final() {
+            self.remove(Table::Unfinished, index.clone());
+        } else {
+            self.put(Table::Unfinished, index.clone(), id.clone());
+        }
+        self.put(Table::ByStamp, index, id.clone());
+        let bytes = encode(batch)?;
+        self.put(Table::Batches, id, bytes);
+        Ok(())
+    }
+
+    /// Adds to a batch's timeline.
+    pub fn note(&mut self, id: &BatchId, entry: &TimelineEntry) -> Result<()> {
+        let text = id.to_string();
+        let next = self.all(Table::Timeline, &key(&[text.as_bytes()]))?.len() as u64;
+        let bytes = encode(entry)?;
+        self.put(Table::Timeline, numbered(&[text.as_bytes()], next), bytes);
+        Ok(())
+    }
+
+    /// Leads a batch through an event: checks it, lets `change` fill in what
+    /// goes with it, and stores batch and timeline.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the batch's status does not allow it.
+    pub fn transition_batch(
+        &mut self,
+        id: &BatchId,
+        event: Event,
+        cause: &str,
+        actor: &str,
+        change: impl FnOnce(&mut BatchRecord),
+    ) -> Result<BatchRecord> {
+        let mut batch = self.expect_batch(id)?;
+        let from = batch.status;
+        batch.status = transition(from, event)
+            .map_err(|forbidden| Error::new(ErrorKind::Conflict, format!("batch {id}: {forbidden}")))?;
+        change(&mut batch);
+        self.put_batch(&batch)?;
+        let entry = TimelineEntry {
+            at: self.now(),
+            event: Some(event),
+            from,
+            to: batch.status,
+            cause: cause.to_owned(),
+            actor: actor.to_owned(),
+        };
+        self.note(id, &entry)?;
+        Ok(batch)
+    }
+}

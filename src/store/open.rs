@@ -1,0 +1,169 @@
+//! Opening the store: the data directory, its lock, the format's version.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use redb::{Database, DatabaseError};
+
+use super::tables::Table;
+use super::tx::{Read, Tx, View, failed};
+use super::writer::{AfterCommit, Job, Writer};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Version of the file that this version of the program writes.
+const FORMAT_VERSION: u32 = 1;
+const PID_FILE: &str = "tidegate.pid";
+
+/// How the store is opened.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Bytes that redb may keep in memory.
+    pub cache_bytes: usize,
+    /// Called after each durable commit, before anyone who waits for it goes on.
+    pub after_commit: Option<AfterCommit>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 16 << 20, after_commit: None }
+    }
+}
+
+/// The store.
+pub struct Store {
+    db: Arc<Database>,
+    writer: Writer,
+    owner: String,
+    pid_file: PathBuf,
+}
+
+impl Store {
+    /// Opens the store in `folder`, which is made if it is not there (mode 0700).
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreInUse`] when another process holds it,
+    /// [`ErrorKind::StoreNewer`] when a newer version wrote it.
+    pub fn open(folder: &Path, options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        if !folder.exists() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        let mode = std::fs::metadata(folder).map_err(|e| Error::io(folder, e))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let own = std::fs::Permissions::from_mode(0o700);
+            std::fs::set_permissions(folder, own).map_err(|e| Error::io(folder, e))?;
+        }
+        let path = folder.join("tidegate.redb");
+        let pid_file = folder.join(PID_FILE);
+        let db = Database::builder().set_cache_size(options.cache_bytes).create(&path).map_err(|e| match e {
+            DatabaseError::DatabaseAlreadyOpen => {
+                let holder = std::fs::read_to_string(&pid_file).unwrap_or_default();
+                let holder = if holder.trim().is_empty() { "another process".into() } else { format!("process {}", holder.trim()) };
+                Error::new(ErrorKind::StoreInUse, format!("{} is held by {holder}", folder.display()))
+            }
+            DatabaseError::UpgradeRequired(version) => {
+                Error::new(ErrorKind::StoreNewer, format!("{} has redb's file format {version}", path.display()))
+            }
+            other => failed(other),
+        })?;
+        let db = Arc::new(db);
+        let owner = prepare(&db, &path, &*clock)?;
+        // Only to be shown; the lock is redb's.
+        let _ = std::fs::write(&pid_file, std::process::id().to_string());
+        let writer = Writer::start(Arc::clone(&db), clock, options.after_commit)?;
+        Ok(Self { db, writer, owner, pid_file })
+    }
+
+    /// The id of the data directory: 32 hex digits, drawn when it was made.
+    pub fn owner_id(&self) -> &str {
+        &self.owner
+    }
+
+    /// Whether a commit failed: the process should end and be started again.
+    pub fn failed(&self) -> bool {
+        self.writer.failed()
+    }
+
+    /// Runs `f` in a transaction that is durable when this returns. An error
+    /// of `f` leaves no trace.
+    pub fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static) -> Result<T> {
+        let (sender, answer) = sync_channel(1);
+        self.writer.send(Box::new(Closure { f: Some(f), value: None, sender }))?;
+        answer
+            .recv()
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended")))
+    }
+
+    /// Runs `f` on a consistent view.
+    pub fn read<T>(&self, f: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        use redb::ReadableDatabase;
+        let tx = self.db.begin_read().map_err(failed)?;
+        f(&View { tx: &tx })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.pid_file);
+    }
+}
+
+struct Closure<T, F> {
+    f: Option<F>,
+    value: Option<Result<T>>,
+    sender: SyncSender<Result<T>>,
+}
+
+impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Result<T> + Send> Job for Closure<T, F> {
+    fn run(&mut self, mut tx: Tx<'_>) -> Result<()> {
+        let Some(f) = self.f.take() else { return Ok(()) };
+        let value = f(&mut tx);
+        // The closure's own error concerns its caller alone; one of applying
+        // its changes concerns the file.
+        let keep = value.is_ok();
+        self.value = Some(value);
+        if keep { tx.apply() } else { Ok(()) }
+    }
+
+    fn done(self: Box<Self>, commit: Option<Error>) {
+        let value = match (commit, self.value) {
+            (None, Some(value)) => value,
+            (None, None) => Err(Error::internal("a write was not run")),
+            (Some(error), _) => Err(error),
+        };
+        // Whoever asked may have gone.
+        let _ = self.sender.send(value);
+    }
+}
+
+/// Makes the tables of a new file, and looks at the version of an old one.
+fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
+    let tx = db.begin_write().map_err(failed)?;
+    let mut changes = Tx::new(&tx, clock.now());
+    let owner = match changes.get(Table::Meta, b"format")? {
+        Some(version) => {
+            let text = String::from_utf8_lossy(&version).into_owned();
+            let version: u32 = text.parse().unwrap_or(u32::MAX);
+            if version > FORMAT_VERSION {
+                let text = format!("{} has format {text}, this program knows up to {FORMAT_VERSION}", path.display());
+                return Err(Error::new(ErrorKind::StoreNewer, text));
+            }
+            let owner = changes.get(Table::Meta, b"owner")?.unwrap_or_default();
+            String::from_utf8_lossy(&owner).into_owned()
+        }
+        None => {
+            let owner = format!("{:016x}{:016x}", clock.random(), clock.random());
+            changes.put(Table::Meta, b"format".to_vec(), FORMAT_VERSION.to_string().into_bytes());
+            changes.put(Table::Meta, b"owner".to_vec(), owner.clone().into_bytes());
+            owner
+        }
+    };
+    changes.apply()?;
+    for table in Table::ALL {
+        tx.open_table(table.definition()).map_err(failed)?;
+    }
+    tx.commit().map_err(failed)?;
+    Ok(owner)
+}

@@ -1,0 +1,313 @@
+//! Records of version 1. Never edited after a release.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::guards::GuardTrip;
+use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
+use crate::domain::key::Key;
+use crate::domain::plan::{PlanDigest, PlanHeader};
+use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishState, PublishStatus};
+use crate::domain::scope::Scope;
+use crate::domain::settings::Mode;
+use crate::domain::stamp::Stamp;
+use crate::domain::transition::Event;
+
+/// Why a batch waits for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldReason {
+    /// A guard tripped: approve or reject.
+    Approval,
+}
+
+/// A batch that waits for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Why.
+    pub reason: HoldReason,
+    /// Since when.
+    pub since: Timestamp,
+    /// The same in words.
+    pub note: String,
+}
+
+/// A person's approval of what tripped a plan's guards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The plan that was looked at.
+    pub plan_id: PlanId,
+    /// Its digest.
+    pub digest: PlanDigest,
+    /// What it tripped.
+    pub trips: Vec<GuardTrip>,
+    /// Who approved.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Everything that is known of a batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchRecord {
+    /// Its id.
+    pub batch_id: BatchId,
+    /// Its place in its source's order.
+    pub stamp: Stamp,
+    /// Where it was delivered.
+    pub url: String,
+    /// Where its files are.
+    pub folder: PathBuf,
+    /// The workflow that wrote it.
+    pub workflow: String,
+    /// `None` when the manifest could not be read.
+    pub mode: Option<Mode>,
+    /// What a full batch speaks for.
+    pub scope: Scope,
+    /// The workflow's own word for its complexity.
+    pub complexity: Option<u8>,
+    /// Its files, as JSON of intake's own form.
+    pub files: String,
+    /// Hash of the manifest.
+    pub manifest_hash: String,
+    /// Where it stands.
+    pub status: PublishStatus,
+    /// What it did.
+    pub metrics: Option<BatchMetrics>,
+    /// Why it failed, waits or is partial.
+    pub failure: Option<FailureDetails>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When publishing began.
+    pub publish_start: Option<Timestamp>,
+    /// When it ended.
+    pub publish_end: Option<Timestamp>,
+    /// Its newest plan.
+    pub plan_id: Option<PlanId>,
+    /// URL of that plan.
+    pub plan_path: Option<String>,
+    /// URL of the snapshot that holds what it published.
+    pub snapshot_path: Option<String>,
+    /// Why it waits for a person.
+    pub hold: Option<Hold>,
+    /// What a person approved.
+    pub approval: Option<Approval>,
+    /// How often it was tried again.
+    pub attempts: u32,
+    /// When it is tried again.
+    pub next_attempt: Option<Timestamp>,
+}
+
+impl BatchRecord {
+    /// The record that the API returns (contract: the publish state).
+    pub fn publish_state(&self) -> PublishState {
+        PublishState {
+            batch_id: self.batch_id.to_string(),
+            source_id: self.batch_id.source().to_string(),
+            workflow_run_id: self.batch_id.folder().run_id().to_string(),
+            s3_path: self.url.clone(),
+            source_timestamp: self.stamp.source_timestamp,
+            processing_timestamp: self.stamp.processing_timestamp,
+            publish_start_timestamp: self.publish_start,
+            publish_end_timestamp: self.publish_end,
+            status: self.status,
+            metrics: self.metrics,
+            failure_details: self.failure.clone(),
+            state_snapshot_path: self.snapshot_path.clone(),
+            execution_plan_path: self.plan_path.clone(),
+        }
+    }
+}
+
+/// Something that happened to a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When.
+    pub at: Timestamp,
+    /// What; `None` for something that does not change the status.
+    pub event: Option<Event>,
+    /// The status before.
+    pub from: PublishStatus,
+    /// The status after.
+    pub to: PublishStatus,
+    /// Why, in words.
+    pub cause: String,
+    /// Who: `tidegate`, or a person.
+    pub actor: String,
+}
+
+/// How far a plan has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanState {
+    /// It is being made.
+    Registered,
+    /// It is made and checked.
+    Complete,
+    /// It is being executed.
+    Executing,
+    /// Its outcome is in a snapshot.
+    Committed,
+    /// It will not be executed.
+    Dropped,
+}
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Its id.
+    pub plan_id: PlanId,
+    /// The batch that it publishes.
+    pub batch_id: BatchId,
+    /// When it was begun.
+    pub registered_at: Timestamp,
+    /// The snapshots that it is made from.
+    pub bases: BTreeMap<SourceId, SnapshotId>,
+    /// What it says of itself; `None` while it is being made.
+    pub header: Option<PlanHeader>,
+    /// How far it has come.
+    pub state: PlanState,
+}
+
+/// What the journal says of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalEntry {
+    /// Its request is about to be sent.
+    Sent {
+        /// When.
+        at: Timestamp,
+    },
+    /// Its outcome is known.
+    Done {
+        /// When.
+        at: Timestamp,
+        /// The changes that the target refused, by their place, with its reason.
+        rejected: Vec<(u32, String)>,
+        /// What it did.
+        metrics: BatchMetrics,
+    },
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The target.
+    pub target: TargetName,
+    /// The source.
+    pub source: SourceId,
+    /// The snapshot before.
+    pub parent: Option<SnapshotId>,
+    /// The batch that was published.
+    pub batch_id: BatchId,
+    /// The newest stamp published.
+    pub newest: Stamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its URL.
+    pub url: String,
+    /// Entities live in it.
+    pub entities: u64,
+    /// Relationships live in it.
+    pub relationships: u64,
+}
+
+/// Whether a dead letter waits for repair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadLetterState {
+    /// It does.
+    Open,
+    /// It is settled.
+    Resolved {
+        /// When.
+        at: Timestamp,
+        /// By what: a batch or a person.
+        by: String,
+    },
+}
+
+/// Something that could not be published, with all that is needed to repair it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its number.
+    pub id: u64,
+    /// The source.
+    pub source: SourceId,
+    /// The batch that brought it last.
+    pub batch_id: BatchId,
+    /// That batch's stamp.
+    pub stamp: Stamp,
+    /// Its key; `None` when it could not be read.
+    pub key: Option<Key>,
+    /// The original bytes.
+    pub content: Vec<u8>,
+    /// Whether bytes were cut off.
+    pub cut: bool,
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// A code of `error.rs`.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// When it was first seen.
+    pub opened_at: Timestamp,
+    /// How many batches brought it.
+    pub attempts: u32,
+    /// Whether it waits for repair.
+    pub state: DeadLetterState,
+}
+
+/// What became of a folder of an inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InboxState {
+    /// It is a batch.
+    Accepted {
+        /// The batch.
+        batch_id: BatchId,
+    },
+    /// It was changed after it became a batch.
+    Changed {
+        /// The batch.
+        batch_id: BatchId,
+    },
+    /// It can't be a batch.
+    Ignored {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A folder of an inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxEntry {
+    /// Hash over names, sizes and tags of its objects.
+    pub signature: String,
+    /// What became of it.
+    pub state: InboxState,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// A source that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceHold {
+    /// Why: a code of `error.rs`.
+    pub code: String,
+    /// The same in words.
+    pub note: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The batch that led to it.
+    pub batch_id: Option<BatchId>,
+}

@@ -1,0 +1,127 @@
+//! The tables, and how values are stored in them: a version byte, then
+//! MessagePack with named fields.
+
+use redb::TableDefinition;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The tables of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// Name → text: format version, owner.
+    Meta,
+    /// Batch id → [`super::BatchRecord`].
+    Batches,
+    /// Source, stamp → batch id, of batches that have not ended.
+    Unfinished,
+    /// Source, stamp → batch id, of all batches.
+    ByStamp,
+    /// Batch id, number → [`super::TimelineEntry`].
+    Timeline,
+    /// Plan id → [`super::PlanRecord`].
+    Plans,
+    /// Plan id, operation → [`super::JournalEntry`].
+    Journal,
+    /// Target, source, snapshot id → [`super::SnapshotRecord`].
+    Snapshots,
+    /// Target, source → id of the current snapshot.
+    Current,
+    /// Number → [`super::DeadLetter`].
+    DeadLetters,
+    /// Source, key → number of the open dead letter.
+    OpenDeadLetters,
+    /// Inbox URL, folder → [`super::InboxEntry`].
+    Inbox,
+    /// Source → [`super::SourceHold`].
+    Holds,
+}
+
+impl Table {
+    /// All of them, in the order of a dump.
+    pub const ALL: [Table; 13] = [
+        Table::Meta,
+        Table::Batches,
+        Table::Unfinished,
+        Table::ByStamp,
+        Table::Timeline,
+        Table::Plans,
+        Table::Journal,
+        Table::Snapshots,
+        Table::Current,
+        Table::DeadLetters,
+        Table::OpenDeadLetters,
+        Table::Inbox,
+        Table::Holds,
+    ];
+
+    /// Its name in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Batches => "batches",
+            Self::Unfinished => "unfinished",
+            Self::ByStamp => "by_stamp",
+            Self::Timeline => "timeline",
+            Self::Plans => "plans",
+            Self::Journal => "journal",
+            Self::Snapshots => "snapshots",
+            Self::Current => "current",
+            Self::DeadLetters => "dead_letters",
+            Self::OpenDeadLetters => "open_dead_letters",
+            Self::Inbox => "inbox",
+            Self::Holds => "holds",
+        }
+    }
+
+    /// Its definition for redb.
+    pub fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(self.name())
+    }
+}
+
+/// Version of the records that this version writes.
+const RECORD_VERSION: u8 = 1;
+
+/// The stored form of a record.
+pub fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>> {
+    let mut out = vec![RECORD_VERSION];
+    rmp_serde::encode::write_named(&mut out, record).map_err(|e| Error::internal("a record").caused_by(e))?;
+    Ok(out)
+}
+
+/// Reads a stored record. Older versions are brought up to date here; there
+/// is none yet.
+pub fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T> {
+    match bytes.split_first() {
+        Some((&RECORD_VERSION, body)) => rmp_serde::from_slice(body).map_err(|e| {
+            Error::new(ErrorKind::StoreFailed, format!("tidegate.redb: a record of {} can't be read", table.name()))
+                .caused_by(e)
+        }),
+        Some((version, _)) if *version > RECORD_VERSION => Err(Error::new(
+            ErrorKind::StoreNewer,
+            format!("tidegate.redb: a record of {} has version {version}, this program knows {RECORD_VERSION}", table.name()),
+        )),
+        Some(_) | None => {
+            Err(Error::new(ErrorKind::StoreFailed, format!("tidegate.redb: a record of {} is empty", table.name())))
+        }
+    }
+}
+
+/// A key of several parts: texts end with a zero byte, which no id contains.
+pub fn key(parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in parts {
+        out.extend_from_slice(part);
+        out.push(0);
+    }
+    out
+}
+
+/// A key of text parts and a number behind them, in the order of the number.
+pub fn numbered(parts: &[&[u8]], number: u64) -> Vec<u8> {
+    let mut out = key(parts);
+    out.extend_from_slice(&number.to_be_bytes());
+    out
+}

@@ -1,0 +1,111 @@
+//! The thread that writes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use redb::{Database, Durability};
+
+use super::tx::{Tx, failed};
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A write that waits for its turn: runs within the transaction and tells
+/// whether its changes are to be kept; then hears whether they are durable.
+pub trait Job: Send {
+    /// Runs the closure and applies its changes.
+    fn run(&mut self, tx: Tx<'_>) -> Result<()>;
+    /// Tells the caller how it ended.
+    fn done(self: Box<Self>, commit: Option<Error>);
+}
+
+/// The writing thread's inbox.
+pub struct Writer {
+    jobs: Option<Sender<Box<dyn Job>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    failed: Arc<AtomicBool>,
+}
+
+/// Called after each durable commit.
+pub type AfterCommit = Arc<dyn Fn() + Send + Sync>;
+
+impl Writer {
+    /// Starts the thread.
+    pub fn start(db: Arc<Database>, clock: Arc<dyn Clock>, after: Option<AfterCommit>) -> Result<Self> {
+        let (jobs, inbox) = channel();
+        let broken = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&broken);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || work(&db, &*clock, after.as_ref(), &inbox, &flag))
+            .map_err(|e| Error::internal("the store's thread could not be started").caused_by(e))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), failed: broken })
+    }
+
+    /// Whether a commit failed, so that nothing can be written any more.
+    pub fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Hands a job to the thread.
+    pub fn send(&self, job: Box<dyn Job>) -> Result<()> {
+        let gone = || Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended");
+        self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Most writes that share a commit.
+const GROUP: usize = 64;
+
+fn work(
+    db: &Database,
+    clock: &dyn Clock,
+    after: Option<&AfterCommit>,
+    inbox: &Receiver<Box<dyn Job>>,
+    broken: &AtomicBool,
+) {
+    while let Ok(first) = inbox.recv() {
+        let mut jobs = vec![first];
+        while jobs.len() < GROUP
+            && let Ok(more) = inbox.try_recv()
+        {
+            jobs.push(more);
+        }
+        let error = if broken.load(Ordering::Acquire) {
+            Some("tidegate.redb failed before; start Tidegate again".to_owned())
+        } else {
+            commit(db, clock, &mut jobs).err().map(|e| e.to_string())
+        };
+        match &error {
+            None => {
+                if let Some(after) = after {
+                    after();
+                }
+            }
+            // redb answers every call with an error after one of the disk.
+            Some(_) => broken.store(true, Ordering::Release),
+        }
+        for job in jobs {
+            job.done(error.as_ref().map(|text| Error::new(ErrorKind::StoreFailed, text.clone())));
+        }
+    }
+}
+
+fn commit(db: &Database, clock: &dyn Clock, jobs: &mut [Box<dyn Job>]) -> Result<()> {
+    let mut tx = db.begin_write().map_err(failed)?;
+    tx.set_durability(Durability::Immediate).map_err(failed)?;
+    tx.set_quick_repair(true);
+    for job in jobs {
+        job.run(Tx::new(&tx, clock.now()))?;
+    }
+    tx.commit().map_err(failed)
+}
