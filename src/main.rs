@@ -1,1 +1,6 @@
-fn main(){}
+//! The `tidegate` command.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    tidegate::cli::main()
+}

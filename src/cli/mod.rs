@@ -1,1 +1,144 @@
-//! 
+//! The command line (contract). One file a command; results on standard
+//! output, everything else on standard error.
+
+mod batches;
+mod catalogue;
+mod common;
+mod config;
+pub mod demo;
+mod inbox;
+mod plan;
+mod progress;
+mod publish;
+mod render;
+mod serve;
+mod snapshots;
+mod sources;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::error::{ErrorKind, Result};
+
+/// Plans every change to a metadata catalogue, then publishes it, in order,
+/// resumably.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Data directory [default: ./data]
+    #[arg(long, global = true, value_name = "DIR", env = "TIDEGATE_DATA")]
+    pub data: Option<PathBuf>,
+    /// Settings file [default: <data>/tidegate.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Talk to a running server
+    #[arg(long, global = true, value_name = "URL", env = "TIDEGATE_SERVER")]
+    pub server: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say less
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Do not ask
+    #[arg(long, global = true)]
+    pub yes: bool,
+    /// Parse and compare everything, as the slow twin of the fast paths does
+    #[arg(long, global = true, hide = true)]
+    pub no_fast_path: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch the inboxes and publish what comes
+    Serve(serve::ServeArgs),
+    /// Publish a small company, to look at
+    Demo(demo::DemoArgs),
+    /// Show what a batch would change
+    Plan(plan::PlanArgs),
+    /// Publish one batch
+    Publish(publish::PublishArgs),
+    /// Batches
+    #[command(subcommand)]
+    Batches(batches::BatchesCommand),
+    /// Folders of the inboxes that are no batches
+    #[command(subcommand)]
+    Inbox(inbox::InboxCommand),
+    /// Sources
+    #[command(subcommand)]
+    Sources(sources::SourcesCommand),
+    /// Snapshots
+    #[command(subcommand)]
+    Snapshots(snapshots::SnapshotsCommand),
+    /// The embedded catalogue
+    #[command(subcommand, alias = "catalog")]
+    Catalogue(catalogue::CatalogueCommand),
+    /// Settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { ErrorKind::Usage.info().exit_code } else { 0 });
+        }
+    };
+    common::logging(&cli.global);
+    match run(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if common::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            common::report(&cli.global, &error);
+            ExitCode::from(error.kind().info().exit_code)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8> {
+    let global = &cli.global;
+    if let Some(server) = &global.server {
+        return Err(crate::error::Error::new(
+            ErrorKind::Usage,
+            format!("--server {server}: this version has no server to talk to; leave --server and TIDEGATE_SERVER out"),
+        ));
+    }
+    match &cli.command {
+        Command::Serve(args) => serve::run(global, args),
+        Command::Demo(args) => demo::run(global, args),
+        Command::Plan(args) => plan::run(global, args),
+        Command::Publish(args) => publish::run(global, args),
+        Command::Batches(command) => batches::run(global, command),
+        Command::Inbox(command) => inbox::run(global, command),
+        Command::Sources(command) => sources::run(global, command),
+        Command::Snapshots(command) => snapshots::run(global, command),
+        Command::Catalogue(command) => catalogue::run(global, command),
+        Command::Config(command) => config::run(global, command),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
+            Ok(0)
+        }
+    }
+}

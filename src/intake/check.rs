@@ -1,1 +1,234 @@
-//! check
+//! `batches check`: a folder against the whole contract, with everything that
+//! is wrong told at once. Touches no state.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+use unicode_normalization::UnicodeNormalization;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::folder::read_manifest;
+use super::manifest;
+use super::reader::{LineSink, ReadLimits, read_file};
+use crate::domain::assertion::{BadLine, LineKey, bad_attributes, parse_line};
+use crate::domain::json::Canonicalizer;
+use crate::domain::key::{KeyHash, Kind};
+use crate::domain::settings::Mode;
+use crate::error::Result;
+
+/// Findings that are kept; all are counted.
+const KEEP: usize = 1_000;
+
+/// Something that is wrong, or should be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file.
+    pub file: String,
+    /// The line, from 1; 0: the file as a whole.
+    pub line: u64,
+    /// The field; empty: the line or file as a whole.
+    pub field: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        if self.line > 0 {
+            write!(f, " line {}", self.line)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, " `{}`", self.field)?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// The folder.
+    pub folder: String,
+    /// Entities without errors.
+    pub entities: u64,
+    /// Relationships without errors.
+    pub relationships: u64,
+    /// How many things are wrong.
+    pub errors: u64,
+    /// The first of them.
+    pub findings: Vec<Finding>,
+    /// What should be looked at.
+    pub warnings: Vec<Finding>,
+}
+
+impl CheckReport {
+    fn error(&mut self, finding: Finding) {
+        self.errors += 1;
+        if self.findings.len() < KEEP {
+            self.findings.push(finding);
+        }
+    }
+
+    fn warn(&mut self, finding: Finding) {
+        if self.warnings.len() < KEEP {
+            self.warnings.push(finding);
+        }
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "error: {finding}")?;
+        }
+        if self.errors > self.findings.len() as u64 {
+            writeln!(f, "… and {} more errors", self.errors - self.findings.len() as u64)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        let verdict = if self.errors == 0 { "keeps to the contract" } else { "breaks the contract" };
+        writeln!(
+            f,
+            "{} {verdict}: {} entities, {} relationships, {} errors, {} warnings",
+            self.folder,
+            self.entities,
+            self.relationships,
+            self.errors,
+            self.warnings.len()
+        )
+    }
+}
+
+/// Checks a folder.
+///
+/// # Errors
+/// Only when the folder can't be looked at; what is wrong with the batch is
+/// in the report. Memory: 32 bytes for each key.
+pub fn check(folder: &Path, limits: &ReadLimits) -> Result<CheckReport> {
+    let mut report = CheckReport { folder: folder.display().to_string(), ..CheckReport::default() };
+    let whole = |file: &str, problem: String| Finding { file: file.into(), line: 0, field: String::new(), problem };
+    let bytes = match read_manifest(folder) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            report.error(whole(manifest::MANIFEST, error.to_string()));
+            return Ok(report);
+        }
+    };
+    let manifest = match manifest::parse(&bytes) {
+        Ok(manifest) => manifest,
+        Err(problems) => {
+            for problem in problems.0 {
+                report.error(Finding { file: manifest::MANIFEST.into(), line: 0, field: problem.field, problem: problem.problem });
+            }
+            return Ok(report);
+        }
+    };
+    let mut keys = Keys::default();
+    for file in &manifest.files {
+        let path = folder.join(&file.path);
+        if std::fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+            report.error(whole(&file.path, "is not a plain file".into()));
+            continue;
+        }
+        let mut sink = Checking {
+            report: &mut report,
+            keys: &mut keys,
+            kind: file.kind,
+            mode: manifest.mode,
+            path: &file.path,
+            canonicalizer: Canonicalizer::new(),
+            canonical: Vec::new(),
+            unknown: 0,
+        };
+        let read = read_file(folder, file, limits, &mut sink);
+        let unknown = sink.unknown;
+        if unknown > 0 {
+            let text = format!("{unknown} lines have members that the contract does not name; they are ignored");
+            report.warn(whole(&file.path, text));
+        }
+        if let Err(error) = read {
+            report.error(whole(&file.path, error.to_string()));
+        }
+    }
+    Ok(report)
+}
+
+#[derive(Default)]
+struct Keys {
+    values: HashMap<KeyHash, u64>,
+    plain: HashMap<u128, u64>,
+}
+
+struct Checking<'a> {
+    report: &'a mut CheckReport,
+    keys: &'a mut Keys,
+    kind: Kind,
+    mode: Mode,
+    path: &'a str,
+    canonicalizer: Canonicalizer,
+    canonical: Vec<u8>,
+    unknown: u64,
+}
+
+impl Checking<'_> {
+    fn bad(&mut self, line: u64, bad: BadLine) {
+        self.report.error(Finding { file: self.path.into(), line, field: bad.field, problem: bad.problem });
+    }
+}
+
+impl LineSink for Checking<'_> {
+    fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
+        let parsed = match parse_line(self.kind, self.mode, line) {
+            Ok(parsed) => parsed,
+            Err(bad) => {
+                self.bad(line_no, bad);
+                return Ok(());
+            }
+        };
+        self.unknown += u64::from(parsed.unknown_members);
+        self.canonical.clear();
+        if let Some(attributes) = parsed.attributes
+            && let Err(error) = self.canonicalizer.run(attributes, &mut self.canonical)
+        {
+            self.bad(line_no, bad_attributes(&parsed.key, error));
+            return Ok(());
+        }
+        // 0 stands for "asserted absent": no canonical form is empty.
+        let value = if parsed.attributes.is_some() { xxh3_64(&self.canonical) } else { 0 };
+        let hash = parsed.key.hash();
+        match self.keys.values.insert(hash, value) {
+            Some(before) if before != value => {
+                let problem = format!("says something else about {} than a line before", parsed.key.to_key());
+                self.bad(line_no, BadLine::new("", problem));
+                return Ok(());
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        match self.kind {
+            Kind::Entity => self.report.entities += 1,
+            Kind::Relationship => self.report.relationships += 1,
+        }
+        if let LineKey::Entity { type_name, qualified_name } = &parsed.key {
+            let plain = format!("{type_name}\0{}", qualified_name.trim().nfc().collect::<String>().to_lowercase());
+            if let Some(before) = self.keys.plain.insert(xxh3_128(plain.as_bytes()), line_no) {
+                self.report.warn(Finding {
+                    file: self.path.into(),
+                    line: line_no,
+                    field: "qualified_name".into(),
+                    problem: format!("differs from that of line {before} only by case, Unicode form or outer blanks"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn bad_line(&mut self, line_no: u64, _start: &[u8], problem: BadLine) -> Result<()> {
+        self.bad(line_no, problem);
+        Ok(())
+    }
+}

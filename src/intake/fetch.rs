@@ -1,1 +1,1 @@
-//! fetch
+//! Remote batches, brought to a local folder.

@@ -1,1 +1,252 @@
-//! write
+//! `batches write`: a correct batch folder from lines, manifest last.
+
+use std::fs::File;
+use std::io::{BufRead, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::json;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::batch::Compression;
+use super::manifest::{FORMAT, MANIFEST};
+use crate::domain::assertion::{bad_attributes, parse_line};
+use crate::domain::ids::{FolderName, RunId, SourceId};
+use crate::domain::json::Canonicalizer;
+use crate::domain::json::scan::Scanner;
+use crate::domain::key::Kind;
+use crate::domain::scope::Scope;
+use crate::domain::settings::Mode;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What the batch is.
+#[derive(Debug, Clone)]
+pub struct WriteOptions {
+    /// The source.
+    pub source_id: SourceId,
+    /// The run.
+    pub run_id: RunId,
+    /// The workflow; may be empty.
+    pub workflow: String,
+    /// What the lines assert.
+    pub mode: Mode,
+    /// When the data was extracted.
+    pub source_timestamp: Timestamp,
+    /// When it is written.
+    pub processing_timestamp: Timestamp,
+    /// What a full batch speaks for.
+    pub scope: Scope,
+    /// How files are packed.
+    pub compression: Compression,
+    /// Lines of a file.
+    pub lines_per_file: u64,
+}
+
+/// Reads lines of entities and relationships, told apart by their `from`, and
+/// writes them as a batch below `root`. Returns its folder.
+///
+/// # Errors
+/// The first line that breaks the contract, by number; a folder that is there
+/// already. What was written until then has no manifest, and is removed.
+pub fn write_batch(options: &WriteOptions, input: &mut dyn BufRead, root: &Path) -> Result<PathBuf> {
+    let name = FolderName::new(options.source_timestamp, options.run_id.clone());
+    let folder = root.join(options.source_id.as_str()).join(name.to_string());
+    if folder.exists() {
+        let text = format!("{} is there already; give the run another name", folder.display());
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    let written = write_files(options, input, &folder);
+    if written.is_err() {
+        // Without a manifest it is no batch; leaving it would only be in the way.
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    written.map(|()| folder)
+}
+
+fn write_files(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -> Result<()> {
+    let mut open: [Option<OpenFile>; 2] = [None, None];
+    let mut numbers = [0u32; 2];
+    let mut files = Vec::new();
+    let mut canonicalizer = Canonicalizer::new();
+    let mut canonical = Vec::new();
+    let mut line = Vec::new();
+    let mut line_no = 0u64;
+    loop {
+        line.clear();
+        let n = input
+            .read_until(b'\n', &mut line)
+            .map_err(|e| Error::new(ErrorKind::Io, "standard input").caused_by(e))?;
+        if n == 0 {
+            break;
+        }
+        line_no += 1;
+        let text = line.trim_ascii();
+        if text.is_empty() {
+            continue;
+        }
+        let kind = if has_from(text) { Kind::Relationship } else { Kind::Entity };
+        let bad = |bad: crate::domain::assertion::BadLine| {
+            let field = if bad.field.is_empty() { String::new() } else { format!(" `{}`", bad.field) };
+            Error::new(ErrorKind::LineInvalid, format!("line {line_no}{field}: {}", bad.problem))
+        };
+        let parsed = parse_line(kind, options.mode, text).map_err(bad)?;
+        if let Some(attributes) = parsed.attributes {
+            canonical.clear();
+            canonicalizer.run(attributes, &mut canonical).map_err(|e| bad(bad_attributes(&parsed.key, e)))?;
+        }
+        let slot = &mut open[kind as usize];
+        if slot.as_ref().is_some_and(|file| file.count >= options.lines_per_file)
+            && let Some(full) = slot.take()
+        {
+            files.push(full.finish(kind)?);
+        }
+        let file = match slot {
+            Some(file) => file,
+            None => {
+                let number = numbers[kind as usize];
+                numbers[kind as usize] += 1;
+                slot.insert(OpenFile::create(folder, kind, number, options.compression)?)
+            }
+        };
+        file.write(text)?;
+    }
+    for (slot, kind) in open.iter_mut().zip([Kind::Entity, Kind::Relationship]) {
+        if let Some(file) = slot.take() {
+            files.push(file.finish(kind)?);
+        }
+    }
+    files.sort_by_key(|file| file["path"].as_str().map(str::to_owned));
+    let manifest = json!({
+        "format": FORMAT,
+        "source_id": options.source_id,
+        "run_id": options.run_id,
+        "workflow": options.workflow,
+        "mode": options.mode.as_str(),
+        "source_timestamp": options.source_timestamp.to_string(),
+        "processing_timestamp": options.processing_timestamp.to_string(),
+        "scope": options.scope,
+        "complexity": null,
+        "extra": {},
+        "files": files,
+    });
+    let partial = folder.join(".manifest.partial");
+    let path = folder.join(MANIFEST);
+    let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::internal("a manifest").caused_by(e))?;
+    let at = |e| Error::io(&partial, e);
+    let mut file = File::create(&partial).map_err(at)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(at)?;
+    std::fs::rename(&partial, &path).map_err(|e| Error::io(&path, e))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(folder, e))
+}
+
+/// Whether the line has a member `from` at its top level.
+fn has_from(line: &[u8]) -> bool {
+    let mut scanner = Scanner::new(line);
+    if std::str::from_utf8(line).is_err() || !scanner.take(b'{') {
+        return false;
+    }
+    scanner.white_space();
+    loop {
+        let Ok(name) = scanner.string() else { return false };
+        if name.decode() == "from" {
+            return true;
+        }
+        if scanner.colon().is_err() || scanner.skip(1).is_err() || !matches!(scanner.separator(b'}'), Ok(false)) {
+            return false;
+        }
+    }
+}
+
+enum Packing {
+    None(Hashed),
+    Zstd(zstd::stream::write::Encoder<'static, Hashed>),
+    Gzip(flate2::write::GzEncoder<Hashed>),
+}
+
+struct OpenFile {
+    name: String,
+    path: PathBuf,
+    out: Packing,
+    count: u64,
+}
+
+struct Hashed {
+    file: BufWriter<File>,
+    hash: Xxh3,
+    bytes: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write_all(bytes)?;
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl OpenFile {
+    fn create(folder: &Path, kind: Kind, number: u32, compression: Compression) -> Result<Self> {
+        let (stem, suffix) = (
+            match kind {
+                Kind::Entity => "entities",
+                Kind::Relationship => "relationships",
+            },
+            match compression {
+                Compression::None => "",
+                Compression::Zstd => ".zst",
+                Compression::Gzip => ".gz",
+            },
+        );
+        let name = format!("{stem}-{number:05}.ndjson{suffix}");
+        let path = folder.join(&name);
+        let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
+        let hashed = Hashed { file: BufWriter::with_capacity(1 << 18, file), hash: Xxh3::new(), bytes: 0 };
+        let out = match compression {
+            Compression::None => Packing::None(hashed),
+            Compression::Zstd => {
+                Packing::Zstd(zstd::stream::write::Encoder::new(hashed, 3).map_err(|e| Error::io(&path, e))?)
+            }
+            Compression::Gzip => Packing::Gzip(flate2::write::GzEncoder::new(hashed, flate2::Compression::default())),
+        };
+        Ok(Self { name, path, out, count: 0 })
+    }
+
+    fn write(&mut self, line: &[u8]) -> Result<()> {
+        let out: &mut dyn Write = match &mut self.out {
+            Packing::None(out) => out,
+            Packing::Zstd(out) => out,
+            Packing::Gzip(out) => out,
+        };
+        self.count += 1;
+        out.write_all(line).and_then(|()| out.write_all(b"\n")).map_err(|e| Error::io(&self.path, e))
+    }
+
+    /// Ends the file and returns its entry of the manifest.
+    fn finish(self, kind: Kind) -> Result<serde_json::Value> {
+        let at = |e| Error::io(&self.path, e);
+        let hashed = match self.out {
+            Packing::None(out) => out,
+            Packing::Zstd(out) => out.finish().map_err(at)?,
+            Packing::Gzip(out) => out.finish().map_err(at)?,
+        };
+        let file = hashed.file.into_inner().map_err(|e| at(e.into_error()))?;
+        file.sync_all().map_err(at)?;
+        let kind = match kind {
+            Kind::Entity => "entities",
+            Kind::Relationship => "relationships",
+        };
+        Ok(json!({
+            "path": self.name,
+            "kind": kind,
+            "count": self.count,
+            "bytes": hashed.bytes,
+            "xxh3": format!("{:016x}", hashed.hash.digest()),
+        }))
+    }
+}

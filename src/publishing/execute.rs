@@ -1,0 +1,204 @@
+//! Executing a plan: operation by operation, each journalled before it is
+//! sent and after its outcome is known. Makes no choices of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::crash::{CrashPoints, Point};
+use super::operation::{self, prepare};
+use crate::clock::Clock;
+use crate::domain::ids::{BatchId, OperationNo};
+use crate::domain::isolation::IsolationLimit;
+use crate::domain::key::{Key, KeyHash};
+use crate::domain::publish_state::BatchMetrics;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planning::bodies::Bodies;
+use crate::planning::next::PlanOutcome;
+use crate::planning::plan_file::Plan;
+use crate::store::{JournalEntry, Store};
+use crate::targets::{ChangeOutcome, Operation, Target};
+
+/// What execution works with.
+pub struct Executor<'a> {
+    /// Where the journal is.
+    pub store: &'a Store,
+    /// Where the plan is executed.
+    pub target: &'a dyn Target,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Where a test may kill the process.
+    pub crash: &'a CrashPoints,
+    /// Set when the process is to stop: execution ends between operations and
+    /// goes on from its journal.
+    pub stop: &'a AtomicBool,
+    /// Called with the number of changes done.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// A change that the target refused.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Its key.
+    pub key: Key,
+    /// Its value as it was sent.
+    pub content: Vec<u8>,
+    /// The target's reason.
+    pub reason: String,
+}
+
+/// How an execution ended.
+pub struct Executed {
+    /// What the next snapshot is made from.
+    pub outcome: PlanOutcome,
+    /// Changes that the target refused.
+    pub refused: Vec<Refused>,
+    /// What was done, over all attempts at this plan.
+    pub metrics: BatchMetrics,
+    /// Set when so much was refused that the batch fails as a whole.
+    pub failed: Option<Error>,
+}
+
+impl Executor<'_> {
+    /// Executes what the journal does not have yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] when the process is to stop; failures of
+    /// store and target. The journal has everything that was done.
+    pub fn run(&self, plan: &Plan, batch: &BatchId, limit: &IsolationLimit) -> Result<Executed> {
+        let manifest = plan.manifest();
+        let plan_id = &manifest.header.plan_id;
+        let journal: HashMap<OperationNo, JournalEntry> =
+            self.store.read(|view| view.journal(plan_id))?.into_iter().collect();
+        let total: u64 = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
+        let mut bodies = Bodies::new()?;
+        let mut failed_keys: HashSet<KeyHash> = HashSet::new();
+        let mut out = Executed {
+            outcome: PlanOutcome::default(),
+            refused: Vec::new(),
+            metrics: BatchMetrics::default(),
+            failed: None,
+        };
+        let count = manifest.operations.len() as u32;
+        let mut sent_ahead = false;
+        for no in (0..count).map(OperationNo) {
+            if self.stop.load(Ordering::Relaxed) {
+                let text = format!("batch {batch}: stopped before operation {no} of {count}");
+                return Err(Error::new(ErrorKind::Interrupted, text));
+            }
+            let known = journal.get(&no);
+            let mut rejected: Vec<(u32, String)> = match known {
+                Some(JournalEntry::Done { rejected, metrics, .. }) => {
+                    operation::add(&mut out.metrics, metrics);
+                    if rejected.is_empty() && failed_keys.is_empty() {
+                        (self.progress)(u64::from(manifest.operations[no.0 as usize].changes));
+                        continue;
+                    }
+                    rejected.clone()
+                }
+                Some(JournalEntry::Sent { .. }) | None => Vec::new(),
+            };
+            let prepared = prepare(plan, no, &failed_keys, &mut bodies)?;
+            if !matches!(known, Some(JournalEntry::Done { .. })) {
+                let started = self.clock.monotonic();
+                if known.is_none() && !sent_ahead {
+                    let (id, at) = (plan_id.clone(), self.clock.now());
+                    self.store.write(move |tx| tx.put_journal(&id, no, &JournalEntry::Sent { at }))?;
+                }
+                let operation = Operation {
+                    plan_id: plan_id.clone(),
+                    no,
+                    source_id: manifest.header.source_id.clone(),
+                    batch_id: batch.clone(),
+                    at: self.clock.now(),
+                    changes: prepared.changes,
+                };
+                let outcomes = if operation.changes.is_empty() {
+                    Vec::new()
+                } else {
+                    self.target.apply(&operation)?
+                };
+                self.crash.reached(Point::Target);
+                if outcomes.len() != operation.changes.len() {
+                    let text = format!("batch {batch}: the target answered for {} of {} changes of operation {no}",
+                        outcomes.len(), operation.changes.len());
+                    return Err(Error::new(ErrorKind::TargetFailed, text));
+                }
+                let mut metrics = operation::metrics(&operation.changes, &outcomes);
+                let elapsed = self.clock.monotonic().saturating_sub(started);
+                metrics.execution_time_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+                operation::add(&mut out.metrics, &metrics);
+                for (n, outcome) in outcomes.into_iter().enumerate() {
+                    match outcome {
+                        ChangeOutcome::Done => {}
+                        ChangeOutcome::Rejected(reason) => rejected.push((n as u32, reason)),
+                    }
+                }
+                let next = OperationNo(no.0 + 1);
+                // The next operation is marked as sent in the same commit,
+                // unless it may not be sent.
+                sent_ahead = next.0 < count && !journal.contains_key(&next);
+                let ahead = sent_ahead.then_some(next);
+                let (id, at, batch) = (plan_id.clone(), self.clock.now(), batch.clone());
+                let entry = JournalEntry::Done { at, rejected: rejected.clone(), metrics };
+                self.store.write(move |tx| {
+                    tx.put_journal(&id, no, &entry)?;
+                    if let Some(next) = ahead {
+                        tx.put_journal(&id, next, &JournalEntry::Sent { at })?;
+                    }
+                    let mut record = tx.expect_batch(&batch)?;
+                    operation::add(record.metrics.get_or_insert_default(), &metrics);
+                    tx.put_batch(&record)
+                })?;
+                self.refuse(&mut out, &mut failed_keys, &operation.changes, &prepared.hashes, rejected);
+            } else {
+                self.refuse(&mut out, &mut failed_keys, &prepared.changes, &prepared.hashes, rejected);
+            }
+            (self.progress)(u64::from(manifest.operations[no.0 as usize].changes));
+            if limit.exceeded(failed_keys.len() as u64, total) {
+                out.failed = Some(Error::new(
+                    ErrorKind::EntityRejected,
+                    format!("batch {batch}: the target refused {} of {total} changes, more than the isolation limit allows", failed_keys.len()),
+                ));
+                self.collect_done(plan, no, &failed_keys, &mut out.outcome)?;
+                return Ok(out);
+            }
+        }
+        out.outcome.complete = true;
+        out.outcome.failed = out.refused.iter().map(|refused| (refused.key.hash(), refused.key.clone())).collect();
+        Ok(out)
+    }
+
+    fn refuse(
+        &self,
+        out: &mut Executed,
+        failed: &mut HashSet<KeyHash>,
+        changes: &[crate::targets::TargetChange],
+        hashes: &[KeyHash],
+        rejected: Vec<(u32, String)>,
+    ) {
+        for (n, reason) in rejected {
+            let (Some(change), Some(hash)) = (changes.get(n as usize), hashes.get(n as usize)) else { continue };
+            failed.insert(*hash);
+            out.refused.push(Refused { key: change.key.clone(), content: change.set.clone(), reason });
+        }
+    }
+
+    /// The keys whose changes were published up to an operation.
+    fn collect_done(
+        &self,
+        plan: &Plan,
+        last: OperationNo,
+        failed: &HashSet<KeyHash>,
+        outcome: &mut PlanOutcome,
+    ) -> Result<()> {
+        for no in (0..=last.0).map(OperationNo) {
+            plan.operation(no, |change| {
+                if !failed.contains(&change.hash) {
+                    outcome.done.insert(change.hash);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}

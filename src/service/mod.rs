@@ -1,1 +1,10 @@
-//! 
+//! The long-running part: what is accepted, whose turn it is, and the way of
+//! a batch from folder to snapshot.
+
+pub mod engine;
+mod publish;
+mod queue;
+mod retention;
+pub mod serve;
+
+pub use engine::Engine;

@@ -20,3 +20,6 @@ pub use batches::BatchFilter;
 pub use open::{Store, StoreOptions};
 pub use records::*;
 pub use tx::{Read, Tx, View};
+
+/// Where the last plan with an operation is kept, per target and source.
+pub const APPLIED: tables::Table = tables::Table::Meta;

@@ -1,1 +1,168 @@
-//! 
+//! The embedded catalogue: a metadata catalogue in a redb file of its own, so
+//! that everything works with nothing else installed.
+//!
+//! Bodies of large operations lie in compressed blocks that rows point into;
+//! those of small ones lie in their rows. What an update replaces goes to the
+//! history by moving the pointer, not the body.
+
+mod apply;
+mod blocks;
+mod export;
+mod read;
+mod row;
+mod sort;
+mod tables;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::{Database, ReadableDatabase, ReadableTable};
+
+pub use read::{Direction, EntityView, HistoryView, Hit, Origin, RelationshipView, SearchPage, SearchQuery};
+
+use super::{Capabilities, Operation, Outcomes, Target, TargetValue};
+use crate::clock::Clock;
+use crate::domain::ids::{PlanId, SourceId};
+use crate::domain::key::Key;
+use crate::domain::settings::Deletion;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How the catalogue is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddedOptions {
+    /// What a deletion means.
+    pub deletion: Deletion,
+    /// Bytes that redb may keep in memory.
+    pub cache_bytes: usize,
+    /// Versions kept of each entity or relationship, besides the present one.
+    pub history: u32,
+    /// Most changes of an operation.
+    pub max_changes: usize,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self { deletion: Deletion::Delete, cache_bytes: 48 << 20, history: 20, max_changes: 20_000 }
+    }
+}
+
+/// The catalogue.
+pub struct EmbeddedCatalogue {
+    db: Database,
+    path: PathBuf,
+    options: EmbeddedOptions,
+    clock: Arc<dyn Clock>,
+    identity: String,
+    failed: AtomicBool,
+}
+
+const FORMAT_VERSION: u32 = 1;
+
+impl EmbeddedCatalogue {
+    /// Opens the catalogue, or makes an empty one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreInUse`] when another process has it open,
+    /// [`ErrorKind::StoreNewer`] when a newer version wrote it.
+    pub fn open(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+        }
+        let db = Database::builder().set_cache_size(options.cache_bytes).create(path).map_err(|e| match e {
+            redb::DatabaseError::DatabaseAlreadyOpen => {
+                Error::new(ErrorKind::StoreInUse, format!("{} is held by another process", path.display()))
+            }
+            redb::DatabaseError::UpgradeRequired(version) => {
+                Error::new(ErrorKind::StoreNewer, format!("{} has redb's file format {version}", path.display()))
+            }
+            other => failure(path, other),
+        })?;
+        let identity = prepare(&db, path, &*clock)?;
+        Ok(Self { db, path: path.into(), options, clock, identity, failed: AtomicBool::new(false) })
+    }
+
+    /// A failure of the file. redb answers nothing behind one of the disk.
+    fn failure(&self, error: impl Into<redb::Error>) -> Error {
+        self.failed.store(true, Ordering::Release);
+        failure(&self.path, error)
+    }
+
+    fn begin_read(&self) -> Result<redb::ReadTransaction> {
+        self.db.begin_read().map_err(|e| failure(&self.path, e))
+    }
+}
+
+fn failure(path: &Path, error: impl Into<redb::Error>) -> Error {
+    let error: redb::Error = error.into();
+    let full = matches!(&error, redb::Error::Io(e) if e.kind() == std::io::ErrorKind::StorageFull);
+    let kind = if full { ErrorKind::DiskFull } else { ErrorKind::TargetFailed };
+    Error::new(kind, format!("the embedded catalogue {}", path.display())).caused_by(error)
+}
+
+fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
+    let fail = |e: redb::Error| failure(path, e);
+    let tx = db.begin_write().map_err(|e| fail(e.into()))?;
+    let identity = {
+        let mut meta = tx.open_table(tables::META).map_err(|e| fail(e.into()))?;
+        let found = |name: &str| -> Result<Option<String>> {
+            let value = meta.get(name.as_bytes()).map_err(|e| fail(e.into()))?;
+            Ok(value.map(|value| String::from_utf8_lossy(value.value()).into_owned()))
+        };
+        match found("format")? {
+            Some(version) => {
+                if version.parse::<u32>().is_ok_and(|version| version <= FORMAT_VERSION) {
+                    found("identity")?.unwrap_or_default()
+                } else {
+                    let text = format!("{} has format {version}, this program knows up to {FORMAT_VERSION}", path.display());
+                    return Err(Error::new(ErrorKind::StoreNewer, text));
+                }
+            }
+            None => {
+                let identity = format!("embedded:{:016x}{:016x}", clock.random(), clock.random());
+                let version = FORMAT_VERSION.to_string();
+                for (name, value) in [("format", &version), ("identity", &identity)] {
+                    meta.insert(name.as_bytes(), value.as_bytes()).map_err(|e| fail(e.into()))?;
+                }
+                identity
+            }
+        }
+    };
+    tables::create_all(&tx).map_err(fail)?;
+    tx.commit().map_err(|e| fail(e.into()))?;
+    Ok(identity)
+}
+
+impl Target for EmbeddedCatalogue {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { max_changes: self.options.max_changes, max_bytes: 24 << 20, atomic: true }
+    }
+
+    fn identity(&self) -> Result<String> {
+        Ok(self.identity.clone())
+    }
+
+    fn apply(&self, operation: &Operation) -> Result<Outcomes> {
+        apply::apply(self, operation)
+    }
+
+    fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {
+        read::values(self, keys)
+    }
+
+    fn health(&self) -> Result<()> {
+        if self.failed.load(Ordering::Acquire) {
+            let text = format!("the embedded catalogue {} failed before; start Tidegate again", self.path.display());
+            return Err(Error::new(ErrorKind::TargetFailed, text));
+        }
+        self.begin_read().map(|_| ())
+    }
+
+    fn last_plan(&self, source: &SourceId) -> Result<Option<PlanId>> {
+        read::last_plan(self, source)
+    }
+
+    fn forget_operations(&self, plan: &PlanId) -> Result<()> {
+        apply::forget(self, plan)
+    }
+}

@@ -1,0 +1,44 @@
+//! `tidegate config`: the settings.
+
+use clap::Subcommand;
+
+use super::Global;
+use super::common::{load_options, out, out_json, settings};
+use crate::config::Settings;
+use crate::error::{ErrorKind, Result};
+
+/// Looks at the settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Tell everything that is wrong with them
+    Check,
+    /// Print those in force, each with where it came from
+    Show,
+}
+
+/// Runs the command.
+pub fn run(global: &Global, command: &ConfigCommand) -> Result<u8> {
+    match command {
+        ConfigCommand::Check => {
+            let problems = Settings::check(&load_options(global))?;
+            if global.json {
+                out_json(&serde_json::json!({ "problems": problems }))?;
+            } else if problems.is_empty() {
+                out("The settings are valid.\n")?;
+            } else {
+                out(problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
+            }
+            Ok(if problems.is_empty() { 0 } else { ErrorKind::Settings.info().exit_code })
+        }
+        ConfigCommand::Show => {
+            let settings = settings(global)?;
+            if global.json {
+                let table: toml::Table = settings.to_toml().parse().unwrap_or_default();
+                out_json(&table)?;
+            } else {
+                out(settings.to_toml())?;
+            }
+            Ok(0)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! An entity as text.
+
+use std::fmt::Write;
+
+use super::safe;
+use crate::targets::embedded::{Direction, EntityView, Origin};
+
+fn origin(origin: &Origin) -> String {
+    let of = if origin.batch.is_empty() { format!("by {}", origin.source) } else { format!("batch {}", origin.batch) };
+    format!("{} {of}", origin.at.strftime("%F %T"))
+}
+
+/// The entity with its attributes, provenance, relationships and history.
+pub fn entity(view: &EntityView) -> String {
+    let mut out = String::new();
+    let archived = if view.archived { "  (archived)" } else { "" };
+    // Writing to a string can't fail.
+    let _ = writeln!(out, "{}{archived}", safe(&view.key.to_string()));
+    let attributes: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(view.attributes.get()).unwrap_or_default();
+    for (name, value) in &attributes {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let _ = writeln!(out, "  {} = {}", safe(name), safe(&text));
+    }
+    let _ = writeln!(out, "\nversion {}", view.version);
+    let _ = writeln!(out, "created {}", safe(&origin(&view.created)));
+    let _ = writeln!(out, "updated {}", safe(&origin(&view.updated)));
+    if !view.relationships.is_empty() {
+        let _ = writeln!(out, "\nrelationships");
+        for relationship in &view.relationships {
+            let (arrow, end) = match relationship.direction {
+                Direction::Out => ("→", &relationship.key.to),
+                Direction::In => ("←", &relationship.key.from),
+            };
+            let archived = if relationship.archived { "  (archived)" } else { "" };
+            let _ = writeln!(out, "  {} {arrow} {}{archived}", safe(&relationship.key.type_name), safe(&end.to_string()));
+        }
+        if view.more_relationships {
+            let _ = writeln!(out, "  and more: raise --relationships");
+        }
+    }
+    if !view.history.is_empty() {
+        let _ = writeln!(out, "\nhistory");
+        for version in &view.history {
+            let _ = writeln!(
+                out,
+                "  version {} until {} ({})",
+                version.version,
+                safe(&origin(&version.ended_by)),
+                version.ended_with.as_str()
+            );
+        }
+    }
+    out
+}

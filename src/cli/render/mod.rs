@@ -1,0 +1,46 @@
+//! Results as text for people. Metadata is hostile: nothing of it reaches a
+//! terminal unless it is made visible first.
+
+pub mod entity;
+pub mod plan;
+pub mod state;
+
+/// Text with everything made visible that a terminal would act on, or that
+/// would make text read other than it is: control characters, and marks that
+/// turn the direction of writing.
+pub fn safe(text: &str) -> String {
+    escape(text, false)
+}
+
+/// The same for text of several lines.
+pub fn safe_lines(text: &str) -> String {
+    escape(text, true)
+}
+
+fn escape(text: &str, lines: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+        let hidden = matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}');
+        if lines && c == '\n' {
+            out.push(c);
+        } else if c.is_control() || turns || hidden {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_made_visible() {
+        assert_eq!(safe("a\u{1b}[31mb\u{202e}c\nd"), "a\\u{1b}[31mb\\u{202e}c\\u{a}d");
+        assert_eq!(safe_lines("a\nb\r"), "a\nb\\u{d}");
+        assert_eq!(safe("größe 顧客"), "größe 顧客");
+    }
+}

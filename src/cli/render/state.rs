@@ -1,0 +1,38 @@
+//! A publish state as text.
+
+use std::fmt::Write;
+
+use super::safe;
+use crate::domain::publish_state::PublishState;
+
+/// A line for each thing that is known.
+pub fn publish_state(state: &PublishState) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "  {name:<12} {}", safe(value));
+    };
+    line("batch", &state.batch_id);
+    line("status", state.status.as_str());
+    line("source time", &state.source_timestamp.to_string());
+    if let (Some(start), Some(end)) = (state.publish_start_timestamp, state.publish_end_timestamp) {
+        let took = end.duration_since(start).as_millis();
+        line("published", &format!("{end} (took {took} ms)"));
+    }
+    if let Some(m) = &state.metrics {
+        let counts = |c, u, d| format!("{c} created, {u} updated, {d} deleted");
+        line("entities", &counts(m.entities_created, m.entities_updated, m.entities_deleted));
+        line("relations", &counts(m.relationships_created, m.relationships_updated, m.relationships_deleted));
+    }
+    if let Some(failure) = &state.failure_details {
+        line("code", &failure.error_code);
+        line("reason", &failure.error_message);
+    }
+    if let Some(path) = &state.state_snapshot_path {
+        line("snapshot", path);
+    }
+    if let Some(path) = &state.execution_plan_path {
+        line("plan", path);
+    }
+    out
+}

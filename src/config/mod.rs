@@ -1,0 +1,180 @@
+//! Settings: `tidegate.toml`, the environment, or none at all.
+//!
+//! Every key has a default. Unknown keys are refused with the nearest right
+//! name, and all problems are told at once.
+
+mod read;
+mod show;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use crate::domain::ids::{SourceId, TargetName};
+use crate::domain::priority::PriorityWeights;
+use crate::domain::settings::{Deletion, SourceSettings, default_target};
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::reader::ReadLimits;
+
+/// How it is known that a batch folder is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Complete {
+    /// It has a manifest.
+    Manifest,
+    /// It has an object of this name.
+    Marker(String),
+    /// No object of it changed for so long.
+    Quiet(Duration),
+}
+
+/// A place that batches are delivered to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxSettings {
+    /// Its URL, with a slash at the end.
+    pub url: Url,
+    /// Time between two looks at it.
+    pub poll: Duration,
+    /// How complete batches are known.
+    pub complete: Complete,
+}
+
+/// A metadata catalogue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetSettings {
+    /// Its file.
+    pub path: PathBuf,
+    /// What a deletion means there.
+    pub deletion: Deletion,
+    /// Versions kept of each entity or relationship.
+    pub history: u32,
+}
+
+/// How plans are made and executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanningSettings {
+    /// Whether lines equal to what is published are taken without being parsed.
+    pub fast_path: bool,
+    /// Threads that read a batch; 0: as many as there are cores, up to 4.
+    pub threads: usize,
+    /// Bytes that sorting may hold.
+    pub sort_memory: u64,
+    /// Bytes of the index that may be kept.
+    pub index_memory: u64,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// Snapshots kept per source, the current one included.
+    pub snapshots: usize,
+    /// Files that nothing refers to are collected when they are older.
+    pub grace: Duration,
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Data directory.
+    pub data: PathBuf,
+    /// Folder of plans and snapshots.
+    pub state: PathBuf,
+    /// Where batches are delivered.
+    pub inboxes: Vec<InboxSettings>,
+    /// Settings of sources by id; others have the defaults.
+    pub sources: BTreeMap<SourceId, SourceSettings>,
+    /// Targets by name.
+    pub targets: BTreeMap<TargetName, TargetSettings>,
+    /// Weights of the score across sources.
+    pub priority: PriorityWeights,
+    /// Limits of reading.
+    pub limits: ReadLimits,
+    /// How far ahead of the clock a source timestamp may lie.
+    pub max_future: Duration,
+    /// How plans are made.
+    pub planning: PlanningSettings,
+    /// Most changes of an operation; `None`: what the target takes.
+    pub max_changes: Option<usize>,
+    /// How long things are kept.
+    pub retention: RetentionSettings,
+    /// Where each value that is not a default came from, by key.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// Where settings are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Data directory of the command line.
+    pub data: Option<PathBuf>,
+    /// File of the command line.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// The settings that are there without any: everything below `data`.
+    pub fn defaults(data: &Path) -> Self {
+        let absolute = std::path::absolute(data).unwrap_or_else(|_| data.into());
+        let inbox = Url::from_directory_path(absolute.join("inbox"));
+        Self {
+            data: data.into(),
+            state: data.join("state"),
+            inboxes: inbox
+                .map(|url| vec![InboxSettings { url, poll: Duration::from_secs(2), complete: Complete::Manifest }])
+                .unwrap_or_default(),
+            sources: BTreeMap::new(),
+            targets: [(default_target(), TargetSettings::embedded(data))].into(),
+            priority: PriorityWeights::default(),
+            limits: ReadLimits::default(),
+            max_future: Duration::from_secs(crate::limits::MAX_FUTURE_SECONDS),
+            planning: PlanningSettings {
+                fast_path: true,
+                threads: 0,
+                sort_memory: 96 << 20,
+                index_memory: 112 << 20,
+            },
+            max_changes: None,
+            retention: RetentionSettings { snapshots: 30, grace: Duration::from_secs(3600) },
+            origins: BTreeMap::new(),
+        }
+    }
+
+    /// Reads the settings: the file that is given or found, then the
+    /// environment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] with everything that is wrong.
+    pub fn load(options: &LoadOptions) -> Result<Self> {
+        let (settings, problems) = read::load(options)?;
+        if problems.is_empty() {
+            return Ok(settings);
+        }
+        Err(Error::new(ErrorKind::Settings, problems.join("\n")))
+    }
+
+    /// Reads the settings and tells everything that is wrong with them.
+    pub fn check(options: &LoadOptions) -> Result<Vec<String>> {
+        read::load(options).map(|(_, problems)| problems)
+    }
+
+    /// The settings of a source.
+    pub fn source(&self, id: &SourceId) -> SourceSettings {
+        let mut settings = self.sources.get(id).cloned().unwrap_or_default();
+        settings.max_future_seconds = self.max_future.as_secs();
+        settings
+    }
+
+    /// The settings as a file, each value with where it came from.
+    pub fn to_toml(&self) -> String {
+        show::to_toml(self)
+    }
+}
+
+impl TargetSettings {
+    /// The embedded catalogue in a data directory.
+    pub fn embedded(data: &Path) -> Self {
+        Self { path: data.join("catalogue.redb"), deletion: Deletion::Delete, history: 20 }
+    }
+}

@@ -1,0 +1,591 @@
+//! Reading the settings: file, then environment, with all problems collected.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::{Table, Value};
+use url::Url;
+
+use super::{Complete, LoadOptions, Settings, TargetSettings};
+use crate::domain::glob::Glob;
+use crate::domain::guards::GuardLimits;
+use crate::domain::ids::{SourceId, TargetName};
+use crate::domain::isolation::IsolationLimit;
+use crate::domain::scope::Scope;
+use crate::domain::settings::{Deletion, Mode, OnFailure, SourceSettings};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Prefix of variables that set a key: `TIDEGATE_SECTION__KEY`.
+const PREFIX: &str = "TIDEGATE_";
+
+/// Reads everything there is; what is wrong is told beside it.
+pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
+    let env = |name: &str| options.environment.get(name).filter(|value| !value.is_empty());
+    let data = options.data.clone().or_else(|| env("TIDEGATE_DATA").map(PathBuf::from));
+    let data_default = data.clone().unwrap_or_else(|| "data".into());
+    let given = options.file.clone().or_else(|| env("TIDEGATE_CONFIG").map(PathBuf::from));
+    let file = given.clone().or_else(|| Some(data_default.join("tidegate.toml")).filter(|path| path.exists()));
+
+    let mut reading = Reading { problems: Vec::new(), origins: BTreeMap::new(), file: None, text: String::new() };
+    let mut table = Table::new();
+    let mut base = std::path::absolute(".").unwrap_or_default();
+    if let Some(path) = &file {
+        reading.text = std::fs::read_to_string(path).map_err(|e| {
+            Error::new(ErrorKind::Settings, format!("the settings file {} can't be read", path.display())).caused_by(e)
+        })?;
+        reading.file = Some(path.clone());
+        if let Some(folder) = std::path::absolute(path).ok().as_deref().and_then(Path::parent) {
+            base = folder.to_path_buf();
+        }
+        match reading.text.parse::<Table>() {
+            Ok(parsed) => table = parsed,
+            Err(error) => {
+                let text = format!("{}: {}", path.display(), error.to_string().trim());
+                return Ok((Settings::defaults(&data_default), vec![text]));
+            }
+        }
+    }
+    reading.environment(&mut table, &options.environment);
+
+    let mut settings = Settings::defaults(&data_default);
+    reading.settings(&table, &base, &mut settings);
+    settings.origins = reading.origins;
+    Ok((settings, reading.problems))
+}
+
+struct Reading {
+    problems: Vec<String>,
+    origins: BTreeMap<String, String>,
+    file: Option<PathBuf>,
+    text: String,
+}
+
+impl Reading {
+    fn problem(&mut self, key: &str, problem: impl std::fmt::Display) {
+        let origin = self.origins.get(key).cloned().or_else(|| self.place(key));
+        let place = origin.map_or_else(String::new, |origin| format!("{origin}: "));
+        self.problems.push(format!("{place}`{key}` {problem}"));
+    }
+
+    /// File and line of a key, as far as its last part can be found.
+    fn place(&self, key: &str) -> Option<String> {
+        let file = self.file.as_ref()?;
+        let last = key.rsplit('.').next().unwrap_or(key);
+        let line = self.text.lines().position(|line| {
+            let line = line.trim_start().trim_start_matches('[').trim_start_matches('[');
+            line.strip_prefix(last).or_else(|| line.rsplit_once(last).map(|(_, rest)| rest)).is_some_and(|rest| {
+                let rest = rest.trim_start();
+                rest.starts_with('=') || rest.starts_with(']')
+            })
+        });
+        Some(match line {
+            Some(line) => format!("{}:{}", file.display(), line + 1),
+            None => file.display().to_string(),
+        })
+    }
+
+    /// Puts variables over the file's values.
+    fn environment(&mut self, table: &mut Table, environment: &BTreeMap<String, String>) {
+        for (name, text) in environment {
+            let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else { continue };
+            let parts: Vec<&str> = path.split("__").collect();
+            let Some((last, sections)) = parts.split_last() else { continue };
+            let mut key = String::new();
+            let Some(place) = descend(table, sections, &mut key) else {
+                self.problems.push(format!("{name}: `{key}` is not a section that a variable can set"));
+                continue;
+            };
+            let found = present(place, last);
+            key.push_str(&found);
+            let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
+            place.insert(found, parsed.unwrap_or_else(|| Value::String(text.clone())));
+            self.origins.insert(key, name.clone());
+        }
+    }
+
+    fn unknown(&mut self, table: &Table, path: &str, known: &[&str]) {
+        for name in table.keys() {
+            if known.contains(&name.as_str()) {
+                continue;
+            }
+            let nearest = known
+                .iter()
+                .map(|right| (strsim::damerau_levenshtein(name, right), *right))
+                .min()
+                .filter(|(distance, right)| *distance <= right.len().max(4) / 2);
+            let hint = match nearest {
+                Some((_, right)) => format!("is not known: did you mean `{right}`?"),
+                None => format!("is not known; there are: {}", known.join(", ")),
+            };
+            self.problem(&join(path, name), hint);
+        }
+    }
+
+    /// The value of a key, read by `read`, which says what it should have been.
+    fn value<T>(&mut self, table: &Table, path: &str, name: &str, slot: &mut T, read: impl Fn(&Value) -> Result<T, String>) {
+        let Some(value) = table.get(name) else { return };
+        let key = join(path, name);
+        match read(value) {
+            Ok(read) => {
+                *slot = read;
+                let place = self.place(&key).unwrap_or_default();
+                self.origins.entry(key).or_insert(place);
+            }
+            Err(problem) => self.problem(&key, problem),
+        }
+    }
+
+    fn section<'t>(&mut self, table: &'t Table, path: &str, name: &str) -> Option<&'t Table> {
+        match table.get(name)? {
+            Value::Table(inner) => Some(inner),
+            _ => {
+                self.problem(&join(path, name), "must be a section");
+                None
+            }
+        }
+    }
+
+    fn settings(&mut self, table: &Table, base: &Path, settings: &mut Settings) {
+        let known = ["server", "state", "inbox", "sources", "targets", "priority", "limits", "planning", "publishing", "retention"];
+        self.unknown(table, "", &known);
+        if let Some(server) = self.section(table, "", "server") {
+            self.unknown(server, "server", &[]);
+        }
+        if let Some(state) = self.section(table, "", "state") {
+            self.unknown(state, "state", &["url"]);
+            self.value(state, "state", "url", &mut settings.state, |value| {
+                let url = location(value, base)?;
+                url.to_file_path().map_err(|()| {
+                    format!("has the scheme {}: only folders (a path or file:///…) are supported so far", url.scheme())
+                })
+            });
+        }
+        self.inboxes(table, base, settings);
+        if let Some(targets) = self.section(table, "", "targets") {
+            settings.targets.clear();
+            for name in targets.keys() {
+                let path = join("targets", name);
+                match TargetName::new(name.clone()) {
+                    Ok(id) => {
+                        if let Some(target) = self.section(targets, "targets", name) {
+                            let target = self.target(target, &path, base, &settings.data, name);
+                            settings.targets.insert(id, target);
+                        }
+                    }
+                    Err(error) => self.problem(&path, error.problem),
+                }
+            }
+        }
+        if let Some(sources) = self.section(table, "", "sources") {
+            for name in sources.keys() {
+                let path = join("sources", name);
+                match SourceId::new(name.clone()) {
+                    Ok(id) => {
+                        if let Some(source) = self.section(sources, "sources", name) {
+                            let source = self.source(source, &path);
+                            if !settings.targets.contains_key(&source.target) {
+                                let names: Vec<_> = settings.targets.keys().map(ToString::to_string).collect();
+                                self.problem(
+                                    &join(&path, "target"),
+                                    format!("is {}; there are: {}", source.target, names.join(", ")),
+                                );
+                            }
+                            settings.sources.insert(id, source);
+                        }
+                    }
+                    Err(error) => self.problem(&path, error.problem),
+                }
+            }
+        }
+        if let Some(priority) = self.section(table, "", "priority") {
+            self.unknown(priority, "priority", &["age_weight", "importance_weight", "simplicity_weight", "half_life"]);
+            let weights = &mut settings.priority;
+            self.value(priority, "priority", "age_weight", &mut weights.age, positive);
+            self.value(priority, "priority", "importance_weight", &mut weights.importance, positive);
+            self.value(priority, "priority", "simplicity_weight", &mut weights.simplicity, positive);
+            self.value(priority, "priority", "half_life", &mut weights.half_life_seconds, |value| {
+                Ok(duration(value)?.as_secs_f64().max(1.0))
+            });
+        }
+        if let Some(limits) = self.section(table, "", "limits") {
+            self.unknown(limits, "limits", &["max_line", "max_expansion", "max_file", "max_future"]);
+            self.value(limits, "limits", "max_line", &mut settings.limits.max_line, |value| {
+                Ok(usize::try_from(size(value)?).unwrap_or(usize::MAX).clamp(1024, 1 << 30))
+            });
+            self.value(limits, "limits", "max_expansion", &mut settings.limits.max_expansion, whole);
+            self.value(limits, "limits", "max_file", &mut settings.limits.max_file, size);
+            self.value(limits, "limits", "max_future", &mut settings.max_future, duration);
+        }
+        if let Some(planning) = self.section(table, "", "planning") {
+            self.unknown(planning, "planning", &["fast_path", "threads", "sort_memory", "index_memory"]);
+            let into = &mut settings.planning;
+            self.value(planning, "planning", "fast_path", &mut into.fast_path, boolean);
+            self.value(planning, "planning", "threads", &mut into.threads, |value| {
+                Ok(usize::try_from(whole(value)?).unwrap_or(usize::MAX).min(256))
+            });
+            self.value(planning, "planning", "sort_memory", &mut into.sort_memory, size);
+            self.value(planning, "planning", "index_memory", &mut into.index_memory, size);
+        }
+        if let Some(publishing) = self.section(table, "", "publishing") {
+            self.unknown(publishing, "publishing", &["max_changes"]);
+            self.value(publishing, "publishing", "max_changes", &mut settings.max_changes, |value| {
+                Ok(Some(usize::try_from(whole(value)?).unwrap_or(usize::MAX).max(1)))
+            });
+        }
+        if let Some(retention) = self.section(table, "", "retention") {
+            self.unknown(retention, "retention", &["snapshots", "grace"]);
+            self.value(retention, "retention", "snapshots", &mut settings.retention.snapshots, |value| {
+                match usize::try_from(whole(value)?) {
+                    Ok(0) => Err("must be at least 1".into()),
+                    Ok(count) => Ok(count),
+                    Err(_) => Ok(usize::MAX),
+                }
+            });
+            self.value(retention, "retention", "grace", &mut settings.retention.grace, duration);
+        }
+    }
+
+    fn inboxes(&mut self, table: &Table, base: &Path, settings: &mut Settings) {
+        let list = match table.get("inbox") {
+            None => return,
+            Some(Value::Array(list)) => list,
+            Some(_) => return self.problem("inbox", "must be written as [[inbox]]"),
+        };
+        let default = settings.inboxes.first().cloned();
+        settings.inboxes.clear();
+        for (n, value) in list.iter().enumerate() {
+            let path = format!("inbox[{n}]");
+            let (Value::Table(inbox), Some(mut entry)) = (value, default.clone()) else {
+                self.problem(&path, "must be a section");
+                continue;
+            };
+            self.unknown(inbox, &path, &["url", "poll", "complete"]);
+            if !inbox.contains_key("url") {
+                self.problem(&join(&path, "url"), "is missing");
+            }
+            self.value(inbox, &path, "url", &mut entry.url, |value| location(value, base));
+            self.value(inbox, &path, "poll", &mut entry.poll, duration);
+            self.value(inbox, &path, "complete", &mut entry.complete, complete);
+            settings.inboxes.push(entry);
+        }
+    }
+
+    fn target(&mut self, table: &Table, path: &str, base: &Path, data: &Path, name: &str) -> TargetSettings {
+        self.unknown(table, path, &["kind", "path", "deletion", "history"]);
+        let mut target = TargetSettings::embedded(data);
+        if name != "catalogue" {
+            target.path = data.join(format!("catalogue-{name}.redb"));
+        }
+        self.value(table, path, "kind", &mut (), |value| match text(value)?.as_str() {
+            "embedded" => Ok(()),
+            other => Err(format!("is {other:?}; there is: \"embedded\"")),
+        });
+        self.value(table, path, "path", &mut target.path, |value| Ok(base.join(text(value)?)));
+        self.value(table, path, "deletion", &mut target.deletion, |value| match text(value)?.as_str() {
+            "delete" => Ok(Deletion::Delete),
+            "archive" => Ok(Deletion::Archive),
+            _ => Err("must be \"delete\" or \"archive\"".into()),
+        });
+        self.value(table, path, "history", &mut target.history, |value| {
+            u32::try_from(whole(value)?).map_err(|_| "is too large".into())
+        });
+        target
+    }
+
+    fn source(&mut self, table: &Table, path: &str) -> SourceSettings {
+        self.unknown(
+            table,
+            path,
+            &[
+                "target", "importance", "precedence", "volatile", "unordered", "containment", "guards", "isolation",
+                "on_failure", "max_lateness", "mode", "scope",
+            ],
+        );
+        let mut source = SourceSettings::default();
+        self.value(table, path, "target", &mut source.target, |value| {
+            TargetName::new(text(value)?).map_err(|e| e.problem.into())
+        });
+        self.value(table, path, "importance", &mut source.importance, |value| match whole(value)? {
+            n @ 0..=100 => Ok(n as u8),
+            _ => Err("must be from 0 to 100".into()),
+        });
+        self.value(table, path, "precedence", &mut source.precedence, |value| {
+            value.as_integer().ok_or_else(|| "must be a whole number".into())
+        });
+        self.value(table, path, "volatile", &mut source.volatile, texts);
+        self.value(table, path, "unordered", &mut source.unordered, texts);
+        self.value(table, path, "containment", &mut source.containment, globs);
+        self.value(table, path, "on_failure", &mut source.on_failure, |value| match text(value)?.as_str() {
+            "continue" => Ok(Some(OnFailure::Continue)),
+            "hold" => Ok(Some(OnFailure::Hold)),
+            _ => Err("must be \"continue\" or \"hold\"".into()),
+        });
+        self.value(table, path, "max_lateness", &mut source.max_lateness_seconds, |value| Ok(duration(value)?.as_secs()));
+        self.value(table, path, "mode", &mut source.mode, |value| match text(value)?.as_str() {
+            "full" => Ok(Some(Mode::Full)),
+            "incremental" => Ok(Some(Mode::Incremental)),
+            _ => Err("must be \"full\" or \"incremental\"".into()),
+        });
+        if let Some(scope) = self.section(table, path, "scope") {
+            let (path, mut out) = (join(path, "scope"), Scope::default());
+            self.unknown(scope, &path, &["types", "names", "except"]);
+            self.value(scope, &path, "types", &mut out.types, globs);
+            self.value(scope, &path, "names", &mut out.names, globs);
+            self.value(scope, &path, "except", &mut out.except, globs);
+            source.scope = out;
+        }
+        if let Some(guards) = self.section(table, path, "guards") {
+            source.guards = self.guards(guards, &join(path, "guards"));
+        }
+        if let Some(isolation) = self.section(table, path, "isolation") {
+            let (path, mut limit) = (join(path, "isolation"), IsolationLimit::default());
+            self.unknown(isolation, &path, &["count", "ratio"]);
+            self.value(isolation, &path, "count", &mut limit.count, whole);
+            self.value(isolation, &path, "ratio", &mut limit.ratio, ratio);
+            source.isolation = limit;
+        }
+        source
+    }
+
+    fn guards(&mut self, table: &Table, path: &str) -> GuardLimits {
+        self.unknown(
+            table,
+            path,
+            &[
+                "delete_ratio", "delete_min", "delete_max", "container_contents", "empty_full", "full_count_ratio",
+                "update_ratio", "update_min", "other_workflow",
+            ],
+        );
+        let mut guards = GuardLimits::default();
+        self.value(table, path, "delete_ratio", &mut guards.delete_ratio, ratio);
+        self.value(table, path, "delete_min", &mut guards.delete_min, whole);
+        self.value(table, path, "delete_max", &mut guards.delete_max, whole);
+        self.value(table, path, "container_contents", &mut guards.container_contents, whole);
+        self.value(table, path, "empty_full", &mut guards.empty_full, boolean);
+        self.value(table, path, "full_count_ratio", &mut guards.full_count_ratio, ratio);
+        self.value(table, path, "update_ratio", &mut guards.update_ratio, ratio);
+        self.value(table, path, "update_min", &mut guards.update_min, whole);
+        self.value(table, path, "other_workflow", &mut guards.other_workflow, boolean);
+        guards
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The section below `sections`, made where it is not there. `key` gets its path.
+fn descend<'t>(table: &'t mut Table, sections: &[&str], key: &mut String) -> Option<&'t mut Table> {
+    let Some((first, rest)) = sections.split_first() else { return Some(table) };
+    let found = present(table, first);
+    key.push_str(&found);
+    key.push('.');
+    match table.entry(found).or_insert_with(|| Value::Table(Table::new())) {
+        Value::Table(inner) => descend(inner, rest, key),
+        _ => None,
+    }
+}
+
+/// The key that a part of a variable's name means: one that is there, with
+/// other characters read as `_` and case left out, or the part in lower case.
+fn present(table: &Table, part: &str) -> String {
+    let plain = |name: &str| name.replace(['-', '.'], "_").to_lowercase();
+    let wanted = plain(part);
+    table.keys().find(|name| plain(name) == wanted).cloned().unwrap_or(wanted)
+}
+
+fn text(value: &Value) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| "must be a string".into())
+}
+
+fn texts(value: &Value) -> Result<Vec<String>, String> {
+    let list = value.as_array().ok_or("must be an array of strings")?;
+    list.iter().map(|value| value.as_str().map(str::to_owned).ok_or_else(|| "must be an array of strings".into())).collect()
+}
+
+fn globs(value: &Value) -> Result<Vec<Glob>, String> {
+    Ok(texts(value)?.into_iter().map(Glob::new).collect())
+}
+
+fn boolean(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "must be true or false".into())
+}
+
+fn whole(value: &Value) -> Result<u64, String> {
+    let number = value.as_integer().and_then(|n| u64::try_from(n).ok());
+    number.ok_or_else(|| "must be a whole number that is not negative".into())
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_float().or_else(|| value.as_integer().map(|n| n as f64)).filter(|n| n.is_finite())
+}
+
+fn positive(value: &Value) -> Result<f64, String> {
+    number(value).filter(|n| *n >= 0.0).ok_or_else(|| "must be a number that is not negative".into())
+}
+
+fn ratio(value: &Value) -> Result<f64, String> {
+    number(value).filter(|n| (0.0..=1.0).contains(n)).ok_or_else(|| "must be a number from 0 to 1".into())
+}
+
+/// A size: a number of bytes, or a text such as `"64MiB"`.
+fn size(value: &Value) -> Result<u64, String> {
+    const PROBLEM: &str = "must be a number of bytes, or a size such as \"64MiB\"";
+    if let Ok(bytes) = whole(value) {
+        return Ok(bytes);
+    }
+    let text = value.as_str().ok_or(PROBLEM)?;
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let shift = match text[at..].trim() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(PROBLEM.into()),
+    };
+    let number: u64 = text[..at].parse().map_err(|_| PROBLEM)?;
+    number.checked_mul(1 << shift).ok_or_else(|| PROBLEM.into())
+}
+
+/// A duration such as `"500ms"`, `"10s"`, `"15m"`, `"1h"`, `"30d"`.
+pub fn duration(value: &Value) -> Result<Duration, String> {
+    const PROBLEM: &str = "must be a duration such as \"500ms\", \"10s\", \"15m\", \"1h\" or \"30d\"";
+    let text = value.as_str().ok_or(PROBLEM)?;
+    let at = text.find(|c: char| !c.is_ascii_digit()).ok_or(PROBLEM)?;
+    let number: u64 = text[..at].parse().map_err(|_| PROBLEM)?;
+    let millis = match &text[at..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(PROBLEM.into()),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| PROBLEM.into())
+}
+
+fn complete(value: &Value) -> Result<Complete, String> {
+    const PROBLEM: &str = "must be \"manifest\", \"marker:<name>\" or \"quiet:<duration>\"";
+    let text = text(value)?;
+    match text.split_once(':') {
+        None if text == "manifest" => Ok(Complete::Manifest),
+        Some(("marker", name)) if !name.is_empty() && !name.contains('/') => Ok(Complete::Marker(name.into())),
+        Some(("quiet", time)) => Ok(Complete::Quiet(duration(&Value::String(time.into()))?)),
+        Some(_) | None => Err(PROBLEM.into()),
+    }
+}
+
+/// A URL, or a path below `base`. With a slash at the end.
+fn location(value: &Value, base: &Path) -> Result<Url, String> {
+    let text = text(value)?;
+    if text.contains("://") {
+        let mut url = Url::parse(&text).map_err(|e| format!("is not a URL: {e}"))?;
+        if !["file", "s3"].contains(&url.scheme()) {
+            return Err(format!("has the scheme {}; there are: file, s3", url.scheme()));
+        }
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        return Ok(url);
+    }
+    Url::from_directory_path(base.join(text)).map_err(|()| "is not a path that can be used".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(toml: &str, environment: &[(&str, &str)]) -> (Settings, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tidegate.toml");
+        std::fs::write(&file, toml).unwrap();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (settings, problems) = load(&LoadOptions { data: None, file: Some(file), environment }).unwrap();
+        let strip = format!("{}/", folder.path().display());
+        (settings, problems.into_iter().map(|p| p.replace(&strip, "")).collect())
+    }
+
+    #[test]
+    fn no_settings_at_all_are_working_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = LoadOptions { data: Some(folder.path().join("d")), ..LoadOptions::default() };
+        let settings = Settings::load(&options).unwrap();
+        assert_eq!(settings.state, folder.path().join("d/state"));
+        assert!(settings.inboxes[0].url.path().ends_with("/d/inbox/"));
+        assert_eq!(settings.source(&SourceId::new("any").unwrap()), SourceSettings::default());
+    }
+
+    #[test]
+    fn the_example_of_the_design_is_read() {
+        let (settings, problems) = check(
+            r#"
+            [state]
+            url = "state"
+            [[inbox]]
+            url = "s3://metadata/landing"
+            poll = "10s"
+            complete = "quiet:5m"
+            [sources.warehouse]
+            target = "catalogue"
+            importance = 80
+            precedence = 10
+            volatile = ["statistics.*"]
+            unordered = ["tags"]
+            [sources.warehouse.guards]
+            delete_ratio = 0.1
+            [targets.catalogue]
+            kind = "embedded"
+            deletion = "archive"
+            [priority]
+            age_weight = 1
+            half_life = "1h"
+            "#,
+            &[],
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        let source = settings.source(&SourceId::new("warehouse").unwrap());
+        assert_eq!((source.importance, source.precedence, source.guards.delete_ratio), (80, 10, 0.1));
+        assert_eq!(settings.inboxes[0].url.as_str(), "s3://metadata/landing/");
+        assert_eq!(settings.inboxes[0].complete, Complete::Quiet(Duration::from_secs(300)));
+        assert_eq!(settings.targets.values().next().unwrap().deletion, Deletion::Archive);
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_place_and_the_nearest_name() {
+        let (_, problems) = check(
+            "[sources.w]\nimportence = 5\nimportance = 500\ntarget = \"x\"\n[statee]\n[limits]\nmax_future = 5\n",
+            &[("TIDEGATE_PLANNING__THREADS", "many")],
+        );
+        assert_eq!(
+            problems,
+            [
+                "tidegate.toml:5: `statee` is not known: did you mean `state`?",
+                "tidegate.toml:2: `sources.w.importence` is not known: did you mean `importance`?",
+                "tidegate.toml:3: `sources.w.importance` must be from 0 to 100",
+                "tidegate.toml:4: `sources.w.target` is x; there are: catalogue",
+                "tidegate.toml:7: `limits.max_future` must be a duration such as \"500ms\", \"10s\", \"15m\", \"1h\" or \"30d\"",
+                "TIDEGATE_PLANNING__THREADS: `planning.threads` must be a whole number that is not negative",
+            ]
+        );
+    }
+
+    #[test]
+    fn variables_win_over_the_file_and_find_names_with_dashes() {
+        let (settings, problems) = check(
+            "[sources.my-source]\nprecedence = 1\n",
+            &[("TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE", "7"), ("TIDEGATE_PLANNING__FAST_PATH", "false")],
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(settings.source(&SourceId::new("my-source").unwrap()).precedence, 7);
+        assert!(!settings.planning.fast_path);
+        assert_eq!(settings.origins["sources.my-source.precedence"], "TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE");
+    }
+
+    #[test]
+    fn broken_toml_is_told_with_its_line() {
+        let (_, problems) = check("[state\nurl = 1", &[]);
+        assert!(problems[0].contains("line 1"), "{problems:?}");
+    }
+}

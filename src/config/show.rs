@@ -1,0 +1,152 @@
+//! `config show`: the settings in force, each value with where it came from.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::{Complete, Settings};
+use crate::domain::glob::Glob;
+use crate::domain::settings::{Deletion, OnFailure, SourceSettings};
+
+/// The settings as a file.
+pub fn to_toml(settings: &Settings) -> String {
+    let mut out = Out { text: String::new(), settings };
+    out.section("state");
+    out.value("state.url", quoted(&settings.state.display().to_string()));
+    for (n, inbox) in settings.inboxes.iter().enumerate() {
+        out.text.push_str("\n[[inbox]]\n");
+        out.value(&format!("inbox[{n}].url"), quoted(inbox.url.as_str()));
+        out.value(&format!("inbox[{n}].poll"), duration(inbox.poll));
+        let complete = match &inbox.complete {
+            Complete::Manifest => "manifest".to_owned(),
+            Complete::Marker(name) => format!("marker:{name}"),
+            Complete::Quiet(time) => format!("quiet:{}", duration(*time).trim_matches('"')),
+        };
+        out.value(&format!("inbox[{n}].complete"), quoted(&complete));
+    }
+    for (id, source) in &settings.sources {
+        out.source(id.as_str(), source);
+    }
+    for (name, target) in &settings.targets {
+        let path = format!("targets.{name}");
+        out.section(&path);
+        out.value(&format!("{path}.kind"), quoted("embedded"));
+        out.value(&format!("{path}.path"), quoted(&target.path.display().to_string()));
+        let deletion = match target.deletion {
+            Deletion::Delete => "delete",
+            Deletion::Archive => "archive",
+        };
+        out.value(&format!("{path}.deletion"), quoted(deletion));
+        out.value(&format!("{path}.history"), target.history.to_string());
+    }
+    out.section("priority");
+    out.value("priority.age_weight", number(settings.priority.age));
+    out.value("priority.importance_weight", number(settings.priority.importance));
+    out.value("priority.simplicity_weight", number(settings.priority.simplicity));
+    out.value("priority.half_life", duration(Duration::from_secs_f64(settings.priority.half_life_seconds)));
+    out.section("limits");
+    out.value("limits.max_line", settings.limits.max_line.to_string());
+    out.value("limits.max_expansion", settings.limits.max_expansion.to_string());
+    out.value("limits.max_file", settings.limits.max_file.to_string());
+    out.value("limits.max_future", duration(settings.max_future));
+    out.section("planning");
+    out.value("planning.fast_path", settings.planning.fast_path.to_string());
+    out.value("planning.threads", settings.planning.threads.to_string());
+    out.value("planning.sort_memory", settings.planning.sort_memory.to_string());
+    out.value("planning.index_memory", settings.planning.index_memory.to_string());
+    if let Some(max) = settings.max_changes {
+        out.section("publishing");
+        out.value("publishing.max_changes", max.to_string());
+    }
+    out.section("retention");
+    out.value("retention.snapshots", settings.retention.snapshots.to_string());
+    out.value("retention.grace", duration(settings.retention.grace));
+    out.text
+}
+
+struct Out<'a> {
+    text: String,
+    settings: &'a Settings,
+}
+
+impl Out<'_> {
+    fn section(&mut self, name: &str) {
+        let gap = if self.text.is_empty() { "" } else { "\n" };
+        // Writing to a string can't fail.
+        let _ = writeln!(self.text, "{gap}[{name}]");
+    }
+
+    fn value(&mut self, key: &str, value: String) {
+        let name = key.rsplit('.').next().unwrap_or(key);
+        let origin = self.settings.origins.get(key).filter(|origin| !origin.is_empty());
+        let origin = origin.map_or("default", String::as_str);
+        let _ = writeln!(self.text, "{name} = {value}  # {origin}");
+    }
+
+    fn source(&mut self, id: &str, source: &SourceSettings) {
+        let path = format!("sources.{id}");
+        self.section(&path);
+        let globs = |list: &[Glob]| list.iter().map(|g| g.as_str().to_owned()).collect::<Vec<_>>();
+        self.value(&format!("{path}.target"), quoted(source.target.as_str()));
+        self.value(&format!("{path}.importance"), source.importance.to_string());
+        self.value(&format!("{path}.precedence"), source.precedence.to_string());
+        self.value(&format!("{path}.volatile"), list(&source.volatile));
+        self.value(&format!("{path}.unordered"), list(&source.unordered));
+        self.value(&format!("{path}.containment"), list(&globs(&source.containment)));
+        self.value(&format!("{path}.max_lateness"), duration(Duration::from_secs(source.max_lateness_seconds)));
+        if let Some(on_failure) = source.on_failure {
+            let text = match on_failure {
+                OnFailure::Continue => "continue",
+                OnFailure::Hold => "hold",
+            };
+            self.value(&format!("{path}.on_failure"), quoted(text));
+        }
+        if let Some(mode) = source.mode {
+            self.value(&format!("{path}.mode"), quoted(mode.as_str()));
+        }
+        let guards = format!("{path}.guards");
+        self.section(&guards);
+        let limits = &source.guards;
+        for (name, value) in [
+            ("delete_ratio", number(limits.delete_ratio)),
+            ("delete_min", limits.delete_min.to_string()),
+            ("delete_max", limits.delete_max.to_string()),
+            ("container_contents", limits.container_contents.to_string()),
+            ("empty_full", limits.empty_full.to_string()),
+            ("full_count_ratio", number(limits.full_count_ratio)),
+            ("update_ratio", number(limits.update_ratio)),
+            ("update_min", limits.update_min.to_string()),
+            ("other_workflow", limits.other_workflow.to_string()),
+        ] {
+            self.value(&format!("{guards}.{name}"), value);
+        }
+        let isolation = format!("{path}.isolation");
+        self.section(&isolation);
+        self.value(&format!("{isolation}.count"), source.isolation.count.to_string());
+        self.value(&format!("{isolation}.ratio"), number(source.isolation.ratio));
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn list(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+}
+
+fn number(value: f64) -> String {
+    toml::Value::Float(value).to_string()
+}
+
+fn duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let text = match millis {
+        0 => "0s".to_owned(),
+        m if m % 86_400_000 == 0 => format!("{}d", m / 86_400_000),
+        m if m % 3_600_000 == 0 => format!("{}h", m / 3_600_000),
+        m if m % 60_000 == 0 => format!("{}m", m / 60_000),
+        m if m % 1_000 == 0 => format!("{}s", m / 1_000),
+        m => format!("{m}ms"),
+    };
+    quoted(&text)
+}

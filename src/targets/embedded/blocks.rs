@@ -1,0 +1,158 @@
+//! Bodies in compressed blocks.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use redb::{ReadableTable, Table};
+
+use super::row::BodyAt;
+
+/// Raw bytes of a block.
+const BLOCK_BYTES: usize = 64 << 10;
+const LEVEL: i32 = 1;
+/// Blocks that a reader keeps.
+const KEEP: usize = 64;
+
+/// Writes the bodies of one operation.
+pub struct BlockBuilder {
+    /// Whether bodies go to blocks at all.
+    large: bool,
+    next: u64,
+    raw: Vec<u8>,
+    uses: u32,
+    zstd: zstd::bulk::Compressor<'static>,
+}
+
+impl BlockBuilder {
+    /// A builder whose first block has the number `next`. Without `large`
+    /// bodies stay in their rows.
+    pub fn new(large: bool, next: u64) -> std::io::Result<Self> {
+        Ok(Self { large, next, raw: Vec::new(), uses: 0, zstd: zstd::bulk::Compressor::new(LEVEL)? })
+    }
+
+    /// Whether bodies go to blocks.
+    pub fn is_large(&self) -> bool {
+        self.large
+    }
+
+    /// Takes a body back, if its block is still open.
+    pub fn take_back(&mut self, at: &BodyAt) -> bool {
+        match at {
+            BodyAt::Block(number, _) if *number == self.next && self.uses > 0 => {
+                self.uses -= 1;
+                true
+            }
+            BodyAt::Block(..) | BodyAt::Inline(_) => false,
+        }
+    }
+
+    /// A body in the open block.
+    pub fn open_body(&self, at: &BodyAt) -> Option<Vec<u8>> {
+        match at {
+            BodyAt::Block(number, offset) if *number == self.next => Some(record(&self.raw, *offset as usize)),
+            BodyAt::Block(..) | BodyAt::Inline(_) => None,
+        }
+    }
+
+    /// Places a body.
+    pub fn push(
+        &mut self,
+        body: Vec<u8>,
+        blocks: &mut Table<'_, u64, &'static [u8]>,
+        uses: &mut Table<'_, u64, u32>,
+    ) -> Result<BodyAt, redb::Error> {
+        if !self.large {
+            return Ok(BodyAt::Inline(body));
+        }
+        let offset = self.raw.len() as u32;
+        self.raw.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        self.raw.extend_from_slice(&body);
+        self.uses += 1;
+        let at = BodyAt::Block(self.next, offset);
+        if self.raw.len() >= BLOCK_BYTES {
+            self.flush(blocks, uses)?;
+        }
+        Ok(at)
+    }
+
+    /// Writes the block that is open.
+    pub fn flush(
+        &mut self,
+        blocks: &mut Table<'_, u64, &'static [u8]>,
+        uses: &mut Table<'_, u64, u32>,
+    ) -> Result<(), redb::Error> {
+        if self.uses > 0 {
+            let packed = self.zstd.compress(&self.raw).map_err(redb::Error::Io)?;
+            blocks.insert(self.next, &packed[..])?;
+            uses.insert(self.next, self.uses)?;
+            self.uses = 0;
+            self.next += 1;
+        }
+        self.raw.clear();
+        Ok(())
+    }
+}
+
+/// Reads bodies, with the blocks read last kept at hand.
+pub struct BlockCache {
+    kept: HashMap<u64, Rc<Vec<u8>>>,
+    order: VecDeque<u64>,
+}
+
+impl BlockCache {
+    /// With nothing in it.
+    pub fn new() -> Self {
+        Self { kept: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// The bytes of a body. A pointer that leads nowhere gives an empty one.
+    pub fn body(
+        &mut self,
+        at: &BodyAt,
+        blocks: &impl ReadableTable<u64, &'static [u8]>,
+    ) -> Result<Vec<u8>, redb::Error> {
+        let (number, offset) = match at {
+            BodyAt::Inline(body) => return Ok(body.clone()),
+            BodyAt::Block(number, offset) => (*number, *offset as usize),
+        };
+        let block = match self.kept.get(&number) {
+            Some(block) => Rc::clone(block),
+            None => {
+                let Some(packed) = blocks.get(number)? else { return Ok(Vec::new()) };
+                let block = Rc::new(zstd::stream::decode_all(packed.value()).map_err(redb::Error::Io)?);
+                if self.order.len() >= KEEP
+                    && let Some(oldest) = self.order.pop_front()
+                {
+                    self.kept.remove(&oldest);
+                }
+                self.order.push_back(number);
+                self.kept.insert(number, Rc::clone(&block));
+                block
+            }
+        };
+        Ok(record(&block, offset))
+    }
+}
+
+fn record(block: &[u8], offset: usize) -> Vec<u8> {
+    let len = block.get(offset..offset + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes) as usize;
+    block.get(offset + 4..offset + 4 + len).unwrap_or_default().to_vec()
+}
+
+/// Says that a body is not pointed to any more; the block goes with its last.
+pub fn release(
+    at: &BodyAt,
+    blocks: &mut Table<'_, u64, &'static [u8]>,
+    uses: &mut Table<'_, u64, u32>,
+) -> Result<(), redb::Error> {
+    if let BodyAt::Block(number, _) = at {
+        let left = uses.get(*number)?.map_or(0, |left| left.value()).saturating_sub(1);
+        if left == 0 {
+            uses.remove(*number)?;
+            blocks.remove(*number)?;
+        } else {
+            uses.insert(*number, left)?;
+        }
+    }
+    Ok(())
+}
