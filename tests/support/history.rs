@@ -1,0 +1,132 @@
+//! Random histories: batches of a few sources, in any order of arrival, with
+//! restarts between them.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tidegate::domain::glob::Glob;
+use tidegate::domain::scope::Scope;
+
+use super::batches::{Line, TestBatch, edge, entity};
+
+/// What happens, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// The batch of this number is delivered.
+    Arrive(usize),
+    /// One batch is taken as far as it goes.
+    Work,
+    /// The process ends and starts again, perhaps with another precedence of
+    /// the first source.
+    Restart(Option<i64>),
+    /// A person decides on everything that is parked: `true` approves.
+    Decide(bool),
+}
+
+/// A history.
+#[derive(Debug, Clone)]
+pub struct History {
+    pub batches: Vec<TestBatch>,
+    pub steps: Vec<Step>,
+    /// Whether guards are so tight that some trip.
+    pub tight: bool,
+}
+
+const NAMES: [&str; 5] = ["a", "b", "ab", "ua", "ub"];
+
+fn attributes() -> impl Strategy<Value = BTreeMap<String, Value>> {
+    let values = prop_oneof![Just(json!(1)), Just(json!(2)), Just(json!(null)), Just(json!(["p", "q"]))];
+    prop::collection::btree_map(prop_oneof![Just("x".to_owned()), Just("y".to_owned())], values, 0..3)
+}
+
+fn line(full: bool) -> impl Strategy<Value = Line> {
+    let key = prop_oneof![
+        3 => (0..NAMES.len()).prop_map(|n| entity(NAMES[n])),
+        2 => (0..NAMES.len(), 0..NAMES.len()).prop_map(|(a, b)| edge(NAMES[a], NAMES[b])),
+    ];
+    let deletes = if full { 0 } else { 6 };
+    (key, attributes(), 0u8..3, 0u32..40 + deletes).prop_map(move |(key, value, style, pick)| match pick {
+        0 => Line::BadKeyed(key),
+        1 => Line::BadKeyless(style),
+        2..40 => Line::Value(key, value, style),
+        _ => Line::Deleted(key),
+    })
+}
+
+fn scope() -> impl Strategy<Value = Scope> {
+    let globs = |list: &[&str]| list.iter().map(|g| Glob::new(*g)).collect::<Vec<_>>();
+    let scope = move |types: &[&str], names: &[&str], except: &[&str]| Scope {
+        types: globs(types),
+        names: globs(names),
+        except: globs(except),
+    };
+    prop_oneof![
+        6 => Just(Scope::default()),
+        1 => Just(scope(&["*"], &["a*"], &[])),
+        1 => Just(scope(&["t"], &["*"], &[])),
+        1 => Just(scope(&["*"], &["*"], &["ab"])),
+        1 => Just(scope(&["*"], &["u?", "b"], &["ub"])),
+    ]
+}
+
+fn batch(sources: usize) -> impl Strategy<Value = TestBatch> {
+    (0..sources, prop::bool::weighted(0.55)).prop_flat_map(|(source, full)| {
+        (prop::collection::vec(line(full), 0..9), scope()).prop_map(move |(lines, scope)| TestBatch {
+            source: ["alpha", "beta", "gamma"][source].into(),
+            time: 0,
+            full,
+            scope: if full { scope } else { Scope::default() },
+            lines,
+            workflow: "w".into(),
+        })
+    })
+}
+
+/// Histories of up to `most` batches of two or three sources.
+pub fn histories(most: usize, tight: bool) -> impl Strategy<Value = History> {
+    let batches = (2usize..4).prop_flat_map(move |sources| prop::collection::vec(batch(sources), 1..=most));
+    batches.prop_flat_map(move |mut batches| {
+        for (n, batch) in batches.iter_mut().enumerate() {
+            batch.time = 10 + 7 * n as u32;
+        }
+        // Batches of one source often repeat lines of the one before, in
+        // their order, as real ones do.
+        for n in 1..batches.len() {
+            let before = batches[..n].iter().rev().find(|b| b.source == batches[n].source && b.full).cloned();
+            if let Some(before) = before
+                && batches[n].full
+                && n % 3 != 0
+            {
+                let mut lines: Vec<Line> = before.lines.into_iter().filter(|l| matches!(l, Line::Value(..))).collect();
+                let extra = std::mem::take(&mut batches[n].lines);
+                if n % 2 == 0 && lines.len() > 1 {
+                    lines.remove(lines.len() / 2);
+                }
+                lines.extend(extra.into_iter().take(2));
+                batches[n].lines = lines;
+            }
+        }
+        let order = Just((0..batches.len()).collect::<Vec<_>>()).prop_shuffle();
+        let between = prop::collection::vec((0u8..10, 0i64..3, any::<bool>()), batches.len() * 2);
+        (Just(batches), order, between, any::<bool>()).prop_map(move |(batches, mut order, between, in_order)| {
+            if in_order {
+                order.sort_unstable();
+            }
+            let mut steps = Vec::new();
+            for (n, batch) in order.iter().enumerate() {
+                steps.push(Step::Arrive(*batch));
+                for (what, precedence, yes) in &between[n * 2..n * 2 + 2] {
+                    match what {
+                        0 => steps.push(Step::Restart(None)),
+                        1 => steps.push(Step::Restart(Some(*precedence))),
+                        2 => steps.push(Step::Arrive(order[n / 2])),
+                        3 => steps.push(Step::Decide(*yes)),
+                        _ => steps.push(Step::Work),
+                    }
+                }
+            }
+            History { batches, steps, tight }
+        })
+    })
+}

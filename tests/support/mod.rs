@@ -1,0 +1,14 @@
+//! What the tests share: batches on disk, a naive model of the rules, and
+//! random histories.
+#![allow(dead_code)]
+
+pub mod batches;
+pub mod history;
+pub mod oracle;
+
+/// A folder for one test. In memory where the machine has such a place, so
+/// that syncing costs nothing; what is tested is the order of events.
+pub fn folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
