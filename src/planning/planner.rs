@@ -119,6 +119,7 @@ impl<'a> Planner<'a> {
         let making = Making::new(self, input, &view)?;
         let manifest = making.run()?;
         super::check::check(self.state, &view, &manifest)?;
+        tracing::debug!(plan = %input.plan_id, "checked");
         self.state.write_checked(&self.state.plan_manifest_path(source, &input.plan_id), &manifest)?;
         Ok(manifest)
     }
@@ -243,6 +244,7 @@ impl<'a> Making<'a> {
         let pack_path = state.pack_path(source, &pack_name);
         state.forget_pack(&pack_path);
 
+        tracing::debug!(plan = %input.plan_id, "reading the batch");
         // The pass, twice when a full batch turns out to assert no absence.
         let newest = self.view.own.as_ref().is_none_or(|own| own.is_newest(&self.stamp));
         let mut mode = batch.mode;
@@ -255,6 +257,7 @@ impl<'a> Making<'a> {
             (Fold::Base | Fold::Deltas | Fold::None, _) => None,
         };
         let mut output = self.pass(mode, &writer, new_order.as_ref(), &rejects)?;
+        tracing::debug!(plan = %input.plan_id, in_order = output.in_order, "read");
         let mut absent: Sorter<Absent> = Sorter::new(&tmp, "absent", options.sort_memory / 4);
         let mut reader = Reader::new()?;
         if let (Some(own), Some(seen)) = (&self.view.own, &output.seen) {
@@ -271,6 +274,7 @@ impl<'a> Making<'a> {
             rejects = self.rejects()?;
             output = self.pass(mode, &writer, None, &rejects)?;
         }
+        tracing::debug!(plan = %input.plan_id, "looking for what is absent is done");
         let lines = output.lines[0] + output.lines[1];
         let limit = &input.settings.isolation;
         if limit.exceeded(output.bad, lines + output.bad) {
@@ -290,6 +294,7 @@ impl<'a> Making<'a> {
         state.synced(&pack_path)?;
         let pack = state.pack(&pack_path);
 
+        tracing::debug!(plan = %input.plan_id, "the pack is synced");
         // The source's own changes.
         let edges = all_edges(self.view, &self.types);
         let ranks = type_ranks(&edges, &input.settings.containment);
@@ -325,6 +330,7 @@ impl<'a> Making<'a> {
         }
         self.refresh(&mut candidates, &mut reader, &layer_path)?;
 
+        tracing::debug!(plan = %input.plan_id, "the source's own changes are settled");
         // Changes at the target.
         let budget = CacheBudget::new(options.index_memory);
         let layer = Layer::open(&layer_path, &budget)?;
@@ -346,6 +352,7 @@ impl<'a> Making<'a> {
             &mut summary,
         )?;
         drop(layer);
+        tracing::debug!(plan = %input.plan_id, "changes are judged");
         let plan_path = state.plan_path(source, &input.plan_id);
         let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
         let mut operations = Vec::new();
@@ -358,6 +365,7 @@ impl<'a> Making<'a> {
         out.finish(b"{}")?;
         state.synced(&plan_path)?;
 
+        tracing::debug!(plan = %input.plan_id, "changes are written");
         let trips = self.guards(&mut settled, &summary, lines, mode);
         let header = PlanHeader {
             plan_id: input.plan_id.clone(),
@@ -395,7 +403,9 @@ impl<'a> Making<'a> {
             lines,
             lines_in_order: output.in_order,
         };
+        tracing::debug!(plan = %input.plan_id, fold = ?self.fold, "folding");
         manifest.fold = self.fold(&manifest, &output, new_order, &order_name)?;
+        tracing::debug!(plan = %input.plan_id, "folded");
         Ok(manifest)
     }
 

@@ -301,6 +301,7 @@ impl Engine {
         }
         .run(&plan, id, &self.settings.source(id.source()).isolation);
         self.progress.finished(id);
+        tracing::debug!(batch = %id, "executed");
         let executed = match executed {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(record),
             other => other?,
@@ -335,6 +336,7 @@ impl Engine {
         };
         let snapshot = next::write(&self.state, plan, own.as_ref(), &executed.outcome, self.clock.now(), held_back)?;
         drop(own);
+        tracing::debug!(batch = %id, "the snapshot is written");
 
         let letters = self.dead_letters(record, plan, &executed)?;
         let moot = Moot::new(self, plan, &executed)?;

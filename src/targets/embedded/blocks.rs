@@ -7,11 +7,12 @@ use redb::{ReadableTable, Table};
 
 use super::row::BodyAt;
 
-/// Raw bytes of a block.
-const BLOCK_BYTES: usize = 64 << 10;
+/// Raw bytes of a block: small, for an update reads the one that holds what
+/// it changes.
+const BLOCK_BYTES: usize = 16 << 10;
 const LEVEL: i32 = 1;
 /// Blocks that a reader keeps.
-const KEEP: usize = 64;
+const KEEP: usize = 256;
 
 /// Writes the bodies of one operation.
 pub struct BlockBuilder {
@@ -82,7 +83,8 @@ impl BlockBuilder {
         uses: &mut Table<'_, u64, u32>,
     ) -> Result<(), redb::Error> {
         if self.uses > 0 {
-            let packed = self.zstd.compress(&self.raw).map_err(redb::Error::Io)?;
+            let mut packed = (self.raw.len() as u32).to_le_bytes().to_vec();
+            packed.extend_from_slice(&self.zstd.compress(&self.raw).map_err(redb::Error::Io)?);
             blocks.insert(self.next, &packed[..])?;
             uses.insert(self.next, self.uses)?;
             self.uses = 0;
@@ -97,12 +99,13 @@ impl BlockBuilder {
 pub struct BlockCache {
     kept: HashMap<u64, Rc<Vec<u8>>>,
     order: VecDeque<u64>,
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
 }
 
 impl BlockCache {
     /// With nothing in it.
     pub fn new() -> Self {
-        Self { kept: HashMap::new(), order: VecDeque::new() }
+        Self { kept: HashMap::new(), order: VecDeque::new(), zstd: None }
     }
 
     /// The bytes of a body. A pointer that leads nowhere gives an empty one.
@@ -119,7 +122,7 @@ impl BlockCache {
             Some(block) => Rc::clone(block),
             None => {
                 let Some(packed) = blocks.get(number)? else { return Ok(Vec::new()) };
-                let block = Rc::new(zstd::stream::decode_all(packed.value()).map_err(redb::Error::Io)?);
+                let block = Rc::new(unpack(&mut self.zstd, packed.value())?);
                 if self.order.len() >= KEEP
                     && let Some(oldest) = self.order.pop_front()
                 {
@@ -132,6 +135,18 @@ impl BlockCache {
         };
         Ok(record(&block, offset))
     }
+}
+
+/// Unpacks a block: its raw length u32, then zstd.
+fn unpack(zstd: &mut Option<zstd::bulk::Decompressor<'static>>, packed: &[u8]) -> Result<Vec<u8>, redb::Error> {
+    let decompressor = match zstd {
+        Some(decompressor) => decompressor,
+        None => zstd.insert(zstd::bulk::Decompressor::new().map_err(redb::Error::Io)?),
+    };
+    let len = packed.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) as usize;
+    let mut raw = Vec::with_capacity(len);
+    decompressor.decompress_to_buffer(packed.get(4..).unwrap_or_default(), &mut raw).map_err(redb::Error::Io)?;
+    Ok(raw)
 }
 
 fn record(block: &[u8], offset: usize) -> Vec<u8> {
