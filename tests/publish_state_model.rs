@@ -23,7 +23,12 @@ const ALL: [PublishStatus; 7] = [
 #[test]
 fn every_status_parses_with_the_specifications_model() {
     let python = |arguments: &[&str]| {
-        Command::new("python3").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        Command::new("python3")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
     };
     let present = python(&["-c", "import pydantic"]).and_then(|child| child.wait_with_output());
     if !present.is_ok_and(|output| output.status.success()) {

@@ -29,7 +29,8 @@ fn the_stored_bytes_of_every_record_are_those_of_format_1() {
         let table = tx.open_table(TableDefinition::<&[u8], &[u8]>::new(name)).unwrap();
         for row in table.iter().unwrap() {
             let (key, value) = row.unwrap();
-            writeln!(text, "{name} {}\n  {}", key.value().escape_ascii(), value.value().escape_ascii()).unwrap();
+            writeln!(text, "{name} {}\n  {}", key.value().escape_ascii(), value.value().escape_ascii())
+                .unwrap();
         }
     }
     insta::assert_snapshot!("format_1", text);
@@ -90,8 +91,9 @@ fn an_event_that_the_status_allows_is_stored_and_journalled_and_any_other_is_ref
             let id = record.batch_id.clone();
             store.write(move |tx| tx.put_batch(&record)).unwrap();
             let changed = id.clone();
-            let result =
-                store.write(move |tx| tx.transition_batch(&changed, event, "why", "ana", |batch| batch.attempts = 9));
+            let result = store.write(move |tx| {
+                tx.transition_batch(&changed, event, "why", "ana", |batch| batch.attempts = 9)
+            });
             let (batch, timeline) = store.read(|v| Ok((v.expect_batch(&id)?, v.timeline(&id)?))).unwrap();
             match transition(status, event) {
                 Ok(to) => {
@@ -133,7 +135,8 @@ fn a_timeline_keeps_its_order_past_ten_entries() {
         let (id, entry) = (id.clone(), TimelineEntry { cause: n.to_string(), ..timeline_entry() });
         store.write(move |tx| tx.note(&id, &entry)).unwrap();
     }
-    let causes: Vec<_> = store.read(|v| v.timeline(&id)).unwrap().into_iter().map(|entry| entry.cause).collect();
+    let causes: Vec<_> =
+        store.read(|v| v.timeline(&id)).unwrap().into_iter().map(|entry| entry.cause).collect();
     assert_eq!(causes, (0..300).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
@@ -221,7 +224,10 @@ fn batches_are_listed_newest_first_by_source_status_and_limit() {
     };
     assert_eq!(hours(BatchFilter::default()), [4, 3, 2, 1]);
     assert_eq!(hours(BatchFilter { limit: 3, ..BatchFilter::default() }), [4, 3, 2]);
-    assert_eq!(hours(BatchFilter { status: Some(PublishStatus::Pending), limit: 1, ..BatchFilter::default() }), [3]);
+    assert_eq!(
+        hours(BatchFilter { status: Some(PublishStatus::Pending), limit: 1, ..BatchFilter::default() }),
+        [3]
+    );
 }
 
 fn stamp_hour(stamp: &Stamp) -> i64 {
@@ -238,7 +244,11 @@ fn a_journal_keeps_the_order_of_operations_and_is_dropped_alone() {
         .write(move |tx| {
             for plan in &plans {
                 for no in [300, 2, 256, 0] {
-                    tx.put_journal(plan, OperationNo(no), &JournalEntry::Sent { at: time("2026-11-24T12:00:00Z") })?;
+                    tx.put_journal(
+                        plan,
+                        OperationNo(no),
+                        &JournalEntry::Sent { at: time("2026-11-24T12:00:00Z") },
+                    )?;
                 }
             }
             tx.put_journal(&plans[0], OperationNo(2), &journal_entry())
@@ -263,7 +273,8 @@ fn a_snapshot_becomes_current_only_on_top_of_the_current_one() {
     // Made from the same parent as the one before: too late.
     let rival = SnapshotRecord { id: snapshot_id(9), ..snapshot(1) };
     assert_eq!(commit(rival).unwrap_err().kind(), ErrorKind::PlanStale);
-    let current = store.read(|v| Ok((v.current_snapshot(&target(), &source())?, v.current_snapshots(&target())?)));
+    let current =
+        store.read(|v| Ok((v.current_snapshot(&target(), &source())?, v.current_snapshots(&target())?)));
     let (one, all) = current.unwrap();
     assert_eq!(one, Some(snapshot_id(1)));
     assert_eq!(all, [(source(), snapshot_id(1))].into());
@@ -289,7 +300,8 @@ fn a_source_and_key_have_one_open_dead_letter_with_the_content_of_the_newest_sta
     assert_ne!(put(2, None, "y"), bytes);
     assert_eq!(store.read(|v| v.open_dead_letters(&source())).unwrap().len(), 3);
 
-    let resolved = store.write(|tx| tx.resolve_dead_letters(&source(), "a batch", |l| l.key.is_some())).unwrap();
+    let resolved =
+        store.write(|tx| tx.resolve_dead_letters(&source(), "a batch", |l| l.key.is_some())).unwrap();
     assert_eq!(resolved, 1);
     let letter = store.read(|v| v.dead_letter(first)).unwrap().unwrap();
     let at = time("2026-11-24T12:00:00Z");

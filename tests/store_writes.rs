@@ -50,7 +50,7 @@ fn closures_that_share_a_commit_do_not_share_their_errors() {
     let commits = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&commits);
     let options = StoreOptions {
-        after_commit: Some(Arc::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)))),
+        after_commit: Some(Arc::new(move || _ = counter.fetch_add(1, Ordering::SeqCst))),
         ..StoreOptions::default()
     };
     let store = Store::open(folder.path(), options, clock()).unwrap();
@@ -88,7 +88,9 @@ fn closures_that_share_a_commit_do_not_share_their_errors() {
     for (n, result) in results.iter().enumerate() {
         match result {
             Ok(value) => assert!(n % 3 != 0 && *value == n),
-            Err(error) => assert!(n % 3 == 0 && error.kind() == ErrorKind::Conflict && error.message() == n.to_string()),
+            Err(error) => {
+                assert!(n % 3 == 0 && error.kind() == ErrorKind::Conflict && error.message() == n.to_string())
+            }
         }
     }
     let runs: Vec<_> = store.read(|view| view.unfinished(&source())).unwrap();
@@ -109,7 +111,7 @@ fn after_commit_is_called_once_a_commit_before_the_caller_goes_on() {
     let commits = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&commits);
     let options = StoreOptions {
-        after_commit: Some(Arc::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)))),
+        after_commit: Some(Arc::new(move || _ = counter.fetch_add(1, Ordering::SeqCst))),
         ..StoreOptions::default()
     };
     let store = Store::open(folder.path(), options, clock()).unwrap();

@@ -95,7 +95,12 @@ pub fn trip() -> GuardTrip {
 }
 
 pub fn metrics() -> BatchMetrics {
-    BatchMetrics { entities_created: 3, relationships_deleted: 2, execution_time_ms: 41, ..BatchMetrics::default() }
+    BatchMetrics {
+        entities_created: 3,
+        relationships_deleted: 2,
+        execution_time_ms: 41,
+        ..BatchMetrics::default()
+    }
 }
 
 /// A batch with every field set.
