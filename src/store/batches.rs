@@ -54,7 +54,8 @@ macro_rules! reads {
 
             /// A batch that has to be there.
             pub fn expect_batch(&self, id: &BatchId) -> Result<BatchRecord> {
-                self.batch(id)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no batch {id}")))
+                self.batch(id)?
+                    .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no batch {id}")))
             }
 
             fn by_index(&self, table: Table, prefix: &[u8]) -> Result<Vec<BatchRecord>> {

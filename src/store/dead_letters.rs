@@ -112,4 +112,3 @@ impl Tx<'_> {
         Ok(count)
     }
 }
-

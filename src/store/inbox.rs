@@ -20,8 +20,9 @@ macro_rules! reads {
                 let mut entries = Vec::new();
                 for (row, bytes) in self.all(Table::Inbox, &prefix)? {
                     let folder = &row[prefix.len()..row.len() - 1];
-                    let folder = String::from_utf8(folder.to_vec())
-                        .map_err(|e| Error::internal("a folder name in the store is not UTF-8").caused_by(e))?;
+                    let folder = String::from_utf8(folder.to_vec()).map_err(|e| {
+                        Error::internal("a folder name in the store is not UTF-8").caused_by(e)
+                    })?;
                     entries.push((folder, decode(Table::Inbox, &bytes)?));
                 }
                 Ok(entries)

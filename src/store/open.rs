@@ -8,8 +8,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use redb::{Database, DatabaseError};
 
 use super::tables::Table;
-use super::tx::{Read, Tx, View, failed};
-use super::writer::{AfterCommit, Job, Writer};
+use super::tx::{Read, Tx, View, failed, is_io};
+use super::writer::{AfterCommit, FAILED_BEFORE, Job, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -48,7 +48,11 @@ impl Store {
     /// [`ErrorKind::StoreNewer`] when a newer version wrote it.
     pub fn open(folder: &Path, options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self> {
         if !folder.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| Error::io(folder, e))?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|e| Error::io(folder, e))?;
         }
         let mode = std::fs::metadata(folder).map_err(|e| Error::io(folder, e))?.permissions().mode();
         if mode & 0o077 != 0 {
@@ -57,17 +61,23 @@ impl Store {
         }
         let path = folder.join("tidegate.redb");
         let pid_file = folder.join(PID_FILE);
-        let db = Database::builder().set_cache_size(options.cache_bytes).create(&path).map_err(|e| match e {
-            DatabaseError::DatabaseAlreadyOpen => {
-                let holder = std::fs::read_to_string(&pid_file).unwrap_or_default();
-                let holder = if holder.trim().is_empty() { "another process".into() } else { format!("process {}", holder.trim()) };
-                Error::new(ErrorKind::StoreInUse, format!("{} is held by {holder}", folder.display()))
-            }
-            DatabaseError::UpgradeRequired(version) => {
-                Error::new(ErrorKind::StoreNewer, format!("{} has redb's file format {version}", path.display()))
-            }
-            other => failed(other),
-        })?;
+        let db =
+            Database::builder().set_cache_size(options.cache_bytes).create(&path).map_err(|e| match e {
+                DatabaseError::DatabaseAlreadyOpen => {
+                    let holder = std::fs::read_to_string(&pid_file).unwrap_or_default();
+                    let holder = if holder.trim().is_empty() {
+                        "another process".into()
+                    } else {
+                        format!("process {}", holder.trim())
+                    };
+                    Error::new(ErrorKind::StoreInUse, format!("{} is held by {holder}", folder.display()))
+                }
+                DatabaseError::UpgradeRequired(version) => Error::new(
+                    ErrorKind::StoreNewer,
+                    format!("{} has redb's file format {version}", path.display()),
+                ),
+                other => failed(other),
+            })?;
         let db = Arc::new(db);
         let owner = prepare(&db, &path, &*clock)?;
         // Only to be shown; the lock is redb's.
@@ -81,26 +91,40 @@ impl Store {
         &self.owner
     }
 
-    /// Whether a commit failed: the process should end and be started again.
+    /// Whether the file failed: the process should end and be started again.
     pub fn failed(&self) -> bool {
         self.writer.failed()
     }
 
     /// Runs `f` in a transaction that is durable when this returns. An error
     /// of `f` leaves no trace.
-    pub fn write<T: Send + 'static>(&self, f: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static) -> Result<T> {
+    pub fn write<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (sender, answer) = sync_channel(1);
         self.writer.send(Box::new(Closure { f: Some(f), value: None, sender }))?;
-        answer
-            .recv()
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended")))
+        answer.recv().unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended"))
+        })
     }
 
     /// Runs `f` on a consistent view.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreFailed`] after the first failure of the file; else
+    /// that of `f`.
     pub fn read<T>(&self, f: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
         use redb::ReadableDatabase;
-        let tx = self.db.begin_read().map_err(failed)?;
-        f(&View { tx: &tx })
+        // Pages in the cache could still be read, but would soon be out of date.
+        if self.failed() {
+            return Err(Error::new(ErrorKind::StoreFailed, FAILED_BEFORE));
+        }
+        let result = self.db.begin_read().map_err(failed).and_then(|tx| f(&View { tx: &tx }));
+        if result.as_ref().is_err_and(is_io) {
+            self.writer.fail();
+        }
+        result
     }
 }
 
@@ -140,14 +164,20 @@ impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Result<T> + Send> Job for Closure<T, F> 
 
 /// Makes the tables of a new file, and looks at the version of an old one.
 fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
-    let tx = db.begin_write().map_err(failed)?;
+    let mut tx = db.begin_write().map_err(failed)?;
+    // The last commit decides how long a file takes to open after a kill: one
+    // without this would undo what all the others did.
+    tx.set_quick_repair(true);
     let mut changes = Tx::new(&tx, clock.now());
     let owner = match changes.get(Table::Meta, b"format")? {
         Some(version) => {
             let text = String::from_utf8_lossy(&version).into_owned();
             let version: u32 = text.parse().unwrap_or(u32::MAX);
             if version > FORMAT_VERSION {
-                let text = format!("{} has format {text}, this program knows up to {FORMAT_VERSION}", path.display());
+                let text = format!(
+                    "{} has format {text}, this program knows up to {FORMAT_VERSION}",
+                    path.display()
+                );
                 return Err(Error::new(ErrorKind::StoreNewer, text));
             }
             let owner = changes.get(Table::Meta, b"owner")?.unwrap_or_default();

@@ -16,7 +16,11 @@ macro_rules! reads {
     ($ty:ty) => {
         impl $ty {
             /// The current snapshot of a source at a target.
-            pub fn current_snapshot(&self, target: &TargetName, source: &SourceId) -> Result<Option<SnapshotId>> {
+            pub fn current_snapshot(
+                &self,
+                target: &TargetName,
+                source: &SourceId,
+            ) -> Result<Option<SnapshotId>> {
                 let row = key(&[target.as_str().as_bytes(), source.as_str().as_bytes()]);
                 self.get(Table::Current, &row)?.map(snapshot_id).transpose()
             }
@@ -35,7 +39,10 @@ macro_rules! reads {
 
             /// All snapshots, in order of target, source and id.
             pub fn snapshots(&self) -> Result<Vec<SnapshotRecord>> {
-                self.all(Table::Snapshots, b"")?.iter().map(|(_, bytes)| decode(Table::Snapshots, bytes)).collect()
+                self.all(Table::Snapshots, b"")?
+                    .iter()
+                    .map(|(_, bytes)| decode(Table::Snapshots, bytes))
+                    .collect()
             }
 
             /// Why a source waits for a person.

@@ -96,16 +96,23 @@ pub fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>> {
 pub fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T> {
     match bytes.split_first() {
         Some((&RECORD_VERSION, body)) => rmp_serde::from_slice(body).map_err(|e| {
-            Error::new(ErrorKind::StoreFailed, format!("tidegate.redb: a record of {} can't be read", table.name()))
-                .caused_by(e)
+            Error::new(
+                ErrorKind::StoreFailed,
+                format!("tidegate.redb: a record of {} can't be read", table.name()),
+            )
+            .caused_by(e)
         }),
         Some((version, _)) if *version > RECORD_VERSION => Err(Error::new(
             ErrorKind::StoreNewer,
-            format!("tidegate.redb: a record of {} has version {version}, this program knows {RECORD_VERSION}", table.name()),
+            format!(
+                "tidegate.redb: a record of {} has version {version}, this program knows {RECORD_VERSION}",
+                table.name()
+            ),
         )),
-        Some(_) | None => {
-            Err(Error::new(ErrorKind::StoreFailed, format!("tidegate.redb: a record of {} is empty", table.name())))
-        }
+        Some(_) | None => Err(Error::new(
+            ErrorKind::StoreFailed,
+            format!("tidegate.redb: a record of {} is empty", table.name()),
+        )),
     }
 }
 

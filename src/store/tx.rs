@@ -19,6 +19,12 @@ pub fn failed(error: impl Into<redb::Error>) -> Error {
     Error::new(kind, "tidegate.redb").caused_by(error)
 }
 
+/// Whether redb met an I/O error, now or before.
+pub fn is_io(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<redb::Error>());
+    matches!(cause, Some(redb::Error::Io(_) | redb::Error::PreviousIo))
+}
+
 /// What can be read in a transaction.
 pub trait Read {
     /// The value of a key.
@@ -139,9 +145,11 @@ impl Read for Tx<'_> {
             collect(&table, prefix, after, limit.saturating_add(removed))?
         };
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
-        for ((_, key), value) in self.changes.range((table, prefix.to_vec())..) .take_while(|((t, key), _)| {
-            *t == table && key.starts_with(prefix)
-        }) {
+        for ((_, key), value) in self
+            .changes
+            .range((table, prefix.to_vec())..)
+            .take_while(|((t, key), _)| *t == table && key.starts_with(prefix))
+        {
             if after.is_some_and(|after| &key[..] <= after) {
                 continue;
             }

@@ -1,5 +1,6 @@
 //! The thread that writes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -42,9 +43,14 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), failed: broken })
     }
 
-    /// Whether a commit failed, so that nothing can be written any more.
+    /// Whether the file failed, so that nothing can be read or written any more.
     pub fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Takes note of a failure that was met elsewhere.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
     }
 
     /// Hands a job to the thread.
@@ -62,6 +68,9 @@ impl Drop for Writer {
         }
     }
 }
+
+/// What every call is told after the first failure.
+pub const FAILED_BEFORE: &str = "tidegate.redb failed before; start Tidegate again";
 
 /// Most writes that share a commit.
 const GROUP: usize = 64;
@@ -81,9 +90,15 @@ fn work(
             jobs.push(more);
         }
         let error = if broken.load(Ordering::Acquire) {
-            Some("tidegate.redb failed before; start Tidegate again".to_owned())
+            Some(FAILED_BEFORE.to_owned())
         } else {
-            commit(db, clock, &mut jobs).err().map(|e| e.to_string())
+            // Whoever waits has to be answered, and the service has to learn
+            // that nothing is written any more; a thread that just ends tells
+            // neither. What the closure left behind is never committed.
+            match catch_unwind(AssertUnwindSafe(|| commit(db, clock, &mut jobs))) {
+                Ok(result) => result.err().map(|e| e.to_string()),
+                Err(_) => Some("tidegate.redb: a write ended in a panic, nothing of it was kept".to_owned()),
+            }
         };
         match &error {
             None => {

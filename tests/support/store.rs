@@ -1,0 +1,247 @@
+//! What the tests of the store share: a store in a temporary folder, and one
+//! filled-in record of each kind.
+#![allow(dead_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegate::clock::ManualClock;
+use tidegate::domain::guards::{GuardRule, GuardTrip};
+use tidegate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
+use tidegate::domain::key::{EntityKey, Key};
+use tidegate::domain::plan::{PlanDigest, PlanHeader, PlanSummary};
+use tidegate::domain::publish_state::{BatchMetrics, FailureDetails, PublishStatus};
+use tidegate::domain::scope::Scope;
+use tidegate::domain::settings::Mode;
+use tidegate::domain::stamp::Stamp;
+use tidegate::domain::transition::Event;
+use tidegate::store::*;
+
+pub fn time(text: &str) -> jiff::Timestamp {
+    text.parse().unwrap()
+}
+
+pub fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(time("2026-11-24T12:00:00Z"), 7))
+}
+
+pub fn open(folder: &Path) -> Store {
+    Store::open(folder, StoreOptions::default(), clock()).unwrap()
+}
+
+pub fn source() -> SourceId {
+    SourceId::new("warehouse").unwrap()
+}
+
+pub fn target() -> TargetName {
+    TargetName::new("catalogue").unwrap()
+}
+
+pub fn plan_id() -> PlanId {
+    PlanId::new("20261124T120000Z-0123456789abcdef").unwrap()
+}
+
+pub fn snapshot_id(n: u8) -> SnapshotId {
+    SnapshotId::new(format!("20261124T12000{n}Z-0123456789abcdef")).unwrap()
+}
+
+/// The stamp of run `run` of the source, written at `hour`.
+pub fn stamp(hour: u8, run: &str) -> Stamp {
+    let batch_id: BatchId = format!("warehouse:20261124T{hour:02}0000Z_{run}").parse().unwrap();
+    Stamp {
+        source_timestamp: batch_id.folder().time(),
+        processing_timestamp: time(&format!("2026-11-24T{hour:02}:01:00Z")),
+        batch_id,
+    }
+}
+
+/// A batch that was just accepted.
+pub fn pending(stamp: &Stamp) -> BatchRecord {
+    BatchRecord {
+        batch_id: stamp.batch_id.clone(),
+        stamp: stamp.clone(),
+        url: format!("file:///inbox/{}/{}/", stamp.batch_id.source(), stamp.batch_id.folder()),
+        folder: "/inbox/warehouse".into(),
+        workflow: "postgres".into(),
+        mode: Some(Mode::Full),
+        scope: Scope::default(),
+        complexity: None,
+        files: "[]".into(),
+        manifest_hash: "00".repeat(16),
+        status: PublishStatus::Pending,
+        metrics: None,
+        failure: None,
+        accepted_at: time("2026-11-24T12:00:00Z"),
+        publish_start: None,
+        publish_end: None,
+        plan_id: None,
+        plan_path: None,
+        snapshot_path: None,
+        hold: None,
+        approval: None,
+        attempts: 0,
+        next_attempt: None,
+    }
+}
+
+pub fn trip() -> GuardTrip {
+    GuardTrip {
+        rule: GuardRule::DeleteMax,
+        type_name: "table".into(),
+        limit: 10_000.0,
+        actual: 10_001.0,
+        reason: "10001 deletions, over the limit of 10000".into(),
+    }
+}
+
+pub fn metrics() -> BatchMetrics {
+    BatchMetrics {
+        entities_created: 3,
+        relationships_deleted: 2,
+        execution_time_ms: 41,
+        ..BatchMetrics::default()
+    }
+}
+
+/// A batch with every field set.
+pub fn filled(stamp: &Stamp) -> BatchRecord {
+    let at = time("2026-11-24T12:00:01.5Z");
+    BatchRecord {
+        complexity: Some(4),
+        status: PublishStatus::Retrying,
+        metrics: Some(metrics()),
+        failure: Some(FailureDetails {
+            error_code: "TARGET_THROTTLED".into(),
+            error_message: "the target asked to be sent less".into(),
+            failed_operation: Some("operation 3".into()),
+            stack_trace: Some("HTTP 429".into()),
+            retry_count: 2,
+        }),
+        publish_start: Some(at),
+        publish_end: Some(at),
+        plan_id: Some(plan_id()),
+        plan_path: Some("file:///state/plans/p".into()),
+        snapshot_path: Some("file:///state/snapshots/s".into()),
+        hold: Some(Hold { reason: HoldReason::Approval, since: at, note: "10001 deletions".into() }),
+        approval: Some(Approval {
+            plan_id: plan_id(),
+            digest: PlanDigest(u128::MAX),
+            trips: vec![trip()],
+            actor: "ana".into(),
+            reason: "the schema was dropped on purpose".into(),
+            at,
+        }),
+        attempts: 2,
+        next_attempt: Some(at),
+        ..pending(stamp)
+    }
+}
+
+pub fn timeline_entry() -> TimelineEntry {
+    TimelineEntry {
+        at: time("2026-11-24T12:00:00Z"),
+        event: Some(Event::PlanningStarted),
+        from: PublishStatus::Pending,
+        to: PublishStatus::Planning,
+        cause: "taken up".into(),
+        actor: "tidegate".into(),
+    }
+}
+
+pub fn plan() -> PlanRecord {
+    let batch_id = stamp(1, "r").batch_id;
+    let bases: std::collections::BTreeMap<_, _> = [(source(), snapshot_id(0))].into();
+    PlanRecord {
+        plan_id: plan_id(),
+        batch_id: batch_id.clone(),
+        registered_at: time("2026-11-24T12:00:00Z"),
+        bases: bases.clone(),
+        header: Some(PlanHeader {
+            plan_id: plan_id(),
+            batch_id,
+            source_id: source(),
+            target: target(),
+            bases,
+            digest: PlanDigest(1),
+            summary: PlanSummary::default(),
+            guards: vec![trip()],
+            operations: 2,
+        }),
+        state: PlanState::Complete,
+    }
+}
+
+pub fn journal_entry() -> JournalEntry {
+    let at = time("2026-11-24T12:00:00Z");
+    JournalEntry::Done { at, rejected: vec![(7, "no such type".into())], metrics: metrics() }
+}
+
+/// The `n`th snapshot of the source, on top of the one before.
+pub fn snapshot(n: u8) -> SnapshotRecord {
+    SnapshotRecord {
+        id: snapshot_id(n),
+        target: target(),
+        source: source(),
+        parent: n.checked_sub(1).map(snapshot_id),
+        batch_id: stamp(n, "r").batch_id,
+        newest: stamp(n, "r"),
+        created_at: time("2026-11-24T12:00:00Z"),
+        url: "file:///state/snapshots/s".into(),
+        entities: 10,
+        relationships: 9,
+    }
+}
+
+pub fn key(name: &str) -> Key {
+    Key::Entity(EntityKey { type_name: "table".into(), qualified_name: name.into() })
+}
+
+/// A dead letter as a commit opens it.
+pub fn dead_letter(stamp: &Stamp, key: Option<Key>, content: &str) -> DeadLetter {
+    DeadLetter {
+        id: 0,
+        source: source(),
+        batch_id: stamp.batch_id.clone(),
+        stamp: stamp.clone(),
+        key,
+        content: content.into(),
+        cut: false,
+        file: "entities-00000.ndjson".into(),
+        line: 3,
+        code: "LINE_INVALID".into(),
+        message: "`attributes` is no object".into(),
+        opened_at: stamp.source_timestamp,
+        attempts: 0,
+        state: DeadLetterState::Open,
+    }
+}
+
+pub fn inbox_entry() -> InboxEntry {
+    let state = InboxState::Accepted { batch_id: stamp(1, "r").batch_id };
+    InboxEntry { signature: "5f".into(), state, at: time("2026-11-24T12:00:00Z") }
+}
+
+pub fn source_hold() -> SourceHold {
+    SourceHold {
+        code: "TARGET_MOVED".into(),
+        note: "the target is another one".into(),
+        since: time("2026-11-24T12:00:00Z"),
+        batch_id: Some(stamp(1, "r").batch_id),
+    }
+}
+
+/// Writes one filled-in record of each kind.
+pub fn fill(store: &Store) {
+    store
+        .write(|tx| {
+            tx.put_batch(&filled(&stamp(1, "r")))?;
+            tx.note(&stamp(1, "r").batch_id, &timeline_entry())?;
+            tx.put_plan(&plan())?;
+            tx.put_journal(&plan_id(), tidegate::domain::ids::OperationNo(0), &journal_entry())?;
+            tx.commit_snapshot(&snapshot(0))?;
+            tx.open_dead_letter(dead_letter(&stamp(1, "r"), Some(key("a")), "{}"))?;
+            tx.put_inbox_entry("file:///inbox/", "warehouse/x", &inbox_entry())?;
+            tx.put_source_hold(&source(), Some(&source_hold()))
+        })
+        .unwrap();
+}
