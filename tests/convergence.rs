@@ -96,7 +96,8 @@ impl World {
 
     fn decide(&mut self, approve: bool) -> Vec<BatchId> {
         let batches = self.engine().store().read(|view| view.batches(&BatchFilter::default())).unwrap();
-        let parked: Vec<BatchId> = batches.into_iter().filter(|b| b.hold.is_some()).map(|b| b.batch_id).collect();
+        let parked: Vec<BatchId> =
+            batches.into_iter().filter(|b| b.hold.is_some()).map(|b| b.batch_id).collect();
         for id in &parked {
             if approve {
                 self.engine().approve(id, None, "ann", "looked at").unwrap();
@@ -189,7 +190,12 @@ fn check(history: &History) -> Result<(), TestCaseError> {
 }
 
 fn run(strategy: impl Strategy<Value = History>, default: u32) {
-    let config = Config { cases: cases(default), max_shrink_iters: 2000, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: cases(default),
+        max_shrink_iters: 2000,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new(config);
     if let Err(error) = runner.run(&strategy, |history| check(&history)) {
         panic!("{error}");

@@ -131,7 +131,9 @@ fn batch_id(text: &str) -> Result<BatchId> {
 /// Runs the command.
 pub fn run(global: &Global, command: &BatchesCommand) -> Result<u8> {
     match command {
-        BatchesCommand::List { source, status, limit } => list(global, source.as_ref(), status.as_ref(), *limit),
+        BatchesCommand::List { source, status, limit } => {
+            list(global, source.as_ref(), status.as_ref(), *limit)
+        }
         BatchesCommand::Show { id, summary, full } => show(global, &batch_id(id)?, *summary, *full),
         BatchesCommand::Check { folder } => {
             let settings = super::common::settings(global)?;
@@ -145,7 +147,8 @@ pub fn run(global: &Global, command: &BatchesCommand) -> Result<u8> {
         }
         BatchesCommand::Write(args) => write_batch(global, args),
         BatchesCommand::Approve { id, digest, reason } => {
-            let (id, digest) = (batch_id(id)?, digest.as_deref().map(str::parse::<PlanDigest>).transpose().map_err(usage)?);
+            let (id, digest) =
+                (batch_id(id)?, digest.as_deref().map(str::parse::<PlanDigest>).transpose().map_err(usage)?);
             with_engine(global, |engine| {
                 engine.approve(&id, digest, &actor(), reason)?;
                 let record = engine.run_batch(&id)?;
@@ -168,7 +171,8 @@ fn list(global: &Global, source: Option<&String>, status: Option<&String>, limit
     let status = status
         .map(|text| {
             let upper = serde_json::Value::String(text.to_uppercase().replace('-', "_"));
-            serde_json::from_value(upper).map_err(|_| usage(format!("--status {text}: there is no such status")))
+            serde_json::from_value(upper)
+                .map_err(|_| usage(format!("--status {text}: there is no such status")))
         })
         .transpose()?;
     with_engine(global, |engine| {
@@ -257,7 +261,9 @@ fn write_batch(global: &Global, args: &WriteArgs) -> Result<u8> {
             ModeArg::Incremental => Mode::Incremental,
         },
         source_timestamp: match &args.source_timestamp {
-            Some(text) => text.parse().map_err(|_| usage(format!("--source-timestamp {text}: no time with an offset")))?,
+            Some(text) => text
+                .parse()
+                .map_err(|_| usage(format!("--source-timestamp {text}: no time with an offset")))?,
             None => now,
         },
         processing_timestamp: now,

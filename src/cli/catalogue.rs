@@ -61,7 +61,8 @@ pub enum CatalogueCommand {
 }
 
 fn target(name: Option<&String>) -> Result<Option<TargetName>> {
-    name.map(|name| TargetName::new(name).map_err(|e| Error::new(ErrorKind::Usage, e.to_string()))).transpose()
+    name.map(|name| TargetName::new(name).map_err(|e| Error::new(ErrorKind::Usage, e.to_string())))
+        .transpose()
 }
 
 /// Runs the command.
@@ -106,7 +107,8 @@ pub fn run(global: &Global, command: &CatalogueCommand) -> Result<u8> {
                         vec![hit.key.type_name.clone(), hit.key.qualified_name.clone(), mark.into()]
                     })
                     .collect();
-                let more = if page.more { "There are more: raise --limit, or narrow the search.\n" } else { "" };
+                let more =
+                    if page.more { "There are more: raise --limit, or narrow the search.\n" } else { "" };
                 out(format!("{}{more}", table(&["TYPE", "NAME", ""], &rows)))?;
             }
             Ok(0)

@@ -114,7 +114,8 @@ pub fn write_error(error: std::io::Error) -> Error {
 pub fn is_closed_pipe(error: &Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        if inner.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+        if inner.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        {
             return true;
         }
         cause = inner.source();
@@ -148,7 +149,8 @@ pub fn report(global: &Global, error: &Error) {
 
 /// A table with aligned columns.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let safe: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| super::render::safe(cell)).collect()).collect();
+    let safe: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| super::render::safe(cell)).collect()).collect();
     let mut widths: Vec<usize> = head.iter().map(|name| name.chars().count()).collect();
     for row in &safe {
         for (width, cell) in widths.iter_mut().zip(row) {

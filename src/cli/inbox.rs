@@ -36,8 +36,10 @@ pub fn run(global: &Global, command: &InboxCommand) -> Result<u8> {
                     .collect();
                 out_json(&serde_json::json!({ "items": items }))?;
             } else {
-                let rows: Vec<Vec<String>> =
-                    rows.into_iter().map(|(folder, reason, age)| vec![folder, format!("{age} s"), reason]).collect();
+                let rows: Vec<Vec<String>> = rows
+                    .into_iter()
+                    .map(|(folder, reason, age)| vec![folder, format!("{age} s"), reason])
+                    .collect();
                 out(table(&["FOLDER", "UNCHANGED FOR", "REASON"], &rows))?;
             }
             Ok(0)

@@ -122,7 +122,9 @@ fn run(cli: &Cli) -> Result<u8> {
     if let Some(server) = &global.server {
         return Err(crate::error::Error::new(
             ErrorKind::Usage,
-            format!("--server {server}: this version has no server to talk to; leave --server and TIDEGATE_SERVER out"),
+            format!(
+                "--server {server}: this version has no server to talk to; leave --server and TIDEGATE_SERVER out"
+            ),
         ));
     }
     match &cli.command {

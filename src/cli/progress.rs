@@ -56,7 +56,11 @@ impl Progress for Bars {
     }
 
     fn executing(&self, batch: &BatchId, changes: u64) {
-        self.start(Some(changes), "{msg} {bar:30} {human_pos}/{human_len} changes {eta}", format!("publishing {batch}"));
+        self.start(
+            Some(changes),
+            "{msg} {bar:30} {human_pos}/{human_len} changes {eta}",
+            format!("publishing {batch}"),
+        );
     }
 
     fn executed(&self, changes: u64) {

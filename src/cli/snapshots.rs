@@ -52,7 +52,8 @@ pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
         match command {
             SnapshotsCommand::List { source } => {
                 let mut records = engine.store().read(|view| view.snapshots())?;
-                records.retain(|record| source.as_ref().is_none_or(|source| record.source.as_str() == source));
+                records
+                    .retain(|record| source.as_ref().is_none_or(|source| record.source.as_str() == source));
                 records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
                 if global.json {
                     return out_json(&serde_json::json!({ "items": records })).map(|()| 0);
@@ -70,7 +71,10 @@ pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
                         ]
                     })
                     .collect();
-                out(table(&["SNAPSHOT", "SOURCE", "MADE (UTC)", "ENTITIES", "RELATIONSHIPS", "BATCH"], &rows))?;
+                out(table(
+                    &["SNAPSHOT", "SOURCE", "MADE (UTC)", "ENTITIES", "RELATIONSHIPS", "BATCH"],
+                    &rows,
+                ))?;
             }
             SnapshotsCommand::Show { id } => {
                 let (_, snapshot) = find(engine, id)?;
@@ -93,17 +97,27 @@ fn diff(global: &Global, old: &Snapshot, new: &Snapshot) -> Result<()> {
     let mut scratch = Scratch::default();
     let mut bodies = Bodies::new()?;
     let mut counts = [0u64; 3];
-    let mut line = |sign: &str, action: &str, n: usize, key: crate::domain::key::Key, patch: Option<crate::domain::merge::Patch>| {
+    let mut line = |sign: &str,
+                    action: &str,
+                    n: usize,
+                    key: crate::domain::key::Key,
+                    patch: Option<crate::domain::merge::Patch>| {
         counts[n] += 1;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         if global.json {
-            let raw = |bytes: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&bytes).unwrap_or_default();
-            let (before, after) = patch.map_or((None, None), |patch| (Some(raw(patch.before)), Some(raw(patch.after))));
+            let raw =
+                |bytes: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&bytes).unwrap_or_default();
+            let (before, after) =
+                patch.map_or((None, None), |patch| (Some(raw(patch.before)), Some(raw(patch.after))));
             let value = serde_json::json!({ "action": action, "kind": key.kind(), "key": key, "before": before, "after": after });
             out(format!("{value}\n"))
         } else {
-            let detail = patch.map_or(String::new(), |patch| format!("  {} → {}", text(patch.before), text(patch.after)));
-            out(format!("{}\n", super::render::safe(&format!("{sign} {} {key}{detail}", key.kind().as_str()))))
+            let detail = patch
+                .map_or(String::new(), |patch| format!("  {} → {}", text(patch.before), text(patch.after)));
+            out(format!(
+                "{}\n",
+                super::render::safe(&format!("{sign} {} {key}{detail}", key.kind().as_str()))
+            ))
         }
     };
     new.each_live(|found| {

@@ -33,7 +33,8 @@ fn view(engine: &Engine, source: &SourceId) -> Result<serde_json::Value> {
             view.snapshots()?,
         ))
     })?;
-    let snapshot = snapshots.into_iter().find(|record| Some(&record.id) == current.as_ref() && record.source == *source);
+    let snapshot =
+        snapshots.into_iter().find(|record| Some(&record.id) == current.as_ref() && record.source == *source);
     Ok(serde_json::json!({
         "source_id": source,
         "target": settings.target,
@@ -69,19 +70,39 @@ pub fn run(global: &Global, command: &SourcesCommand) -> Result<u8> {
                     .iter()
                     .map(|v| {
                         let held = if v["hold"].is_null() { "" } else { "held" };
-                        let names = ["source_id", "target", "newest_status", "waiting", "entities", "relationships", "open_dead_letters"];
+                        let names = [
+                            "source_id",
+                            "target",
+                            "newest_status",
+                            "waiting",
+                            "entities",
+                            "relationships",
+                            "open_dead_letters",
+                        ];
                         names.iter().map(|name| cell(v, name)).chain([held.to_owned()]).collect()
                     })
                     .collect();
                 out(table(
-                    &["SOURCE", "TARGET", "NEWEST", "WAITING", "ENTITIES", "RELATIONSHIPS", "DEAD LETTERS", ""],
+                    &[
+                        "SOURCE",
+                        "TARGET",
+                        "NEWEST",
+                        "WAITING",
+                        "ENTITIES",
+                        "RELATIONSHIPS",
+                        "DEAD LETTERS",
+                        "",
+                    ],
                     &rows,
                 ))?;
             }
             SourcesCommand::Show { source } => {
                 let id = SourceId::new(source).map_err(|e| Error::new(ErrorKind::Usage, e.to_string()))?;
                 if !known.contains(&id) {
-                    return Err(Error::new(ErrorKind::NotFound, format!("no batch of a source {id} was ever accepted")));
+                    return Err(Error::new(
+                        ErrorKind::NotFound,
+                        format!("no batch of a source {id} was ever accepted"),
+                    ));
                 }
                 let value = view(engine, &id)?;
                 if global.json {

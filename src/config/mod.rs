@@ -122,7 +122,9 @@ impl Settings {
             data: data.into(),
             state: data.join("state"),
             inboxes: inbox
-                .map(|url| vec![InboxSettings { url, poll: Duration::from_secs(2), complete: Complete::Manifest }])
+                .map(|url| {
+                    vec![InboxSettings { url, poll: Duration::from_secs(2), complete: Complete::Manifest }]
+                })
                 .unwrap_or_default(),
             sources: BTreeMap::new(),
             targets: [(default_target(), TargetSettings::embedded(data))].into(),

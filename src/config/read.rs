@@ -25,14 +25,17 @@ pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
     let data = options.data.clone().or_else(|| env("TIDEGATE_DATA").map(PathBuf::from));
     let data_default = data.clone().unwrap_or_else(|| "data".into());
     let given = options.file.clone().or_else(|| env("TIDEGATE_CONFIG").map(PathBuf::from));
-    let file = given.clone().or_else(|| Some(data_default.join("tidegate.toml")).filter(|path| path.exists()));
+    let file =
+        given.clone().or_else(|| Some(data_default.join("tidegate.toml")).filter(|path| path.exists()));
 
-    let mut reading = Reading { problems: Vec::new(), origins: BTreeMap::new(), file: None, text: String::new() };
+    let mut reading =
+        Reading { problems: Vec::new(), origins: BTreeMap::new(), file: None, text: String::new() };
     let mut table = Table::new();
     let mut base = std::path::absolute(".").unwrap_or_default();
     if let Some(path) = &file {
         reading.text = std::fs::read_to_string(path).map_err(|e| {
-            Error::new(ErrorKind::Settings, format!("the settings file {} can't be read", path.display())).caused_by(e)
+            Error::new(ErrorKind::Settings, format!("the settings file {} can't be read", path.display()))
+                .caused_by(e)
         })?;
         reading.file = Some(path.clone());
         if let Some(folder) = std::path::absolute(path).ok().as_deref().and_then(Path::parent) {
@@ -74,10 +77,12 @@ impl Reading {
         let last = key.rsplit('.').next().unwrap_or(key);
         let line = self.text.lines().position(|line| {
             let line = line.trim_start().trim_start_matches('[').trim_start_matches('[');
-            line.strip_prefix(last).or_else(|| line.rsplit_once(last).map(|(_, rest)| rest)).is_some_and(|rest| {
-                let rest = rest.trim_start();
-                rest.starts_with('=') || rest.starts_with(']')
-            })
+            line.strip_prefix(last).or_else(|| line.rsplit_once(last).map(|(_, rest)| rest)).is_some_and(
+                |rest| {
+                    let rest = rest.trim_start();
+                    rest.starts_with('=') || rest.starts_with(']')
+                },
+            )
         });
         Some(match line {
             Some(line) => format!("{}:{}", file.display(), line + 1),
@@ -123,7 +128,14 @@ impl Reading {
     }
 
     /// The value of a key, read by `read`, which says what it should have been.
-    fn value<T>(&mut self, table: &Table, path: &str, name: &str, slot: &mut T, read: impl Fn(&Value) -> Result<T, String>) {
+    fn value<T>(
+        &mut self,
+        table: &Table,
+        path: &str,
+        name: &str,
+        slot: &mut T,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) {
         let Some(value) = table.get(name) else { return };
         let key = join(path, name);
         match read(value) {
@@ -147,7 +159,18 @@ impl Reading {
     }
 
     fn settings(&mut self, table: &Table, base: &Path, settings: &mut Settings) {
-        let known = ["server", "state", "inbox", "sources", "targets", "priority", "limits", "planning", "publishing", "retention"];
+        let known = [
+            "server",
+            "state",
+            "inbox",
+            "sources",
+            "targets",
+            "priority",
+            "limits",
+            "planning",
+            "publishing",
+            "retention",
+        ];
         self.unknown(table, "", &known);
         if let Some(server) = self.section(table, "", "server") {
             self.unknown(server, "server", &[]);
@@ -157,7 +180,10 @@ impl Reading {
             self.value(state, "state", "url", &mut settings.state, |value| {
                 let url = location(value, base)?;
                 url.to_file_path().map_err(|()| {
-                    format!("has the scheme {}: only folders (a path or file:///…) are supported so far", url.scheme())
+                    format!(
+                        "has the scheme {}: only folders (a path or file:///…) are supported so far",
+                        url.scheme()
+                    )
                 })
             });
         }
@@ -185,7 +211,8 @@ impl Reading {
                         if let Some(source) = self.section(sources, "sources", name) {
                             let source = self.source(source, &path);
                             if !settings.targets.contains_key(&source.target) {
-                                let names: Vec<_> = settings.targets.keys().map(ToString::to_string).collect();
+                                let names: Vec<_> =
+                                    settings.targets.keys().map(ToString::to_string).collect();
                                 self.problem(
                                     &join(&path, "target"),
                                     format!("is {}; there are: {}", source.target, names.join(", ")),
@@ -199,7 +226,11 @@ impl Reading {
             }
         }
         if let Some(priority) = self.section(table, "", "priority") {
-            self.unknown(priority, "priority", &["age_weight", "importance_weight", "simplicity_weight", "half_life"]);
+            self.unknown(
+                priority,
+                "priority",
+                &["age_weight", "importance_weight", "simplicity_weight", "half_life"],
+            );
             let weights = &mut settings.priority;
             self.value(priority, "priority", "age_weight", &mut weights.age, positive);
             self.value(priority, "priority", "importance_weight", &mut weights.importance, positive);
@@ -298,8 +329,18 @@ impl Reading {
             table,
             path,
             &[
-                "target", "importance", "precedence", "volatile", "unordered", "containment", "guards", "isolation",
-                "on_failure", "max_lateness", "mode", "scope",
+                "target",
+                "importance",
+                "precedence",
+                "volatile",
+                "unordered",
+                "containment",
+                "guards",
+                "isolation",
+                "on_failure",
+                "max_lateness",
+                "mode",
+                "scope",
             ],
         );
         let mut source = SourceSettings::default();
@@ -321,7 +362,9 @@ impl Reading {
             "hold" => Ok(Some(OnFailure::Hold)),
             _ => Err("must be \"continue\" or \"hold\"".into()),
         });
-        self.value(table, path, "max_lateness", &mut source.max_lateness_seconds, |value| Ok(duration(value)?.as_secs()));
+        self.value(table, path, "max_lateness", &mut source.max_lateness_seconds, |value| {
+            Ok(duration(value)?.as_secs())
+        });
         self.value(table, path, "mode", &mut source.mode, |value| match text(value)?.as_str() {
             "full" => Ok(Some(Mode::Full)),
             "incremental" => Ok(Some(Mode::Incremental)),
@@ -353,8 +396,15 @@ impl Reading {
             table,
             path,
             &[
-                "delete_ratio", "delete_min", "delete_max", "container_contents", "empty_full", "full_count_ratio",
-                "update_ratio", "update_min", "other_workflow",
+                "delete_ratio",
+                "delete_min",
+                "delete_max",
+                "container_contents",
+                "empty_full",
+                "full_count_ratio",
+                "update_ratio",
+                "update_min",
+                "other_workflow",
             ],
         );
         let mut guards = GuardLimits::default();
@@ -401,7 +451,9 @@ fn text(value: &Value) -> Result<String, String> {
 
 fn texts(value: &Value) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or("must be an array of strings")?;
-    list.iter().map(|value| value.as_str().map(str::to_owned).ok_or_else(|| "must be an array of strings".into())).collect()
+    list.iter()
+        .map(|value| value.as_str().map(str::to_owned).ok_or_else(|| "must be an array of strings".into()))
+        .collect()
 }
 
 fn globs(value: &Value) -> Result<Vec<Glob>, String> {
@@ -470,7 +522,9 @@ fn complete(value: &Value) -> Result<Complete, String> {
     let text = text(value)?;
     match text.split_once(':') {
         None if text == "manifest" => Ok(Complete::Manifest),
-        Some(("marker", name)) if !name.is_empty() && !name.contains('/') => Ok(Complete::Marker(name.into())),
+        Some(("marker", name)) if !name.is_empty() && !name.contains('/') => {
+            Ok(Complete::Marker(name.into()))
+        }
         Some(("quiet", time)) => Ok(Complete::Quiet(duration(&Value::String(time.into()))?)),
         Some(_) | None => Err(PROBLEM.into()),
     }
@@ -580,7 +634,10 @@ mod tests {
         assert_eq!(problems, Vec::<String>::new());
         assert_eq!(settings.source(&SourceId::new("my-source").unwrap()).precedence, 7);
         assert!(!settings.planning.fast_path);
-        assert_eq!(settings.origins["sources.my-source.precedence"], "TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE");
+        assert_eq!(
+            settings.origins["sources.my-source.precedence"],
+            "TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE"
+        );
     }
 
     #[test]

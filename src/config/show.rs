@@ -92,7 +92,10 @@ impl Out<'_> {
         self.value(&format!("{path}.volatile"), list(&source.volatile));
         self.value(&format!("{path}.unordered"), list(&source.unordered));
         self.value(&format!("{path}.containment"), list(&globs(&source.containment)));
-        self.value(&format!("{path}.max_lateness"), duration(Duration::from_secs(source.max_lateness_seconds)));
+        self.value(
+            &format!("{path}.max_lateness"),
+            duration(Duration::from_secs(source.max_lateness_seconds)),
+        );
         if let Some(on_failure) = source.on_failure {
             let text = match on_failure {
                 OnFailure::Continue => "continue",

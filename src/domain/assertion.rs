@@ -107,7 +107,7 @@ pub struct Line<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLine {
     /// Its key, if it could be read.
-    pub key: Option<Key>,
+    pub key: Option<Box<Key>>,
     /// The field, such as `attributes` or `from.qualified_name`; empty: the
     /// line as a whole.
     pub field: String,
@@ -124,7 +124,7 @@ impl BadLine {
 
 /// The bad line of attributes that turned out not to be canonicalisable.
 pub fn bad_attributes(key: &LineKey<'_>, error: JsonError) -> BadLine {
-    BadLine { key: Some(key.to_key()), field: "attributes".into(), problem: error.to_string() }
+    BadLine { key: Some(Box::new(key.to_key())), field: "attributes".into(), problem: error.to_string() }
 }
 
 /// Reads a line (contract: batch folder v1).
@@ -158,7 +158,7 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
         (Kind::Entity | Kind::Relationship, _) => None,
     };
     let bad = |key: &Option<LineKey<'_>>, field: &str, problem: &str| BadLine {
-        key: key.as_ref().map(LineKey::to_key),
+        key: key.as_ref().map(|key| Box::new(key.to_key())),
         field: field.to_owned(),
         problem: problem.to_owned(),
     };
@@ -176,7 +176,9 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
         return Err(BadLine::new(missing, "is missing"));
     };
     let attributes = match (parts.deleted, parts.attributes) {
-        (true, Some(_)) => return Err(bad(&Some(key), "deleted", "stands beside attributes: give one of them")),
+        (true, Some(_)) => {
+            return Err(bad(&Some(key), "deleted", "stands beside attributes: give one of them"));
+        }
         (true, None) if mode == Mode::Full => {
             return Err(bad(&Some(key), "deleted", "has no place in a full batch: leave the line out"));
         }
@@ -234,7 +236,11 @@ impl<'a> Parts<'a> {
                 }
             }
         }
-        if scanner.at_end() { Ok(()) } else { Err(scanner.error("something stands behind the object").into()) }
+        if scanner.at_end() {
+            Ok(())
+        } else {
+            Err(scanner.error("something stands behind the object").into())
+        }
     }
 
     fn member(&mut self, kind: Kind, scanner: &mut Scanner<'a>) -> Result<(), Problem> {
@@ -349,7 +355,9 @@ fn end<'a>(
             let name = scanner.string()?.decode();
             scanner.colon()?;
             match &*name {
-                "type" if type_name.is_none() => type_name = Some(text(scanner, "type", field, MAX_TYPE, false)?),
+                "type" if type_name.is_none() => {
+                    type_name = Some(text(scanner, "type", field, MAX_TYPE, false)?)
+                }
                 "qualified_name" if qualified_name.is_none() => {
                     qualified_name = Some(text(scanner, "qualified_name", field, MAX_NAME, false)?);
                 }
@@ -381,7 +389,8 @@ mod tests {
 
     #[test]
     fn an_entity_is_its_key_and_its_raw_attributes() {
-        let line = entity(r#" {"attributes": {"a" : 1} ,"qualified_name":"n\u00e9","type":"t","x":[{}]} "#).unwrap();
+        let line =
+            entity(r#" {"attributes": {"a" : 1} ,"qualified_name":"n\u00e9","type":"t","x":[{}]} "#).unwrap();
         assert_eq!(line.key.to_key(), Key::Entity(EntityKey::new("t", "né")));
         assert_eq!(line.key.hash(), EntityKey::new("t", "né").hash());
         assert_eq!((line.attributes, line.unknown_members), (Some(&br#"{"a" : 1}"#[..]), true));
@@ -389,7 +398,8 @@ mod tests {
 
     #[test]
     fn a_relationship_may_lack_attributes_and_label() {
-        let text = r#"{"type":"r","from":{"type":"a","qualified_name":"x"},"to":{"qualified_name":"x","type":"a"}}"#;
+        let text =
+            r#"{"type":"r","from":{"type":"a","qualified_name":"x"},"to":{"qualified_name":"x","type":"a"}}"#;
         let line = parse_line(Kind::Relationship, Mode::Full, text.as_bytes()).unwrap();
         assert_eq!((line.attributes, line.unknown_members), (Some(&b"{}"[..]), false));
         let key = line.key.to_key();
@@ -418,24 +428,68 @@ mod tests {
             (r#"{"attributes":1,"type":"t","qualified_name":"n"}"#, "attributes", "is not an object", true),
             (r#"{"type":1,"qualified_name":"n","attributes":{}}"#, "type", "is not a string", false),
             (r#"{"type":"","qualified_name":"n","attributes":{}}"#, "type", "is empty", false),
-            (r#"{"type":"t","qualified_name":"a\u0000","attributes":{}}"#, "qualified_name", "has a control character in it", false),
-            (r#"{"type":"t","qualified_name":"n","attributes":{},"deleted":1}"#, "deleted", "is neither true nor false", true),
-            (r#"{"type":"t","type":"t","qualified_name":"n","attributes":{}}"#, "type", "stands twice", false),
-            (r#"{"type":"t","qualified_name":"n","attributes":{},"attributes":{}}"#, "attributes", "stands twice", true),
-            (r#"{"type":"t","qualified_name":"n","attributes":{"a":}}"#, "", "a value is expected at byte 51", true),
-            (r#"{"type":"t","qualified_name":"n","attributes":{}} x"#, "", "something stands behind the object at byte 50", true),
+            (
+                r#"{"type":"t","qualified_name":"a\u0000","attributes":{}}"#,
+                "qualified_name",
+                "has a control character in it",
+                false,
+            ),
+            (
+                r#"{"type":"t","qualified_name":"n","attributes":{},"deleted":1}"#,
+                "deleted",
+                "is neither true nor false",
+                true,
+            ),
+            (
+                r#"{"type":"t","type":"t","qualified_name":"n","attributes":{}}"#,
+                "type",
+                "stands twice",
+                false,
+            ),
+            (
+                r#"{"type":"t","qualified_name":"n","attributes":{},"attributes":{}}"#,
+                "attributes",
+                "stands twice",
+                true,
+            ),
+            (
+                r#"{"type":"t","qualified_name":"n","attributes":{"a":}}"#,
+                "",
+                "a value is expected at byte 51",
+                true,
+            ),
+            (
+                r#"{"type":"t","qualified_name":"n","attributes":{}} x"#,
+                "",
+                "something stands behind the object at byte 50",
+                true,
+            ),
         ] {
             let bad = entity(line).unwrap_err();
-            assert_eq!((bad.field.as_str(), bad.problem.as_str(), bad.key.is_some()), (field, problem, keyed), "{line}");
+            assert_eq!(
+                (bad.field.as_str(), bad.problem.as_str(), bad.key.is_some()),
+                (field, problem, keyed),
+                "{line}"
+            );
         }
         let relation = |text: &str| parse_line(Kind::Relationship, Mode::Full, text.as_bytes()).unwrap_err();
         assert_eq!(relation(r#"{"type":"r","from":{"type":"a"},"to":{}}"#).field, "from.qualified_name");
         assert_eq!(relation(r#"{"type":"r","from":1}"#).field, "from");
         assert_eq!(relation(r#"{"type":"r","from":{"type":"a","qualified_name":"x"}}"#).field, "to");
-        assert!(parse_line(Kind::Entity, Mode::Full, b"{\"type\":\"\xff\"}").unwrap_err().problem.contains("UTF-8"));
-        let long = format!(r#"{{"type":"t","qualified_name":"{}","attributes":{{}}}}"#, "n".repeat(MAX_NAME + 1));
+        assert!(
+            parse_line(Kind::Entity, Mode::Full, b"{\"type\":\"\xff\"}")
+                .unwrap_err()
+                .problem
+                .contains("UTF-8")
+        );
+        let long =
+            format!(r#"{{"type":"t","qualified_name":"{}","attributes":{{}}}}"#, "n".repeat(MAX_NAME + 1));
         assert_eq!(entity(&long).unwrap_err().field, "qualified_name");
-        let deep = format!(r#"{{"type":"t","qualified_name":"n","attributes":{{"a":{}{}}}}}"#, "[".repeat(200), "]".repeat(200));
+        let deep = format!(
+            r#"{{"type":"t","qualified_name":"n","attributes":{{"a":{}{}}}}}"#,
+            "[".repeat(200),
+            "]".repeat(200)
+        );
         assert!(entity(&deep).unwrap_err().problem.contains("128"));
     }
 }

@@ -119,7 +119,13 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
 
     if facts.full_listed == Some(0) && facts.live_in_scope > 0 && limits.empty_full {
         let n = facts.live_in_scope;
-        trip(GuardRule::EmptyFull, "", 0.0, n as f64, format!("the full batch is empty, the snapshot has {n} keys in its scope"));
+        trip(
+            GuardRule::EmptyFull,
+            "",
+            0.0,
+            n as f64,
+            format!("the full batch is empty, the snapshot has {n} keys in its scope"),
+        );
     } else if let Some(listed) = facts.full_listed
         && (listed as f64) < limits.full_count_ratio * facts.live_in_scope as f64
     {
@@ -160,7 +166,10 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
                 type_name,
                 limits.delete_ratio,
                 count as f64 / of.max(1) as f64,
-                format!("{count} of {of} {type_name} would be deleted, over {}", percent(limits.delete_ratio)),
+                format!(
+                    "{count} of {of} {type_name} would be deleted, over {}",
+                    percent(limits.delete_ratio)
+                ),
             );
         }
     }
@@ -244,7 +253,11 @@ mod tests {
         two.deleted_by_type = [("u".to_owned(), 20)].into();
         assert_eq!(rules(&two), [DeleteRatioOfType]);
         // Empty and halved full batches; an incremental batch may be empty.
-        let full = |listed, live| GuardFacts { full_listed: Some(listed), live_in_scope: live, ..GuardFacts::default() };
+        let full = |listed, live| GuardFacts {
+            full_listed: Some(listed),
+            live_in_scope: live,
+            ..GuardFacts::default()
+        };
         assert_eq!(rules(&full(0, 1)), [EmptyFull]);
         assert_eq!(rules(&full(0, 0)), []);
         assert_eq!(rules(&full(49, 100)), [FullCountFell]);

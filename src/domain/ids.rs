@@ -228,7 +228,8 @@ impl FromStr for BatchId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        const PROBLEM: &str = "must be <source_id>:<YYYYMMDDTHHMMSSZ>_<run_id>, with ~<n> behind it for a requeue";
+        const PROBLEM: &str =
+            "must be <source_id>:<YYYYMMDDTHHMMSSZ>_<run_id>, with ~<n> behind it for a requeue";
         let error = || IdError::new("batch id", text, PROBLEM);
         let (source, rest) = text.split_once(':').ok_or_else(error)?;
         let (folder, n) = match rest.split_once('~') {

@@ -38,9 +38,14 @@ mod tests {
     #[test]
     fn the_larger_of_ten_and_five_percent() {
         let limit = IsolationLimit::default();
-        for (bad, total, exceeded) in
-            [(10, 10, false), (11, 11, true), (11, 200, true), (10, 200, false), (50, 1000, false), (51, 1000, true)]
-        {
+        for (bad, total, exceeded) in [
+            (10, 10, false),
+            (11, 11, true),
+            (11, 200, true),
+            (10, 200, false),
+            (50, 1000, false),
+            (51, 1000, true),
+        ] {
             assert_eq!(limit.exceeded(bad, total), exceeded, "{bad} of {total}");
         }
     }

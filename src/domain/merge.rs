@@ -19,7 +19,10 @@ impl Patch {
     /// The names of the attributes that go.
     pub fn unset(&self) -> Vec<String> {
         let after: Map<'_> = members(&self.after).collect();
-        members(&self.before).filter(|(name, _)| !after.contains_key(name)).map(|(name, _)| decoded(name)).collect()
+        members(&self.before)
+            .filter(|(name, _)| !after.contains_key(name))
+            .map(|(name, _)| decoded(name))
+            .collect()
     }
 }
 
@@ -64,9 +67,8 @@ pub fn apply(current: &[u8], set: &[u8], unset: &[String]) -> Vec<u8> {
         return if set == b"{}" { current.to_vec() } else { set.to_vec() };
     }
     let new: Map<'_> = members(set).collect();
-    let kept = members(current).filter(|(name, _)| {
-        !new.contains_key(name) && (unset.is_empty() || !unset.contains(&decoded(name)))
-    });
+    let kept = members(current)
+        .filter(|(name, _)| !new.contains_key(name) && (unset.is_empty() || !unset.contains(&decoded(name))));
     sorted(kept.chain(members(set)).collect())
 }
 

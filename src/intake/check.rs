@@ -110,7 +110,8 @@ impl fmt::Display for CheckReport {
 /// in the report. Memory: 32 bytes for each key.
 pub fn check(folder: &Path, limits: &ReadLimits) -> Result<CheckReport> {
     let mut report = CheckReport { folder: folder.display().to_string(), ..CheckReport::default() };
-    let whole = |file: &str, problem: String| Finding { file: file.into(), line: 0, field: String::new(), problem };
+    let whole =
+        |file: &str, problem: String| Finding { file: file.into(), line: 0, field: String::new(), problem };
     let bytes = match read_manifest(folder) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -122,7 +123,12 @@ pub fn check(folder: &Path, limits: &ReadLimits) -> Result<CheckReport> {
         Ok(manifest) => manifest,
         Err(problems) => {
             for problem in problems.0 {
-                report.error(Finding { file: manifest::MANIFEST.into(), line: 0, field: problem.field, problem: problem.problem });
+                report.error(Finding {
+                    file: manifest::MANIFEST.into(),
+                    line: 0,
+                    field: problem.field,
+                    problem: problem.problem,
+                });
             }
             return Ok(report);
         }
@@ -147,7 +153,8 @@ pub fn check(folder: &Path, limits: &ReadLimits) -> Result<CheckReport> {
         let read = read_file(folder, file, limits, &mut sink);
         let unknown = sink.unknown;
         if unknown > 0 {
-            let text = format!("{unknown} lines have members that the contract does not name; they are ignored");
+            let text =
+                format!("{unknown} lines have members that the contract does not name; they are ignored");
             report.warn(whole(&file.path, text));
         }
         if let Err(error) = read {
@@ -214,13 +221,16 @@ impl LineSink for Checking<'_> {
             Kind::Relationship => self.report.relationships += 1,
         }
         if let LineKey::Entity { type_name, qualified_name } = &parsed.key {
-            let plain = format!("{type_name}\0{}", qualified_name.trim().nfc().collect::<String>().to_lowercase());
+            let plain =
+                format!("{type_name}\0{}", qualified_name.trim().nfc().collect::<String>().to_lowercase());
             if let Some(before) = self.keys.plain.insert(xxh3_128(plain.as_bytes()), line_no) {
                 self.report.warn(Finding {
                     file: self.path.into(),
                     line: line_no,
                     field: "qualified_name".into(),
-                    problem: format!("differs from that of line {before} only by case, Unicode form or outer blanks"),
+                    problem: format!(
+                        "differs from that of line {before} only by case, Unicode form or outer blanks"
+                    ),
                 });
             }
         }

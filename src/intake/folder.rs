@@ -141,16 +141,18 @@ pub fn read_manifest(folder: &Path) -> Result<Vec<u8>> {
 /// folder, of the size that the manifest says.
 fn check_files(folder: &Path, id: &BatchId, files: &[BatchFile]) -> Result<()> {
     for file in files {
-        manifest::safe_path(&file.path)
-            .map_err(|problem| Error::new(ErrorKind::FileUnsafe, format!("batch {id}: file {:?} {problem}", file.path)))?;
+        manifest::safe_path(&file.path).map_err(|problem| {
+            Error::new(ErrorKind::FileUnsafe, format!("batch {id}: file {:?} {problem}", file.path))
+        })?;
         // Each part of the path may be a link that leads elsewhere.
         let mut path = folder.to_path_buf();
         for part in file.path.split('/') {
             path.push(part);
             let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
-                std::io::ErrorKind::NotFound => {
-                    Error::new(ErrorKind::FileMissing, format!("batch {id}: file {} is listed and not there", file.path))
-                }
+                std::io::ErrorKind::NotFound => Error::new(
+                    ErrorKind::FileMissing,
+                    format!("batch {id}: file {} is listed and not there", file.path),
+                ),
                 _ => Error::io(&path, e),
             })?;
             if meta.is_symlink() {
@@ -164,7 +166,8 @@ fn check_files(folder: &Path, id: &BatchId, files: &[BatchFile]) -> Result<()> {
             return Err(Error::new(ErrorKind::FileUnsafe, text));
         }
         if let Some(bytes) = file.bytes.filter(|bytes| *bytes != meta.len()) {
-            let text = format!("batch {id}: file {} has {} bytes, the manifest says {bytes}", file.path, meta.len());
+            let text =
+                format!("batch {id}: file {} has {} bytes, the manifest says {bytes}", file.path, meta.len());
             return Err(Error::new(ErrorKind::SizeMismatch, text));
         }
     }

@@ -63,11 +63,17 @@ impl Problems {
     /// One error for all of them.
     pub fn into_error(self, of: &str) -> Error {
         let kind = self.0.first().map_or(ErrorKind::ManifestInvalid, |problem| problem.kind);
-        let list: Vec<String> = self
-            .0
-            .iter()
-            .map(|p| if p.field.is_empty() { p.problem.clone() } else { format!("`{}` {}", p.field, p.problem) })
-            .collect();
+        let list: Vec<String> =
+            self.0
+                .iter()
+                .map(|p| {
+                    if p.field.is_empty() {
+                        p.problem.clone()
+                    } else {
+                        format!("`{}` {}", p.field, p.problem)
+                    }
+                })
+                .collect();
         Error::new(kind, format!("{of}: {MANIFEST}: {}", list.join("; ")))
     }
 }
@@ -115,12 +121,17 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, Problems> {
     }
     reading.members(&object, "", &MEMBERS);
     reading.text(&object, "format");
-    let source_id = reading.parsed(&object, "source_id", |text| SourceId::new(text).map_err(|e| e.problem.to_owned()));
+    let source_id =
+        reading.parsed(&object, "source_id", |text| SourceId::new(text).map_err(|e| e.problem.to_owned()));
     let run_id = reading.parsed(&object, "run_id", |text| RunId::new(text).map_err(|e| e.problem.to_owned()));
     let workflow = match object.get("workflow") {
         None | Some(Value::Null) => Some(String::new()),
-        Some(Value::String(text)) if text.len() <= 256 && !text.chars().any(char::is_control) => Some(text.clone()),
-        Some(_) => reading.bad("workflow", "must be a string of at most 256 bytes without control characters"),
+        Some(Value::String(text)) if text.len() <= 256 && !text.chars().any(char::is_control) => {
+            Some(text.clone())
+        }
+        Some(_) => {
+            reading.bad("workflow", "must be a string of at most 256 bytes without control characters")
+        }
     };
     let mode = reading.parsed(&object, "mode", |text| match text {
         "full" => Ok(Mode::Full),
@@ -139,7 +150,17 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, Problems> {
         },
     };
     let files = reading.files(&object);
-    match (source_id, run_id, workflow, mode, source_timestamp, processing_timestamp, scope, complexity, files) {
+    match (
+        source_id,
+        run_id,
+        workflow,
+        mode,
+        source_timestamp,
+        processing_timestamp,
+        scope,
+        complexity,
+        files,
+    ) {
         (
             Some(source_id),
             Some(run_id),
@@ -166,7 +187,8 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, Problems> {
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| "must be a time with an offset, such as 2026-11-24T01:00:00Z (RFC 3339)".to_owned())
+    text.parse()
+        .map_err(|_| "must be a time with an offset, such as 2026-11-24T01:00:00Z (RFC 3339)".to_owned())
 }
 
 struct Reading {
@@ -229,7 +251,9 @@ impl Reading {
         };
         self.members(scope, "scope", &["types", "names", "except"]);
         let mut out = Scope::default();
-        for (name, slot) in [("types", &mut out.types), ("names", &mut out.names), ("except", &mut out.except)] {
+        for (name, slot) in
+            [("types", &mut out.types), ("names", &mut out.names), ("except", &mut out.except)]
+        {
             match scope.get(name) {
                 None => {}
                 Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
@@ -324,7 +348,9 @@ pub fn safe_path(path: &str) -> Result<(), &'static str> {
         return Err("must have 1 to 1,024 bytes");
     }
     if path.starts_with('/') || path.contains(['\\', '\0', ':']) || path.chars().any(char::is_control) {
-        return Err("must be a plain path within the batch folder: no leading slash, backslash, colon or control character");
+        return Err(
+            "must be a plain path within the batch folder: no leading slash, backslash, colon or control character",
+        );
     }
     if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err("must not leave the batch folder: no `..`, `.` or empty parts");
@@ -395,7 +421,8 @@ mod tests {
 
     #[test]
     fn paths_stay_in_the_folder() {
-        for path in ["/etc/passwd", "..", "a/../b", "a//b", "./a", "a\\b", "c:x", "", "manifest.json", "a\0b"] {
+        for path in ["/etc/passwd", "..", "a/../b", "a//b", "./a", "a\\b", "c:x", "", "manifest.json", "a\0b"]
+        {
             assert!(safe_path(path).is_err(), "{path}");
         }
         assert!(safe_path("a/b-0.ndjson").is_ok());

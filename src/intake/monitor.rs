@@ -40,7 +40,11 @@ pub fn list(inbox: &InboxSettings) -> Result<Vec<InboxFolder>> {
 
 /// The folders that `is_known` does not know by their path below the inbox.
 /// Those it knows cost nothing but their name in the listing.
-pub fn scan(inbox: &InboxSettings, now: Timestamp, is_known: impl Fn(&str) -> bool) -> Result<Vec<InboxFolder>> {
+pub fn scan(
+    inbox: &InboxSettings,
+    now: Timestamp,
+    is_known: impl Fn(&str) -> bool,
+) -> Result<Vec<InboxFolder>> {
     let root = inbox.url.to_file_path().map_err(|()| {
         Error::new(ErrorKind::Settings, format!("inbox {}: only local folders are watched so far", inbox.url))
     })?;
@@ -119,11 +123,13 @@ fn look(folder: &Path, inbox: &InboxSettings, now: Timestamp) -> Result<InboxFol
         if name.starts_with('.') || !meta.is_file() {
             continue;
         }
-        let modified = meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let modified =
+            meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
         objects.insert(name, (meta.len(), modified));
     }
     let newest = objects.values().map(|(_, at)| *at).max().unwrap_or(Timestamp::UNIX_EPOCH);
-    let listing: String = objects.iter().map(|(name, (size, at))| format!("{name}\0{size}\0{at}\n")).collect();
+    let listing: String =
+        objects.iter().map(|(name, (size, at))| format!("{name}\0{size}\0{at}\n")).collect();
     let waits = match &inbox.complete {
         Complete::Manifest if objects.contains_key(MANIFEST) => None,
         Complete::Manifest => Some(format!("it has no {MANIFEST}")),
@@ -133,7 +139,9 @@ fn look(folder: &Path, inbox: &InboxSettings, now: Timestamp) -> Result<InboxFol
         Complete::Quiet(time) => {
             let quiet = now.duration_since(newest);
             let wanted = jiff::SignedDuration::try_from(*time).unwrap_or(jiff::SignedDuration::MAX);
-            (quiet < wanted).then(|| format!("it changed {} s ago, it has to be quiet for {} s", quiet.as_secs(), wanted.as_secs()))
+            (quiet < wanted).then(|| {
+                format!("it changed {} s ago, it has to be quiet for {} s", quiet.as_secs(), wanted.as_secs())
+            })
         }
     };
     Ok(InboxFolder {

@@ -74,7 +74,12 @@ const KEEP_OF_LONG: usize = 64 << 10;
 /// # Errors
 /// What concerns the whole file names it: missing, damaged, too large when
 /// unpacked, or of another size, checksum or count than the manifest says.
-pub fn read_file(folder: &Path, file: &BatchFile, limits: &ReadLimits, sink: &mut impl LineSink) -> Result<FileReport> {
+pub fn read_file(
+    folder: &Path,
+    file: &BatchFile,
+    limits: &ReadLimits,
+    sink: &mut impl LineSink,
+) -> Result<FileReport> {
     let path = folder.join(&file.path);
     let handle = File::open(&path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => {
@@ -91,8 +96,9 @@ pub fn read_file(folder: &Path, file: &BatchFile, limits: &ReadLimits, sink: &mu
             (stored, done)
         }
         Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(io::BufReader::with_capacity(BUFFER / 4, stored))
-                .map_err(|e| Error::internal("zstd could not be set up").caused_by(e))?;
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(io::BufReader::with_capacity(BUFFER / 4, stored))
+                    .map_err(|e| Error::internal("zstd could not be set up").caused_by(e))?;
             decoder
                 .window_log_max(WINDOW_LOG)
                 .map_err(|e| Error::internal("zstd could not be set up").caused_by(e))?;
@@ -100,7 +106,8 @@ pub fn read_file(folder: &Path, file: &BatchFile, limits: &ReadLimits, sink: &mu
             (decoder.finish().into_inner(), done)
         }
         Compression::Gzip => {
-            let mut decoder = flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(BUFFER / 4, stored));
+            let mut decoder =
+                flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(BUFFER / 4, stored));
             let done = lines.read(&mut decoder, |decoder| decoder.get_ref().get_ref().bytes, sink);
             (decoder.into_inner().into_inner(), done)
         }
@@ -127,7 +134,8 @@ fn verify(file: &BatchFile, report: &FileReport) -> Result<()> {
         return Err(Error::new(ErrorKind::ChecksumMismatch, text));
     }
     if let Some(count) = file.count.filter(|count| *count != report.lines) {
-        let text = format!("file {path} has {} lines that are not blank, the manifest says {count}", report.lines);
+        let text =
+            format!("file {path} has {} lines that are not blank, the manifest says {count}", report.lines);
         return Err(Error::new(ErrorKind::CountMismatch, text));
     }
     Ok(())
@@ -164,7 +172,12 @@ impl<'a> Lines<'a> {
         Self { path, limits, buffer: vec![0; BUFFER], line_no: 0, count: 0, unpacked: 0 }
     }
 
-    fn read<R: Read>(&mut self, from: &mut R, stored: impl Fn(&R) -> u64, sink: &mut impl LineSink) -> Result<()> {
+    fn read<R: Read>(
+        &mut self,
+        from: &mut R,
+        stored: impl Fn(&R) -> u64,
+        sink: &mut impl LineSink,
+    ) -> Result<()> {
         // Bytes of a line that is not complete, at the buffer's start.
         let mut held = 0;
         // Set while the rest of a line that is too long goes by.
@@ -233,7 +246,11 @@ impl<'a> Lines<'a> {
         }
         self.count += 1;
         if line.len() > self.limits.max_line {
-            return sink.bad_line(self.line_no, &line[..KEEP_OF_LONG.min(line.len())], too_long(self.limits.max_line));
+            return sink.bad_line(
+                self.line_no,
+                &line[..KEEP_OF_LONG.min(line.len())],
+                too_long(self.limits.max_line),
+            );
         }
         sink.line(self.line_no, line)
     }
@@ -249,7 +266,11 @@ impl<'a> Lines<'a> {
             };
             return Err(Error::new(
                 ErrorKind::ExpansionLimit,
-                format!("file {} unfolds to more than {text} ({limit}), by line {}", self.path, self.line_no + 1),
+                format!(
+                    "file {} unfolds to more than {text} ({limit}), by line {}",
+                    self.path,
+                    self.line_no + 1
+                ),
             ));
         }
         Ok(())
@@ -263,7 +284,10 @@ impl<'a> Lines<'a> {
         }
         Error::new(
             ErrorKind::CompressionInvalid,
-            format!("file {} can't be unpacked behind line {}: it is damaged or ends too early", self.path, self.line_no),
+            format!(
+                "file {} can't be unpacked behind line {}: it is damaged or ends too early",
+                self.path, self.line_no
+            ),
         )
         .caused_by(error)
     }

@@ -132,7 +132,8 @@ fn write_files(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -
     });
     let partial = folder.join(".manifest.partial");
     let path = folder.join(MANIFEST);
-    let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::internal("a manifest").caused_by(e))?;
+    let text =
+        serde_json::to_vec_pretty(&manifest).map_err(|e| Error::internal("a manifest").caused_by(e))?;
     let at = |e| Error::io(&partial, e);
     let mut file = File::create(&partial).map_err(at)?;
     file.write_all(&text).and_then(|()| file.sync_all()).map_err(at)?;
@@ -152,7 +153,10 @@ fn has_from(line: &[u8]) -> bool {
         if name.decode() == "from" {
             return true;
         }
-        if scanner.colon().is_err() || scanner.skip(1).is_err() || !matches!(scanner.separator(b'}'), Ok(false)) {
+        if scanner.colon().is_err()
+            || scanner.skip(1).is_err()
+            || !matches!(scanner.separator(b'}'), Ok(false))
+        {
             return false;
         }
     }
@@ -212,7 +216,9 @@ impl OpenFile {
             Compression::Zstd => {
                 Packing::Zstd(zstd::stream::write::Encoder::new(hashed, 3).map_err(|e| Error::io(&path, e))?)
             }
-            Compression::Gzip => Packing::Gzip(flate2::write::GzEncoder::new(hashed, flate2::Compression::default())),
+            Compression::Gzip => {
+                Packing::Gzip(flate2::write::GzEncoder::new(hashed, flate2::Compression::default()))
+            }
         };
         Ok(Self { name, path, out, count: 0 })
     }

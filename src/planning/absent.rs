@@ -42,18 +42,27 @@ impl Record for Absent {
     }
 }
 
+/// What the search for absent keys works on.
+#[derive(Clone, Copy)]
+pub struct AbsentInput<'a> {
+    /// What is published.
+    pub snapshot: &'a Snapshot,
+    /// Its line order, if the pass used it.
+    pub order: Option<&'a Order>,
+    /// What the pass saw.
+    pub seen: &'a Seen,
+    /// What the batch speaks for.
+    pub scope: &'a Scope,
+    /// The batch's stamp.
+    pub stamp: &'a Stamp,
+    /// Whether nothing that is published is newer.
+    pub newest: bool,
+}
+
 /// Collects the live keys of `scope` that were not seen and whose effective
 /// stamp is older than the batch's.
-pub fn collect(
-    snapshot: &Snapshot,
-    order: Option<&Order>,
-    seen: &Seen,
-    scope: &Scope,
-    stamp: &Stamp,
-    newest: bool,
-    reader: &mut Reader,
-    into: &mut Sorter<Absent>,
-) -> Result<()> {
+pub fn collect(input: &AbsentInput<'_>, reader: &mut Reader, into: &mut Sorter<Absent>) -> Result<()> {
+    let AbsentInput { snapshot, order, seen, scope, stamp, newest } = *input;
     let mut take = |found: Found, reader: &mut Reader| -> Result<()> {
         if !(scope.is_everything() && newest) {
             let body = snapshot.body(&found, &mut reader.bodies)?;
@@ -91,7 +100,7 @@ pub fn collect(
             continue;
         }
         let mut scan = layer.scan();
-        while let Some((number, entry)) = scan.next()? {
+        while let Some((number, entry)) = scan.advance()? {
             let found = Found { layer: index, number, entry };
             let done_above = index == 0 && order.is_some() && entry.pos != NO_POSITION;
             if !done_above

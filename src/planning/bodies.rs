@@ -14,13 +14,16 @@ use crate::error::Result;
 /// in which they were written, so a few hundred blocks do.
 const KEEP: usize = 16 << 20;
 
+/// A pack, by its address, and a block of it.
+type BlockId = (usize, u32);
+
 /// Reads bodies; one per thread.
 pub struct Bodies {
     unpacker: Unpacker,
-    blocks: HashMap<(usize, u32), Rc<Vec<u8>>>,
-    order: VecDeque<(usize, u32)>,
+    blocks: HashMap<BlockId, Rc<Vec<u8>>>,
+    order: VecDeque<BlockId>,
     held: usize,
-    last: Option<((usize, u32), Rc<Vec<u8>>)>,
+    last: Option<(BlockId, Rc<Vec<u8>>)>,
     /// Keeps every pack whose address is in use as a key.
     packs: HashMap<usize, Arc<Pack>>,
 }
@@ -37,8 +40,9 @@ pub struct BodyRef {
 impl BodyRef {
     /// The body.
     pub fn body(&self) -> Result<Body<'_>> {
-        Body::parse(&self.block[self.start..self.end])
-            .ok_or_else(|| invalid(self.pack.path(), format!("the record at {} of a block is no body", self.start)))
+        Body::parse(&self.block[self.start..self.end]).ok_or_else(|| {
+            invalid(self.pack.path(), format!("the record at {} of a block is no body", self.start))
+        })
     }
 }
 
@@ -69,7 +73,7 @@ impl Bodies {
         Ok(BodyRef { start, end, block, pack: Arc::clone(pack) })
     }
 
-    fn block(&mut self, pack: &Arc<Pack>, key: (usize, u32)) -> Result<Rc<Vec<u8>>> {
+    fn block(&mut self, pack: &Arc<Pack>, key: BlockId) -> Result<Rc<Vec<u8>>> {
         if let Some(block) = self.blocks.get(&key) {
             let block = Rc::clone(block);
             self.last = Some((key, Rc::clone(&block)));

@@ -45,7 +45,10 @@ impl Record for Keyed {
 pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest) -> Result<()> {
     let header = &manifest.header;
     let fail = |problem: String| {
-        Error::new(ErrorKind::PlanInvalid, format!("plan {} of batch {}: {problem}", header.plan_id, header.batch_id))
+        Error::new(
+            ErrorKind::PlanInvalid,
+            format!("plan {} of batch {}: {problem}", header.plan_id, header.batch_id),
+        )
     };
     let plan = Plan::from_manifest(state, manifest.clone())?;
     let layer_path = state.layer_path(&header.source_id, &manifest.layer.file);
@@ -96,7 +99,10 @@ pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest) -> Re
                         let there = match layer.lookup(end, &mut scratch)? {
                             Some((_, entry)) if entry.is_live() => true,
                             Some(_) => view.others_have(end, &mut reader)?,
-                            None => view.own_live(end, &mut reader)?.is_some() || view.others_have(end, &mut reader)?,
+                            None => {
+                                view.own_live(end, &mut reader)?.is_some()
+                                    || view.others_have(end, &mut reader)?
+                            }
                         };
                         ends.insert(end, there);
                         there
@@ -111,7 +117,7 @@ pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest) -> Re
     })?;
     let mut sorted = keys.finish()?;
     let mut last = None;
-    while let Some(Keyed(key)) = sorted.next()? {
+    while let Some(Keyed(key)) = sorted.take_next()? {
         if last.replace(key) == Some(key) {
             return Err(fail(format!("the key {key} is changed twice")));
         }
@@ -143,6 +149,8 @@ fn ends_of(plan: &Plan, change: &PlannedChange, bodies: &mut Bodies) -> Result<(
     };
     Ok(match &change.value {
         PlannedValue::Packed(loc, _, _) => bodies.get(plan.pack(), *loc)?.body()?.ends(),
-        PlannedValue::Whole(key, _) | PlannedValue::Patch(key, _, _) | PlannedValue::Gone(key, _) => of_key(key),
+        PlannedValue::Whole(key, _) | PlannedValue::Patch(key, _, _) | PlannedValue::Gone(key, _) => {
+            of_key(key)
+        }
     })
 }

@@ -41,9 +41,7 @@ pub fn due(snapshot: Option<&Snapshot>, full: bool, order_is_useless: bool) -> F
     // An incremental batch can't write a line order: it leaves the base to
     // the next full one as long as that is bearable.
     let share = if full { 10 } else { 2 };
-    if above * share > base.max(4096) {
-        Fold::Base
-    } else if full && order_is_useless {
+    if above * share > base.max(4096) || full && order_is_useless {
         Fold::Base
     } else if snapshot.layers() > MAX_DELTAS {
         Fold::Deltas
@@ -97,14 +95,16 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<(u64, V
     let mut writer = LayerWriter::create(path)?;
     let mut tables = LayerTables::default();
     let mut order = vec![NO_POSITION; positions as usize];
-    let mut renumbered: Vec<Vec<u32>> =
-        (input.from..next.layers()).map(|index| vec![NO_POSITION; next.layer(index).len() as usize]).collect();
+    let mut renumbered: Vec<Vec<u32>> = (input.from..next.layers())
+        .map(|index| vec![NO_POSITION; next.layer(index).len() as usize])
+        .collect();
 
-    let mut scans: Vec<Scan<'_>> = (input.from..next.layers()).map(|index| next.layer(index).scan()).collect();
+    let mut scans: Vec<Scan<'_>> =
+        (input.from..next.layers()).map(|index| next.layer(index).scan()).collect();
     let mut heads: Vec<Option<(u32, Entry)>> = Vec::with_capacity(scans.len());
     let mut heap: BinaryHeap<Reverse<(KeyHash, Reverse<usize>)>> = BinaryHeap::new();
     for (index, scan) in scans.iter_mut().enumerate() {
-        let head = scan.next()?;
+        let head = scan.advance()?;
         if let Some((_, entry)) = &head {
             heap.push(Reverse((entry.key, Reverse(index))));
         }
@@ -120,7 +120,7 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<(u64, V
             if let Some((number, entry)) = heads[index].take() {
                 same.push((index, number));
                 kept.get_or_insert((index, number, entry));
-                heads[index] = scans[index].next()?;
+                heads[index] = scans[index].advance()?;
                 if let Some((_, entry)) = &heads[index] {
                     heap.push(Reverse((entry.key, Reverse(index))));
                 }
@@ -164,16 +164,14 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<(u64, V
 
     let mut ends = Sorter::new(input.tmp, "fold-ends", input.budget);
     for (index, numbers) in renumbered.iter().enumerate() {
-        next.layer(index + input.from).scan_ends(|row| {
-            match numbers.get(row.entry as usize) {
-                Some(&entry) if entry != NO_POSITION => ends.push(EndRecord(EndRow { entry, ..row })),
-                Some(_) | None => Ok(()),
-            }
+        next.layer(index + input.from).scan_ends(|row| match numbers.get(row.entry as usize) {
+            Some(&entry) if entry != NO_POSITION => ends.push(EndRecord(EndRow { entry, ..row })),
+            Some(_) | None => Ok(()),
         })?;
     }
     let mut ends = ends.finish()?;
     let mut last = None;
-    while let Some(EndRecord(row)) = ends.next()? {
+    while let Some(EndRecord(row)) = ends.take_next()? {
         if last.replace(row) != Some(row) {
             writer.push_end(row)?;
         }

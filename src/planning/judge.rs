@@ -81,7 +81,7 @@ pub fn run(
         scratch: Scratch::default(),
         last_from: None,
     };
-    while let Some(candidate) = candidates.next()? {
+    while let Some(candidate) = candidates.take_next()? {
         match candidate.key.kind() {
             Kind::Entity => judge.entity(&candidate)?,
             Kind::Relationship => {
@@ -122,7 +122,7 @@ impl Judge<'_, '_> {
         own.body(&found, &mut self.reader.bodies).map(Some)
     }
 
-    fn new(&mut self, candidate: &Candidate, old: Option<&BodyRef>) -> Result<Option<BodyRef>> {
+    fn fresh(&mut self, candidate: &Candidate, old: Option<&BodyRef>) -> Result<Option<BodyRef>> {
         if candidate.has(GONE) {
             Ok(None)
         } else if candidate.loc == Loc::NONE {
@@ -150,7 +150,7 @@ impl Judge<'_, '_> {
             );
         }
         let old = self.old(candidate)?;
-        let new = self.new(candidate, old.as_ref())?;
+        let new = self.fresh(candidate, old.as_ref())?;
         let before = self.merge(&others, old.as_ref(), true)?;
         let after = self.merge(&others, new.as_ref(), false)?;
         let key = match old.as_ref().or(new.as_ref()).or(others.first().map(|part| &part.body)) {
@@ -217,11 +217,12 @@ impl Judge<'_, '_> {
         let (old, new) = match candidate {
             Some(candidate) => {
                 let old = self.old(candidate)?;
-                let fresh = old.is_none() && others.is_empty() && !candidate.has(GONE) && !candidate.has(UNSURE);
+                let fresh =
+                    old.is_none() && others.is_empty() && !candidate.has(GONE) && !candidate.has(UNSURE);
                 if fresh {
                     return self.new_relationship(candidate);
                 }
-                let new = self.new(candidate, old.as_ref())?;
+                let new = self.fresh(candidate, old.as_ref())?;
                 (old, new)
             }
             None => {
@@ -343,4 +344,3 @@ pub fn unsure_keys(view: &TargetView) -> HashMap<KeyHash, Key> {
     let list = view.own.iter().flat_map(|own| &own.manifest().unsure);
     list.map(|key| (key.hash(), key.clone())).collect()
 }
-

@@ -115,7 +115,11 @@ pub fn write(
     if outcome.complete && manifest.asserts_absence {
         let mut exceptions = manifest.exceptions.clone();
         exceptions.extend(outcome.failed.values().cloned());
-        next.full_records.push(FullRecord { stamp: manifest.stamp.clone(), scope: manifest.scope.clone(), exceptions });
+        next.full_records.push(FullRecord {
+            stamp: manifest.stamp.clone(),
+            scope: manifest.scope.clone(),
+            exceptions,
+        });
     }
     let mut limit = horizon(next.horizon, next.newest.stamp.source_timestamp, manifest.max_lateness_seconds);
     if let Some(held_back) = held_back {
@@ -135,9 +139,9 @@ pub fn write(
         plan.changes(|change| {
             if change.moved {
                 next.unsure.push(match &change.value {
-                    PlannedValue::Whole(key, _) | PlannedValue::Patch(key, _, _) | PlannedValue::Gone(key, _) => {
-                        key.clone()
-                    }
+                    PlannedValue::Whole(key, _)
+                    | PlannedValue::Patch(key, _, _)
+                    | PlannedValue::Gone(key, _) => key.clone(),
                     PlannedValue::Packed(..) => return Ok(()),
                 });
             }
@@ -182,7 +186,9 @@ fn keep(
         if !change.moved && (!done || (change.action == Action::Delete && !outcome.complete)) {
             let key = match &change.value {
                 PlannedValue::Packed(loc, _, _) => reader.get(plan.pack(), *loc)?.body()?.key(),
-                PlannedValue::Whole(key, _) | PlannedValue::Patch(key, _, _) | PlannedValue::Gone(key, _) => key.clone(),
+                PlannedValue::Whole(key, _) | PlannedValue::Patch(key, _, _) | PlannedValue::Gone(key, _) => {
+                    key.clone()
+                }
             };
             if done {
                 gone.insert(change.hash, key);
@@ -229,7 +235,7 @@ fn keep(
     }
     let mut renumbered = vec![NO_POSITION; whole.len() as usize];
     let mut scan = whole.scan();
-    while let Some((number, entry)) = scan.next()? {
+    while let Some((number, entry)) = scan.advance()? {
         let live_before = match own {
             Some(own) => own.live(entry.key, &mut scratch)?,
             None => None,
@@ -296,7 +302,9 @@ fn raise(state: &StateDir, next: &mut SnapshotManifest, raised: &[(Key, StampInf
     for (hash, (key, stamp)) in keys {
         let found: Option<Found> = snapshot.lookup(hash, &mut scratch)?;
         let own = match found {
-            Some(found) if found.entry.state != State::Gone => Some(snapshot.own_stamp(&found)?.stamp.clone()),
+            Some(found) if found.entry.state != State::Gone => {
+                Some(snapshot.own_stamp(&found)?.stamp.clone())
+            }
             Some(_) | None => None,
         };
         if own.is_some_and(|own| own >= stamp.stamp) {

@@ -43,7 +43,8 @@ impl<'a> PackWriter<'a> {
         done: &mut impl FnMut(Asserted) -> Result<()>,
     ) -> Result<()> {
         if self.open.len() >= OPEN_BLOCKS && !self.open.contains_key(&asserted.type_id) {
-            let fullest = self.open.iter().max_by_key(|(id, block)| (block.raw.len(), **id)).map(|(id, _)| *id);
+            let fullest =
+                self.open.iter().max_by_key(|(id, block)| (block.raw.len(), **id)).map(|(id, _)| *id);
             if let Some(id) = fullest {
                 self.close(id, done)?;
             }

@@ -143,7 +143,7 @@ fn dropped(snapshot: &Snapshot, positions: u32) -> Result<Vec<u64>> {
     let mut bits = vec![0u64; (positions as usize).div_ceil(64)];
     for index in 1..snapshot.layers() {
         let mut scan = snapshot.layer(index).scan();
-        while let Some((_, entry)) = scan.next()? {
+        while let Some((_, entry)) = scan.advance()? {
             if entry.pos < positions {
                 bits[entry.pos as usize / 64] |= 1 << (entry.pos % 64);
             }
@@ -181,7 +181,8 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
     let first_error: Mutex<Option<Error>> = Mutex::new(None);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (shared, next, total, sorters, first_error) = (&shared, &next, &total, &sorters, &first_error);
+            let (shared, next, total, sorters, first_error) =
+                (&shared, &next, &total, &sorters, &first_error);
             scope.spawn(move || {
                 let work = || -> Result<()> {
                     let mut worker = Worker::new(shared, thread, input.budget / threads)?;
@@ -471,7 +472,7 @@ impl Sink<'_, '_> {
         input.rejects.push(&Reject {
             code: ErrorKind::LineInvalid.info().code.into(),
             kind: self.kind,
-            key: bad.key,
+            key: bad.key.map(|key| *key),
             file: self.path.into(),
             line: line_no,
             field: bad.field,
@@ -502,7 +503,11 @@ impl Sink<'_, '_> {
             && found.entry.pos != NO_POSITION
         {
             let next = found.entry.pos + 1;
-            self.cursor.place(order, Some(found.entry.pos / CHUNK as u32), found.entry.pos as usize % CHUNK + 1)?;
+            self.cursor.place(
+                order,
+                Some(found.entry.pos / CHUNK as u32),
+                found.entry.pos as usize % CHUNK + 1,
+            )?;
             debug_assert_eq!(next as usize % CHUNK, self.cursor.at % CHUNK);
         }
 
@@ -557,7 +562,9 @@ impl Sink<'_, '_> {
         {
             flags |= OUTSIDE;
         }
-        if let (Some(snapshot), Some(found), false) = (input.snapshot, &found, shared.new_positions.is_empty()) {
+        if let (Some(snapshot), Some(found), false) =
+            (input.snapshot, &found, shared.new_positions.is_empty())
+        {
             shared.new_positions[snapshot.slot(found) as usize].store(position, Ordering::Relaxed);
         }
         if input.mode == Mode::Full && flags == UNCHANGED {

@@ -34,7 +34,7 @@ use crate::domain::ids::{OperationNo, PlanId, SourceId};
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::PlanHeader;
 use crate::domain::scope::Scope;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The format that this version writes.
 pub const FORMAT: &str = "tidegate.plan-file/1";
@@ -288,7 +288,11 @@ impl Plan {
     }
 
     /// Hands out the changes of an operation.
-    pub fn operation(&self, no: OperationNo, mut each: impl FnMut(PlannedChange) -> Result<()>) -> Result<()> {
+    pub fn operation(
+        &self,
+        no: OperationNo,
+        mut each: impl FnMut(PlannedChange) -> Result<()>,
+    ) -> Result<()> {
         let bad = || invalid(self.path(), format!("operation {no} is not there"));
         let op = self.manifest.operations.get(no.0 as usize).ok_or_else(bad)?;
         let mut unpacker = Unpacker::new()?;
@@ -298,8 +302,9 @@ impl Plan {
             self.file.read(block, &mut unpacker, &mut raw)?;
             let mut at = 0;
             while let Some((record, next)) = record_at(&raw, at) {
-                let change = PlannedChange::read(record)
-                    .ok_or_else(|| invalid(self.path(), format!("block {block} has a record that is no change")))?;
+                let change = PlannedChange::read(record).ok_or_else(|| {
+                    invalid(self.path(), format!("block {block} has a record that is no change"))
+                })?;
                 each(change)?;
                 count += 1;
                 at = next;
@@ -320,7 +325,9 @@ impl Plan {
     pub fn resolve(&self, change: PlannedChange, bodies: &mut Bodies) -> Result<Change> {
         let json = |bytes: Vec<u8>| -> Result<Option<Box<RawValue>>> {
             let text = String::from_utf8(bytes).map_err(|_| invalid(self.path(), "a value is not UTF-8"))?;
-            RawValue::from_string(text).map(Some).map_err(|e| invalid(self.path(), format!("a value is no JSON: {e}")))
+            RawValue::from_string(text)
+                .map(Some)
+                .map_err(|e| invalid(self.path(), format!("a value is no JSON: {e}")))
         };
         let (action, kind) = (change.action, change.kind());
         let (key, before, after) = match change.value {
@@ -351,7 +358,7 @@ impl Plan {
             let mut at = 0;
             while let Some((record, next)) = record_at(&raw, at) {
                 each(serde_json::from_slice(record).map_err(|e| {
-                    Error::from(invalid(self.path(), format!("block {block} has a record that is no reject: {e}")))
+                    invalid(self.path(), format!("block {block} has a record that is no reject: {e}"))
                 })?)?;
                 at = next;
             }

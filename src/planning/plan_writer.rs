@@ -164,7 +164,9 @@ impl ChangeSection {
 
     /// Appends a change whose values have `bytes` bytes.
     pub fn push(&mut self, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        if self.changes as usize >= self.max_changes || self.changes > 0 && self.bytes + bytes > self.max_bytes {
+        if self.changes as usize >= self.max_changes
+            || self.changes > 0 && self.bytes + bytes > self.max_bytes
+        {
             self.end_operation()?;
         }
         self.section.push(write)?;
@@ -193,7 +195,9 @@ impl ChangeSection {
         self.end_operation()?;
         let (first, _) = self.section.append_to(out)?;
         operations.extend(
-            self.operations.iter().map(|op| OperationRef { first_block: op.first_block + first, ..op.clone() }),
+            self.operations
+                .iter()
+                .map(|op| OperationRef { first_block: op.first_block + first, ..op.clone() }),
         );
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::absent::{self, Absent};
+use super::absent::{self, Absent, AbsentInput};
 use super::candidate::{Candidate, NONE, REFRESH, UNSURE, group};
 use super::fold::{self, Covering, Fold, FoldInput};
 use super::format::block_file::{BlockWriter, FileKind};
@@ -97,7 +97,12 @@ impl<'a> Planner<'a> {
     }
 
     /// Opens the current snapshots of a target.
-    pub fn view(&self, source: &SourceId, target: &TargetName, bases: &BTreeMap<SourceId, SnapshotId>) -> Result<TargetView> {
+    pub fn view(
+        &self,
+        source: &SourceId,
+        target: &TargetName,
+        bases: &BTreeMap<SourceId, SnapshotId>,
+    ) -> Result<TargetView> {
         let budget = CacheBudget::new(self.options.index_memory);
         let mut view = TargetView { source: source.clone(), own: None, others: Vec::new() };
         for (of, id) in bases {
@@ -176,7 +181,10 @@ impl<'a> Making<'a> {
         {
             return Err(Error::new(
                 ErrorKind::TooLate,
-                format!("batch {} is of {}, the source's horizon is {horizon}", batch.id, batch.stamp.source_timestamp),
+                format!(
+                    "batch {} is of {}, the source's horizon is {horizon}",
+                    batch.id, batch.stamp.source_timestamp
+                ),
             ));
         }
         let full = batch.mode == Mode::Full;
@@ -209,7 +217,13 @@ impl<'a> Making<'a> {
         format!("{}{suffix}", self.input.plan_id)
     }
 
-    fn pass(&self, mode: Mode, pack: &BlockWriter, order: Option<&OrderWriter>, rejects: &Rejects) -> Result<PassOutput> {
+    fn pass(
+        &self,
+        mode: Mode,
+        pack: &BlockWriter,
+        order: Option<&OrderWriter>,
+        rejects: &Rejects,
+    ) -> Result<PassOutput> {
         let options = self.planner.options;
         pass::run(&PassInput {
             batch: self.input.batch,
@@ -261,8 +275,9 @@ impl<'a> Making<'a> {
         let mut absent: Sorter<Absent> = Sorter::new(&tmp, "absent", options.sort_memory / 4);
         let mut reader = Reader::new()?;
         if let (Some(own), Some(seen)) = (&self.view.own, &output.seen) {
-            let (order, scope) = (self.order.as_ref(), &batch.scope);
-            absent::collect(own, order, seen, scope, &batch.stamp, newest, &mut reader, &mut absent)?;
+            let (order, scope, stamp) = (self.order.as_ref(), &batch.scope, &batch.stamp);
+            let input = AbsentInput { snapshot: own, order, seen, scope, stamp, newest };
+            absent::collect(&input, &mut reader, &mut absent)?;
         }
         if mode == Mode::Full && output.unreadable > 0 {
             mode = Mode::Incremental;
@@ -411,7 +426,12 @@ impl<'a> Making<'a> {
 
     /// With another precedence than before, every key that another source
     /// asserts too has to be judged anew (`SEMANTICS` 12).
-    fn refresh(&self, candidates: &mut Sorter<Candidate>, reader: &mut Reader, layer: &std::path::Path) -> Result<()> {
+    fn refresh(
+        &self,
+        candidates: &mut Sorter<Candidate>,
+        reader: &mut Reader,
+        layer: &std::path::Path,
+    ) -> Result<()> {
         let Some(own) = &self.view.own else { return Ok(()) };
         if own.manifest().precedence == self.input.settings.precedence || self.view.others.is_empty() {
             return Ok(());
@@ -434,7 +454,13 @@ impl<'a> Making<'a> {
         })
     }
 
-    fn guards(&self, settled: &mut Settled, summary: &PlanSummary, lines: u64, mode: Mode) -> Vec<guards::GuardTrip> {
+    fn guards(
+        &self,
+        settled: &mut Settled,
+        summary: &PlanSummary,
+        lines: u64,
+        mode: Mode,
+    ) -> Vec<guards::GuardTrip> {
         let facts = &mut settled.facts;
         if self.input.batch.mode == Mode::Full {
             let deleted: u64 = facts.deleted_by_type.values().sum();
@@ -469,7 +495,10 @@ impl<'a> Making<'a> {
             ));
         }
         if settled.rejected > 0 {
-            warnings.push(format!("{} keys have two values in the batch and become dead letters", settled.rejected));
+            warnings.push(format!(
+                "{} keys have two values in the batch and become dead letters",
+                settled.rejected
+            ));
         }
         warnings
     }
@@ -511,7 +540,7 @@ impl<'a> Making<'a> {
             let mut entries = vec![u32::MAX; positions as usize];
             if let Some(new_order) = new_order {
                 let mut scan = next.layer(0).scan();
-                while let Some((number, entry)) = scan.next()? {
+                while let Some((number, entry)) = scan.advance()? {
                     if let Some(slot) = entries.get_mut(entry.pos as usize).filter(|_| entry.is_live()) {
                         *slot = number;
                     }
@@ -561,4 +590,3 @@ impl<'a> Making<'a> {
         Ok(Some(FoldRef { keep: from, layer: LayerRef { file: name, entries }, order }))
     }
 }
-

@@ -19,7 +19,8 @@ pub fn type_ranks(edges: &BTreeSet<TypeEdge>, containment: &[Glob]) -> BTreeMap<
             next.entry(&edge.to).or_default();
         }
     }
-    let reach: BTreeMap<&str, BTreeSet<&str>> = next.keys().map(|node| (*node, reachable(&next, node))).collect();
+    let reach: BTreeMap<&str, BTreeSet<&str>> =
+        next.keys().map(|node| (*node, reachable(&next, node))).collect();
     let together = |a: &str, b: &str| a == b || (reach[a].contains(b) && reach[b].contains(a));
     // Longest path over the groups; as many rounds as there are types suffice.
     let mut ranks: BTreeMap<&str, u16> = next.keys().map(|node| (*node, 0)).collect();
@@ -75,16 +76,28 @@ mod tests {
     fn contents_rank_above_their_containers() {
         let all = [Glob::new("*")];
         let ranks = type_ranks(
-            &edges(&[("a", "db", "schema"), ("b", "schema", "table"), ("c", "table", "column"), ("d", "column", "column")]),
+            &edges(&[
+                ("a", "db", "schema"),
+                ("b", "schema", "table"),
+                ("c", "table", "column"),
+                ("d", "column", "column"),
+            ]),
             &all,
         );
-        assert!(ranks["db"] < ranks["schema"] && ranks["schema"] < ranks["table"] && ranks["table"] < ranks["column"]);
+        assert!(
+            ranks["db"] < ranks["schema"]
+                && ranks["schema"] < ranks["table"]
+                && ranks["table"] < ranks["column"]
+        );
     }
 
     #[test]
     fn a_circle_shares_a_rank_and_what_hangs_on_it_ranks_above() {
         let all = [Glob::new("*")];
-        let ranks = type_ranks(&edges(&[("in", "table", "process"), ("out", "process", "table"), ("c", "table", "column")]), &all);
+        let ranks = type_ranks(
+            &edges(&[("in", "table", "process"), ("out", "process", "table"), ("c", "table", "column")]),
+            &all,
+        );
         assert_eq!(ranks["table"], ranks["process"]);
         assert!(ranks["column"] > ranks["table"]);
         let narrow = type_ranks(&edges(&[("in", "table", "process")]), &[Glob::new("*_columns")]);

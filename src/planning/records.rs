@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn at_most_a_thousand_are_kept_and_the_horizon_rises() {
-        let mut records: Vec<_> = (0..MAX_FULL_RECORDS + 2).map(|n| record(1 + (n % 28) as u32, &format!("n{n}"), &[])).collect();
+        let mut records: Vec<_> =
+            (0..MAX_FULL_RECORDS + 2).map(|n| record(1 + (n % 28) as u32, &format!("n{n}"), &[])).collect();
         let forgotten = forget(&mut records, None);
         assert_eq!(records.len(), MAX_FULL_RECORDS);
         assert_eq!(forgotten.horizon, Some(stamp(1).stamp.source_timestamp));

@@ -175,7 +175,8 @@ pub fn run(
     unchanged: [u64; 2],
 ) -> Result<Settled> {
     let own = input.view.own.as_ref().map(Snapshot::manifest);
-    let counts = own.map_or_else(Default::default, |m| [m.entity_counts.clone(), m.relationship_counts.clone()]);
+    let counts =
+        own.map_or_else(Default::default, |m| [m.entity_counts.clone(), m.relationship_counts.clone()]);
     let mut out = Settled {
         summary: PlanSummary::default(),
         facts: GuardFacts::default(),
@@ -207,8 +208,8 @@ pub fn run(
     // The plan's own pack is number 0 of its layer, as in its records.
     work.tables.pack(input.pack.1)?;
 
-    let mut line = asserted.next()?;
-    let mut gone = absent.next()?;
+    let mut line = asserted.take_next()?;
+    let mut gone = absent.take_next()?;
     let mut lines = Vec::new();
     loop {
         match (&line, &gone) {
@@ -218,17 +219,17 @@ pub fn run(
                 lines.clear();
                 while let Some(next) = line.filter(|next| next.key == key) {
                     lines.push(next);
-                    line = asserted.next()?;
+                    line = asserted.take_next()?;
                 }
                 work.asserted(&lines)?;
                 // A key can't be listed and absent; should it be, it is listed.
                 while gone.is_some_and(|gone| gone.key == key) {
-                    gone = absent.next()?;
+                    gone = absent.take_next()?;
                 }
             }
             (_, Some(next)) => {
                 work.absent(*next)?;
-                gone = absent.next()?;
+                gone = absent.take_next()?;
             }
             (Some(_), None) => unreachable!("the second arm takes every line when no absent key is left"),
         }
@@ -239,7 +240,7 @@ pub fn run(
 impl Work<'_, '_> {
     fn finish(mut self) -> Result<Settled> {
         let mut ends = self.ends.finish()?;
-        while let Some(end) = ends.next()? {
+        while let Some(end) = ends.take_next()? {
             self.layer.push_end(end.0)?;
         }
         self.out.entries = self.layer.len();
@@ -286,7 +287,11 @@ impl Work<'_, '_> {
             return Ok(());
         }
         let stamp = self.tables.stamp(self.input.stamp);
-        let pos = if self.input.new_positions { first.pos } else { live.map_or(NO_POSITION, |found| found.entry.pos) };
+        let pos = if self.input.new_positions {
+            first.pos
+        } else {
+            live.map_or(NO_POSITION, |found| found.entry.pos)
+        };
         if first.has(DELETED) {
             let entry = Entry {
                 key: first.key,
@@ -316,14 +321,8 @@ impl Work<'_, '_> {
                 let adopted = self.tables.adopt(own, &found)?;
                 let comparable = own.is_comparable(&found, self.input.comparison);
                 let canon_is_new = first.canon != found.entry.canon || comparable;
-                let entry = Entry {
-                    raw: first.raw,
-                    canon: first.canon,
-                    pos,
-                    stamp,
-                    stale: !canon_is_new,
-                    ..adopted
-                };
+                let entry =
+                    Entry { raw: first.raw, canon: first.canon, pos, stamp, stale: !canon_is_new, ..adopted };
                 self.layer.push(&entry)?;
             }
             if self.unsure.remove(&first.key) {
@@ -464,7 +463,9 @@ impl Work<'_, '_> {
         }
         let effective = own.effective_stamp(key, type_name, name, Some(&found))?;
         let workflow = &self.input.stamp.workflow;
-        if effective.is_some_and(|e| !e.workflow.is_empty() && !workflow.is_empty() && e.workflow != *workflow) {
+        if effective
+            .is_some_and(|e| !e.workflow.is_empty() && !workflow.is_empty() && e.workflow != *workflow)
+        {
             self.out.facts.other_workflow_deletions += 1;
         }
         let rank = rank(self.input.ranks, type_name, name_depth(name));
@@ -474,9 +475,15 @@ impl Work<'_, '_> {
         };
         if kind == Kind::Entity {
             let mut contents = 0;
-            for (relationship, from) in own.relationships_of(key, &mut self.reader.scratch, &mut self.reader.bodies)? {
+            for (relationship, from) in
+                own.relationships_of(key, &mut self.reader.scratch, &mut self.reader.bodies)?
+            {
                 let body = own.body(&relationship, &mut self.reader.bodies)?;
-                let contains = self.input.containment.iter().any(|g| body.body().is_ok_and(|b| g.matches(b.type_name())));
+                let contains = self
+                    .input
+                    .containment
+                    .iter()
+                    .any(|g| body.body().is_ok_and(|b| g.matches(b.type_name())));
                 contents += u64::from(from && contains);
             }
             if contents > self.input.container_contents {

@@ -174,7 +174,11 @@ impl Snapshot {
     }
 
     /// Opens the layers of a manifest.
-    pub fn from_manifest(state: &StateDir, manifest: SnapshotManifest, budget: &Arc<CacheBudget>) -> Result<Self> {
+    pub fn from_manifest(
+        state: &StateDir,
+        manifest: SnapshotManifest,
+        budget: &Arc<CacheBudget>,
+    ) -> Result<Self> {
         let source = &manifest.source_id;
         let mut layers = Vec::new();
         let mut offset = 0;
@@ -184,7 +188,8 @@ impl Snapshot {
             if layer.len() != reference.entries {
                 return Err(invalid(&path, "it has another number of entries than the snapshot says"));
             }
-            let packs = layer.meta().packs.iter().map(|name| state.pack(&state.pack_path(source, name))).collect();
+            let packs =
+                layer.meta().packs.iter().map(|name| state.pack(&state.pack_path(source, name))).collect();
             let len = layer.len();
             layers.push(OpenLayer { layer, packs, offset });
             offset += len;
@@ -343,7 +348,7 @@ impl Snapshot {
         let mut scratch = Scratch::default();
         for index in 0..self.layers.len() {
             let mut scan = self.layers[index].layer.scan();
-            while let Some((number, entry)) = scan.next()? {
+            while let Some((number, entry)) = scan.advance()? {
                 if entry.is_live() && !self.is_hidden(index, entry.key, &mut scratch)? {
                     each(Found { layer: index, number, entry })?;
                 }

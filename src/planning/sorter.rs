@@ -51,7 +51,14 @@ impl Drop for Run {
 impl<R: Record> Sorter<R> {
     /// A sorter that spills to `folder`, with files called `name-<n>.run`.
     pub fn new(folder: &Path, name: impl Into<String>, budget: usize) -> Self {
-        Self { folder: folder.into(), name: name.into(), budget, buffer: Vec::new(), runs: Vec::new(), len: 0 }
+        Self {
+            folder: folder.into(),
+            name: name.into(),
+            budget,
+            buffer: Vec::new(),
+            runs: Vec::new(),
+            len: 0,
+        }
     }
 
     /// Takes one record.
@@ -82,7 +89,8 @@ impl<R: Record> Sorter<R> {
         self.buffer.sort_unstable_by_key(Record::key);
         let path = self.folder.join(format!("{}-{}.run", self.name, self.runs.len()));
         let at = |e| Error::io(&path, e);
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(at)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(at)?;
         let mut out = BufWriter::with_capacity(1 << 18, &file);
         let mut bytes = vec![0; R::SIZE];
         for record in &self.buffer {
@@ -183,7 +191,7 @@ impl<R: Record> Sorted<R> {
     /// # Errors
     /// When a run can't be read.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<R>> {
+    pub fn take_next(&mut self) -> Result<Option<R>> {
         if self.sources.is_empty() {
             // Everything stayed in memory; only the first record is in the heap.
             return Ok(match self.heap.pop() {
@@ -232,7 +240,8 @@ mod tests {
             out[4..].copy_from_slice(&self.1.to_le_bytes());
         }
         fn read(bytes: &[u8]) -> Self {
-            let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            let word =
+                |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             Self(word(0), word(4))
         }
     }
@@ -257,7 +266,7 @@ mod tests {
             prop_assert_eq!(sorter.len(), (pairs.len() + more.len()) as u64);
             let mut sorted = sorter.finish().unwrap();
             let mut out = Vec::new();
-            while let Some(pair) = sorted.next().unwrap() {
+            while let Some(pair) = sorted.take_next().unwrap() {
                 out.push(pair);
             }
             drop(sorted);

@@ -112,15 +112,15 @@ impl Executor<'_> {
                     at: self.clock.now(),
                     changes: prepared.changes,
                 };
-                let outcomes = if operation.changes.is_empty() {
-                    Vec::new()
-                } else {
-                    self.target.apply(&operation)?
-                };
+                let outcomes =
+                    if operation.changes.is_empty() { Vec::new() } else { self.target.apply(&operation)? };
                 self.crash.reached(Point::Target);
                 if outcomes.len() != operation.changes.len() {
-                    let text = format!("batch {batch}: the target answered for {} of {} changes of operation {no}",
-                        outcomes.len(), operation.changes.len());
+                    let text = format!(
+                        "batch {batch}: the target answered for {} of {} changes of operation {no}",
+                        outcomes.len(),
+                        operation.changes.len()
+                    );
                     return Err(Error::new(ErrorKind::TargetFailed, text));
                 }
                 let mut metrics = operation::metrics(&operation.changes, &outcomes);
@@ -157,14 +157,18 @@ impl Executor<'_> {
             if limit.exceeded(failed_keys.len() as u64, total) {
                 out.failed = Some(Error::new(
                     ErrorKind::EntityRejected,
-                    format!("batch {batch}: the target refused {} of {total} changes, more than the isolation limit allows", failed_keys.len()),
+                    format!(
+                        "batch {batch}: the target refused {} of {total} changes, more than the isolation limit allows",
+                        failed_keys.len()
+                    ),
                 ));
                 self.collect_done(plan, no, &failed_keys, &mut out.outcome)?;
                 return Ok(out);
             }
         }
         out.outcome.complete = true;
-        out.outcome.failed = out.refused.iter().map(|refused| (refused.key.hash(), refused.key.clone())).collect();
+        out.outcome.failed =
+            out.refused.iter().map(|refused| (refused.key.hash(), refused.key.clone())).collect();
         Ok(out)
     }
 
@@ -177,7 +181,9 @@ impl Executor<'_> {
         rejected: Vec<(u32, String)>,
     ) {
         for (n, reason) in rejected {
-            let (Some(change), Some(hash)) = (changes.get(n as usize), hashes.get(n as usize)) else { continue };
+            let (Some(change), Some(hash)) = (changes.get(n as usize), hashes.get(n as usize)) else {
+                continue;
+            };
             failed.insert(*hash);
             out.refused.push(Refused { key: change.key.clone(), content: change.set.clone(), reason });
         }

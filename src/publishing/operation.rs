@@ -26,7 +26,12 @@ pub struct Prepared {
 ///
 /// Relationships with an end in `failed` are left out: their entity is a dead
 /// letter, and they wait for it.
-pub fn prepare(plan: &Plan, no: OperationNo, failed: &HashSet<KeyHash>, bodies: &mut Bodies) -> Result<Prepared> {
+pub fn prepare(
+    plan: &Plan,
+    no: OperationNo,
+    failed: &HashSet<KeyHash>,
+    bodies: &mut Bodies,
+) -> Result<Prepared> {
     let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), waiting: 0 };
     plan.operation(no, |change| {
         let (key, set, unset) = match change.value {

@@ -75,7 +75,12 @@ impl Engine {
     }
 
     /// Opens a data directory with points at which a test may kill the process.
-    pub fn open_with(data: &Path, settings: Settings, clock: Arc<dyn Clock>, crash: Arc<CrashPoints>) -> Result<Self> {
+    pub fn open_with(
+        data: &Path,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        crash: Arc<CrashPoints>,
+    ) -> Result<Self> {
         let at = |point| {
             let crash = Arc::clone(&crash);
             Arc::new(move || crash.reached(point))
@@ -85,10 +90,14 @@ impl Engine {
         let state = StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?;
         let mut targets = BTreeMap::new();
         for (name, target) in &settings.targets {
-            let options =
-                EmbeddedOptions { deletion: target.deletion, history: target.history, ..EmbeddedOptions::default() };
+            let options = EmbeddedOptions {
+                deletion: target.deletion,
+                history: target.history,
+                ..EmbeddedOptions::default()
+            };
             let catalogue = EmbeddedCatalogue::open(&target.path, options, Arc::clone(&clock))?;
-            targets.insert(name.clone(), OpenTarget { target: Arc::new(catalogue), deletion: target.deletion });
+            targets
+                .insert(name.clone(), OpenTarget { target: Arc::new(catalogue), deletion: target.deletion });
         }
         let threads = match settings.planning.threads {
             0 => PlanningOptions::default().threads,
@@ -138,7 +147,10 @@ impl Engine {
     pub(super) fn target_of(&self, source: &SourceId) -> Result<(&TargetName, &OpenTarget)> {
         let name = self.settings.source(source).target;
         self.targets.get_key_value(&name).ok_or_else(|| {
-            Error::new(ErrorKind::Settings, format!("`sources.{source}.target` is {name}, and there is no `targets.{name}`"))
+            Error::new(
+                ErrorKind::Settings,
+                format!("`sources.{source}.target` is {name}, and there is no `targets.{name}`"),
+            )
         })
     }
 
@@ -146,7 +158,9 @@ impl Engine {
     pub fn catalogue(&self, name: Option<&TargetName>) -> Result<&Arc<EmbeddedCatalogue>> {
         let found = match name {
             Some(name) => self.targets.get(name),
-            None => self.targets.get(&crate::domain::settings::default_target()).or(self.targets.values().next()),
+            None => {
+                self.targets.get(&crate::domain::settings::default_target()).or(self.targets.values().next())
+            }
         };
         let missing = || {
             let name = name.map_or_else(|| "any".into(), ToString::to_string);
@@ -200,7 +214,8 @@ impl Engine {
     }
 
     pub(super) fn record(&self, batch: &Batch) -> Result<BatchRecord> {
-        let files = serde_json::to_string(&batch.files).map_err(|e| Error::internal("a file list").caused_by(e))?;
+        let files =
+            serde_json::to_string(&batch.files).map_err(|e| Error::internal("a file list").caused_by(e))?;
         Ok(BatchRecord {
             batch_id: batch.id.clone(),
             stamp: batch.stamp.clone(),
@@ -336,14 +351,18 @@ impl Engine {
     }
 
     fn check_future(&self, batch: &Batch) -> Result<()> {
-        let limit = jiff::SignedDuration::try_from(self.settings.max_future).unwrap_or(jiff::SignedDuration::MAX);
+        let limit =
+            jiff::SignedDuration::try_from(self.settings.max_future).unwrap_or(jiff::SignedDuration::MAX);
         let latest = self.clock.now().checked_add(limit).unwrap_or(jiff::Timestamp::MAX);
         if batch.stamp.source_timestamp <= latest {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::FromFuture,
-            format!("batch {}: its source timestamp {} lies after {latest}", batch.id, batch.stamp.source_timestamp),
+            format!(
+                "batch {}: its source timestamp {} lies after {latest}",
+                batch.id, batch.stamp.source_timestamp
+            ),
         ))
     }
 
@@ -362,7 +381,10 @@ impl Engine {
                 Some(_) | None => None,
             };
             let Some(header) = plan.and_then(|plan| plan.header) else {
-                return Err(Error::new(ErrorKind::Conflict, format!("batch {id} does not wait for an approval")));
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("batch {id} does not wait for an approval"),
+                ));
             };
             if digest.is_some_and(|digest| digest != header.digest) {
                 let text = format!("batch {id} has a plan with digest {}", header.digest);
@@ -399,10 +421,14 @@ impl Engine {
         self.store.write(move |tx| {
             let record = tx.expect_batch(&id)?;
             if record.hold.is_none() {
-                return Err(Error::new(ErrorKind::Conflict, format!("batch {id} does not wait for an approval")));
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("batch {id} does not wait for an approval"),
+                ));
             }
             let at = tx.now();
-            let error = Error::new(ErrorKind::Rejected, format!("batch {id} was rejected by {actor}: {reason}"));
+            let error =
+                Error::new(ErrorKind::Rejected, format!("batch {id} was rejected by {actor}: {reason}"));
             let failure = super::publish::failure(&error, None, record.attempts);
             tx.transition_batch(&id, Event::Rejected, &reason, &actor, |record| {
                 record.hold = None;
@@ -428,4 +454,3 @@ impl Engine {
         let _ = std::fs::remove_file(state.plan_manifest_path(source, plan));
     }
 }
-

@@ -18,8 +18,8 @@ use crate::planning::plan_file::{Plan, PlanManifest};
 use crate::planning::snapshot::{Snapshot, SnapshotManifest};
 use crate::publishing::execute::{Executed, Executor};
 use crate::store::{
-    Approval, BatchRecord, DeadLetter, DeadLetterState, Hold, HoldReason, PlanRecord, PlanState, Read, SnapshotRecord,
-    SourceHold,
+    Approval, BatchRecord, DeadLetter, DeadLetterState, Hold, HoldReason, PlanRecord, PlanState, Read,
+    SnapshotRecord, SourceHold,
 };
 use crate::targets::Target;
 
@@ -44,13 +44,13 @@ pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) ->
 fn concerns_batch(kind: ErrorKind) -> bool {
     use ErrorKind::*;
     match kind {
-        ManifestMissing | ManifestInvalid | ManifestMismatch | ManifestVersion | ModeMissing | FromFuture | TooLate
-        | IdReused | FolderChanged | FileMissing | FileUnsafe | SizeMismatch | ChecksumMismatch | CountMismatch
-        | CompressionInvalid | ExpansionLimit | TooManyBadLines | LineInvalid | KeyConflict | EntityRejected
-        | PlanInvalid | Rejected | Cancelled | Superseded | Partial => true,
-        Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign | StoreInUse
-        | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable | TargetThrottled | TargetFailed
-        | TargetMoved | Interrupted | Internal => false,
+        ManifestMissing | ManifestInvalid | ManifestMismatch | ManifestVersion | ModeMissing | FromFuture
+        | TooLate | IdReused | FolderChanged | FileMissing | FileUnsafe | SizeMismatch | ChecksumMismatch
+        | CountMismatch | CompressionInvalid | ExpansionLimit | TooManyBadLines | LineInvalid
+        | KeyConflict | EntityRejected | PlanInvalid | Rejected | Cancelled | Superseded | Partial => true,
+        Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
+        | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
+        | TargetThrottled | TargetFailed | TargetMoved | Interrupted | Internal => false,
     }
 }
 
@@ -69,7 +69,9 @@ impl Engine {
                 }
                 PublishStatus::PlanComplete if !is_parked(&batch) => batch = self.begin(batch)?,
                 PublishStatus::Executing => batch = self.execute(batch)?,
-                PublishStatus::PlanComplete | PublishStatus::Complete | PublishStatus::Failed => return Ok(()),
+                PublishStatus::PlanComplete | PublishStatus::Complete | PublishStatus::Failed => {
+                    return Ok(());
+                }
             }
             if self.stopping() {
                 return Ok(());
@@ -127,7 +129,8 @@ impl Engine {
         let nothing_left = manifest.header.summary.changes() == 0 && manifest.layer.entries == 0;
         if superseded && nothing_left && self.was_parked(&id)? {
             self.remove_plan_files(id.source(), &plan_id);
-            let error = Error::new(ErrorKind::Superseded, format!("batch {id}: newer batches left it nothing to do"));
+            let error =
+                Error::new(ErrorKind::Superseded, format!("batch {id}: newer batches left it nothing to do"));
             return self.end(&id, Event::Superseded, &error);
         }
         let path = self.state.url_of(&self.state.plan_path(id.source(), &plan_id));
@@ -142,10 +145,11 @@ impl Engine {
             plan.state = PlanState::Complete;
             tx.put_plan(&plan)?;
             let now = tx.now();
-            let cause = if parks { format!("planned; waits for approval: {note}") } else { "planned".to_owned() };
+            let cause =
+                if parks { format!("planned; waits for approval: {note}") } else { "planned".to_owned() };
             tx.transition_batch(&batch_id, Event::PlanCompleted, &cause, SELF, |record| {
                 record.plan_path = Some(path);
-                record.hold = parks.then(|| Hold { reason: HoldReason::Approval, since: now, note });
+                record.hold = parks.then_some(Hold { reason: HoldReason::Approval, since: now, note });
             })
         })?;
         if parks {
@@ -196,7 +200,8 @@ impl Engine {
         let new = Plan::open(&self.state, source, &manifest.header.plan_id)?;
         let mut covered = true;
         new.changes(|change| {
-            covered &= !watched(change.action) || change.moved || known.contains(&(change.hash, change.action));
+            covered &=
+                !watched(change.action) || change.moved || known.contains(&(change.hash, change.action));
             Ok(())
         })?;
         Ok(covered)
@@ -261,7 +266,8 @@ impl Engine {
         let (name, _) = self.target_of(id.source())?;
         let name = name.clone();
         self.store.write(move |tx| {
-            let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal(format!("batch {id} has lost its plan")))?;
+            let mut plan =
+                tx.plan(&plan_id)?.ok_or_else(|| Error::internal(format!("batch {id} has lost its plan")))?;
             let Some(header) = plan.header.clone() else {
                 return Err(Error::internal(format!("batch {id} is planned and its plan is not complete")));
             };
@@ -334,7 +340,8 @@ impl Engine {
             Some(current) => Some(Snapshot::open(&self.state, &source, name, current, &budget)?),
             None => None,
         };
-        let snapshot = next::write(&self.state, plan, own.as_ref(), &executed.outcome, self.clock.now(), held_back)?;
+        let snapshot =
+            next::write(&self.state, plan, own.as_ref(), &executed.outcome, self.clock.now(), held_back)?;
         drop(own);
         tracing::debug!(batch = %id, "the snapshot is written");
 
@@ -357,7 +364,9 @@ impl Engine {
         };
         let plan_id = manifest.header.plan_id.clone();
         let hold = self.hold_after(record, executed.failed.as_ref());
-        let lifts = manifest.asserts_absence && manifest.scope.is_everything() && snapshot_is_whole(&snapshot, &executed);
+        let lifts = manifest.asserts_absence
+            && manifest.scope.is_everything()
+            && snapshot_is_whole(&snapshot, &executed);
         let failed = executed.failed;
         let summary = manifest.header.summary;
         let record = self.store.write(move |tx| {
@@ -408,7 +417,12 @@ impl Engine {
     }
 
     /// The dead letters that a plan and its execution leave.
-    fn dead_letters(&self, record: &BatchRecord, plan: &Plan, executed: &Executed) -> Result<Vec<DeadLetter>> {
+    fn dead_letters(
+        &self,
+        record: &BatchRecord,
+        plan: &Plan,
+        executed: &Executed,
+    ) -> Result<Vec<DeadLetter>> {
         let base = |key, content, cut, file, line, code: &str, message| DeadLetter {
             id: 0,
             source: record.batch_id.source().clone(),
@@ -530,7 +544,10 @@ impl Moot {
         let mut listed = HashSet::new();
         let open = engine.store.read(|view| view.open_dead_letters(source))?;
         if !open.is_empty() {
-            let layer = Layer::open(&engine.state.layer_path(source, &manifest.layer.file), &CacheBudget::new(1 << 20))?;
+            let layer = Layer::open(
+                &engine.state.layer_path(source, &manifest.layer.file),
+                &CacheBudget::new(1 << 20),
+            )?;
             let mut scratch = Scratch::default();
             for hash in open.iter().filter_map(|letter| letter.key.as_ref()).map(Key::hash) {
                 let published = executed.outcome.complete || executed.outcome.done.contains(&hash);
@@ -551,10 +568,10 @@ impl Moot {
             Some(key) => {
                 let hash = key.hash();
                 !self.exceptions.contains(&hash)
-                    && (self.listed.contains(&hash) || self.full.as_ref().is_some_and(|scope| scope.contains(key)))
+                    && (self.listed.contains(&hash)
+                        || self.full.as_ref().is_some_and(|scope| scope.contains(key)))
             }
             None => self.full.as_ref().is_some_and(crate::domain::scope::Scope::is_everything),
         }
     }
 }
-

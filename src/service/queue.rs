@@ -19,7 +19,8 @@ impl Engine {
         let now = self.clock.now();
         let mut best: Option<(f64, BatchRecord)> = None;
         for source in sources {
-            let (unfinished, held) = self.store.read(|view| Ok((view.unfinished(&source)?, view.source_hold(&source)?)))?;
+            let (unfinished, held) =
+                self.store.read(|view| Ok((view.unfinished(&source)?, view.source_hold(&source)?)))?;
             let Some(batch) = runnable(unfinished, held.is_some(), now) else { continue };
             let settings = self.settings.source(&source);
             let age = now.duration_since(batch.stamp.source_timestamp).as_secs_f64();

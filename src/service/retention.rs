@@ -29,7 +29,9 @@ impl Engine {
         for plan in plans.iter().filter(|plan| plan.batch_id.source() == source) {
             let open = self.batch(&plan.batch_id).is_ok_and(|batch| !batch.status.is_final());
             let wanted = match plan.state {
-                PlanState::Registered | PlanState::Complete | PlanState::Executing | PlanState::Dropped => open,
+                PlanState::Registered | PlanState::Complete | PlanState::Executing | PlanState::Dropped => {
+                    open
+                }
                 PlanState::Committed => kept_ids.contains(plan.plan_id.as_str()),
             };
             if wanted {
@@ -49,8 +51,10 @@ impl Engine {
                 Ok(())
             })?;
         }
-        let paths: Vec<_> =
-            kept.iter().map(|(_, record)| self.state.snapshot_path(source, &record.target, &record.id)).collect();
+        let paths: Vec<_> = kept
+            .iter()
+            .map(|(_, record)| self.state.snapshot_path(source, &record.target, &record.id))
+            .collect();
         let removed =
             collect(&self.state, source, &paths, &needed, self.clock.now(), self.settings.retention.grace)?;
         if removed > 0 {

@@ -52,7 +52,9 @@ fn run(engine: &Engine, stop: &AtomicBool) -> Result<()> {
             Ok(Some(_)) => continue,
             Ok(None) => {}
             // The store answers nothing any more, and neither do we.
-            Err(error) if engine.store.failed() || error.kind() == ErrorKind::StoreFailed => return Err(error),
+            Err(error) if engine.store.failed() || error.kind() == ErrorKind::StoreFailed => {
+                return Err(error);
+            }
             Err(error) if error.kind() == ErrorKind::TargetMoved => {
                 tracing::error!(%error, "the source is held");
             }
@@ -73,7 +75,8 @@ impl Engine {
             self.store.read(|view| view.inbox_entries(url))?.into_iter().collect();
         let mut accepted = 0;
         let folders = monitor::scan(inbox, self.clock.now(), |path| known.contains_key(path))?;
-        let mut complete: Vec<InboxFolder> = folders.into_iter().filter(|folder| folder.waits.is_none()).collect();
+        let mut complete: Vec<InboxFolder> =
+            folders.into_iter().filter(|folder| folder.waits.is_none()).collect();
         complete.sort_by(|a, b| a.names.as_ref().map(|n| &n.1).cmp(&b.names.as_ref().map(|n| &n.1)));
         for folder in complete {
             accepted += usize::from(self.accept_folder(inbox, &folder)?);
@@ -104,7 +107,9 @@ impl Engine {
                 tracing::warn!(batch = %id, %source, %error, "refused");
                 InboxState::Ignored { reason: error.to_string() }
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::DiskFull | ErrorKind::StoreFailed) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Io | ErrorKind::DiskFull | ErrorKind::StoreFailed) =>
+            {
                 return Err(error);
             }
             Err(error) => {
@@ -123,7 +128,8 @@ impl Engine {
     /// A batch whose manifest can't be used is FAILED, with what its folder's
     /// name says of it (contract: the publish state).
     fn accept_broken(&self, id: &BatchId, found: &InboxFolder, error: &Error) -> Result<()> {
-        let url = url::Url::from_directory_path(&found.local).map_or_else(|()| found.local.display().to_string(), String::from);
+        let url = url::Url::from_directory_path(&found.local)
+            .map_or_else(|()| found.local.display().to_string(), String::from);
         let time = id.folder().time();
         let batch = crate::intake::batch::Batch {
             id: id.clone(),

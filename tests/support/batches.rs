@@ -116,7 +116,9 @@ fn render(line: &Line) -> (usize, String) {
         text
     };
     match line {
-        Line::Value(key, value, 0) => (which(key), format!("{},\"attributes\":{}}}", head(key), json!(value))),
+        Line::Value(key, value, 0) => {
+            (which(key), format!("{},\"attributes\":{}}}", head(key), json!(value)))
+        }
         Line::Value(key, value, style) => {
             let mut members: Vec<String> =
                 value.iter().map(|(name, value)| format!("{} : {}", json!(name), respell(value))).collect();
@@ -148,7 +150,12 @@ pub fn edge(from: &str, to: &str) -> Key {
         Key::Entity(key) => key,
         Key::Relationship(_) => unreachable!(),
     };
-    Key::Relationship(RelationshipKey { type_name: "r".into(), from: end(from), to: end(to), label: String::new() })
+    Key::Relationship(RelationshipKey {
+        type_name: "r".into(),
+        from: end(from),
+        to: end(to),
+        label: String::new(),
+    })
 }
 
 pub fn value(pairs: &[(&str, i64)]) -> BTreeMap<String, Value> {

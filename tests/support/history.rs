@@ -98,7 +98,8 @@ pub fn histories(most: usize, tight: bool) -> impl Strategy<Value = History> {
                 && batches[n].full
                 && n % 3 != 0
             {
-                let mut lines: Vec<Line> = before.lines.into_iter().filter(|l| matches!(l, Line::Value(..))).collect();
+                let mut lines: Vec<Line> =
+                    before.lines.into_iter().filter(|l| matches!(l, Line::Value(..))).collect();
                 let extra = std::mem::take(&mut batches[n].lines);
                 if n % 2 == 0 && lines.len() > 1 {
                     lines.remove(lines.len() / 2);
@@ -109,24 +110,26 @@ pub fn histories(most: usize, tight: bool) -> impl Strategy<Value = History> {
         }
         let order = Just((0..batches.len()).collect::<Vec<_>>()).prop_shuffle();
         let between = prop::collection::vec((0u8..10, 0i64..3, any::<bool>()), batches.len() * 2);
-        (Just(batches), order, between, any::<bool>()).prop_map(move |(batches, mut order, between, in_order)| {
-            if in_order {
-                order.sort_unstable();
-            }
-            let mut steps = Vec::new();
-            for (n, batch) in order.iter().enumerate() {
-                steps.push(Step::Arrive(*batch));
-                for (what, precedence, yes) in &between[n * 2..n * 2 + 2] {
-                    match what {
-                        0 => steps.push(Step::Restart(None)),
-                        1 => steps.push(Step::Restart(Some(*precedence))),
-                        2 => steps.push(Step::Arrive(order[n / 2])),
-                        3 => steps.push(Step::Decide(*yes)),
-                        _ => steps.push(Step::Work),
+        (Just(batches), order, between, any::<bool>()).prop_map(
+            move |(batches, mut order, between, in_order)| {
+                if in_order {
+                    order.sort_unstable();
+                }
+                let mut steps = Vec::new();
+                for (n, batch) in order.iter().enumerate() {
+                    steps.push(Step::Arrive(*batch));
+                    for (what, precedence, yes) in &between[n * 2..n * 2 + 2] {
+                        match what {
+                            0 => steps.push(Step::Restart(None)),
+                            1 => steps.push(Step::Restart(Some(*precedence))),
+                            2 => steps.push(Step::Arrive(order[n / 2])),
+                            3 => steps.push(Step::Decide(*yes)),
+                            _ => steps.push(Step::Work),
+                        }
                     }
                 }
-            }
-            History { batches, steps, tight }
-        })
+                History { batches, steps, tight }
+            },
+        )
     })
 }

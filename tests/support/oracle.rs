@@ -54,7 +54,9 @@ pub fn live(batches: &[&TestBatch]) -> BTreeMap<Key, Attributes> {
     for batch in sorted {
         let (values, exceptions, unreadable) = listed(batch);
         if batch.full && !unreadable {
-            live.retain(|key, _| !batch.scope.contains(key) || exceptions.contains(key) || values.contains_key(key));
+            live.retain(|key, _| {
+                !batch.scope.contains(key) || exceptions.contains(key) || values.contains_key(key)
+            });
         }
         for (key, value) in values {
             match value {
@@ -81,7 +83,8 @@ pub fn catalogue(batches: &[&TestBatch], precedence: &BTreeMap<String, i64>) -> 
             merged.entry(key).or_default().extend(value);
         }
     }
-    let entities: BTreeSet<Key> = merged.keys().filter(|key| matches!(key, Key::Entity(_))).cloned().collect();
+    let entities: BTreeSet<Key> =
+        merged.keys().filter(|key| matches!(key, Key::Entity(_))).cloned().collect();
     merged.retain(|key, _| match key {
         Key::Entity(_) => true,
         Key::Relationship(r) => {

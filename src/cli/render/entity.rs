@@ -6,7 +6,11 @@ use super::safe;
 use crate::targets::embedded::{Direction, EntityView, Origin};
 
 fn origin(origin: &Origin) -> String {
-    let of = if origin.batch.is_empty() { format!("by {}", origin.source) } else { format!("batch {}", origin.batch) };
+    let of = if origin.batch.is_empty() {
+        format!("by {}", origin.source)
+    } else {
+        format!("batch {}", origin.batch)
+    };
     format!("{} {of}", origin.at.strftime("%F %T"))
 }
 
@@ -33,7 +37,12 @@ pub fn entity(view: &EntityView) -> String {
                 Direction::In => ("←", &relationship.key.from),
             };
             let archived = if relationship.archived { "  (archived)" } else { "" };
-            let _ = writeln!(out, "  {} {arrow} {}{archived}", safe(&relationship.key.type_name), safe(&end.to_string()));
+            let _ = writeln!(
+                out,
+                "  {} {arrow} {}{archived}",
+                safe(&relationship.key.type_name),
+                safe(&end.to_string())
+            );
         }
         if view.more_relationships {
             let _ = writeln!(out, "  and more: raise --relationships");

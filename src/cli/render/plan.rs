@@ -76,7 +76,8 @@ pub fn write_json(plan: &Plan, summary: bool, out: &mut dyn Write) -> Result<()>
         guards: &header.guards,
         warnings: &plan.manifest().warnings,
     };
-    let mut text = serde_json::to_string(&head).map_err(|e| Error::internal("a plan as JSON").caused_by(e))?;
+    let mut text =
+        serde_json::to_string(&head).map_err(|e| Error::internal("a plan as JSON").caused_by(e))?;
     if summary {
         text.push('\n');
         return out.write_all(text.as_bytes()).map_err(write_error);
@@ -88,7 +89,8 @@ pub fn write_json(plan: &Plan, summary: bool, out: &mut dyn Write) -> Result<()>
     let mut first = true;
     plan.changes(|change| {
         let change = plan.resolve(change, &mut bodies)?;
-        let text = serde_json::to_string(&change).map_err(|e| Error::internal("a change as JSON").caused_by(e))?;
+        let text =
+            serde_json::to_string(&change).map_err(|e| Error::internal("a change as JSON").caused_by(e))?;
         let gap = if std::mem::take(&mut first) { "\n" } else { ",\n" };
         out.write_all(gap.as_bytes()).and_then(|()| out.write_all(text.as_bytes())).map_err(write_error)
     })?;
@@ -277,7 +279,9 @@ fn group_text(paint: &Paint, change: &Change, group: &Group) -> String {
             let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
             let parts: Vec<String> = names(&before, &after)
                 .iter()
-                .map(|name| format!("{} {} → {}", safe(name), short(before.get(*name)), short(after.get(*name))))
+                .map(|name| {
+                    format!("{} {} → {}", safe(name), short(before.get(*name)), short(after.get(*name)))
+                })
                 .collect();
             format!("{} {} on {count} {type_name}\n", paint.sign(change.action), parts.join(", "))
         }
@@ -303,7 +307,11 @@ fn names<'a>(before: &'a Object, after: &'a Object) -> Vec<&'a String> {
 fn short(value: Option<&serde_json::Value>) -> String {
     let Some(value) = value else { return "(none)".into() };
     let text = safe(&value.to_string());
-    if text.chars().count() <= LONG { text } else { format!("{}…", text.chars().take(LONG - 1).collect::<String>()) }
+    if text.chars().count() <= LONG {
+        text
+    } else {
+        format!("{}…", text.chars().take(LONG - 1).collect::<String>())
+    }
 }
 
 fn change_text(paint: &Paint, change: &Change, full: bool) -> String {
@@ -380,14 +388,21 @@ impl Counts {
             .by_type
             .iter()
             .map(|((_, name), n)| {
-                vec![name.clone(), format!("+{}", thousands(n[0])), format!("~{}", thousands(n[1])), format!("-{}", thousands(n[2]))]
+                vec![
+                    name.clone(),
+                    format!("+{}", thousands(n[0])),
+                    format!("~{}", thousands(n[1])),
+                    format!("-{}", thousands(n[2])),
+                ]
             })
             .collect();
-        let mut text = format!("\n{}", crate::cli::common::table(&["TYPE", "CREATE", "UPDATE", "DELETE"], &rows));
+        let mut text =
+            format!("\n{}", crate::cli::common::table(&["TYPE", "CREATE", "UPDATE", "DELETE"], &rows));
         if !self.by_attribute.is_empty() {
             let mut by: Vec<_> = self.by_attribute.iter().collect();
             by.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-            let list: Vec<String> = by.iter().take(12).map(|(name, n)| format!("{} {}", safe(name), thousands(**n))).collect();
+            let list: Vec<String> =
+                by.iter().take(12).map(|(name, n)| format!("{} {}", safe(name), thousands(**n))).collect();
             text.push_str(&format!("\nUpdated attributes: {}\n", list.join(", ")));
         }
         text
@@ -437,7 +452,10 @@ mod tests {
         let old: String = (0..30).map(|n| format!("line {n}\n")).collect();
         let new = old.replace("line 3\n", "line three\n");
         let cut = line_diff(&old, &new, false);
-        assert!(cut.contains("- line 3\n") && cut.contains("+ line three\n") && cut.contains("11 more lines"), "{cut}");
+        assert!(
+            cut.contains("- line 3\n") && cut.contains("+ line three\n") && cut.contains("11 more lines"),
+            "{cut}"
+        );
         assert_eq!(line_diff(&old, &new, true).lines().count(), 31);
     }
 }

@@ -87,12 +87,18 @@ impl Canonicalizer {
             _ => {
                 let offset = scanner.offset();
                 let text = scanner.number()?;
-                number::canonical(text, out).ok_or(JsonError { offset, problem: "a number's exponent is out of range" })
+                number::canonical(text, out)
+                    .ok_or(JsonError { offset, problem: "a number's exponent is out of range" })
             }
         }
     }
 
-    fn object(&mut self, scanner: &mut Scanner<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    fn object(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), JsonError> {
         scanner.take(b'{');
         scanner.white_space();
         out.push(b'{');

@@ -16,7 +16,8 @@ pub struct ComparisonRules {
 impl ComparisonRules {
     /// From the settings' paths.
     pub fn new(volatile: &[String], unordered: &[String]) -> Self {
-        let paths = |list: &[String]| list.iter().map(|path| path.split('.').map(Glob::new).collect()).collect();
+        let paths =
+            |list: &[String]| list.iter().map(|path| path.split('.').map(Glob::new).collect()).collect();
         Self { volatile: paths(volatile), unordered: paths(unordered) }
     }
 
@@ -215,8 +216,19 @@ mod tests {
     #[test]
     fn members_are_the_object_taken_apart() {
         let list: Vec<_> = members(br#"{"a\"":[1,{"x":"}"}],"b":{},"c":-1.5e+30,"d":"\\"}"#).collect();
-        let text: Vec<_> = list.iter().map(|(n, v)| (std::str::from_utf8(n).unwrap(), std::str::from_utf8(v).unwrap())).collect();
-        assert_eq!(text, [(r#""a\"""#, r#"[1,{"x":"}"}]"#), (r#""b""#, "{}"), (r#""c""#, "-1.5e+30"), (r#""d""#, r#""\\""#)]);
+        let text: Vec<_> = list
+            .iter()
+            .map(|(n, v)| (std::str::from_utf8(n).unwrap(), std::str::from_utf8(v).unwrap()))
+            .collect();
+        assert_eq!(
+            text,
+            [
+                (r#""a\"""#, r#"[1,{"x":"}"}]"#),
+                (r#""b""#, "{}"),
+                (r#""c""#, "-1.5e+30"),
+                (r#""d""#, r#""\\""#)
+            ]
+        );
         for bad in ["", "{", "[1]", "{\"a", "{\"a\"", "{\"a\":", "{\"a\":[", "}", "{}", "1"] {
             assert_eq!(members(bad.as_bytes()).count(), 0, "{bad}");
         }

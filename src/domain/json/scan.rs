@@ -77,7 +77,9 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 #[inline]
 fn special(word: u64) -> u64 {
     let zero = |w: u64| w.wrapping_sub(ONES) & !w;
-    (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | word.wrapping_sub(ONES * 0x20) & !word)
+    (zero(word ^ (ONES * u64::from(b'"')))
+        | zero(word ^ (ONES * u64::from(b'\\')))
+        | word.wrapping_sub(ONES * 0x20) & !word)
         & HIGHS
 }
 

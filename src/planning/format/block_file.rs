@@ -107,8 +107,10 @@ impl Packer {
 
     /// Compresses a run of `records` records.
     pub fn pack(&mut self, raw: &[u8], records: u32) -> Result<PackedBlock> {
-        let bytes =
-            self.0.compress(raw).map_err(|e| Error::internal("zstd could not compress a block").caused_by(e))?;
+        let bytes = self
+            .0
+            .compress(raw)
+            .map_err(|e| Error::internal("zstd could not compress a block").caused_by(e))?;
         Ok(PackedBlock { bytes, raw: raw.len() as u32, records })
     }
 }

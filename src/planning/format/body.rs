@@ -28,7 +28,13 @@ pub fn entity_head(out: &mut Vec<u8>, type_name: &str, qualified_name: &str) {
 }
 
 /// Writes the head of a relationship's body; the attributes follow.
-pub fn relationship_head(out: &mut Vec<u8>, type_name: &str, from: (&str, &str), to: (&str, &str), label: &str) {
+pub fn relationship_head(
+    out: &mut Vec<u8>,
+    type_name: &str,
+    from: (&str, &str),
+    to: (&str, &str),
+    label: &str,
+) {
     out.push(1);
     for text in [type_name, from.0, from.1, to.0, to.1, label] {
         part(out, text);

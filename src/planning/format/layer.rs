@@ -123,7 +123,8 @@ impl LayerWriter {
         if self.block.len() == BLOCK_BYTES {
             self.flush_entries()?;
         }
-        let number = u32::try_from(self.entries).map_err(|_| Error::internal("a layer is limited to 2^32 entries"))?;
+        let number =
+            u32::try_from(self.entries).map_err(|_| Error::internal("a layer is limited to 2^32 entries"))?;
         self.entries += 1;
         Ok(number)
     }
@@ -298,7 +299,8 @@ impl Layer {
             hashes: words(hashes),
             first_ends: words(first_ends),
             end_hashes: words(end_hashes),
-            meta: serde_json::from_slice(meta).map_err(|e| invalid(path, format!("its meta can't be read: {e}")))?,
+            meta: serde_json::from_slice(meta)
+                .map_err(|e| invalid(path, format!("its meta can't be read: {e}")))?,
             blocks: (0..blocks).map(|_| OnceLock::new()).collect(),
             budget: Arc::clone(budget),
             path: path.into(),
@@ -452,7 +454,7 @@ pub struct Scan<'a> {
 
 impl Scan<'_> {
     /// The next entry and its number, or `None` at the end.
-    pub fn next(&mut self) -> Result<Option<(u32, Entry)>> {
+    pub fn advance(&mut self) -> Result<Option<(u32, Entry)>> {
         if self.at == self.bytes.len() {
             if self.block == self.layer.first_keys.len() {
                 return Ok(None);
@@ -513,12 +515,15 @@ mod tests {
             }
             let mut scan = layer.scan();
             for n in 0..1000u32 {
-                assert_eq!(scan.next().unwrap().unwrap().0, n);
+                assert_eq!(scan.advance().unwrap().unwrap().0, n);
             }
-            assert!(scan.next().unwrap().is_none());
+            assert!(scan.advance().unwrap().is_none());
             for end in 0..833u64 {
                 let found = layer.ends_of(KeyHash(u128::from(end) << 64)).unwrap();
-                assert_eq!(found.iter().map(|f| u64::from(f.0)).collect::<Vec<_>>(), [end * 3, end * 3 + 1, end * 3 + 2]);
+                assert_eq!(
+                    found.iter().map(|f| u64::from(f.0)).collect::<Vec<_>>(),
+                    [end * 3, end * 3 + 1, end * 3 + 2]
+                );
             }
             assert!(layer.ends_of(KeyHash(900 << 64)).unwrap().is_empty());
         }
@@ -533,7 +538,7 @@ mod tests {
         let read = || -> Result<()> {
             let layer = Layer::open(&path, &CacheBudget::new(0))?;
             let mut scan = layer.scan();
-            while scan.next()?.is_some() {}
+            while scan.advance()?.is_some() {}
             layer.scan_ends(|_| Ok(()))
         };
         read().unwrap();

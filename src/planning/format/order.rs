@@ -89,7 +89,8 @@ impl OrderWriter {
     /// [`NO_POSITION`]. Returns the file's size.
     pub fn finish(self, entries: &[u32]) -> Result<u64> {
         let chunks = self.chunks.into_inner() as usize;
-        let Done { mut hashes, mut files } = self.done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Done { mut hashes, mut files } =
+            self.done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         hashes.sort_unstable();
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         if hashes.len() != chunks || entries.len() != chunks * CHUNK {
@@ -104,7 +105,8 @@ impl OrderWriter {
             self.file.write_all_at(&bytes, offset).map_err(at)?;
             offset += bytes.len() as u64;
         }
-        let meta = serde_json::to_vec(&Meta { files }).map_err(|e| Error::internal("order meta").caused_by(e))?;
+        let meta =
+            serde_json::to_vec(&Meta { files }).map_err(|e| Error::internal("order meta").caused_by(e))?;
         let mut hash = Xxh3::new();
         hash.update(MAGIC);
         hash.update(&tables);
@@ -258,7 +260,8 @@ impl Order {
             return Err(invalid(&self.path, format!("chunk {chunk} is not there")));
         }
         into.resize(ENTRY_BYTES, 0);
-        let offset = HEADER + u64::from(self.chunks) * HASH_BYTES as u64 + u64::from(chunk) * ENTRY_BYTES as u64;
+        let offset =
+            HEADER + u64::from(self.chunks) * HASH_BYTES as u64 + u64::from(chunk) * ENTRY_BYTES as u64;
         self.file.read_exact_at(into, offset).map_err(|e| Error::io(&self.path, e))?;
         self.check(self.chunks as usize + chunk as usize, into, "entries", chunk)
     }
@@ -343,13 +346,21 @@ mod tests {
         write(&path);
         let order = Order::open(&path).unwrap();
         let mut chunk = Chunk::default();
-        assert_eq!((order.first_chunk("a"), order.next_chunk(0), order.next_chunk(2)), (Some(0), Some(2), None));
+        assert_eq!(
+            (order.first_chunk("a"), order.next_chunk(0), order.next_chunk(2)),
+            (Some(0), Some(2), None)
+        );
         order.read(0, &mut chunk).unwrap();
         assert!(chunk.matches(0, 1) && !chunk.matches(0, 2) && !chunk.matches(1, 2) && chunk.is_used(4095));
         order.read(order.first_chunk("b").unwrap(), &mut chunk).unwrap();
         assert!(chunk.matches(0, 77) && !chunk.is_used(1));
         let mut seen = Vec::new();
-        order.scan_entries(|position, entry| Ok(seen.push((position, entry)))).unwrap();
+        order
+            .scan_entries(|position, entry| {
+                seen.push((position, entry));
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(seen, [(0, 5), (4096, 6)]);
     }
 

@@ -278,7 +278,12 @@ impl Work<'_, '_> {
         self.builder.push(body, &mut self.tables.blocks, &mut self.tables.uses)
     }
 
-    fn change(&mut self, row_key: &[u8], change: &TargetChange, placed: Option<BodyAt>) -> Result<ChangeOutcome, redb::Error> {
+    fn change(
+        &mut self,
+        row_key: &[u8],
+        change: &TargetChange,
+        placed: Option<BodyAt>,
+    ) -> Result<ChangeOutcome, redb::Error> {
         if let Key::Relationship(key) = &change.key
             && change.action != Action::Delete
             && !(self.is_there(&key.from, true)? && self.is_there(&key.to, false)?)
@@ -296,9 +301,12 @@ impl Work<'_, '_> {
             (Action::Delete, Some(row)) => match self.deletion {
                 Deletion::Delete => None,
                 Deletion::Archive if row.archived => return Ok(ChangeOutcome::Done),
-                Deletion::Archive => {
-                    Some(Row { archived: true, version: row.version + 1, updated: self.origin, ..row.clone() })
-                }
+                Deletion::Archive => Some(Row {
+                    archived: true,
+                    version: row.version + 1,
+                    updated: self.origin,
+                    ..row.clone()
+                }),
             },
             (Action::Update, row) if row.is_none_or(|row| row.archived) && !change.replace => {
                 self.unplace(placed)?;
@@ -424,8 +432,12 @@ impl Work<'_, '_> {
     /// Puts a version into the history, and drops the one that is past the limit.
     fn remember(&mut self, change: &TargetChange, row: &Row) -> Result<(), redb::Error> {
         let hash = change.key.hash().0;
-        let entry =
-            HistoryRow { action: change.action, ended_by: self.origin, row: row.encode(), key: change.key.clone() };
+        let entry = HistoryRow {
+            action: change.action,
+            ended_by: self.origin,
+            row: row.encode(),
+            key: change.key.clone(),
+        };
         let bytes = rmp_serde::to_vec_named(&entry).map_err(|e| redb::Error::Io(std::io::Error::other(e)))?;
         self.tables.history.insert(&version_key(hash, row.version)[..], &bytes[..])?;
         if self.archives(change) {

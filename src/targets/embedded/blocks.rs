@@ -50,7 +50,9 @@ impl BlockBuilder {
     /// A body in the open block.
     pub fn open_body(&self, at: &BodyAt) -> Option<Vec<u8>> {
         match at {
-            BodyAt::Block(number, offset) if *number == self.next => Some(record(&self.raw, *offset as usize)),
+            BodyAt::Block(number, offset) if *number == self.next => {
+                Some(record(&self.raw, *offset as usize))
+            }
             BodyAt::Block(..) | BodyAt::Inline(_) => None,
         }
     }
@@ -138,19 +140,25 @@ impl BlockCache {
 }
 
 /// Unpacks a block: its raw length u32, then zstd.
-fn unpack(zstd: &mut Option<zstd::bulk::Decompressor<'static>>, packed: &[u8]) -> Result<Vec<u8>, redb::Error> {
+fn unpack(
+    zstd: &mut Option<zstd::bulk::Decompressor<'static>>,
+    packed: &[u8],
+) -> Result<Vec<u8>, redb::Error> {
     let decompressor = match zstd {
         Some(decompressor) => decompressor,
         None => zstd.insert(zstd::bulk::Decompressor::new().map_err(redb::Error::Io)?),
     };
     let len = packed.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) as usize;
     let mut raw = Vec::with_capacity(len);
-    decompressor.decompress_to_buffer(packed.get(4..).unwrap_or_default(), &mut raw).map_err(redb::Error::Io)?;
+    decompressor
+        .decompress_to_buffer(packed.get(4..).unwrap_or_default(), &mut raw)
+        .map_err(redb::Error::Io)?;
     Ok(raw)
 }
 
 fn record(block: &[u8], offset: usize) -> Vec<u8> {
-    let len = block.get(offset..offset + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes) as usize;
+    let len =
+        block.get(offset..offset + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes) as usize;
     block.get(offset + 4..offset + 4 + len).unwrap_or_default().to_vec()
 }
 

@@ -38,7 +38,9 @@ impl EmbeddedCatalogue {
             let range = entities.range::<&[u8]>(&from[..]..&to[..]).map_err(|e| fail(e.into()))?;
             for entry in range {
                 let (key, row) = entry.map_err(|e| fail(e.into()))?;
-                let Some(row) = Row::decode(row.value()).filter(|row| archived || !row.archived) else { continue };
+                let Some(row) = Row::decode(row.value()).filter(|row| archived || !row.archived) else {
+                    continue;
+                };
                 let body = cache.body(&row.body, &blocks).map_err(fail)?;
                 let name = String::from_utf8_lossy(&key.value()[4..]);
                 let key = serde_json::to_vec(&EntityKey::new(&*type_name, &*name))
@@ -55,7 +57,9 @@ impl EmbeddedCatalogue {
         let forward = tx.open_table(tables::FORWARD).map_err(|e| fail(e.into()))?;
         for entry in forward.iter().map_err(|e| fail(e.into()))? {
             let (_, row) = entry.map_err(|e| fail(e.into()))?;
-            let Some(row) = Row::decode(row.value()).filter(|row| archived || !row.archived) else { continue };
+            let Some(row) = Row::decode(row.value()).filter(|row| archived || !row.archived) else {
+                continue;
+            };
             let mut line = cache.body(&row.body, &blocks).map_err(fail)?;
             let key = match parse_line(Kind::Relationship, Mode::Incremental, &line) {
                 Ok(parsed) => sort_key(&parsed.key),

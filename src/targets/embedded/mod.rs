@@ -69,15 +69,18 @@ impl EmbeddedCatalogue {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
-        let db = Database::builder().set_cache_size(options.cache_bytes).create(path).map_err(|e| match e {
-            redb::DatabaseError::DatabaseAlreadyOpen => {
-                Error::new(ErrorKind::StoreInUse, format!("{} is held by another process", path.display()))
-            }
-            redb::DatabaseError::UpgradeRequired(version) => {
-                Error::new(ErrorKind::StoreNewer, format!("{} has redb's file format {version}", path.display()))
-            }
-            other => failure(path, other),
-        })?;
+        let db =
+            Database::builder().set_cache_size(options.cache_bytes).create(path).map_err(|e| match e {
+                redb::DatabaseError::DatabaseAlreadyOpen => Error::new(
+                    ErrorKind::StoreInUse,
+                    format!("{} is held by another process", path.display()),
+                ),
+                redb::DatabaseError::UpgradeRequired(version) => Error::new(
+                    ErrorKind::StoreNewer,
+                    format!("{} has redb's file format {version}", path.display()),
+                ),
+                other => failure(path, other),
+            })?;
         let identity = prepare(&db, path, &*clock)?;
         Ok(Self { db, path: path.into(), options, clock, identity, failed: AtomicBool::new(false) })
     }
@@ -114,7 +117,10 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
                 if version.parse::<u32>().is_ok_and(|version| version <= FORMAT_VERSION) {
                     found("identity")?.unwrap_or_default()
                 } else {
-                    let text = format!("{} has format {version}, this program knows up to {FORMAT_VERSION}", path.display());
+                    let text = format!(
+                        "{} has format {version}, this program knows up to {FORMAT_VERSION}",
+                        path.display()
+                    );
                     return Err(Error::new(ErrorKind::StoreNewer, text));
                 }
             }
@@ -152,7 +158,8 @@ impl Target for EmbeddedCatalogue {
 
     fn health(&self) -> Result<()> {
         if self.failed.load(Ordering::Acquire) {
-            let text = format!("the embedded catalogue {} failed before; start Tidegate again", self.path.display());
+            let text =
+                format!("the embedded catalogue {} failed before; start Tidegate again", self.path.display());
             return Err(Error::new(ErrorKind::TargetFailed, text));
         }
         self.begin_read().map(|_| ())

@@ -191,12 +191,14 @@ impl<'a> Reading<'a> {
         {
             let forward = self.tx.open_table(tables::FORWARD).map_err(|e| self.fail(e))?;
             let (from, to) = (end_key(entity.0, 0), end_key(entity.0, u128::MAX));
-            for row in forward.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1) {
+            for row in forward.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1)
+            {
                 let (_, row) = row.map_err(|e| self.fail(e))?;
                 rows.extend(Row::decode(row.value()).map(|row| (Direction::Out, row)));
             }
             let reverse = self.tx.open_table(tables::REVERSE).map_err(|e| self.fail(e))?;
-            for row in reverse.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1) {
+            for row in reverse.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1)
+            {
                 let (key, end) = row.map_err(|e| self.fail(e))?;
                 let place = [end.value(), &key.value()[16..]].concat();
                 let found = forward.get(&place[..]).map_err(|e| self.fail(e))?;
@@ -243,7 +245,8 @@ impl<'a> Reading<'a> {
 }
 
 fn json(bytes: Vec<u8>) -> Result<Box<RawValue>> {
-    let text = String::from_utf8(bytes).map_err(|e| Error::internal("a value of the catalogue").caused_by(e))?;
+    let text =
+        String::from_utf8(bytes).map_err(|e| Error::internal("a value of the catalogue").caused_by(e))?;
     RawValue::from_string(text).map_err(|e| Error::internal("a value of the catalogue").caused_by(e))
 }
 
@@ -317,7 +320,8 @@ impl EmbeddedCatalogue {
             }
             let first = entity_key(number, prefix);
             let after = query.after.as_ref().filter(|after| after.type_name == type_name);
-            let behind = after.map(|after| entity_key(number, &after.qualified_name)).filter(|key| *key >= first);
+            let behind =
+                after.map(|after| entity_key(number, &after.qualified_name)).filter(|key| *key >= first);
             let start = behind.as_ref().map_or(Bound::Included(&first[..]), |key| Bound::Excluded(&key[..]));
             for row in table.range::<&[u8]>((start, Bound::Unbounded)).map_err(|e| reading.fail(e))? {
                 let (key, row) = row.map_err(|e| reading.fail(e))?;
@@ -352,8 +356,12 @@ impl EmbeddedCatalogue {
             unset: unset.to_vec(),
             replace: false,
         };
-        let origin =
-            Origin { source: actor.to_owned(), batch: String::new(), plan: String::new(), at: self.clock.now() };
+        let origin = Origin {
+            source: actor.to_owned(),
+            batch: String::new(),
+            plan: String::new(),
+            at: self.clock.now(),
+        };
         let tx = self.db.begin_write().map_err(|e| self.failure(e))?;
         let outcomes = super::apply::write(self, &tx, &origin, &[change]).map_err(|e| self.failure(e))?;
         match outcomes.first() {
@@ -365,4 +373,3 @@ impl EmbeddedCatalogue {
         }
     }
 }
-

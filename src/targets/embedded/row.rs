@@ -58,7 +58,13 @@ impl Row {
             0 => BodyAt::Inline(bytes.get(14..)?.to_vec()),
             _ => BodyAt::Block(u64::from_le_bytes(bytes.get(14..22)?.try_into().ok()?), word(22)?),
         };
-        Some(Self { archived: bytes[0] & 1 == 1, version: word(1)?, created: word(5)?, updated: word(9)?, body })
+        Some(Self {
+            archived: bytes[0] & 1 == 1,
+            version: word(1)?,
+            created: word(5)?,
+            updated: word(9)?,
+            body,
+        })
     }
 }
 

@@ -46,11 +46,14 @@ impl LineSorter {
         self.buffer.sort_unstable();
         let path = self.folder.join(format!("{}-{}.run", self.name, self.runs.len()));
         let at = |e| Error::io(&path, e);
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(at)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).map_err(at)?;
         let mut out = BufWriter::new(&file);
         for (key, line) in self.buffer.drain(..) {
             for part in [&key, &line] {
-                out.write_all(&(part.len() as u32).to_le_bytes()).and_then(|()| out.write_all(part)).map_err(at)?;
+                out.write_all(&(part.len() as u32).to_le_bytes())
+                    .and_then(|()| out.write_all(part))
+                    .map_err(at)?;
             }
         }
         out.flush().map_err(at)?;
