@@ -562,8 +562,13 @@ impl Sink<'_, '_> {
         {
             flags |= OUTSIDE;
         }
-        if let (Some(snapshot), Some(found), false) =
-            (input.snapshot, &found, shared.new_positions.is_empty())
+        // A line outside the scope raises its key's stamp each time: it has no
+        // place in the order, which would pass over it.
+        let position = if flags & OUTSIDE != 0 { NO_POSITION } else { position };
+        // Only the line that gave the key its published value stands for it:
+        // this one's may not be published, be it refused or contradicted.
+        if let (Some(snapshot), Some(found), false, true) =
+            (input.snapshot, &found, shared.new_positions.is_empty(), flags & UNCHANGED != 0)
         {
             shared.new_positions[snapshot.slot(found) as usize].store(position, Ordering::Relaxed);
         }
