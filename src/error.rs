@@ -136,7 +136,7 @@ error_kinds! {
         "Read the target's answer in the dead letter, and repair the data at its source.";
     PlanInvalid: "PLAN_INVALID", 500, 1, Never,
         "The check of the finished plan found a contradiction. Nothing was published.",
-        "This is a defect in Tidegate: report it with the output of `tidegate doctor bundle`.";
+        "This is a defect in Tidegate: report it with the message.";
     PlanStale: "PLAN_STALE", 409, 1, Never,
         "The plan was made from a snapshot that is no longer the current one.",
         "Look at the new plan and decide again.";
@@ -145,10 +145,10 @@ error_kinds! {
         "Look at it with `tidegate batches show ID`, then approve or reject it.";
     Rejected: "REJECTED", 409, 1, Never,
         "A person rejected the plan.",
-        "Nothing; `tidegate batches retry ID` puts the batch back.";
+        "Nothing; deliver a new batch to bring the change again.";
     Cancelled: "CANCELLED", 409, 1, Never,
         "A person cancelled the batch.",
-        "Nothing; `tidegate batches retry ID` puts the batch back.";
+        "Nothing; deliver a new batch to bring the change again.";
     Superseded: "SUPERSEDED", 409, 1, Never,
         "Newer batches left this one nothing to do.",
         "Nothing.";
@@ -163,7 +163,7 @@ error_kinds! {
         "Give every data directory a state URL of its own.";
     StoreInUse: "STORE_IN_USE", 409, 1, Never,
         "Another process holds the data directory.",
-        "Stop that process, or talk to it with `--server`.";
+        "Stop that process first, or let it do the work: it watches its inboxes.";
     StoreNewer: "STORE_NEWER", 500, 1, Never,
         "The data directory was written by a newer version of Tidegate.",
         "Run that version, or a newer one.";
