@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::crash::{CrashPoints, Point};
-use super::operation::{self, prepare};
+use super::operation::{self, Refusals, prepare};
 use crate::clock::Clock;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
@@ -71,7 +71,7 @@ impl Executor<'_> {
             self.store.read(|view| view.journal(plan_id))?.into_iter().collect();
         let total: u64 = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
         let mut bodies = Bodies::new()?;
-        let mut failed_keys: HashSet<KeyHash> = HashSet::new();
+        let mut refusals = Refusals::default();
         let mut out = Executed {
             outcome: PlanOutcome::default(),
             refused: Vec::new(),
@@ -89,7 +89,7 @@ impl Executor<'_> {
             let mut rejected: Vec<(u32, String)> = match known {
                 Some(JournalEntry::Done { rejected, metrics, .. }) => {
                     operation::add(&mut out.metrics, metrics);
-                    if rejected.is_empty() && failed_keys.is_empty() {
+                    if rejected.is_empty() && refusals.keys.is_empty() {
                         (self.progress)(u64::from(manifest.operations[no.0 as usize].changes));
                         continue;
                     }
@@ -97,7 +97,8 @@ impl Executor<'_> {
                 }
                 Some(JournalEntry::Sent { .. }) | None => Vec::new(),
             };
-            let prepared = prepare(plan, no, &failed_keys, &mut bodies)?;
+            let prepared = prepare(plan, no, &refusals, &mut bodies)?;
+            out.outcome.unsure.extend(prepared.unsure);
             if !matches!(known, Some(JournalEntry::Done { .. })) {
                 let started = self.clock.monotonic();
                 if known.is_none() && !sent_ahead {
@@ -149,20 +150,20 @@ impl Executor<'_> {
                     operation::add(record.metrics.get_or_insert_default(), &metrics);
                     tx.put_batch(&record)
                 })?;
-                self.refuse(&mut out, &mut failed_keys, &operation.changes, &prepared.hashes, rejected);
+                self.refuse(&mut out, &mut refusals, &operation.changes, &prepared.hashes, rejected);
             } else {
-                self.refuse(&mut out, &mut failed_keys, &prepared.changes, &prepared.hashes, rejected);
+                self.refuse(&mut out, &mut refusals, &prepared.changes, &prepared.hashes, rejected);
             }
             (self.progress)(u64::from(manifest.operations[no.0 as usize].changes));
-            if limit.exceeded(failed_keys.len() as u64, total) {
+            if limit.exceeded(refusals.keys.len() as u64, total) {
                 out.failed = Some(Error::new(
                     ErrorKind::EntityRejected,
                     format!(
                         "batch {batch}: the target refused {} of {total} changes, more than the isolation limit allows",
-                        failed_keys.len()
+                        refusals.keys.len()
                     ),
                 ));
-                self.collect_done(plan, no, &failed_keys, &mut out.outcome)?;
+                self.collect_done(plan, no, &refusals.keys, &mut out.outcome)?;
                 return Ok(out);
             }
         }
@@ -175,7 +176,7 @@ impl Executor<'_> {
     fn refuse(
         &self,
         out: &mut Executed,
-        failed: &mut HashSet<KeyHash>,
+        refusals: &mut Refusals,
         changes: &[crate::targets::TargetChange],
         hashes: &[KeyHash],
         rejected: Vec<(u32, String)>,
@@ -184,7 +185,7 @@ impl Executor<'_> {
             let (Some(change), Some(hash)) = (changes.get(n as usize), hashes.get(n as usize)) else {
                 continue;
             };
-            failed.insert(*hash);
+            refusals.add(*hash, change);
             out.refused.push(Refused { key: change.key.clone(), content: change.set.clone(), reason });
         }
     }

@@ -18,21 +18,48 @@ pub struct Prepared {
     pub changes: Vec<TargetChange>,
     /// Their keys' hashes.
     pub hashes: Vec<KeyHash>,
-    /// Relationships that are not sent because an end was refused: they wait.
-    pub waiting: u64,
+    /// Relationships that are not sent because nobody knows whether an end is
+    /// there: they are unsure.
+    pub unsure: Vec<Key>,
+}
+
+/// Changes that the target refused so far.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// All of them.
+    pub keys: HashSet<KeyHash>,
+    /// Entities that are not at the target, for their creation was refused.
+    pub missing: HashSet<KeyHash>,
+    /// Entities of which nobody knows whether they are there.
+    pub unknown: HashSet<KeyHash>,
+}
+
+impl Refusals {
+    /// Takes a refused change.
+    pub fn add(&mut self, hash: KeyHash, change: &TargetChange) {
+        self.keys.insert(hash);
+        if change.key.kind() == Kind::Relationship {
+            return;
+        }
+        match (change.action, change.replace) {
+            (Action::Create | Action::Update, true) => drop(self.unknown.insert(hash)),
+            (Action::Create, false) => drop(self.missing.insert(hash)),
+            (Action::Update, false) | (Action::Delete, _) => {}
+        }
+    }
 }
 
 /// Reads an operation's changes and their values.
 ///
-/// Relationships with an end in `failed` are left out: their entity is a dead
-/// letter, and they wait for it.
+/// Relationships with an end that could not be created are left out: their
+/// entity is a dead letter, and they wait for it.
 pub fn prepare(
     plan: &Plan,
     no: OperationNo,
-    failed: &HashSet<KeyHash>,
+    refusals: &Refusals,
     bodies: &mut Bodies,
 ) -> Result<Prepared> {
-    let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), waiting: 0 };
+    let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), unsure: Vec::new() };
     plan.operation(no, |change| {
         let (key, set, unset) = match change.value {
             PlannedValue::Packed(loc, _, _) => {
@@ -50,11 +77,16 @@ pub fn prepare(
         };
         if let Key::Relationship(relationship) = &key
             && change.action == Action::Create
-            && !failed.is_empty()
-            && (failed.contains(&relationship.from.hash()) || failed.contains(&relationship.to.hash()))
+            && !refusals.keys.is_empty()
         {
-            out.waiting += 1;
-            return Ok(());
+            let ends = [relationship.from.hash(), relationship.to.hash()];
+            if ends.iter().any(|end| refusals.unknown.contains(end)) {
+                out.unsure.push(key);
+                return Ok(());
+            }
+            if ends.iter().any(|end| refusals.missing.contains(end)) {
+                return Ok(());
+            }
         }
         out.changes.push(TargetChange { action: change.action, key, set, unset, replace: change.replace });
         out.hashes.push(change.hash);

@@ -27,8 +27,10 @@ use crate::targets::embedded::{EmbeddedCatalogue, EmbeddedOptions};
 
 /// A target and what is set for it.
 pub struct OpenTarget {
-    /// The target.
-    pub target: Arc<EmbeddedCatalogue>,
+    /// The target, as plans are executed against it.
+    pub target: Arc<dyn Target>,
+    /// The catalogue behind it, to look at.
+    pub catalogue: Arc<EmbeddedCatalogue>,
     /// What a deletion means there.
     pub deletion: Deletion,
 }
@@ -96,8 +98,10 @@ impl Engine {
                 ..EmbeddedOptions::default()
             };
             let catalogue = EmbeddedCatalogue::open(&target.path, options, Arc::clone(&clock))?;
-            targets
-                .insert(name.clone(), OpenTarget { target: Arc::new(catalogue), deletion: target.deletion });
+            let catalogue = Arc::new(catalogue);
+            let open =
+                OpenTarget { target: Arc::clone(&catalogue) as _, catalogue, deletion: target.deletion };
+            targets.insert(name.clone(), open);
         }
         let threads = match settings.planning.threads {
             0 => PlanningOptions::default().threads,
@@ -117,6 +121,15 @@ impl Engine {
     /// Has long work tell of itself.
     pub fn with_progress(mut self, progress: Box<dyn Progress>) -> Self {
         self.progress = progress;
+        self
+    }
+
+    /// Puts something between the engine and its targets: tests inject faults
+    /// at this seam.
+    pub fn with_targets(mut self, wrap: impl Fn(Arc<dyn Target>) -> Arc<dyn Target>) -> Self {
+        for open in self.targets.values_mut() {
+            open.target = wrap(Arc::clone(&open.target));
+        }
         self
     }
 
@@ -166,7 +179,7 @@ impl Engine {
             let name = name.map_or_else(|| "any".into(), ToString::to_string);
             Error::new(ErrorKind::NotFound, format!("there is no target {name}"))
         };
-        Ok(&found.ok_or_else(missing)?.target)
+        Ok(&found.ok_or_else(missing)?.catalogue)
     }
 
     /// Writes the catalogue in the line format of batches.

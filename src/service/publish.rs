@@ -7,21 +7,19 @@ use super::queue::is_parked;
 use crate::domain::change::Action;
 use crate::domain::guards::{self, GuardRule};
 use crate::domain::ids::BatchId;
-use crate::domain::key::{Key, KeyHash};
+use crate::domain::key::KeyHash;
 use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishStatus};
 use crate::domain::settings::OnFailure;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
-use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
+use crate::planning::format::layer::CacheBudget;
 use crate::planning::next;
 use crate::planning::plan_file::{Plan, PlanManifest};
 use crate::planning::snapshot::{Snapshot, SnapshotManifest};
 use crate::publishing::execute::{Executed, Executor};
 use crate::store::{
-    Approval, BatchRecord, DeadLetter, DeadLetterState, Hold, HoldReason, PlanRecord, PlanState, Read,
-    SnapshotRecord, SourceHold,
+    Approval, BatchRecord, Hold, HoldReason, PlanRecord, PlanState, Read, SnapshotRecord, SourceHold,
 };
-use crate::targets::Target;
 
 /// The actor of what the program does by itself.
 const SELF: &str = "tidegate";
@@ -346,7 +344,7 @@ impl Engine {
         tracing::debug!(batch = %id, "the snapshot is written");
 
         let letters = self.dead_letters(record, plan, &executed)?;
-        let moot = Moot::new(self, plan, &executed)?;
+        let moot = self.moot(plan, &executed)?;
         let path = self.state.snapshot_path(&source, name, &snapshot.snapshot_id);
         let url = self.state.url_of(&path);
         let count = letters.len();
@@ -371,7 +369,7 @@ impl Engine {
         let summary = manifest.header.summary;
         let record = self.store.write(move |tx| {
             tx.commit_snapshot(&snapshot_record)?;
-            tx.resolve_dead_letters(&source, &id.to_string(), |letter| moot.is(letter))?;
+            moot.resolve(tx, &id)?;
             for letter in letters {
                 tx.open_dead_letter(letter)?;
             }
@@ -414,60 +412,6 @@ impl Engine {
         })?;
         tracing::info!(batch = %record.batch_id, source = %record.batch_id.source(), status = record.status.as_str(), "done");
         Ok(record)
-    }
-
-    /// The dead letters that a plan and its execution leave.
-    fn dead_letters(
-        &self,
-        record: &BatchRecord,
-        plan: &Plan,
-        executed: &Executed,
-    ) -> Result<Vec<DeadLetter>> {
-        let base = |key, content, cut, file, line, code: &str, message| DeadLetter {
-            id: 0,
-            source: record.batch_id.source().clone(),
-            batch_id: record.batch_id.clone(),
-            stamp: record.stamp.clone(),
-            key,
-            content,
-            cut,
-            file,
-            line,
-            code: code.to_owned(),
-            message,
-            opened_at: self.clock.now(),
-            attempts: 0,
-            state: DeadLetterState::Open,
-        };
-        let mut letters = Vec::new();
-        plan.rejects(|reject| {
-            let field = if reject.field.is_empty() { String::new() } else { format!("`{}` ", reject.field) };
-            let message = format!("{} line {}: {field}{}", reject.file, reject.line, reject.problem);
-            letters.push(base(
-                reject.key,
-                reject.content,
-                reject.cut,
-                reject.file,
-                reject.line,
-                &reject.code,
-                message,
-            ));
-            Ok(())
-        })?;
-        for refused in &executed.refused {
-            let code = ErrorKind::EntityRejected.info().code;
-            let message = format!("the target refused it: {}", refused.reason);
-            letters.push(base(
-                Some(refused.key.clone()),
-                refused.content.clone(),
-                false,
-                String::new(),
-                0,
-                code,
-                message,
-            ));
-        }
-        Ok(letters)
     }
 
     /// The hold that a failed batch leaves its source with.
@@ -524,54 +468,4 @@ impl Engine {
 fn snapshot_is_whole(snapshot: &SnapshotManifest, executed: &Executed) -> bool {
     let newest = snapshot.full_records.iter().max_by(|a, b| a.stamp.stamp.cmp(&b.stamp.stamp));
     executed.outcome.complete && newest.is_some_and(|record| record.exceptions.is_empty())
-}
-
-/// Which open dead letters a plan makes moot: a newer assertion of their key,
-/// absence included, was published or found unchanged (`SEMANTICS` 9).
-struct Moot {
-    full: Option<crate::domain::scope::Scope>,
-    exceptions: HashSet<KeyHash>,
-    listed: HashSet<KeyHash>,
-    stamp: crate::domain::stamp::Stamp,
-}
-
-impl Moot {
-    fn new(engine: &Engine, plan: &Plan, executed: &Executed) -> Result<Self> {
-        let manifest = plan.manifest();
-        let source = &manifest.header.source_id;
-        let mut exceptions: HashSet<KeyHash> = manifest.exceptions.iter().map(Key::hash).collect();
-        exceptions.extend(executed.outcome.failed.keys());
-        let mut listed = HashSet::new();
-        let open = engine.store.read(|view| view.open_dead_letters(source))?;
-        if !open.is_empty() {
-            let layer = Layer::open(
-                &engine.state.layer_path(source, &manifest.layer.file),
-                &CacheBudget::new(1 << 20),
-            )?;
-            let mut scratch = Scratch::default();
-            for hash in open.iter().filter_map(|letter| letter.key.as_ref()).map(Key::hash) {
-                let published = executed.outcome.complete || executed.outcome.done.contains(&hash);
-                if published && layer.lookup(hash, &mut scratch)?.is_some() {
-                    listed.insert(hash);
-                }
-            }
-        }
-        let full = (executed.outcome.complete && manifest.asserts_absence).then(|| manifest.scope.clone());
-        Ok(Self { full, exceptions, listed, stamp: manifest.stamp.stamp.clone() })
-    }
-
-    fn is(&self, letter: &DeadLetter) -> bool {
-        if letter.stamp > self.stamp {
-            return false;
-        }
-        match &letter.key {
-            Some(key) => {
-                let hash = key.hash();
-                !self.exceptions.contains(&hash)
-                    && (self.listed.contains(&hash)
-                        || self.full.as_ref().is_some_and(|scope| scope.contains(key)))
-            }
-            None => self.full.as_ref().is_some_and(crate::domain::scope::Scope::is_everything),
-        }
-    }
 }

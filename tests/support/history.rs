@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate::domain::glob::Glob;
+use tidegate::domain::key::Key;
 use tidegate::domain::scope::Scope;
 
 use super::batches::{Line, TestBatch, edge, entity};
@@ -22,6 +23,21 @@ pub enum Step {
     Restart(Option<i64>),
     /// A person decides on everything that is parked: `true` approves.
     Decide(bool),
+    /// From now on the target refuses changes of these keys, and of no others.
+    Refuse(Vec<Key>),
+}
+
+/// What may go wrong in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// Guards are so tight that some trip.
+    TightGuards,
+    /// The target refuses some changes, which become dead letters.
+    Refusals,
+    /// The same, and a batch fails as a whole at its second refused change.
+    FailingBatches,
 }
 
 /// A history.
@@ -29,8 +45,7 @@ pub enum Step {
 pub struct History {
     pub batches: Vec<TestBatch>,
     pub steps: Vec<Step>,
-    /// Whether guards are so tight that some trip.
-    pub tight: bool,
+    pub trouble: Trouble,
 }
 
 const NAMES: [&str; 5] = ["a", "b", "ab", "ua", "ub"];
@@ -40,13 +55,20 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, Value>> {
     prop::collection::btree_map(prop_oneof![Just("x".to_owned()), Just("y".to_owned())], values, 0..3)
 }
 
-fn line(full: bool) -> impl Strategy<Value = Line> {
-    let key = prop_oneof![
+fn key() -> impl Strategy<Value = Key> {
+    prop_oneof![
         3 => (0..NAMES.len()).prop_map(|n| entity(NAMES[n])),
         2 => (0..NAMES.len(), 0..NAMES.len()).prop_map(|(a, b)| edge(NAMES[a], NAMES[b])),
-    ];
+    ]
+}
+
+fn refused() -> impl Strategy<Value = Vec<Key>> {
+    prop::collection::vec(key(), 0..4)
+}
+
+fn line(full: bool) -> impl Strategy<Value = Line> {
     let deletes = if full { 0 } else { 6 };
-    (key, attributes(), 0u8..3, 0u32..40 + deletes).prop_map(move |(key, value, style, pick)| match pick {
+    (key(), attributes(), 0u8..3, 0u32..40 + deletes).prop_map(move |(key, value, style, pick)| match pick {
         0 => Line::BadKeyed(key),
         1 => Line::BadKeyless(style),
         2..40 => Line::Value(key, value, style),
@@ -84,7 +106,7 @@ fn batch(sources: usize) -> impl Strategy<Value = TestBatch> {
 }
 
 /// Histories of up to `most` batches of two or three sources.
-pub fn histories(most: usize, tight: bool) -> impl Strategy<Value = History> {
+pub fn histories(most: usize, trouble: Trouble) -> impl Strategy<Value = History> {
     let batches = (2usize..4).prop_flat_map(move |sources| prop::collection::vec(batch(sources), 1..=most));
     batches.prop_flat_map(move |mut batches| {
         for (n, batch) in batches.iter_mut().enumerate() {
@@ -109,7 +131,7 @@ pub fn histories(most: usize, tight: bool) -> impl Strategy<Value = History> {
             }
         }
         let order = Just((0..batches.len()).collect::<Vec<_>>()).prop_shuffle();
-        let between = prop::collection::vec((0u8..10, 0i64..3, any::<bool>()), batches.len() * 2);
+        let between = prop::collection::vec((0u8..10, 0i64..3, any::<bool>(), refused()), batches.len() * 2);
         (Just(batches), order, between, any::<bool>()).prop_map(
             move |(batches, mut order, between, in_order)| {
                 if in_order {
@@ -118,17 +140,20 @@ pub fn histories(most: usize, tight: bool) -> impl Strategy<Value = History> {
                 let mut steps = Vec::new();
                 for (n, batch) in order.iter().enumerate() {
                     steps.push(Step::Arrive(*batch));
-                    for (what, precedence, yes) in &between[n * 2..n * 2 + 2] {
+                    for (what, precedence, yes, refused) in &between[n * 2..n * 2 + 2] {
                         match what {
                             0 => steps.push(Step::Restart(None)),
                             1 => steps.push(Step::Restart(Some(*precedence))),
                             2 => steps.push(Step::Arrive(order[n / 2])),
                             3 => steps.push(Step::Decide(*yes)),
+                            4 if matches!(trouble, Trouble::Refusals | Trouble::FailingBatches) => {
+                                steps.push(Step::Refuse(refused.clone()));
+                            }
                             _ => steps.push(Step::Work),
                         }
                     }
                 }
-                History { batches, steps, tight }
+                History { batches, steps, trouble }
             },
         )
     })

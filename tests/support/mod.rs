@@ -3,8 +3,10 @@
 #![allow(dead_code)]
 
 pub mod batches;
+pub mod faults;
 pub mod history;
 pub mod oracle;
+pub mod world;
 
 /// A folder for one test. In memory where the machine has such a place, so
 /// that syncing costs nothing; what is tested is the order of events.

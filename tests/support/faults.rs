@@ -1,0 +1,75 @@
+//! A target that refuses what it is told to refuse.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use tidegate::domain::ids::{PlanId, SourceId};
+use tidegate::domain::key::Key;
+use tidegate::error::Result;
+use tidegate::targets::{Capabilities, ChangeOutcome, Operation, Outcomes, Target, TargetValue};
+
+/// What the target refuses now.
+#[derive(Default)]
+pub struct Faults {
+    keys: Mutex<BTreeSet<Key>>,
+}
+
+impl Faults {
+    /// Changes of these keys are refused from now on.
+    pub fn refuse(&self, keys: impl IntoIterator<Item = Key>) {
+        *self.keys.lock().unwrap() = keys.into_iter().collect();
+    }
+
+    /// Nothing is refused from now on.
+    pub fn heal(&self) {
+        self.refuse([]);
+    }
+}
+
+/// The target behind it, with faults.
+pub struct FaultyTarget {
+    pub inner: Arc<dyn Target>,
+    pub faults: Arc<Faults>,
+}
+
+impl Target for FaultyTarget {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn identity(&self) -> Result<String> {
+        self.inner.identity()
+    }
+
+    fn apply(&self, operation: &Operation) -> Result<Outcomes> {
+        let refused = self.faults.keys.lock().unwrap().clone();
+        let mut passed = operation.clone();
+        passed.changes.retain(|change| !refused.contains(&change.key));
+        let mut answers = self.inner.apply(&passed)?.into_iter();
+        let answer = |key: &Key| {
+            if refused.contains(key) {
+                ChangeOutcome::Rejected("it is refused".into())
+            } else {
+                answers.next().unwrap()
+            }
+        };
+        let keys: Vec<&Key> = operation.changes.iter().map(|change| &change.key).collect();
+        Ok(keys.into_iter().map(answer).collect())
+    }
+
+    fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {
+        self.inner.read(keys)
+    }
+
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
+
+    fn last_plan(&self, source: &SourceId) -> Result<Option<PlanId>> {
+        self.inner.last_plan(source)
+    }
+
+    fn forget_operations(&self, plan: &PlanId) -> Result<()> {
+        self.inner.forget_operations(plan)
+    }
+}

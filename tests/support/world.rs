@@ -1,0 +1,177 @@
+//! A data directory, its engine, and what a person does with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate::clock::{Clock, ManualClock};
+use tidegate::config::Settings;
+use tidegate::domain::guards::GuardLimits;
+use tidegate::domain::ids::{BatchId, SourceId};
+use tidegate::domain::isolation::IsolationLimit;
+use tidegate::domain::key::Key;
+use tidegate::domain::settings::SourceSettings;
+use tidegate::error::Result;
+use tidegate::planning::plan_file::PlanManifest;
+use tidegate::service::Engine;
+use tidegate::store::{BatchFilter, BatchRecord, DeadLetter};
+
+use super::batches::TestBatch;
+use super::faults::{Faults, FaultyTarget};
+use super::oracle;
+
+/// The names of the sources.
+pub const SOURCES: [&str; 3] = ["alpha", "beta", "gamma"];
+
+/// Guards that never trip.
+pub fn open_guards() -> GuardLimits {
+    GuardLimits {
+        delete_ratio: 1.0,
+        update_ratio: 1.0,
+        delete_max: u64::MAX,
+        empty_full: false,
+        full_count_ratio: 0.0,
+        ..GuardLimits::default()
+    }
+}
+
+/// A data directory with an engine on it.
+pub struct World {
+    pub data: tempfile::TempDir,
+    pub clock: Arc<ManualClock>,
+    pub settings: Settings,
+    pub faults: Arc<Faults>,
+    engine: Option<Engine>,
+}
+
+impl World {
+    /// An empty one, with guards that never trip, operations of 3 changes, and
+    /// no isolation limit.
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let data = super::folder();
+        let mut settings = Settings::defaults(data.path());
+        settings.planning.threads = 2;
+        settings.max_changes = Some(3);
+        for source in SOURCES {
+            let source_settings = SourceSettings {
+                guards: open_guards(),
+                isolation: IsolationLimit { count: 1000, ratio: 1.0 },
+                ..SourceSettings::default()
+            };
+            settings.sources.insert(SourceId::new(source).unwrap(), source_settings);
+        }
+        change(&mut settings);
+        let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7));
+        let mut world = Self { data, clock, settings, faults: Arc::default(), engine: None };
+        world.restart();
+        world
+    }
+
+    /// Ends the engine and opens a new one.
+    pub fn restart(&mut self) {
+        self.engine = None;
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let engine = Engine::open(self.data.path(), self.settings.clone(), clock).unwrap();
+        let faults = Arc::clone(&self.faults);
+        self.engine = Some(
+            engine.with_targets(move |target| {
+                Arc::new(FaultyTarget { inner: target, faults: Arc::clone(&faults) })
+            }),
+        );
+    }
+
+    /// Ends the engine.
+    pub fn stop(&mut self) {
+        self.engine = None;
+    }
+
+    /// Changes the settings; they are in force after a restart, which follows.
+    pub fn set(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.restart();
+    }
+
+    pub fn source(&mut self, source: &str, change: impl FnOnce(&mut SourceSettings)) {
+        let id = SourceId::new(source).unwrap();
+        self.set(|settings| change(settings.sources.get_mut(&id).unwrap()));
+    }
+
+    pub fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    /// Delivers a batch without working on it.
+    pub fn deliver(&self, batch: &TestBatch) -> Result<BatchId> {
+        self.engine().accept(&batch.write(&self.data.path().join("delivered")))
+    }
+
+    /// Works until nothing more may run.
+    pub fn work(&self) {
+        self.engine().run_until_idle().unwrap();
+    }
+
+    /// Delivers a batch, works, and tells how the batch stands.
+    pub fn publish(&self, batch: &TestBatch) -> BatchRecord {
+        let id = self.deliver(batch).unwrap();
+        self.work();
+        self.batch(&id)
+    }
+
+    pub fn batch(&self, id: &BatchId) -> BatchRecord {
+        self.engine().batch(id).unwrap()
+    }
+
+    /// The plan that a batch was last published by.
+    pub fn plan(&self, record: &BatchRecord) -> PlanManifest {
+        self.engine().plan_of(record).unwrap().unwrap().manifest().clone()
+    }
+
+    pub fn parked(&self) -> Vec<BatchId> {
+        let batches = self.engine().store().read(|view| view.batches(&BatchFilter::default())).unwrap();
+        batches.into_iter().filter(|batch| batch.hold.is_some()).map(|batch| batch.batch_id).collect()
+    }
+
+    pub fn approve(&self, id: &BatchId) {
+        self.engine().approve(id, None, "ann", "looked at").unwrap();
+        self.work();
+    }
+
+    pub fn reject(&self, id: &BatchId) {
+        self.engine().reject(id, "ann", "looked at").unwrap();
+        self.work();
+    }
+
+    pub fn export(&self) -> String {
+        let mut out = Vec::new();
+        self.engine().export(&mut out, false).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    pub fn dead_letters(&self, source: &str) -> Vec<DeadLetter> {
+        let source = SourceId::new(source).unwrap();
+        self.engine().store().read(|view| view.open_dead_letters(&source)).unwrap()
+    }
+
+    /// The catalogue must be what these batches say, by the naive model.
+    #[track_caller]
+    pub fn expect_batches(&self, batches: &[&TestBatch]) {
+        let precedence: BTreeMap<String, i64> = self
+            .settings
+            .sources
+            .iter()
+            .map(|(source, settings)| (source.to_string(), settings.precedence))
+            .collect();
+        assert_eq!(self.export(), oracle::export(&oracle::catalogue(batches, &precedence)));
+    }
+
+    /// The catalogue must have exactly these keys, each with `{"x":n}`.
+    #[track_caller]
+    pub fn expect(&self, keys: &[(Key, i64)]) {
+        let catalogue =
+            keys.iter().map(|(key, n)| (key.clone(), super::batches::value(&[("x", *n)]))).collect();
+        assert_eq!(self.export(), oracle::export(&catalogue));
+    }
+}
