@@ -41,8 +41,7 @@ impl Play {
                 match trouble {
                     Trouble::None | Trouble::Refusals => {}
                     Trouble::TightGuards => {
-                        settings.guards =
-                            GuardLimits { delete_ratio: 0.3, delete_min: 2, ..settings.guards };
+                        settings.guards = GuardLimits { delete_ratio: 0.3, delete_min: 2, ..settings.guards };
                     }
                     Trouble::FailingBatches => settings.isolation = IsolationLimit { count: 1, ratio: 0.0 },
                 }
@@ -140,7 +139,11 @@ fn without(export: &str, dead: &BTreeSet<Key>) -> String {
             if matches!(key, Key::Entity(_)) { text[1..].to_owned() } else { text }
         })
         .collect();
-    export.lines().filter(|line| !names.iter().any(|name| line.contains(name))).map(|l| format!("{l}\n")).collect()
+    export
+        .lines()
+        .filter(|line| !names.iter().any(|name| line.contains(name)))
+        .map(|l| format!("{l}\n"))
+        .collect()
 }
 
 fn check(history: &History) -> Result<(), TestCaseError> {
@@ -173,7 +176,8 @@ fn check(history: &History) -> Result<(), TestCaseError> {
     }
     if !failed {
         let rejected = &play_fast.rejected;
-        let published: Vec<_> = history.batches.iter().filter(|batch| !rejected.contains(&batch.id())).collect();
+        let published: Vec<_> =
+            history.batches.iter().filter(|batch| !rejected.contains(&batch.id())).collect();
         let expected = oracle::export(&oracle::catalogue(&published, &play_fast.precedence()));
         let dead = match history.trouble {
             Trouble::None | Trouble::TightGuards => BTreeSet::new(),
@@ -192,7 +196,8 @@ fn check(history: &History) -> Result<(), TestCaseError> {
     for source in SOURCES {
         world.source(source, |settings| settings.guards = support::world::open_guards());
     }
-    let whole: Vec<TestBatch> = SOURCES.iter().enumerate().map(|(n, source)| all_of(history, source, n)).collect();
+    let whole: Vec<TestBatch> =
+        SOURCES.iter().enumerate().map(|(n, source)| all_of(history, source, n)).collect();
     play_fast.publish(&whole);
     // What one source's plan could not do for another's entity yet.
     let last: Vec<TestBatch> = SOURCES.iter().map(|source| TestBatch::incremental(source, 7000)).collect();

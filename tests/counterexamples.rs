@@ -116,7 +116,11 @@ fn a_repeated_line_outside_the_scope_raises_its_stamp_each_time() {
 
 #[test]
 fn an_equal_reassertion_raises_the_stamp() {
-    converges(&[full(1).with([says(k(), 1), other()]), some(3).with([says(k(), 1)]), full(2).with([other()])]);
+    converges(&[
+        full(1).with([says(k(), 1), other()]),
+        some(3).with([says(k(), 1)]),
+        full(2).with([other()]),
+    ]);
 }
 
 #[test]
@@ -209,7 +213,8 @@ fn the_horizon_does_not_pass_an_open_dead_letter() {
 
 #[test]
 fn a_bad_line_of_a_full_batch_deletes_nothing() {
-    let world = converges(&[full(1).with([says(k(), 1), other()]), full(2).with([Line::BadKeyed(k()), other()])]);
+    let world =
+        converges(&[full(1).with([says(k(), 1), other()]), full(2).with([Line::BadKeyed(k()), other()])]);
     assert_eq!(world.dead_letters("alpha").len(), 1);
 }
 
@@ -340,7 +345,10 @@ fn a_refused_relationship_that_another_sources_plan_brings_is_its_own_sources_de
 
 #[test]
 fn a_relationship_of_an_entity_to_itself_is_valid() {
-    converges(&[full(1).with([says(k(), 1), says(edge("a", "a"), 1)]), full(2).with([says(edge("a", "a"), 1)])]);
+    converges(&[
+        full(1).with([says(k(), 1), says(edge("a", "a"), 1)]),
+        full(2).with([says(edge("a", "a"), 1)]),
+    ]);
 }
 
 // 6. Several sources of one target
@@ -490,7 +498,8 @@ fn a_parked_incremental_batch_gives_way_to_a_full_one_of_scope_everything_alone(
     let gone = ["ab", "b"].iter().map(|name| Line::Deleted(entity(name)));
     let parked = world.publish(&some(2).with(gone));
     assert!(parked.hold.is_some());
-    let narrow = world.deliver(&full(3).scoped(&["a*"], &[]).with([says(k(), 3), says(entity("ab"), 3)])).unwrap();
+    let narrow =
+        world.deliver(&full(3).scoped(&["a*"], &[]).with([says(k(), 3), says(entity("ab"), 3)])).unwrap();
     world.work();
     assert_eq!(world.batch(&narrow).status, PublishStatus::Pending);
     let names = ["a", "ab", "b", "c"];

@@ -31,7 +31,11 @@ fn history() -> Vec<TestBatch> {
             .with(["a", "h"].iter().map(|name| says(entity(name), 3)))
             .with([Line::Deleted(entity("b")), Line::Deleted(entity("ub"))])
             .with([says(edge("h", "a"), 1)]),
-        TestBatch::full("alpha", 25).with([says(entity("a"), 7), says(entity("d"), 7), says(edge("d", "a"), 1)]),
+        TestBatch::full("alpha", 25).with([
+            says(entity("a"), 7),
+            says(entity("d"), 7),
+            says(edge("d", "a"), 1),
+        ]),
     ]
 }
 
@@ -61,13 +65,10 @@ fn export(data: &Path) -> String {
 /// The publish state without what time decides.
 fn state(output: &Output) -> Value {
     let mut state: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
-        panic!(
-            "{e}: {} {}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        )
+        panic!("{e}: {} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     });
-    for field in ["publish_start_timestamp", "publish_end_timestamp", "state_snapshot_path", "execution_plan_path"]
+    for field in
+        ["publish_start_timestamp", "publish_end_timestamp", "state_snapshot_path", "execution_plan_path"]
     {
         assert!(state[field].is_string(), "{field}: {state}");
         state[field] = Value::Null;
@@ -158,8 +159,7 @@ impl Kills {
             }
             let report = self.data("count.json");
             copy(&before, &data);
-            let undisturbed =
-                publish(&data, folder, &[("TIDEGATE_CRASH_COUNT", report.to_str().unwrap())]);
+            let undisturbed = publish(&data, folder, &[("TIDEGATE_CRASH_COUNT", report.to_str().unwrap())]);
             let counts: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
             let (expected, catalogue, batches) = (state(&undisturbed), export(&data), statuses(&data));
             let history = versions(&data);
@@ -172,7 +172,11 @@ impl Kills {
                 let killed = publish(&data, folder, &[("TIDEGATE_CRASH_AFTER", &after)]);
                 assert_eq!(killed.status.signal(), Some(9), "batch {n}, {after}: {killed:?}");
                 let resumed = publish(&data, folder, &[]);
-                assert_eq!(resumed.status.code(), undisturbed.status.code(), "batch {n}, {after}: {resumed:?}");
+                assert_eq!(
+                    resumed.status.code(),
+                    undisturbed.status.code(),
+                    "batch {n}, {after}: {resumed:?}"
+                );
                 assert_eq!(state(&resumed), expected, "batch {n}, {after}");
                 assert_eq!(export(&data), catalogue, "batch {n}, {after}");
                 assert_eq!(statuses(&data), batches, "batch {n}, {after}");

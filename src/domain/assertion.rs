@@ -133,8 +133,9 @@ pub fn bad_attributes(key: &LineKey<'_>, error: JsonError) -> BadLine {
 /// batch `"deleted":true` asserts absence; in a full one it is an error.
 ///
 /// # Errors
-/// When the line breaks the contract. The key is given as far as it stood
-/// before the place where the line could not be read on.
+/// When the line breaks the contract. The key is given only if the line as a
+/// whole has the structure of one JSON value: in a line that was cut short or
+/// run together with the next, other keys may be lost.
 pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLine> {
     if let Err(error) = simdutf8::compat::from_utf8(line) {
         return Err(BadLine::new("", format!("this is not UTF-8 at byte {}", error.valid_up_to())));
@@ -163,7 +164,7 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
         problem: problem.to_owned(),
     };
     if let Err(Problem { field, problem, keyless }) = read {
-        let key = if keyless { None } else { key };
+        let key = if keyless || !is_one_value(line) { None } else { key };
         return Err(bad(&key, &field, &problem));
     }
     let Some(key) = key else {
@@ -188,6 +189,41 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
         (false, None) => return Err(bad(&Some(key), "attributes", "is missing")),
     };
     Ok(Line { key, attributes, unknown_members: parts.unknown })
+}
+
+/// Whether a line has the outline of one JSON value: brackets and strings that
+/// close just at its end, and nothing but JSON's own signs and the letters of
+/// `true`, `false`, `null` and `NaN` between strings. Less than its grammar, so
+/// that a line with one wrong value keeps its key.
+fn is_one_value(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let (mut depth, mut in_string, mut escaped) = (0u64, false, false);
+    for (at, &byte) in line.iter().enumerate() {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth == 0 => return false,
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1 == line.len();
+                }
+            }
+            b' ' | b'\t' | b'\r' | b',' | b':' | b'0'..=b'9' | b'+' | b'-' | b'.' => {}
+            b't' | b'r' | b'u' | b'e' | b'f' | b'a' | b'l' | b's' | b'n' | b'N' | b'E' => {}
+            _ => return false,
+        }
+    }
+    false
 }
 
 #[derive(Default)]
@@ -280,13 +316,14 @@ impl<'a> Parts<'a> {
             0 => self.type_name = Some(text(scanner, field, "", MAX_TYPE, false)?),
             1 => {
                 let start = scanner.offset();
+                let within = |error: JsonError| problem(field, &error.to_string());
                 if scanner.peek() != b'{' {
-                    scanner.skip(1)?;
+                    scanner.skip(1).map_err(within)?;
                     // Go on, so that a key behind the attributes is found.
                     self.rest(kind, scanner)?;
                     return Err(problem(field, "is not an object"));
                 }
-                scanner.skip(1)?;
+                scanner.skip(1).map_err(within)?;
                 self.attributes = Some(scanner.since(start));
             }
             2 => match scanner.peek() {
@@ -326,7 +363,7 @@ fn text<'a>(
     if scanner.peek() != b'"' {
         return Err(problem(name(), "is not a string"));
     }
-    let text = scanner.string()?.decode();
+    let text = scanner.string().map_err(|error| problem(name(), &error.to_string()))?.decode();
     if text.is_empty() && !may_be_empty {
         return Err(problem(name(), "is empty"));
     }
@@ -454,7 +491,7 @@ mod tests {
             ),
             (
                 r#"{"type":"t","qualified_name":"n","attributes":{"a":}}"#,
-                "",
+                "attributes",
                 "a value is expected at byte 51",
                 true,
             ),
@@ -462,7 +499,7 @@ mod tests {
                 r#"{"type":"t","qualified_name":"n","attributes":{}} x"#,
                 "",
                 "something stands behind the object at byte 50",
-                true,
+                false,
             ),
         ] {
             let bad = entity(line).unwrap_err();

@@ -19,8 +19,8 @@ use crate::limits::MAX_MANIFEST;
 /// manifest, whatever the folder is called.
 ///
 /// # Errors
-/// When the manifest is missing or breaks the contract, or a file that it
-/// lists is missing, leads out of the folder or has another size.
+/// When the manifest is missing or breaks the contract. What is wrong with its
+/// files is found when the batch is planned.
 pub fn open_local(folder: &Path) -> Result<Batch> {
     let shown = folder.display().to_string();
     if !folder.is_dir() {
@@ -30,7 +30,6 @@ pub fn open_local(folder: &Path) -> Result<Batch> {
     let manifest = manifest::parse(&bytes).map_err(|problems| problems.into_error(&shown))?;
     let name = FolderName::new(manifest.source_timestamp, manifest.run_id.clone());
     let id = BatchId::new(manifest.source_id.clone(), name);
-    check_files(folder, &id, &manifest.files)?;
     batch(folder, id, manifest, &bytes)
 }
 
@@ -55,7 +54,6 @@ pub fn open_in_inbox(folder: &Path, source: &SourceId, name: &FolderName) -> Res
             return Err(Error::new(ErrorKind::ManifestMismatch, text));
         }
     }
-    check_files(folder, &id, &manifest.files)?;
     batch(folder, id, manifest, &bytes)
 }
 
@@ -88,7 +86,6 @@ pub fn open_without_manifest(
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    check_files(folder, &id, &files)?;
     let listing: String =
         files.iter().map(|file| format!("{}\0{}\n", file.path, file.bytes.unwrap_or_default())).collect();
     let manifest = Manifest {
@@ -139,13 +136,17 @@ pub fn read_manifest(folder: &Path) -> Result<Vec<u8>> {
 
 /// Looks at every file before any is read: there, a plain file within the
 /// folder, of the size that the manifest says.
-fn check_files(folder: &Path, id: &BatchId, files: &[BatchFile]) -> Result<()> {
-    for file in files {
+///
+/// # Errors
+/// Names the batch and the first file that is none of that.
+pub fn check_files(batch: &Batch) -> Result<()> {
+    let (folder, id) = (&batch.folder, &batch.id);
+    for file in &batch.files {
         manifest::safe_path(&file.path).map_err(|problem| {
             Error::new(ErrorKind::FileUnsafe, format!("batch {id}: file {:?} {problem}", file.path))
         })?;
         // Each part of the path may be a link that leads elsewhere.
-        let mut path = folder.to_path_buf();
+        let mut path = folder.clone();
         for part in file.path.split('/') {
             path.push(part);
             let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {

@@ -135,8 +135,14 @@ pub fn write(
     next.unsure.extend(outcome.unsure.iter().cloned());
     if !clean {
         // What moved because an end came or went may have moved for nothing,
-        // or not have moved yet.
+        // or not have moved yet. What was to wait for an end that should have
+        // gone, and did not, does not wait.
+        let mut stayed = Vec::new();
         plan.changes(|change| {
+            let entity = change.hash.kind() == Kind::Entity;
+            if entity && change.action == Action::Delete && outcome.failed.contains_key(&change.hash) {
+                stayed.push(change.hash);
+            }
             if change.moved {
                 next.unsure.push(match &change.value {
                     PlannedValue::Whole(key, _)
@@ -147,6 +153,9 @@ pub fn write(
             }
             Ok(())
         })?;
+        if !stayed.is_empty() {
+            next.unsure.extend(relationships_at(state, &next, &stayed)?);
+        }
     }
     next.unsure.sort();
     next.unsure.dedup();
@@ -157,6 +166,21 @@ pub fn write(
     let path = state.snapshot_path(source, &next.target, &next.snapshot_id);
     state.write_checked(&path, &next)?;
     Ok(next)
+}
+
+/// The relationships that a snapshot asserts at these entities.
+fn relationships_at(state: &StateDir, next: &SnapshotManifest, entities: &[KeyHash]) -> Result<Vec<Key>> {
+    let budget = CacheBudget::new(16 << 20);
+    let snapshot = Snapshot::from_manifest(state, next.clone(), &budget)?;
+    let mut scratch = Scratch::default();
+    let mut bodies = super::bodies::Bodies::new()?;
+    let mut keys = Vec::new();
+    for entity in entities {
+        for (found, _) in snapshot.relationships_of(*entity, &mut scratch, &mut bodies)? {
+            keys.push(snapshot.body(&found, &mut bodies)?.body()?.key());
+        }
+    }
+    Ok(keys)
 }
 
 /// The plan's layer without what was not published.

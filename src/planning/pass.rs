@@ -388,7 +388,7 @@ impl LineSink for Sink<'_, '_> {
         }
         match parse_line(self.kind, input.mode_of_lines(), line) {
             Ok(parsed) => self.take(line_no, line, &parsed, position),
-            Err(bad) => self.reject(line_no, line, bad),
+            Err(bad) => self.reject(line_no, line, false, bad),
         }
     }
 
@@ -396,7 +396,7 @@ impl LineSink for Sink<'_, '_> {
         if let Some(order) = &mut self.new_order {
             order.push(0)?;
         }
-        self.reject(line_no, start_of_line, problem)
+        self.reject(line_no, start_of_line, true, problem)
     }
 }
 
@@ -438,7 +438,7 @@ impl Sink<'_, '_> {
         Ok(Some(wanted.then(|| self.cursor.chunk.entry(at))))
     }
 
-    fn reject(&mut self, line_no: u64, line: &[u8], bad: BadLine) -> Result<()> {
+    fn reject(&mut self, line_no: u64, line: &[u8], cut: bool, bad: BadLine) -> Result<()> {
         self.worker.tally.bad += 1;
         let input = self.worker.shared.input;
         match &bad.key {
@@ -478,7 +478,7 @@ impl Sink<'_, '_> {
             field: bad.field,
             problem: bad.problem,
             content: Reject::cut(line),
-            cut: line.len() > Reject::KEEP,
+            cut: cut || line.len() > Reject::KEEP,
         })
     }
 
@@ -526,7 +526,7 @@ impl Sink<'_, '_> {
                     worker.canonical.clear();
                     if let Err(error) = worker.canonicalizer.run(attributes, &mut worker.canonical) {
                         let bad = bad_attributes(&parsed.key, error);
-                        return self.reject(line_no, line, bad);
+                        return self.reject(line_no, line, false, bad);
                     }
                     canonical_made = true;
                     canon = worker.canon_of_canonical();

@@ -53,12 +53,7 @@ impl Refusals {
 ///
 /// Relationships with an end that could not be created are left out: their
 /// entity is a dead letter, and they wait for it.
-pub fn prepare(
-    plan: &Plan,
-    no: OperationNo,
-    refusals: &Refusals,
-    bodies: &mut Bodies,
-) -> Result<Prepared> {
+pub fn prepare(plan: &Plan, no: OperationNo, refusals: &Refusals, bodies: &mut Bodies) -> Result<Prepared> {
     let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), unsure: Vec::new() };
     plan.operation(no, |change| {
         let (key, set, unset) = match change.value {

@@ -344,6 +344,7 @@ impl Engine {
         let (name, open) = self.target_of(source)?;
         let settings = self.settings.source(source);
         self.check_future(batch)?;
+        folder::check_files(batch)?;
         let bases = self.store.read(|view| view.current_snapshots(name))?;
         let capabilities = open.target.capabilities();
         let max_changes = self.settings.max_changes.unwrap_or(usize::MAX).min(capabilities.max_changes);

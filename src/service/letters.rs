@@ -102,7 +102,10 @@ impl Engine {
         let mut brought = HashSet::new();
         if !letters.is_empty() {
             plan.changes(|change| {
-                if (change.moved || change.replace) && published(&change.hash) && !exceptions.contains(&change.hash) {
+                if (change.moved || change.replace)
+                    && published(&change.hash)
+                    && !exceptions.contains(&change.hash)
+                {
                     brought.insert(change.hash);
                 }
                 Ok(())

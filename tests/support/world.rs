@@ -76,11 +76,9 @@ impl World {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let engine = Engine::open(self.data.path(), self.settings.clone(), clock).unwrap();
         let faults = Arc::clone(&self.faults);
-        self.engine = Some(
-            engine.with_targets(move |target| {
-                Arc::new(FaultyTarget { inner: target, faults: Arc::clone(&faults) })
-            }),
-        );
+        self.engine = Some(engine.with_targets(move |target| {
+            Arc::new(FaultyTarget { inner: target, faults: Arc::clone(&faults) })
+        }));
     }
 
     /// Ends the engine.
