@@ -139,9 +139,12 @@ pub fn write(
         // gone, and did not, does not wait.
         let mut stayed = Vec::new();
         plan.changes(|change| {
-            let entity = change.hash.kind() == Kind::Entity;
-            if entity && change.action == Action::Delete && outcome.failed.contains_key(&change.hash) {
-                stayed.push(change.hash);
+            let failed = outcome.failed.get(&change.hash).filter(|_| change.action == Action::Delete);
+            match (change.hash.kind(), failed) {
+                (Kind::Entity, Some(_)) => stayed.push(change.hash),
+                // It is still at the target, though an end of it may be gone.
+                (Kind::Relationship, Some(key)) => next.unsure.push(key.clone()),
+                (Kind::Entity | Kind::Relationship, None) => {}
             }
             if change.moved {
                 next.unsure.push(match &change.value {

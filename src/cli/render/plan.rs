@@ -206,7 +206,7 @@ pub fn write_text(plan: &Plan, options: &Options, colour: bool, out: &mut dyn Wr
     }
     text.push_str(&counts.text());
     for trip in &header.guards {
-        text.push_str(&format!("\nguard: {}\n", safe(&trip.reason)));
+        text.push_str(&format!("guard: {}\n", safe(&trip.reason)));
     }
     let warnings = plan.manifest().warnings.iter().cloned().chain(alike.found);
     for warning in warnings {
@@ -325,7 +325,7 @@ fn change_text(paint: &Paint, change: &Change, full: bool) -> String {
                 text.push_str(&format!("      {} = {}\n", safe(name), short(Some(value))));
             }
             if all > 6 && !full {
-                text.push_str(&format!("      … and {} more attributes\n", all - 6));
+                text.push_str(&format!("      … and {} more\n", all - 6));
             }
         }
         Action::Update => {
