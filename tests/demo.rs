@@ -18,14 +18,14 @@ fn tidegate() -> Command {
 #[test]
 fn the_demo_publishes_its_company_and_shows_every_plan() {
     let data = support::folder();
-    let output =
-        tidegate().args(["demo", "--once", "--data"]).arg(data.path().join("d")).output().unwrap();
+    let output = tidegate().args(["demo", "--once", "--data"]).arg(data.path().join("d")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(text.matches("\nPlan: ").count(), 15);
     assert!(text.contains("guard: ") && text.contains("FAILED REJECTED") && text.contains("superseded"));
 
-    let export = tidegate().args(["catalogue", "export", "--data"]).arg(data.path().join("d")).output().unwrap();
+    let export =
+        tidegate().args(["catalogue", "export", "--data"]).arg(data.path().join("d")).output().unwrap();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for line in String::from_utf8(export.stdout).unwrap().lines() {
         let line: Value = serde_json::from_str(line).unwrap();

@@ -43,9 +43,10 @@ fn rules(world: &World, record: &BatchRecord) -> Vec<GuardRule> {
 fn every_guard_parks_its_plan_and_nothing_is_deleted_until_a_person_approves() {
     let base = || full(1).with(tables(0, 100, 1)).with(columns(0, 100, 1));
     let contents = || {
-        full(1).with([says(entity("schema"), 1)]).with(columns(0, 200, 1)).with(
-            (0..101).map(|n| says(edge("schema", &format!("u{n}")), 1)),
-        )
+        full(1)
+            .with([says(entity("schema"), 1)])
+            .with(columns(0, 200, 1))
+            .with((0..101).map(|n| says(edge("schema", &format!("u{n}")), 1)))
     };
     let deletes = |n: usize| (0..n).map(|n| Line::Deleted(entity(&format!("table{n}")))).collect::<Vec<_>>();
     let incremental = |lines: Vec<Line>| TestBatch::incremental("alpha", 2).with(lines);
@@ -62,7 +63,12 @@ fn every_guard_parks_its_plan_and_nothing_is_deleted_until_a_person_approves() {
             full(2).with(tables(21, 100, 1)).with(columns(21, 100, 1)),
             vec![GuardRule::DeleteRatioOfType, GuardRule::DeleteRatioOfType, GuardRule::DeleteRatioOfSource],
         ),
-        ("an incremental batch of deletions", base(), incremental(deletes(21)), vec![GuardRule::DeleteRatioOfType]),
+        (
+            "an incremental batch of deletions",
+            base(),
+            incremental(deletes(21)),
+            vec![GuardRule::DeleteRatioOfType],
+        ),
         (
             "a container with over 100 contents",
             contents(),
@@ -95,7 +101,9 @@ fn every_guard_parks_its_plan_and_nothing_is_deleted_until_a_person_approves() {
         (
             "deletion of what another workflow asserted",
             base(),
-            TestBatch { workflow: "other".into(), ..full(2) }.with(tables(1, 100, 1)).with(columns(0, 100, 1)),
+            TestBatch { workflow: "other".into(), ..full(2) }
+                .with(tables(1, 100, 1))
+                .with(columns(0, 100, 1)),
             vec![GuardRule::OtherWorkflow],
         ),
     ];

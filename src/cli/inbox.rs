@@ -5,7 +5,8 @@ use clap::Subcommand;
 use super::Global;
 use super::common::{out, out_json, settings, table};
 use crate::error::Result;
-use crate::intake::monitor;
+use crate::intake::{monitor, prefix};
+use crate::service::inboxes;
 
 /// Looks into the inboxes.
 #[derive(Debug, Subcommand)]
@@ -22,8 +23,10 @@ pub fn run(global: &Global, command: &InboxCommand) -> Result<u8> {
             let now = super::common::clock().now();
             let mut rows = Vec::new();
             for inbox in &settings.inboxes {
-                for folder in monitor::list(inbox)? {
-                    if let Some(reason) = &folder.waits {
+                let prefix = prefix::open(&inbox.url)?;
+                for folder in monitor::scan(inbox, &*prefix, now, |_| Ok(false))? {
+                    let held = inboxes::held(&settings, &folder);
+                    if let Some(reason) = folder.waits.as_ref().or(held.as_ref()) {
                         let age = now.duration_since(folder.newest).as_secs().max(0);
                         rows.push((folder.path.clone(), reason.clone(), age));
                     }

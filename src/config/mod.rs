@@ -16,29 +16,8 @@ use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::priority::PriorityWeights;
 use crate::domain::settings::{Deletion, SourceSettings, default_target};
 use crate::error::{Error, ErrorKind, Result};
+use crate::intake::inbox::{Complete, InboxSettings};
 use crate::intake::reader::ReadLimits;
-
-/// How it is known that a batch folder is complete.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Complete {
-    /// It has a manifest.
-    Manifest,
-    /// It has an object of this name.
-    Marker(String),
-    /// No object of it changed for so long.
-    Quiet(Duration),
-}
-
-/// A place that batches are delivered to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InboxSettings {
-    /// Its URL, with a slash at the end.
-    pub url: Url,
-    /// Time between two looks at it.
-    pub poll: Duration,
-    /// How complete batches are known.
-    pub complete: Complete,
-}
 
 /// A metadata catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 use url::Url;
 
-use super::{Complete, LoadOptions, Settings, TargetSettings};
+use super::{LoadOptions, Settings, TargetSettings};
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardLimits;
 use crate::domain::ids::{SourceId, TargetName};
@@ -15,6 +15,7 @@ use crate::domain::isolation::IsolationLimit;
 use crate::domain::scope::Scope;
 use crate::domain::settings::{Deletion, Mode, OnFailure, SourceSettings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::intake::inbox::Complete;
 
 /// Prefix of variables that set a key: `TIDEGATE_SECTION__KEY`.
 const PREFIX: &str = "TIDEGATE_";

@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Complete, Settings};
+use super::Settings;
 use crate::domain::glob::Glob;
 use crate::domain::settings::{Deletion, OnFailure, SourceSettings};
+use crate::intake::inbox::Complete;
 
 /// The settings as a file.
 pub fn to_toml(settings: &Settings) -> String {

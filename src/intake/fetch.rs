@@ -1,1 +1,62 @@
-//! Remote batches, brought to a local folder.
+//! Remote batches, brought to a local folder: planning may read a batch twice,
+//! and a restart goes on without the network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::batch::Batch;
+use super::monitor::signature;
+use super::prefix::{Object, Prefix};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Brings one object of a folder of the prefix to a file of the same name in
+/// the local folder `to`. One that is there already, of the same size, stays:
+/// it was brought before a restart.
+///
+/// # Errors
+/// Those of [`Prefix::fetch`] and of the local disk.
+pub fn bring(prefix: &dyn Prefix, folder: &str, object: &Object, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
+    let path = to.join(&object.name);
+    if std::fs::metadata(&path).is_ok_and(|meta| meta.len() == object.size) {
+        return Ok(());
+    }
+    // Only a whole file gets its name.
+    let part = to.join(format!(".{}.part", object.name));
+    prefix.fetch(folder, object, &part)?;
+    std::fs::rename(&part, &path).map_err(|e| Error::io(&path, e))
+}
+
+/// Brings all files of a batch to its local folder. `folder` is its path below
+/// the prefix, `accepted` the signature of its listing when it was accepted.
+///
+/// # Errors
+/// [`ErrorKind::FolderChanged`] when the listing is not the accepted one,
+/// [`ErrorKind::FileMissing`] when a file is listed in the manifest alone;
+/// else as [`bring`].
+pub fn bring_batch(prefix: &dyn Prefix, folder: &str, accepted: &str, batch: &Batch) -> Result<()> {
+    let objects = prefix.objects(folder)?;
+    if signature(&objects) != accepted {
+        let text = format!("batch {}: {} was changed after it was accepted", batch.id, prefix.url_of(folder));
+        return Err(Error::new(ErrorKind::FolderChanged, text));
+    }
+    // A file may lie in a folder of the folder.
+    let below: BTreeSet<&str> =
+        batch.files.iter().filter_map(|file| file.path.rsplit_once('/')).map(|(below, _)| below).collect();
+    let mut places: BTreeMap<&str, Vec<Object>> = [("", objects)].into();
+    for place in below {
+        places.insert(place, prefix.objects(&format!("{folder}/{place}"))?);
+    }
+    for file in &batch.files {
+        let (place, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+        let object = places.get(place).and_then(|objects| objects.iter().find(|object| object.name == name));
+        let Some(object) = object else {
+            let text = format!("batch {}: file {} is listed and not there", batch.id, file.path);
+            return Err(Error::new(ErrorKind::FileMissing, text));
+        };
+        let from = if place.is_empty() { folder.to_owned() } else { format!("{folder}/{place}") };
+        bring(prefix, &from, object, &batch.folder.join(place))
+            .map_err(|e| e.context(format!("batch {}", batch.id)))?;
+    }
+    Ok(())
+}

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
 use url::Url;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::batch::{Batch, BatchFile};
 use super::manifest::{self, MANIFEST, Manifest, compression_of};
+use super::prefix::Object;
 use crate::domain::ids::{BatchId, FolderName, SourceId};
 use crate::domain::key::Kind;
 use crate::domain::settings::SourceSettings;
@@ -68,7 +68,7 @@ pub fn open_without_manifest(
     source: &SourceId,
     name: &FolderName,
     settings: &SourceSettings,
-    newest_object: Timestamp,
+    objects: &[Object],
 ) -> Result<Batch> {
     let id = BatchId::new(source.clone(), name.clone());
     let Some(mode) = settings.mode else {
@@ -76,16 +76,15 @@ pub fn open_without_manifest(
         return Err(Error::new(ErrorKind::ModeMissing, text));
     };
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let entry = entry.map_err(|e| Error::io(folder, e))?;
-        let Ok(path) = entry.file_name().into_string() else { continue };
+    for object in objects {
+        let path = object.name.clone();
         if let Some(kind) = kind_of(&path) {
-            let bytes = entry.metadata().map_err(|e| Error::io(&entry.path(), e))?.len();
-            let compression = compression_of(&path);
-            files.push(BatchFile { path, kind, compression, count: None, bytes: Some(bytes), xxh3: None });
+            let (compression, bytes) = (compression_of(&path), Some(object.size));
+            files.push(BatchFile { path, kind, compression, count: None, bytes, xxh3: None });
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
+    let newest = objects.iter().map(|object| object.modified).max();
     let listing: String =
         files.iter().map(|file| format!("{}\0{}\n", file.path, file.bytes.unwrap_or_default())).collect();
     let manifest = Manifest {
@@ -94,7 +93,7 @@ pub fn open_without_manifest(
         workflow: String::new(),
         mode,
         source_timestamp: name.time(),
-        processing_timestamp: newest_object,
+        processing_timestamp: newest.unwrap_or(name.time()),
         scope: settings.scope.clone(),
         complexity: None,
         files,

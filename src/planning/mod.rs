@@ -32,4 +32,5 @@ pub mod snapshot;
 pub mod sorter;
 pub mod state_dir;
 pub mod types;
+pub mod unsure;
 pub mod view;

@@ -9,12 +9,13 @@ use super::format::block_file::{BlockWriter, FileKind, Packer, push_record};
 use super::format::body::key_head;
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{CacheBudget, EndRow, Layer, LayerWriter, Scratch, StampInfo};
-use super::plan_file::{Plan, PlanManifest, PlannedValue};
+use super::plan_file::{Plan, PlanManifest};
 use super::planner::horizon;
 use super::records::forget;
 use super::settle::LayerTables;
 use super::snapshot::{FORMAT, Found, FullRecord, LayerRef, Snapshot, SnapshotManifest};
 use super::state_dir::StateDir;
+use super::unsure;
 use crate::domain::change::Action;
 use crate::domain::ids::PlanId;
 use crate::domain::key::{Key, KeyHash, Kind};
@@ -90,6 +91,11 @@ pub fn write(
     let mut layers = before.map_or_else(Vec::new, |own| own.layers.clone());
     let mut next = draft(manifest, before, Vec::new(), manifest.header.plan_id.clone());
     next.created_at = now;
+    if let (false, Some(before)) = (outcome.complete, before) {
+        // The settings were not applied as a whole: the next plan does it.
+        next.fingerprint = before.fingerprint;
+        next.precedence = before.precedence;
+    }
 
     if clean {
         match &manifest.fold {
@@ -134,31 +140,7 @@ pub fn write(
     next.unsure.retain(|key| !settled.contains(key) || outcome.failed.contains_key(&key.hash()));
     next.unsure.extend(outcome.unsure.iter().cloned());
     if !clean {
-        // What moved because an end came or went may have moved for nothing,
-        // or not have moved yet. What was to wait for an end that should have
-        // gone, and did not, does not wait.
-        let mut stayed = Vec::new();
-        plan.changes(|change| {
-            let failed = outcome.failed.get(&change.hash).filter(|_| change.action == Action::Delete);
-            match (change.hash.kind(), failed) {
-                (Kind::Entity, Some(_)) => stayed.push(change.hash),
-                // It is still at the target, though an end of it may be gone.
-                (Kind::Relationship, Some(key)) => next.unsure.push(key.clone()),
-                (Kind::Entity | Kind::Relationship, None) => {}
-            }
-            if change.moved {
-                next.unsure.push(match &change.value {
-                    PlannedValue::Whole(key, _)
-                    | PlannedValue::Patch(key, _, _)
-                    | PlannedValue::Gone(key, _) => key.clone(),
-                    PlannedValue::Packed(..) => return Ok(()),
-                });
-            }
-            Ok(())
-        })?;
-        if !stayed.is_empty() {
-            next.unsure.extend(relationships_at(state, &next, &stayed)?);
-        }
+        next.unsure.extend(unsure::keys(state, plan, own, outcome, &next)?);
     }
     next.unsure.sort();
     next.unsure.dedup();
@@ -169,21 +151,6 @@ pub fn write(
     let path = state.snapshot_path(source, &next.target, &next.snapshot_id);
     state.write_checked(&path, &next)?;
     Ok(next)
-}
-
-/// The relationships that a snapshot asserts at these entities.
-fn relationships_at(state: &StateDir, next: &SnapshotManifest, entities: &[KeyHash]) -> Result<Vec<Key>> {
-    let budget = CacheBudget::new(16 << 20);
-    let snapshot = Snapshot::from_manifest(state, next.clone(), &budget)?;
-    let mut scratch = Scratch::default();
-    let mut bodies = super::bodies::Bodies::new()?;
-    let mut keys = Vec::new();
-    for entity in entities {
-        for (found, _) in snapshot.relationships_of(*entity, &mut scratch, &mut bodies)? {
-            keys.push(snapshot.body(&found, &mut bodies)?.body()?.key());
-        }
-    }
-    Ok(keys)
 }
 
 /// The plan's layer without what was not published.
@@ -211,12 +178,7 @@ fn keep(
     plan.changes(|change| {
         let done = published(&change.hash);
         if !change.moved && (!done || (change.action == Action::Delete && !outcome.complete)) {
-            let key = match &change.value {
-                PlannedValue::Packed(loc, _, _) => reader.get(plan.pack(), *loc)?.body()?.key(),
-                PlannedValue::Whole(key, _) | PlannedValue::Patch(key, _, _) | PlannedValue::Gone(key, _) => {
-                    key.clone()
-                }
-            };
+            let key = unsure::key_of(plan, &change, &mut reader)?;
             if done {
                 gone.insert(change.hash, key);
             } else {

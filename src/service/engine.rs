@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use url::Url;
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -17,6 +19,7 @@ use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder;
+use crate::intake::prefix::Prefix;
 use crate::planning::plan_file::Plan;
 use crate::planning::planner::{PlanInput, Planner, PlanningOptions};
 use crate::planning::state_dir::StateDir;
@@ -64,6 +67,7 @@ pub struct Engine {
     pub(super) crash: Arc<CrashPoints>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) progress: Box<dyn Progress>,
+    pub(super) prefixes: Mutex<BTreeMap<Url, Arc<dyn Prefix>>>,
 }
 
 impl Engine {
@@ -115,7 +119,18 @@ impl Engine {
             read: settings.limits,
         };
         let stop = Arc::new(AtomicBool::new(false));
-        Ok(Self { store, state, targets, settings, options, clock, crash, stop, progress: Box::new(Silent) })
+        Ok(Self {
+            store,
+            state,
+            targets,
+            settings,
+            options,
+            clock,
+            crash,
+            stop,
+            progress: Box::new(Silent),
+            prefixes: Mutex::default(),
+        })
     }
 
     /// Has long work tell of itself.
@@ -344,6 +359,7 @@ impl Engine {
         let (name, open) = self.target_of(source)?;
         let settings = self.settings.source(source);
         self.check_future(batch)?;
+        self.bring(batch)?;
         folder::check_files(batch)?;
         let bases = self.store.read(|view| view.current_snapshots(name))?;
         let capabilities = open.target.capabilities();

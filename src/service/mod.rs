@@ -2,6 +2,7 @@
 //! a batch from folder to snapshot.
 
 pub mod engine;
+pub mod inboxes;
 mod letters;
 mod publish;
 mod queue;

@@ -11,7 +11,7 @@ use crate::domain::key::KeyHash;
 use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishStatus};
 use crate::domain::settings::OnFailure;
 use crate::domain::transition::Event;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::planning::format::layer::CacheBudget;
 use crate::planning::next;
 use crate::planning::plan_file::{Plan, PlanManifest};
@@ -67,9 +67,14 @@ impl Engine {
                 }
                 PublishStatus::PlanComplete if !is_parked(&batch) => batch = self.begin(batch)?,
                 PublishStatus::Executing => batch = self.execute(batch)?,
-                PublishStatus::PlanComplete | PublishStatus::Complete | PublishStatus::Failed => {
+                PublishStatus::PlanComplete => return Ok(()),
+                PublishStatus::Complete | PublishStatus::Failed => {
+                    self.clear_spool(&batch);
                     return Ok(());
                 }
+            }
+            if batch.status == PublishStatus::Retrying {
+                return Ok(());
             }
             if self.stopping() {
                 return Ok(());
@@ -116,6 +121,9 @@ impl Engine {
             Ok(manifest) => manifest,
             Err(error) => {
                 self.remove_plan_files(id.source(), &plan_id);
+                if error.kind().info().retry == Retry::Delayed {
+                    return self.retry_later(&id, &error);
+                }
                 if !concerns_batch(error.kind()) {
                     return Err(error);
                 }
@@ -441,6 +449,24 @@ impl Engine {
             let now = tx.now();
             tx.transition_batch(&id, Event::Failed, &cause, SELF, |record| {
                 record.publish_end = Some(now);
+                record.failure = Some(details);
+            })
+        })
+    }
+
+    /// What a disk or an object store refused now may go well later: the batch
+    /// waits, twice as long each time, and lets others go on.
+    fn retry_later(&self, id: &BatchId, error: &Error) -> Result<BatchRecord> {
+        tracing::warn!(batch = %id, source = %id.source(), %error, "it is tried again later");
+        let attempts = self.batch(id)?.attempts.saturating_add(1);
+        let wait = jiff::SignedDuration::from_secs((1i64 << attempts.min(8)).min(300));
+        let details = failure(error, Some("planning".into()), attempts);
+        let (id, cause) = (id.clone(), error.to_string());
+        self.store.write(move |tx| {
+            let at = tx.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
+            tx.transition_batch(&id, Event::RetryScheduled, &cause, SELF, |record| {
+                record.attempts = attempts;
+                record.next_attempt = Some(at);
                 record.failure = Some(details);
             })
         })

@@ -1,0 +1,285 @@
+//! A prefix that can be listed and read: a local folder, or one in an object
+//! store. Only here does intake know which of them it is.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path as Key;
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// An object of a batch folder, as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its name within the folder.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: Timestamp,
+    /// What changes with its content: the store's ETag; of a local file, none
+    /// but size and time.
+    pub tag: String,
+}
+
+/// A prefix. Calls block; they are made from threads of their own.
+pub trait Prefix: Send + Sync {
+    /// Names of the folders in a folder of the prefix; `""`: in itself.
+    ///
+    /// # Errors
+    /// When it can't be listed. A folder that is not there is empty.
+    fn folders(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// The objects that lie in a folder, by name.
+    ///
+    /// # Errors
+    /// As [`Self::folders`].
+    fn objects(&self, folder: &str) -> Result<Vec<Object>>;
+
+    /// Where a folder lies on this machine, if it does.
+    fn local(&self, folder: &str) -> Option<PathBuf>;
+
+    /// The folder's URL, with a slash at the end.
+    fn url_of(&self, folder: &str) -> String;
+
+    /// Writes an object's bytes to a local file, which is made durable.
+    ///
+    /// # Errors
+    /// [`ErrorKind::FileMissing`] when it is gone, [`ErrorKind::FolderChanged`]
+    /// when it is another one than the listing showed.
+    fn fetch(&self, folder: &str, object: &Object, to: &Path) -> Result<()>;
+}
+
+/// Opens the prefix of a URL: `file:///…` or `s3://bucket/…`. Credentials and
+/// endpoint of S3 come from the variables that its other tools use:
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`,
+/// `AWS_ALLOW_HTTP` and their like.
+///
+/// # Errors
+/// [`ErrorKind::Settings`] when nothing can be opened by that URL.
+pub fn open(url: &Url) -> Result<Arc<dyn Prefix>> {
+    match url.scheme() {
+        "file" => {
+            let root = url.to_file_path().map_err(|()| {
+                Error::new(ErrorKind::Settings, format!("inbox {url}: this names no local folder"))
+            })?;
+            Ok(Arc::new(LocalPrefix { root }))
+        }
+        "s3" => {
+            let store = AmazonS3Builder::from_env()
+                .with_url(url.as_str())
+                .with_retry(retries())
+                .build()
+                .map_err(|e| Error::new(ErrorKind::Settings, format!("inbox {url}")).caused_by(e))?;
+            Ok(Arc::new(RemotePrefix::new(Arc::new(store), url.clone())?))
+        }
+        other => Err(Error::new(
+            ErrorKind::Settings,
+            format!("inbox {url}: `{other}` is no kind of URL that is read; there are file and s3"),
+        )),
+    }
+}
+
+/// Few and short: whoever calls tries again by its own rules, and the store's
+/// client would otherwise retry 10 times over 3 minutes within each of them.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(2),
+            base: 2.0,
+        },
+        max_retries: 2,
+        retry_timeout: Duration::from_secs(20),
+    }
+}
+
+/// A folder of this machine. Read without the object store's own local client,
+/// which lists half-written files and follows links out of its root.
+struct LocalPrefix {
+    root: PathBuf,
+}
+
+impl LocalPrefix {
+    fn entries(&self, folder: &str) -> Result<Vec<std::fs::DirEntry>> {
+        let path = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io(&path, e)),
+        };
+        let mut list = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io(&path, e))?;
+            if !entry.file_name().to_string_lossy().starts_with('.') {
+                list.push(entry);
+            }
+        }
+        Ok(list)
+    }
+}
+
+fn name_of(entry: &std::fs::DirEntry) -> String {
+    entry.file_name().to_string_lossy().into_owned()
+}
+
+impl Prefix for LocalPrefix {
+    fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        let entries = self.entries(folder)?;
+        let folders = entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        Ok(folders.map(name_of).collect())
+    }
+
+    fn objects(&self, folder: &str) -> Result<Vec<Object>> {
+        let mut objects = Vec::new();
+        for entry in self.entries(folder)? {
+            // A file that went away between the listing and this look.
+            let Ok(meta) = entry.metadata() else { continue };
+            if !meta.is_file() {
+                continue;
+            }
+            let modified = meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+            objects.push(Object {
+                name: name_of(&entry),
+                size: meta.len(),
+                modified: modified.unwrap_or(Timestamp::UNIX_EPOCH),
+                tag: String::new(),
+            });
+        }
+        objects.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(objects)
+    }
+
+    fn local(&self, folder: &str) -> Option<PathBuf> {
+        Some(self.root.join(folder))
+    }
+
+    fn url_of(&self, folder: &str) -> String {
+        let path = self.root.join(folder);
+        Url::from_directory_path(&path).map_or_else(|()| path.display().to_string(), String::from)
+    }
+
+    fn fetch(&self, folder: &str, object: &Object, to: &Path) -> Result<()> {
+        let path = self.root.join(folder).join(&object.name);
+        std::fs::copy(&path, to).map(|_| ()).map_err(|e| Error::io(&path, e))
+    }
+}
+
+/// A prefix of an object store.
+pub struct RemotePrefix {
+    store: Arc<dyn ObjectStore>,
+    base: Key,
+    url: Url,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl RemotePrefix {
+    /// The prefix that `url` names in `store`.
+    ///
+    /// # Errors
+    /// When the URL's path is no key.
+    pub fn new(store: Arc<dyn ObjectStore>, url: Url) -> Result<Self> {
+        let base = Key::from_url_path(url.path())
+            .map_err(|e| Error::new(ErrorKind::Settings, format!("inbox {url}")).caused_by(e))?;
+        // Calls block their own thread; this one drives their connections.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("object-store")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::internal("a runtime for the object store").caused_by(e))?;
+        Ok(Self { store, base, url, runtime })
+    }
+
+    fn key(&self, folder: &str) -> Key {
+        let parts = folder.split('/').filter(|part| !part.is_empty());
+        parts.fold(self.base.clone(), |key, part| key.join(part))
+    }
+
+    fn failed(&self, what: &str, error: object_store::Error) -> Error {
+        Error::new(ErrorKind::ObjectStore, format!("{}{what}", self.url)).caused_by(error)
+    }
+
+    fn list(&self, folder: &str) -> Result<object_store::ListResult> {
+        let key = self.key(folder);
+        let prefix = (!key.as_ref().is_empty()).then_some(&key);
+        self.runtime.block_on(self.store.list_with_delimiter(prefix)).map_err(|e| self.failed(folder, e))
+    }
+}
+
+fn timestamp(meta: &object_store::ObjectMeta) -> Timestamp {
+    Timestamp::from_millisecond(meta.last_modified.timestamp_millis()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+impl Prefix for RemotePrefix {
+    fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        let list = self.list(folder)?;
+        let names = list.common_prefixes.iter().filter_map(|key| key.filename()).map(str::to_owned);
+        Ok(names.filter(|name| !name.starts_with('.')).collect())
+    }
+
+    fn objects(&self, folder: &str) -> Result<Vec<Object>> {
+        let mut objects: Vec<Object> = self
+            .list(folder)?
+            .objects
+            .iter()
+            .filter_map(|meta| {
+                let name = meta.location.filename().filter(|name| !name.starts_with('.'))?;
+                Some(Object {
+                    name: name.to_owned(),
+                    size: meta.size,
+                    modified: timestamp(meta),
+                    tag: meta.e_tag.clone().unwrap_or_default(),
+                })
+            })
+            .collect();
+        // A listing is in no order that could be relied on.
+        objects.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(objects)
+    }
+
+    fn local(&self, _folder: &str) -> Option<PathBuf> {
+        None
+    }
+
+    fn url_of(&self, folder: &str) -> String {
+        let slash = if self.url.as_str().ends_with('/') { "" } else { "/" };
+        format!("{}{slash}{folder}/", self.url)
+    }
+
+    fn fetch(&self, folder: &str, object: &Object, to: &Path) -> Result<()> {
+        let name = format!("{folder}/{}", object.name);
+        let key = self.key(folder).join(object.name.as_str());
+        let changed = || {
+            Error::new(
+                ErrorKind::FolderChanged,
+                format!("{}{name} is not the object that was listed", self.url),
+            )
+        };
+        self.runtime.block_on(async {
+            let got = self.store.get(&key).await.map_err(|e| match e {
+                object_store::Error::NotFound { .. } => {
+                    Error::new(ErrorKind::FileMissing, format!("{}{name} is not there", self.url))
+                }
+                other => self.failed(&name, other),
+            })?;
+            let tag = got.meta.e_tag.clone().unwrap_or_default();
+            if got.meta.size != object.size || tag != object.tag {
+                return Err(changed());
+            }
+            let mut file = std::fs::File::create(to).map_err(|e| Error::io(to, e))?;
+            let mut bytes = got.into_stream().map_err(|e| self.failed(&name, e)).boxed();
+            while let Some(chunk) = bytes.try_next().await? {
+                file.write_all(&chunk).map_err(|e| Error::io(to, e))?;
+            }
+            file.sync_all().map_err(|e| Error::io(to, e))
+        })
+    }
+}

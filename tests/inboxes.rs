@@ -1,0 +1,229 @@
+//! Inboxes: how complete batches are known, what is said of the others, and
+//! that a remote prefix is read as a local one.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::memory::InMemory;
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt};
+use support::batches::{TestBatch, entity, says};
+use tidegate::clock::{Clock, ManualClock};
+use tidegate::config::Settings;
+use tidegate::domain::ids::{BatchId, SourceId};
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::Mode;
+use tidegate::intake::inbox::Complete;
+use tidegate::intake::prefix::{Prefix, RemotePrefix};
+use tidegate::service::Engine;
+use tidegate::store::{BatchRecord, InboxState};
+use url::Url;
+
+/// A data directory that watches one inbox: a local folder, or a prefix of an
+/// object store.
+struct Watch {
+    data: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    engine: Engine,
+    settings: Settings,
+    store: Option<Arc<InMemory>>,
+    prefix: Arc<dyn Prefix>,
+}
+
+impl Watch {
+    fn new(remote: bool, change: impl FnOnce(&mut Settings)) -> Self {
+        let data = support::folder();
+        let mut settings = Settings::defaults(data.path());
+        if remote {
+            settings.inboxes[0].url = "s3://metadata/landing/".parse().unwrap();
+        }
+        change(&mut settings);
+        // Files of the local inbox have the machine's time.
+        let now = jiff::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+        let clock = Arc::new(ManualClock::new(now, 7));
+        let store = remote.then(|| Arc::new(InMemory::new()));
+        let url: Url = settings.inboxes[0].url.clone();
+        let prefix: Arc<dyn Prefix> = match &store {
+            Some(store) => {
+                let store = Arc::clone(store) as Arc<dyn ObjectStore>;
+                Arc::new(RemotePrefix::new(store, url.clone()).unwrap())
+            }
+            None => tidegate::intake::prefix::open(&url).unwrap(),
+        };
+        let engine = Engine::open(data.path(), settings.clone(), Arc::clone(&clock) as Arc<dyn Clock>)
+            .unwrap()
+            .with_prefix(url, Arc::clone(&prefix));
+        Self { data, clock, engine, settings, store, prefix }
+    }
+
+    fn put(&self, path: &str, bytes: &[u8]) {
+        match &self.store {
+            Some(store) => {
+                let key = Key::from(format!("landing/{path}"));
+                futures_executor::block_on(store.put(&key, bytes.to_vec().into())).unwrap();
+            }
+            None => {
+                let path = self.data.path().join("inbox").join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, bytes).unwrap();
+            }
+        }
+    }
+
+    /// Puts the files of a batch, the manifest apart.
+    fn deliver(&self, batch: &TestBatch) -> (String, Vec<u8>) {
+        let made = batch.write(&self.data.path().join("made"));
+        let folder = format!("{}/{}", batch.source, batch.folder_name());
+        for entry in std::fs::read_dir(&made).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "manifest.json" {
+                self.put(&format!("{folder}/{name}"), &std::fs::read(entry.path()).unwrap());
+            }
+        }
+        (format!("{folder}/manifest.json"), std::fs::read(made.join("manifest.json")).unwrap())
+    }
+
+    fn poll(&self) -> usize {
+        self.engine.scan_inbox(&self.settings.inboxes[0]).unwrap()
+    }
+
+    fn batch(&self, id: &str) -> BatchRecord {
+        self.engine.batch(&id.parse::<BatchId>().unwrap()).unwrap()
+    }
+
+    fn export(&self) -> String {
+        let mut out = Vec::new();
+        self.engine.export(&mut out, false).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+}
+
+fn batch(time: u32, x: i64) -> TestBatch {
+    TestBatch::full("alpha", time).with([says(entity("a"), x)])
+}
+
+#[test]
+fn a_batch_is_complete_with_its_manifest_whether_the_inbox_is_near_or_far() {
+    for remote in [false, true] {
+        let watch = Watch::new(remote, |_| {});
+        assert_eq!(watch.poll(), 0, "an inbox that is not there is empty");
+        let (path, manifest) = watch.deliver(&batch(1, 1));
+        assert_eq!(watch.poll(), 0);
+        watch.put(&path, &manifest);
+        assert_eq!(watch.poll(), 1);
+        assert_eq!(watch.poll(), 0);
+        watch.engine.run_until_idle().unwrap();
+        let record = watch.batch(&batch(1, 1).id());
+        assert_eq!(record.status, PublishStatus::Complete, "{:?}", record.failure);
+        let url = record.publish_state().s3_path;
+        assert_eq!(url.starts_with("s3://metadata/landing/alpha/"), remote, "{url}");
+        assert_eq!(watch.export().lines().count(), 1);
+        assert!(!watch.data.path().join("spool/alpha").join(batch(1, 1).folder_name()).exists());
+    }
+}
+
+#[test]
+fn older_batches_of_a_source_come_first_whatever_the_order_of_the_listing() {
+    for remote in [false, true] {
+        let watch = Watch::new(remote, |_| {});
+        for time in [3, 1, 2] {
+            let (path, manifest) = watch.deliver(&batch(time, i64::from(time)));
+            watch.put(&path, &manifest);
+        }
+        assert_eq!(watch.poll(), 3);
+        let order: Vec<String> =
+            std::iter::from_fn(|| watch.engine.step().unwrap()).map(|id| id.to_string()).collect();
+        assert_eq!(order, [1, 2, 3].map(|time| batch(time, 1).id()));
+    }
+}
+
+#[test]
+fn a_folder_that_changes_after_acceptance_is_reported_and_not_read_again() {
+    for remote in [false, true] {
+        let watch = Watch::new(remote, |_| {});
+        let (path, manifest) = watch.deliver(&batch(1, 1));
+        watch.put(&path, &manifest);
+        watch.poll();
+        let file = path.replace("manifest.json", "entities-00000.ndjson");
+        watch.put(&file, b"{\"type\":\"t\",\"qualified_name\":\"zz\",\"attributes\":{\"y\":2}}\n");
+        assert_eq!(watch.poll(), 0);
+        let url = watch.settings.inboxes[0].url.to_string();
+        let folder = path.trim_end_matches("/manifest.json").to_owned();
+        let entry = watch.engine.store().read(|view| view.inbox_entry(&url, &folder)).unwrap().unwrap();
+        assert!(matches!(entry.state, InboxState::Changed { .. }), "{entry:?}");
+        watch.engine.run_until_idle().unwrap();
+        let record = watch.batch(&batch(1, 1).id());
+        assert_eq!(record.status, PublishStatus::Failed);
+        let code = record.failure.unwrap().error_code;
+        assert!(["BATCH_CHANGED", "BATCH_SIZE_MISMATCH"].contains(&code.as_str()), "{code}");
+        assert_eq!(watch.export(), "");
+    }
+}
+
+#[test]
+fn a_marker_or_quiet_time_stand_in_for_a_manifest_and_the_settings_say_the_mode() {
+    for remote in [false, true] {
+        for complete in [Complete::Marker("_SUCCESS".into()), Complete::Quiet(Duration::from_secs(60))] {
+            for mode in [None, Some(Mode::Full)] {
+                let watch = Watch::new(remote, |settings| {
+                    settings.inboxes[0].complete = complete.clone();
+                    settings.sources.entry(SourceId::new("alpha").unwrap()).or_default().mode = mode;
+                });
+                let (path, _) = watch.deliver(&batch(1, 1));
+                assert_eq!(watch.poll(), 0, "{complete:?}");
+                match complete {
+                    Complete::Marker(_) => watch.put(&path.replace("manifest.json", "_SUCCESS"), b""),
+                    Complete::Quiet(_) | Complete::Manifest => watch.clock.advance(Duration::from_secs(120)),
+                }
+                assert_eq!(watch.poll(), usize::from(mode.is_some()), "{complete:?}");
+                if mode.is_none() {
+                    // Held, and said so, until the settings have it.
+                    let prefix = Arc::clone(&watch.prefix);
+                    let folders = tidegate::intake::monitor::scan(
+                        &watch.settings.inboxes[0],
+                        &*prefix,
+                        watch.clock.now(),
+                        |_| Ok(false),
+                    );
+                    let reason = tidegate::service::inboxes::held(&watch.settings, &folders.unwrap()[0]);
+                    assert!(reason.unwrap().contains("sources.alpha.mode"));
+                    continue;
+                }
+                watch.engine.run_until_idle().unwrap();
+                let record = watch.batch(&batch(1, 1).id());
+                assert_eq!(record.status, PublishStatus::Complete, "{:?}", record.failure);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_can_not_be_brought_now_is_tried_again_later_and_holds_up_no_other_source() {
+    let watch = Watch::new(true, |_| {});
+    let (path, manifest) = watch.deliver(&batch(1, 1));
+    watch.put(&path, &manifest);
+    let other = TestBatch::full("beta", 1).with([says(entity("b"), 1)]);
+    let (other_path, other_manifest) = watch.deliver(&other);
+    watch.put(&other_path, &other_manifest);
+    watch.poll();
+    // The disk has no room where the batch should go: a file is in the way.
+    let spool = watch.data.path().join("spool/alpha").join(batch(1, 1).folder_name());
+    std::fs::remove_dir_all(&spool).unwrap();
+    std::fs::write(&spool, "").unwrap();
+    watch.engine.run_until_idle().unwrap();
+    let record = watch.batch(&batch(1, 1).id());
+    assert_eq!(record.status, PublishStatus::Retrying);
+    assert!(record.next_attempt.is_some() && record.failure.is_some());
+    assert_eq!(watch.batch(&other.id()).status, PublishStatus::Complete);
+    std::fs::remove_file(&spool).unwrap();
+    watch.engine.run_until_idle().unwrap();
+    assert_eq!(watch.batch(&batch(1, 1).id()).status, PublishStatus::Retrying, "not before its time");
+    watch.clock.advance(Duration::from_secs(600));
+    watch.engine.run_until_idle().unwrap();
+    let record = watch.batch(&batch(1, 1).id());
+    assert_eq!((record.status, record.failure), (PublishStatus::Complete, None));
+    assert_eq!(watch.export().lines().count(), 2);
+}
