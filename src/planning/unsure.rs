@@ -82,8 +82,9 @@ impl Finding<'_> {
         }
         let live_before = self.live_before(hash)?;
         match (hash.kind(), change.action) {
-            // Asserted before and waiting, so that it seems to be there now.
-            (Kind::Relationship, Action::Create) if live_before.is_some() => return Ok(true),
+            // Asserted before or by another source, and waiting: it seems to be
+            // there now.
+            (Kind::Relationship, Action::Create) if !is_new(change) => return Ok(true),
             // Still at the target, though an end of it may be gone.
             (Kind::Relationship, Action::Delete) if failed => return Ok(true),
             (Kind::Entity | Kind::Relationship, _) => {}
@@ -106,6 +107,12 @@ impl Finding<'_> {
             None => Ok(None),
         }
     }
+}
+
+/// Whether a creation is of a key that nobody asserted before: the only ones
+/// whose value the plan leaves in the pack.
+fn is_new(change: &PlannedChange) -> bool {
+    matches!(change.value, PlannedValue::Packed(..))
 }
 
 /// The key of a planned change.

@@ -1,6 +1,6 @@
 //! Dead letters that a published plan opens, and those that it makes moot.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use super::engine::Engine;
 use crate::domain::ids::{BatchId, SourceId};
@@ -11,6 +11,7 @@ use crate::error::{ErrorKind, Result};
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
 use crate::planning::plan_file::Plan;
 use crate::planning::planner::Planner;
+use crate::planning::snapshot::Snapshot;
 use crate::planning::view::{Reader, TargetView};
 use crate::publishing::execute::Executed;
 use crate::store::{BatchRecord, DeadLetter, DeadLetterState, Tx};
@@ -65,7 +66,7 @@ impl Engine {
                 content: refused.content.clone(),
                 ..base(code, format!("the target refused it: {}", refused.reason))
             };
-            if let Some((source, stamp)) = owners.other(&refused.key)? {
+            if let Some((source, stamp)) = owners.published(&refused.key)? {
                 letter.source = source;
                 letter.batch_id = stamp.batch_id.clone();
                 letter.stamp = stamp;
@@ -81,35 +82,23 @@ impl Engine {
         let source = &manifest.header.source_id;
         let mut exceptions: HashSet<KeyHash> = manifest.exceptions.iter().map(Key::hash).collect();
         exceptions.extend(executed.outcome.failed.keys());
-        let mut letters = BTreeMap::new();
+        let mut letters = Vec::new();
         for of in self.store.read(|view| view.sources())? {
-            letters.insert(of.clone(), self.store.read(|view| view.open_dead_letters(&of))?);
+            letters.extend(self.store.read(|view| view.open_dead_letters(&of))?);
         }
         let published = |hash: &KeyHash| executed.outcome.complete || executed.outcome.done.contains(hash);
-        let mut listed = HashSet::new();
-        let own = letters.remove(source).unwrap_or_default();
-        if !own.is_empty() {
+        let (mut listed, mut brought) = (HashSet::new(), HashSet::new());
+        if !letters.is_empty() {
             let path = self.state.layer_path(source, &manifest.layer.file);
             let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
             let mut scratch = Scratch::default();
-            for hash in own.iter().filter_map(|letter| letter.key.as_ref()).map(Key::hash) {
+            let own = letters.iter().filter(|letter| letter.source == *source);
+            for hash in own.filter_map(|letter| letter.key.as_ref()).map(Key::hash) {
                 if published(&hash) && layer.lookup(hash, &mut scratch)?.is_some() {
                     listed.insert(hash);
                 }
             }
-        }
-        letters.retain(|_, open| !open.is_empty());
-        let mut brought = HashSet::new();
-        if !letters.is_empty() {
-            plan.changes(|change| {
-                if (change.moved || change.replace)
-                    && published(&change.hash)
-                    && !exceptions.contains(&change.hash)
-                {
-                    brought.insert(change.hash);
-                }
-                Ok(())
-            })?;
+            brought = self.brought(plan, &letters, |hash| published(hash) && !exceptions.contains(hash))?;
         }
         let full = (executed.outcome.complete && manifest.asserts_absence).then(|| manifest.scope.clone());
         Ok(Moot {
@@ -118,13 +107,44 @@ impl Engine {
             exceptions,
             listed,
             stamp: manifest.stamp.stamp.clone(),
-            others: if brought.is_empty() { Vec::new() } else { letters.into_keys().collect() },
+            sources: letters.into_iter().map(|letter| letter.source).collect(),
             brought,
         })
     }
+
+    /// Dead letters of changes that no new assertion asked for, and that a
+    /// plan brought after all: what they wanted is what is asserted already.
+    fn brought(
+        &self,
+        plan: &Plan,
+        letters: &[DeadLetter],
+        published: impl Fn(&KeyHash) -> bool,
+    ) -> Result<HashSet<u64>> {
+        let mut keys = HashSet::new();
+        plan.changes(|change| {
+            if (change.moved || change.replace) && published(&change.hash) {
+                keys.insert(change.hash);
+            }
+            Ok(())
+        })?;
+        let mut found = HashSet::new();
+        if keys.is_empty() {
+            return Ok(found);
+        }
+        let mut owners = Owners::new(self, plan)?;
+        for letter in letters {
+            let Some(key) = letter.key.as_ref().filter(|key| keys.contains(&key.hash())) else { continue };
+            let asserted = owners.asserted_by(&letter.source, key)?;
+            if asserted.is_some_and(|stamp| stamp >= letter.stamp) {
+                found.insert(letter.id);
+            }
+        }
+        Ok(found)
+    }
 }
 
-/// Who asserts a relationship that a plan moves: perhaps not the plan's source.
+/// Who asserts a key that a plan changes though its batch does not: perhaps
+/// not the plan's source.
 struct Owners {
     view: TargetView,
     layer: Layer,
@@ -143,46 +163,57 @@ impl Owners {
         Ok(Self { view, layer: Layer::open(&path, &CacheBudget::new(1 << 20))?, reader: Reader::new()? })
     }
 
-    /// The other source that asserts a key which the plan's own does not, and
-    /// the stamp of its assertion.
-    fn other(&mut self, key: &Key) -> Result<Option<(SourceId, Stamp)>> {
-        let hash = key.hash();
-        let own = self.layer.lookup(hash, &mut self.reader.scratch)?.is_some()
-            || self.view.own_live(hash, &mut self.reader)?.is_some();
-        if own {
+    /// The source whose published assertion a change of `key` is about, and
+    /// its stamp; `None`: it is about what the batch asserts.
+    fn published(&mut self, key: &Key) -> Result<Option<(SourceId, Stamp)>> {
+        if self.layer.lookup(key.hash(), &mut self.reader.scratch)?.is_some() {
             return Ok(None);
         }
-        for other in &self.view.others {
-            if let Some(found) = other.live(hash, &mut self.reader.scratch)? {
-                let stamp = other.effective_stamp(hash, key.type_name(), key.scope_name(), Some(&found))?;
-                return Ok(stamp.map(|info| (other.manifest().source_id.clone(), info.stamp.clone())));
+        for snapshot in self.view.own.iter().chain(&self.view.others) {
+            if let Some(stamp) = stamp_of(snapshot, key, &mut self.reader)? {
+                return Ok(Some((snapshot.manifest().source_id.clone(), stamp)));
             }
         }
         Ok(None)
     }
+
+    /// The stamp of a source's published assertion of a key.
+    fn asserted_by(&mut self, source: &SourceId, key: &Key) -> Result<Option<Stamp>> {
+        let mut snapshots = self.view.own.iter().chain(&self.view.others);
+        match snapshots.find(|snapshot| snapshot.manifest().source_id == *source) {
+            Some(snapshot) => stamp_of(snapshot, key, &mut self.reader),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The stamp of a live key.
+fn stamp_of(snapshot: &Snapshot, key: &Key, reader: &mut Reader) -> Result<Option<Stamp>> {
+    let hash = key.hash();
+    let Some(found) = snapshot.live(hash, &mut reader.scratch)? else { return Ok(None) };
+    let stamp = snapshot.effective_stamp(hash, key.type_name(), key.scope_name(), Some(&found))?;
+    Ok(stamp.map(|info| info.stamp.clone()))
 }
 
 /// Which open dead letters a plan makes moot: a newer assertion of their key,
-/// absence included, was published or found unchanged (`SEMANTICS` 9); or
-/// they are relationships of other sources that the plan brought after all.
+/// absence included, was published or found unchanged (`SEMANTICS` 9); or the
+/// plan brought what they are about.
 pub(super) struct Moot {
     source: SourceId,
     full: Option<Scope>,
     exceptions: HashSet<KeyHash>,
     listed: HashSet<KeyHash>,
     stamp: Stamp,
-    others: Vec<SourceId>,
-    brought: HashSet<KeyHash>,
+    sources: BTreeSet<SourceId>,
+    brought: HashSet<u64>,
 }
 
 impl Moot {
     /// Resolves them.
     pub(super) fn resolve(&self, tx: &mut Tx<'_>, batch: &BatchId) -> Result<()> {
-        let by = batch.to_string();
-        tx.resolve_dead_letters(&self.source, &by, |letter| self.is(letter))?;
-        for other in &self.others {
-            tx.resolve_dead_letters(other, &by, |letter| {
-                letter.key.as_ref().is_some_and(|key| self.brought.contains(&key.hash()))
+        for source in &self.sources {
+            tx.resolve_dead_letters(source, &batch.to_string(), |letter| {
+                self.brought.contains(&letter.id) || *source == self.source && self.is(letter)
             })?;
         }
         Ok(())
@@ -190,8 +221,7 @@ impl Moot {
 
     fn is(&self, letter: &DeadLetter) -> bool {
         if letter.stamp > self.stamp {
-            // Brought by the way, for an end came: that is all it waited for.
-            return letter.key.as_ref().is_some_and(|key| self.brought.contains(&key.hash()));
+            return false;
         }
         match &letter.key {
             Some(key) => {
