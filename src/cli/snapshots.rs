@@ -56,7 +56,15 @@ pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
                     .retain(|record| source.as_ref().is_none_or(|source| record.source.as_str() == source));
                 records.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
                 if global.json {
-                    return out_json(&serde_json::json!({ "items": records })).map(|()| 0);
+                    let item = |r: &crate::store::SnapshotRecord| {
+                        serde_json::json!({
+                            "snapshot_id": r.id, "source_id": r.source, "target": r.target, "parent": r.parent,
+                            "batch_id": r.batch_id, "created_at": r.created_at, "url": r.url,
+                            "entities": r.entities, "relationships": r.relationships,
+                        })
+                    };
+                    let items: Vec<_> = records.iter().map(item).collect();
+                    return out_json(&serde_json::json!({ "items": items })).map(|()| 0);
                 }
                 let rows: Vec<Vec<String>> = records
                     .iter()

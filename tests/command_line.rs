@@ -1,0 +1,301 @@
+//! The command line (contract): exit codes, what goes to which stream, and
+//! what people see.
+
+mod support;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use support::batches::{Line, TestBatch, edge, entity, says};
+
+struct Shell {
+    folder: tempfile::TempDir,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self { folder: support::folder() }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.env_clear().arg("--data").arg(self.data()).args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that has to end with this code, and returns its results.
+    #[track_caller]
+    fn expect(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
+        stdout
+    }
+
+    fn json(&self, code: i32, arguments: &[&str]) -> Value {
+        let mut all = vec!["--json"];
+        all.extend_from_slice(arguments);
+        let text = self.expect(code, &all);
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+    }
+
+    fn write(&self, batch: &TestBatch) -> String {
+        batch.write(&self.folder.path().join("batches")).display().to_string()
+    }
+}
+
+fn first() -> TestBatch {
+    TestBatch::full("alpha", 1).with(["a", "b", "ua"].iter().map(|name| says(entity(name), 1))).with([
+        says(edge("a", "b"), 1),
+        says(edge("a", "z"), 1),
+    ])
+}
+
+#[test]
+fn plan_and_publish_tell_by_their_exit_codes_what_happened() {
+    let shell = Shell::new();
+    let folder = shell.write(&first());
+    shell.expect(2, &["plan", &folder]);
+    assert!(!shell.data().join("inbox").exists());
+    shell.expect(0, &["publish", &folder]);
+    // Again: it prints its state and does nothing.
+    let state = shell.json(0, &["publish", &folder]);
+    assert_eq!(state["metrics"]["entities_created"], 3);
+    let same = shell.write(&TestBatch { time: 2, ..first() });
+    shell.expect(0, &["plan", &same]);
+
+    let empty = shell.write(&TestBatch::full("alpha", 3));
+    shell.expect(3, &["plan", &empty]);
+    let state = shell.json(3, &["publish", &empty]);
+    assert_eq!((state["status"].as_str(), &state["failure_details"]), (Some("PLAN_COMPLETE"), &Value::Null));
+    let id = state["batch_id"].as_str().unwrap().to_owned();
+    shell.expect(1, &["batches", "approve", &id, "--digest", "00000000000000000000000000000000"]);
+    shell.expect(0, &["batches", "approve", &id, "--reason", "closing down"]);
+    shell.expect(1, &["batches", "approve", &id]);
+
+    let bad = shell.write(&TestBatch::incremental("alpha", 4).with([says(entity("c"), 1), Line::BadKeyed(entity("d"))]));
+    shell.expect(4, &["publish", &bad]);
+    shell.expect(1, &["publish", "nowhere"]);
+    shell.expect(64, &["publish"]);
+    shell.expect(64, &["no-such-command"]);
+    shell.expect(64, &["batches", "show", "no id"]);
+    shell.expect(0, &["--help"]);
+    shell.expect(0, &["--version"]);
+}
+
+#[test]
+fn approve_on_the_command_line_publishes_what_a_guard_would_park() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&first())]);
+    let empty = shell.write(&TestBatch::full("alpha", 3));
+    let plan = shell.json(3, &["plan", &empty]);
+    let digest = format!("--approve={}", plan["digest"].as_str().unwrap());
+    shell.expect(1, &["publish", &empty, "--approve=00000000000000000000000000000000"]);
+    shell.expect(0, &["publish", &empty, &digest]);
+    assert_eq!(shell.expect(0, &["catalogue", "export"]), "");
+}
+
+#[test]
+fn a_plan_as_json_has_the_form_of_the_contract() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&first())]);
+    let next = TestBatch::full("alpha", 2).with([says(entity("a"), 2), says(entity("c"), 1), says(entity("ua"), 1)]);
+    let folder = shell.write(&next);
+    let plan = shell.json(2, &["plan", &folder]);
+    assert_eq!(plan["format"], "tidegate.plan/1");
+    for member in ["plan_id", "digest", "batch_id", "target", "base_snapshot"] {
+        assert!(plan[member].is_string(), "{member}: {plan}");
+    }
+    for (kind, expected) in [("entities", [1, 1, 1, 1]), ("relationships", [0, 0, 1, 0])] {
+        let summary = &plan["summary"][kind];
+        let found = ["create", "update", "delete", "unchanged"].map(|name| summary[name].as_i64().unwrap());
+        assert_eq!(found, expected, "{kind}: {summary}");
+        for name in ["superseded", "rejected", "withheld"] {
+            assert!(summary[name].is_u64(), "{name}");
+        }
+    }
+    assert!(plan["summary"]["relationships"]["waiting"].is_u64());
+    assert_eq!(plan["guards"], serde_json::json!([]));
+    let changes = plan["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 4);
+    let update = changes.iter().find(|change| change["action"] == "update").unwrap();
+    assert_eq!(update["kind"], "entity");
+    assert_eq!(update["key"], serde_json::json!({"type": "t", "qualified_name": "a"}));
+    assert_eq!((&update["before"], &update["after"]), (&serde_json::json!({"x": 1}), &serde_json::json!({"x": 2})));
+    let summary = shell.json(2, &["plan", &folder, "--summary"]);
+    assert!(summary.get("changes").is_none());
+    assert_eq!(summary["digest"], plan["digest"]);
+    // The slow twin makes the same plan.
+    let slow = shell.json(2, &["plan", &folder, "--no-fast-path"]);
+    assert_eq!((&slow["digest"], &slow["changes"]), (&plan["digest"], &plan["changes"]));
+}
+
+#[test]
+fn results_go_to_standard_output_and_everything_else_to_standard_error() {
+    let shell = Shell::new();
+    let output = shell.run(&["publish", "nowhere"]);
+    assert!(output.stdout.is_empty());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("error: ") && text.contains("(NOT_FOUND)"), "{text}");
+    let output = shell.run(&["--json", "publish", "nowhere"]);
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(error["error_code"], "NOT_FOUND");
+    let output = shell.run(&["-vv", "publish", &shell.write(&first())]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("DEBUG"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("DEBUG"));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains('\u{1b}'), "no colour but on a terminal");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let shell = Shell::new();
+    let many = TestBatch::full("alpha", 1).with((0..3000).map(|n| says(entity(&format!("entity{n}")), 1)));
+    shell.expect(0, &["publish", &shell.write(&many)]);
+    let mut child = shell.command(&["catalogue", "export"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn lines_on_standard_input_become_a_batch_that_passes_every_check() {
+    let shell = Shell::new();
+    let lines = "{\"type\":\"t\",\"qualified_name\":\"a\",\"attributes\":{\"x\":1}}\n\
+                 {\"type\":\"r\",\"from\":{\"type\":\"t\",\"qualified_name\":\"a\"},\"to\":{\"type\":\"t\",\"qualified_name\":\"a\"}}\n";
+    for compress in ["none", "zst", "gz"] {
+        let mut child = shell
+            .command(&["batches", "write", "--source", "alpha", "--run", compress, "--mode", "full", "--compress", compress])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{compress}");
+        let folder = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        let report = shell.json(0, &["batches", "check", &folder]);
+        assert_eq!((&report["entities"], &report["relationships"]), (&1.into(), &1.into()), "{report}");
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(shell.folder.path().join(&folder).join("manifest.json")).unwrap()).unwrap();
+        assert!(manifest["files"].as_array().unwrap().iter().all(|file| file["xxh3"].is_string()));
+        shell.expect(0, &["publish", &folder]);
+    }
+}
+
+#[test]
+fn check_reports_all_errors_at_once_and_touches_no_state() {
+    let shell = Shell::new();
+    let batch = TestBatch::full("alpha", 1).with([Line::BadKeyed(entity("a")), Line::BadKeyless(1), says(entity("b"), 1), says(entity("b"), 2)]);
+    let folder = shell.write(&batch);
+    let report = shell.json(1, &["batches", "check", &folder]);
+    assert_eq!(report["errors"], 3, "{report}");
+    assert!(!shell.data().exists());
+}
+
+#[test]
+fn lists_and_look_ups_show_what_was_published() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&first())]);
+    shell.expect(0, &["publish", &shell.write(&TestBatch::incremental("alpha", 2).with([says(entity("a"), 2)]))]);
+    let batches = shell.json(0, &["batches", "list"]);
+    assert_eq!(batches["items"].as_array().unwrap().len(), 2);
+    let id = batches["items"][0]["batch_id"].as_str().unwrap();
+    assert!(shell.expect(0, &["batches", "show", id]).contains("COMPLETE"));
+    assert_eq!(shell.json(0, &["sources", "list"])["items"].as_array().unwrap().len(), 1);
+    shell.expect(0, &["sources", "show", "alpha"]);
+    let snapshots = shell.json(0, &["snapshots", "list"]);
+    let ids: Vec<&str> =
+        snapshots["items"].as_array().unwrap().iter().map(|item| item["snapshot_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 2, "{snapshots}");
+    shell.expect(0, &["snapshots", "show", ids[0]]);
+    let text = shell.expect(0, &["snapshots", "diff", ids[1], ids[0]]);
+    assert!(text.contains("t a"), "{text}");
+    let found = shell.json(0, &["catalogue", "get", "t", "a"]);
+    assert_eq!((&found["attributes"]["x"], &found["version"]), (&2.into(), &2.into()));
+    assert!(shell.expect(0, &["catalog", "search", "ua"]).contains("ua"));
+    shell.expect(1, &["catalogue", "get", "t", "nothing"]);
+    assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
+    assert!(shell.expect(0, &["completions", "bash"]).contains("tidegate"));
+    assert!(shell.expect(0, &["config", "show"]).contains("[priority]"));
+}
+
+#[test]
+fn settings_that_are_not_known_are_refused_with_the_nearest_right_name() {
+    let shell = Shell::new();
+    std::fs::create_dir_all(shell.data()).unwrap();
+    std::fs::write(shell.data().join("tidegate.toml"), "[priority]\nage_wieght = 2.0\n").unwrap();
+    let output = shell.run(&["config", "check"]);
+    let all = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(64), "{all}");
+    assert!(all.contains("age_weight") && all.contains("tidegate.toml:2"), "{all}");
+    let output = shell.run(&["batches", "list"]);
+    assert_eq!(output.status.code(), Some(64));
+}
+
+#[test]
+fn a_second_process_is_told_who_holds_the_data_directory() {
+    let shell = Shell::new();
+    let mut server = shell.command(&["serve", "-q"]).spawn().unwrap();
+    wait_for(&shell.data().join("inbox"));
+    let output = shell.run(&["batches", "list"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    stop(&mut server);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("STORE_IN_USE") && text.contains(&server.id().to_string()), "{text}");
+}
+
+#[test]
+fn serve_publishes_what_comes_and_ends_cleanly_when_asked_to() {
+    let shell = Shell::new();
+    let mut server = shell.command(&["serve", "-q"]).spawn().unwrap();
+    let inbox = shell.data().join("inbox");
+    wait_for(&inbox);
+    // Complete at once: folders are moved in.
+    for time in [2, 1] {
+        let batch = TestBatch { time, ..first() };
+        let made = PathBuf::from(shell.write(&batch));
+        std::fs::create_dir_all(inbox.join("alpha")).unwrap();
+        std::fs::rename(made, inbox.join("alpha").join(batch.folder_name())).unwrap();
+    }
+    wait_for(&shell.data().join("state/alpha/snapshots/catalogue"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let status = stop(&mut server);
+    assert_eq!(status.code(), Some(0));
+    shell.expect(0, &["batches", "list"]);
+    let batches = shell.json(0, &["batches", "list"]);
+    assert_eq!(batches["items"].as_array().unwrap().len(), 2, "{batches}");
+    // What was not done is done by the next start.
+    let mut server = shell.command(&["serve", "-q"]).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(stop(&mut server).code(), Some(0));
+    let batches = shell.json(0, &["batches", "list"]);
+    assert!(batches["items"].as_array().unwrap().iter().all(|batch| batch["status"] == "COMPLETE"), "{batches}");
+    assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
+}
+
+fn wait_for(path: &Path) {
+    for _ in 0..600 {
+        if path.exists() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{} does not appear", path.display());
+}
+
+fn stop(server: &mut std::process::Child) -> std::process::ExitStatus {
+    let id = rustix::process::Pid::from_child(server);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    server.wait().unwrap()
+}
