@@ -48,9 +48,15 @@ pub fn keys(
         Ok(())
     })?;
     if !stayed.is_empty() {
-        // What was to wait for an end that should have gone does not wait.
-        let snapshot = Snapshot::from_manifest(state, next.clone(), &CacheBudget::new(16 << 20))?;
-        for entity in stayed {
+        // What was to wait for an end that should have gone does not wait,
+        // whoever asserts it.
+        let budget = CacheBudget::new(16 << 20);
+        let header = &manifest.header;
+        let mut snapshots = vec![Snapshot::from_manifest(state, next.clone(), &budget)?];
+        for (source, id) in header.bases.iter().filter(|(source, _)| **source != header.source_id) {
+            snapshots.push(Snapshot::open(state, source, &header.target, id, &budget)?);
+        }
+        for (snapshot, entity) in snapshots.iter().flat_map(|s| stayed.iter().map(move |e| (s, *e))) {
             for (found, _) in snapshot.relationships_of(entity, &mut finding.scratch, &mut bodies)? {
                 keys.push(snapshot.body(&found, &mut bodies)?.body()?.key());
             }

@@ -43,7 +43,7 @@ pub struct EmbeddedOptions {
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { deletion: Deletion::Delete, cache_bytes: 48 << 20, history: 20, max_changes: 100_000 }
+        Self { deletion: Deletion::Delete, cache_bytes: 144 << 20, history: 20, max_changes: 100_000 }
     }
 }
 
