@@ -56,10 +56,9 @@ impl Shell {
 }
 
 fn first() -> TestBatch {
-    TestBatch::full("alpha", 1).with(["a", "b", "ua"].iter().map(|name| says(entity(name), 1))).with([
-        says(edge("a", "b"), 1),
-        says(edge("a", "z"), 1),
-    ])
+    TestBatch::full("alpha", 1)
+        .with(["a", "b", "ua"].iter().map(|name| says(entity(name), 1)))
+        .with([says(edge("a", "b"), 1), says(edge("a", "z"), 1)])
 }
 
 #[test]
@@ -84,7 +83,8 @@ fn plan_and_publish_tell_by_their_exit_codes_what_happened() {
     shell.expect(0, &["batches", "approve", &id, "--reason", "closing down"]);
     shell.expect(1, &["batches", "approve", &id]);
 
-    let bad = shell.write(&TestBatch::incremental("alpha", 4).with([says(entity("c"), 1), Line::BadKeyed(entity("d"))]));
+    let bad = shell
+        .write(&TestBatch::incremental("alpha", 4).with([says(entity("c"), 1), Line::BadKeyed(entity("d"))]));
     shell.expect(4, &["publish", &bad]);
     shell.expect(1, &["publish", "nowhere"]);
     shell.expect(64, &["publish"]);
@@ -110,7 +110,8 @@ fn approve_on_the_command_line_publishes_what_a_guard_would_park() {
 fn a_plan_as_json_has_the_form_of_the_contract() {
     let shell = Shell::new();
     shell.expect(0, &["publish", &shell.write(&first())]);
-    let next = TestBatch::full("alpha", 2).with([says(entity("a"), 2), says(entity("c"), 1), says(entity("ua"), 1)]);
+    let next =
+        TestBatch::full("alpha", 2).with([says(entity("a"), 2), says(entity("c"), 1), says(entity("ua"), 1)]);
     let folder = shell.write(&next);
     let plan = shell.json(2, &["plan", &folder]);
     assert_eq!(plan["format"], "tidegate.plan/1");
@@ -132,7 +133,10 @@ fn a_plan_as_json_has_the_form_of_the_contract() {
     let update = changes.iter().find(|change| change["action"] == "update").unwrap();
     assert_eq!(update["kind"], "entity");
     assert_eq!(update["key"], serde_json::json!({"type": "t", "qualified_name": "a"}));
-    assert_eq!((&update["before"], &update["after"]), (&serde_json::json!({"x": 1}), &serde_json::json!({"x": 2})));
+    assert_eq!(
+        (&update["before"], &update["after"]),
+        (&serde_json::json!({"x": 1}), &serde_json::json!({"x": 2}))
+    );
     let summary = shell.json(2, &["plan", &folder, "--summary"]);
     assert!(summary.get("changes").is_none());
     assert_eq!(summary["digest"], plan["digest"]);
@@ -162,7 +166,12 @@ fn a_closed_pipe_is_no_error() {
     let shell = Shell::new();
     let many = TestBatch::full("alpha", 1).with((0..3000).map(|n| says(entity(&format!("entity{n}")), 1)));
     shell.expect(0, &["publish", &shell.write(&many)]);
-    let mut child = shell.command(&["catalogue", "export"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = shell
+        .command(&["catalogue", "export"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
@@ -175,7 +184,18 @@ fn lines_on_standard_input_become_a_batch_that_passes_every_check() {
                  {\"type\":\"r\",\"from\":{\"type\":\"t\",\"qualified_name\":\"a\"},\"to\":{\"type\":\"t\",\"qualified_name\":\"a\"}}\n";
     for compress in ["none", "zst", "gz"] {
         let mut child = shell
-            .command(&["batches", "write", "--source", "alpha", "--run", compress, "--mode", "full", "--compress", compress])
+            .command(&[
+                "batches",
+                "write",
+                "--source",
+                "alpha",
+                "--run",
+                compress,
+                "--mode",
+                "full",
+                "--compress",
+                compress,
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -186,8 +206,10 @@ fn lines_on_standard_input_become_a_batch_that_passes_every_check() {
         let folder = String::from_utf8(output.stdout).unwrap().trim().to_owned();
         let report = shell.json(0, &["batches", "check", &folder]);
         assert_eq!((&report["entities"], &report["relationships"]), (&1.into(), &1.into()), "{report}");
-        let manifest: Value =
-            serde_json::from_slice(&std::fs::read(shell.folder.path().join(&folder).join("manifest.json")).unwrap()).unwrap();
+        let manifest: Value = serde_json::from_slice(
+            &std::fs::read(shell.folder.path().join(&folder).join("manifest.json")).unwrap(),
+        )
+        .unwrap();
         assert!(manifest["files"].as_array().unwrap().iter().all(|file| file["xxh3"].is_string()));
         shell.expect(0, &["publish", &folder]);
     }
@@ -196,7 +218,12 @@ fn lines_on_standard_input_become_a_batch_that_passes_every_check() {
 #[test]
 fn check_reports_all_errors_at_once_and_touches_no_state() {
     let shell = Shell::new();
-    let batch = TestBatch::full("alpha", 1).with([Line::BadKeyed(entity("a")), Line::BadKeyless(1), says(entity("b"), 1), says(entity("b"), 2)]);
+    let batch = TestBatch::full("alpha", 1).with([
+        Line::BadKeyed(entity("a")),
+        Line::BadKeyless(1),
+        says(entity("b"), 1),
+        says(entity("b"), 2),
+    ]);
     let folder = shell.write(&batch);
     let report = shell.json(1, &["batches", "check", &folder]);
     assert_eq!(report["errors"], 3, "{report}");
@@ -207,7 +234,10 @@ fn check_reports_all_errors_at_once_and_touches_no_state() {
 fn lists_and_look_ups_show_what_was_published() {
     let shell = Shell::new();
     shell.expect(0, &["publish", &shell.write(&first())]);
-    shell.expect(0, &["publish", &shell.write(&TestBatch::incremental("alpha", 2).with([says(entity("a"), 2)]))]);
+    shell.expect(
+        0,
+        &["publish", &shell.write(&TestBatch::incremental("alpha", 2).with([says(entity("a"), 2)]))],
+    );
     let batches = shell.json(0, &["batches", "list"]);
     assert_eq!(batches["items"].as_array().unwrap().len(), 2);
     let id = batches["items"][0]["batch_id"].as_str().unwrap();
@@ -215,8 +245,12 @@ fn lists_and_look_ups_show_what_was_published() {
     assert_eq!(shell.json(0, &["sources", "list"])["items"].as_array().unwrap().len(), 1);
     shell.expect(0, &["sources", "show", "alpha"]);
     let snapshots = shell.json(0, &["snapshots", "list"]);
-    let ids: Vec<&str> =
-        snapshots["items"].as_array().unwrap().iter().map(|item| item["snapshot_id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> = snapshots["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["snapshot_id"].as_str().unwrap())
+        .collect();
     assert_eq!(ids.len(), 2, "{snapshots}");
     shell.expect(0, &["snapshots", "show", ids[0]]);
     let text = shell.expect(0, &["snapshots", "diff", ids[1], ids[0]]);
@@ -236,7 +270,8 @@ fn settings_that_are_not_known_are_refused_with_the_nearest_right_name() {
     std::fs::create_dir_all(shell.data()).unwrap();
     std::fs::write(shell.data().join("tidegate.toml"), "[priority]\nage_wieght = 2.0\n").unwrap();
     let output = shell.run(&["config", "check"]);
-    let all = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let all =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(64), "{all}");
     assert!(all.contains("age_weight") && all.contains("tidegate.toml:2"), "{all}");
     let output = shell.run(&["batches", "list"]);
@@ -280,7 +315,10 @@ fn serve_publishes_what_comes_and_ends_cleanly_when_asked_to() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(stop(&mut server).code(), Some(0));
     let batches = shell.json(0, &["batches", "list"]);
-    assert!(batches["items"].as_array().unwrap().iter().all(|batch| batch["status"] == "COMPLETE"), "{batches}");
+    assert!(
+        batches["items"].as_array().unwrap().iter().all(|batch| batch["status"] == "COMPLETE"),
+        "{batches}"
+    );
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
 }
 

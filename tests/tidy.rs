@@ -18,12 +18,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("publishing", &["planning", "targets", "store", "intake", "domain", "error", "limits", "clock"]),
     (
         "service",
-        &["publishing", "planning", "targets", "store", "intake", "domain", "config", "error", "limits", "clock"],
+        &[
+            "publishing",
+            "planning",
+            "targets",
+            "store",
+            "intake",
+            "domain",
+            "config",
+            "error",
+            "limits",
+            "clock",
+        ],
     ),
     (
         "cli",
         &[
-            "service", "publishing", "planning", "targets", "store", "intake", "domain", "config", "error", "limits",
+            "service",
+            "publishing",
+            "planning",
+            "targets",
+            "store",
+            "intake",
+            "domain",
+            "config",
+            "error",
+            "limits",
             "clock",
         ],
     ),
@@ -76,11 +96,13 @@ fn dependencies_point_one_way() {
     let mut wrong = Vec::new();
     let mut looked_at = 0;
     for (path, text) in sources("src") {
-        let room = path.trim_start_matches("src/").split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+        let room =
+            path.trim_start_matches("src/").split('/').next().unwrap().trim_end_matches(".rs").to_owned();
         if ["lib", "main"].contains(&room.as_str()) {
             continue;
         }
-        let allowed = arrows.get(room.as_str()).unwrap_or_else(|| panic!("{path}: {room} has no row in ARROWS"));
+        let allowed =
+            arrows.get(room.as_str()).unwrap_or_else(|| panic!("{path}: {room} has no row in ARROWS"));
         for module in imports(&text) {
             looked_at += 1;
             if module != room && !allowed.contains(&module.as_str()) {

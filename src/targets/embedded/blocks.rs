@@ -1,11 +1,15 @@
 //! Bodies in compressed blocks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use redb::{ReadableTable, Table};
 
-use super::row::BodyAt;
+use super::row::{BodyAt, BodyPatch};
+use crate::domain::assertion::parse_line;
+use crate::domain::key::{Key, Kind, RelationshipKey};
+use crate::domain::merge;
+use crate::domain::settings::Mode;
 
 /// Raw bytes of a block: small, for an update reads the one that holds what
 /// it changes.
@@ -43,7 +47,7 @@ impl BlockBuilder {
                 self.uses -= 1;
                 true
             }
-            BodyAt::Block(..) | BodyAt::Inline(_) => false,
+            BodyAt::Block(..) | BodyAt::Patched(..) | BodyAt::Inline(_) => false,
         }
     }
 
@@ -53,7 +57,7 @@ impl BlockBuilder {
             BodyAt::Block(number, offset) if *number == self.next => {
                 Some(record(&self.raw, *offset as usize))
             }
-            BodyAt::Block(..) | BodyAt::Inline(_) => None,
+            BodyAt::Block(..) | BodyAt::Patched(..) | BodyAt::Inline(_) => None,
         }
     }
 
@@ -118,6 +122,10 @@ impl BlockCache {
     ) -> Result<Vec<u8>, redb::Error> {
         let (number, offset) = match at {
             BodyAt::Inline(body) => return Ok(body.clone()),
+            BodyAt::Patched(number, offset, patch) => {
+                let body = self.body(&BodyAt::Block(*number, *offset), blocks)?;
+                return patched(&body, patch);
+            }
             BodyAt::Block(number, offset) => (*number, *offset as usize),
         };
         let block = match self.kept.get(&number) {
@@ -162,20 +170,64 @@ fn record(block: &[u8], offset: usize) -> Vec<u8> {
     block.get(offset + 4..offset + 4 + len).unwrap_or_default().to_vec()
 }
 
-/// Says that a body is not pointed to any more; the block goes with its last.
-pub fn release(
-    at: &BodyAt,
-    blocks: &mut Table<'_, u64, &'static [u8]>,
-    uses: &mut Table<'_, u64, u32>,
-) -> Result<(), redb::Error> {
-    if let BodyAt::Block(number, _) = at {
-        let left = uses.get(*number)?.map_or(0, |left| left.value()).saturating_sub(1);
-        if left == 0 {
-            uses.remove(*number)?;
-            blocks.remove(*number)?;
-        } else {
-            uses.insert(*number, left)?;
+/// A body with what changed since.
+fn patched(body: &[u8], patch: &BodyPatch) -> Result<Vec<u8>, redb::Error> {
+    if !patch.of_line {
+        return Ok(merge::apply(body, &patch.set, &patch.unset));
+    }
+    let attributes = merge::apply(&attributes_of_line(body), &patch.set, &patch.unset);
+    match parse_line(Kind::Relationship, Mode::Incremental, body).map(|line| line.key.to_key()) {
+        Ok(Key::Relationship(key)) => relationship_line(&key, &attributes),
+        Ok(Key::Entity(_)) | Err(_) => Ok(body.to_vec()),
+    }
+}
+
+/// A relationship's line, as it is exported.
+pub fn relationship_line(key: &RelationshipKey, attributes: &[u8]) -> Result<Vec<u8>, redb::Error> {
+    let mut line = serde_json::to_vec(key).map_err(|e| redb::Error::Io(e.into()))?;
+    line.pop();
+    line.extend_from_slice(b",\"attributes\":");
+    line.extend_from_slice(attributes);
+    line.push(b'}');
+    Ok(line)
+}
+
+/// The attributes of a relationship's line.
+pub fn attributes_of_line(line: &[u8]) -> Vec<u8> {
+    match parse_line(Kind::Relationship, Mode::Incremental, line) {
+        Ok(parsed) => parsed.attributes.unwrap_or(b"{}").to_vec(),
+        Err(_) => b"{}".to_vec(),
+    }
+}
+
+/// How many more or fewer rows point into each block, until it is written.
+#[derive(Default)]
+pub struct Uses(BTreeMap<u64, i64>);
+
+impl Uses {
+    /// One more or one fewer row points to a body.
+    pub fn add(&mut self, at: &BodyAt, more: i64) {
+        if let Some(block) = at.block() {
+            *self.0.entry(block).or_default() += more;
         }
     }
-    Ok(())
+
+    /// Writes the counts; a block that nothing points to any more goes.
+    pub fn write(
+        self,
+        blocks: &mut Table<'_, u64, &'static [u8]>,
+        uses: &mut Table<'_, u64, u32>,
+    ) -> Result<(), redb::Error> {
+        for (block, more) in self.0.into_iter().filter(|(_, more)| *more != 0) {
+            let before = uses.get(block)?.map_or(0, |uses| i64::from(uses.value()));
+            match u32::try_from(before + more) {
+                Ok(left) if left > 0 => drop(uses.insert(block, left)?),
+                Ok(_) | Err(_) => {
+                    uses.remove(block)?;
+                    blocks.remove(block)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -12,6 +12,7 @@ mod read;
 mod row;
 mod sort;
 mod tables;
+mod work;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::EmbeddedCatalogue;
-use super::apply::{HistoryRow, attributes_of_line};
-use super::blocks::BlockCache;
+use super::apply::HistoryRow;
+use super::blocks::{BlockCache, attributes_of_line};
 use super::row::Row;
 use super::tables::{self, end_key, entity_key, version_key};
 use crate::domain::assertion::parse_line;
@@ -168,8 +168,9 @@ impl<'a> Reading<'a> {
     }
 
     fn relationship(&self, key: &RelationshipKey) -> Result<Option<Row>> {
+        let Some(from) = self.entity(&key.from)? else { return Ok(None) };
         let table = self.tx.open_table(tables::FORWARD).map_err(|e| self.fail(e))?;
-        let row = table.get(&end_key(key.from.hash().0, key.hash().0)[..]).map_err(|e| self.fail(e))?;
+        let row = table.get(&end_key(from.number, key.hash().0)[..]).map_err(|e| self.fail(e))?;
         Ok(row.and_then(|row| Row::decode(row.value())))
     }
 
@@ -186,11 +187,11 @@ impl<'a> Reading<'a> {
             .ok_or_else(|| Error::internal("an origin of the catalogue is missing"))
     }
 
-    fn relationships(&mut self, entity: KeyHash, limit: usize) -> Result<(Vec<RelationshipView>, bool)> {
+    fn relationships(&mut self, entity: u32, limit: usize) -> Result<(Vec<RelationshipView>, bool)> {
         let mut rows = Vec::new();
         {
             let forward = self.tx.open_table(tables::FORWARD).map_err(|e| self.fail(e))?;
-            let (from, to) = (end_key(entity.0, 0), end_key(entity.0, u128::MAX));
+            let (from, to) = (end_key(entity, 0), end_key(entity, u128::MAX));
             for row in forward.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1)
             {
                 let (_, row) = row.map_err(|e| self.fail(e))?;
@@ -200,7 +201,7 @@ impl<'a> Reading<'a> {
             for row in reverse.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1)
             {
                 let (key, end) = row.map_err(|e| self.fail(e))?;
-                let place = [end.value(), &key.value()[16..]].concat();
+                let place = [end.value(), &key.value()[4..]].concat();
                 let found = forward.get(&place[..]).map_err(|e| self.fail(e))?;
                 rows.extend(found.and_then(|row| Row::decode(row.value())).map(|row| (Direction::In, row)));
             }
@@ -290,7 +291,7 @@ impl EmbeddedCatalogue {
         let hash = key.hash();
         let attributes = json(reading.body(&row)?)?;
         let history = reading.history(hash, true)?;
-        let (relationships, more_relationships) = reading.relationships(hash, relationships)?;
+        let (relationships, more_relationships) = reading.relationships(row.number, relationships)?;
         Ok(Some(EntityView {
             key: key.clone(),
             attributes,
@@ -363,7 +364,7 @@ impl EmbeddedCatalogue {
             at: self.clock.now(),
         };
         let tx = self.db.begin_write().map_err(|e| self.failure(e))?;
-        let outcomes = super::apply::write(self, &tx, &origin, &[change]).map_err(|e| self.failure(e))?;
+        let outcomes = super::work::write(self, &tx, &origin, &[change]).map_err(|e| self.failure(e))?;
         match outcomes.first() {
             Some(crate::targets::ChangeOutcome::Rejected(reason)) => {
                 tx.abort().map_err(|e| self.failure(e))?;

@@ -11,9 +11,9 @@ pub const META: Bytes = TableDefinition::new("meta");
 pub const TYPES: TableDefinition<'static, u32, &'static str> = TableDefinition::new("types");
 /// Type number, qualified name → row.
 pub const ENTITIES: Bytes = TableDefinition::new("entities");
-/// Hash of the `from` entity, hash of the relationship → row.
+/// Number of the `from` entity, hash of the relationship → row.
 pub const FORWARD: Bytes = TableDefinition::new("relationships_forward");
-/// Hash of the `to` entity, hash of the relationship → hash of the `from` entity.
+/// Number of the `to` entity, hash of the relationship → number of the `from` entity.
 pub const REVERSE: Bytes = TableDefinition::new("relationships_reverse");
 /// Hash of the entity or relationship, version → row and what was done.
 pub const HISTORY: Bytes = TableDefinition::new("history");
@@ -48,11 +48,12 @@ pub fn entity_key(type_no: u32, name: &str) -> Vec<u8> {
     key
 }
 
-/// Key of an end and a relationship.
-pub fn end_key(end: u128, relationship: u128) -> [u8; 32] {
-    let mut key = [0; 32];
-    key[..16].copy_from_slice(&end.to_be_bytes());
-    key[16..].copy_from_slice(&relationship.to_be_bytes());
+/// Key of an end, by its number, and a relationship. Numbers are given in the
+/// order of creation, so that what was made together lies together.
+pub fn end_key(end: u32, relationship: u128) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&end.to_be_bytes());
+    key[4..].copy_from_slice(&relationship.to_be_bytes());
     key
 }
 

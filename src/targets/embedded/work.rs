@@ -1,0 +1,480 @@
+//! Writing changes into the catalogue's tables, within one transaction.
+
+use std::collections::HashMap;
+
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+
+use super::EmbeddedCatalogue;
+use super::apply::HistoryRow;
+use super::blocks::{BlockBuilder, BlockCache, Uses, attributes_of_line, relationship_line};
+use super::read::Origin;
+use super::row::{BodyAt, BodyPatch, Row};
+use super::tables::{self, end_key, entity_key, version_key};
+use crate::domain::change::Action;
+use crate::domain::json::members;
+use crate::domain::key::{EntityKey, Key, KeyHash, RelationshipKey};
+use crate::domain::merge;
+use crate::domain::settings::Deletion;
+use crate::targets::{ChangeOutcome, Outcomes, TargetChange};
+
+/// Changes from which on bodies go to blocks.
+const LARGE: usize = 256;
+/// Bytes of a patch beyond which the body is written anew.
+const LARGE_PATCH: usize = 2 << 10;
+/// Name of the number that the next entity gets.
+const NEXT_NUMBER: &[u8] = b"next_number";
+
+type Bytes<'t> = Table<'t, &'static [u8], &'static [u8]>;
+
+struct Tables<'t> {
+    entities: Bytes<'t>,
+    forward: Bytes<'t>,
+    reverse: Bytes<'t>,
+    history: Bytes<'t>,
+    blocks: Table<'t, u64, &'static [u8]>,
+    uses: Table<'t, u64, u32>,
+    types: Table<'t, u32, &'static str>,
+}
+
+/// Applies changes within a transaction, in the order of their rows within
+/// runs that may be reordered.
+pub fn write(
+    catalogue: &EmbeddedCatalogue,
+    tx: &WriteTransaction,
+    origin: &Origin,
+    changes: &[TargetChange],
+) -> Result<Outcomes, redb::Error> {
+    let mut tables = Tables {
+        entities: tx.open_table(tables::ENTITIES)?,
+        forward: tx.open_table(tables::FORWARD)?,
+        reverse: tx.open_table(tables::REVERSE)?,
+        history: tx.open_table(tables::HISTORY)?,
+        blocks: tx.open_table(tables::BLOCKS)?,
+        uses: tx.open_table(tables::BLOCK_USE)?,
+        types: tx.open_table(tables::TYPES)?,
+    };
+    let origin_no = {
+        let mut origins = tx.open_table(tables::ORIGINS)?;
+        let next = origins.last()?.map_or(0, |(last, _)| last.value() + 1);
+        let bytes = rmp_serde::to_vec_named(origin).map_err(|e| redb::Error::Io(std::io::Error::other(e)))?;
+        origins.insert(next, &bytes[..])?;
+        next
+    };
+    let mut meta = tx.open_table(tables::META)?;
+    let next_number = meta.get(NEXT_NUMBER)?.and_then(|bytes| bytes.value().try_into().ok());
+    let next_number = next_number.map_or(1, u32::from_le_bytes);
+    let mut type_numbers = HashMap::new();
+    for row in tables.types.iter()? {
+        let (number, name) = row?;
+        type_numbers.insert(name.value().to_owned(), number.value());
+    }
+    let next_block = tables.blocks.last()?.map_or(0, |(last, _)| last.value() + 1);
+    let with_body = changes.iter().filter(|change| change.action != Action::Delete).count();
+    let builder = BlockBuilder::new(with_body >= LARGE, next_block).map_err(redb::Error::Io)?;
+    let mut work = Work {
+        deletion: catalogue.options.deletion,
+        history_limit: catalogue.options.history,
+        has_history: !tables.history.is_empty()?,
+        origin: origin_no,
+        next_number,
+        tables: &mut tables,
+        type_numbers,
+        builder,
+        cache: BlockCache::new(),
+        moved: Uses::default(),
+        last_from: None,
+    };
+    let mut outcomes = vec![ChangeOutcome::Done; changes.len()];
+    for stage in 0..4 {
+        work.stage(stage, changes, &mut outcomes)?;
+    }
+    let Work { mut builder, moved, next_number: number, .. } = work;
+    builder.flush(&mut tables.blocks, &mut tables.uses)?;
+    moved.write(&mut tables.blocks, &mut tables.uses)?;
+    if number != next_number {
+        meta.insert(NEXT_NUMBER, &number.to_le_bytes()[..])?;
+    }
+    Ok(outcomes)
+}
+
+/// Relationships go before entities do, entities come before relationships do.
+fn stage_of(change: &TargetChange) -> u8 {
+    match (&change.key, change.action) {
+        (Key::Relationship(_), Action::Delete) => 0,
+        (Key::Entity(_), Action::Create | Action::Update) => 1,
+        (Key::Relationship(_), Action::Create | Action::Update) => 2,
+        (Key::Entity(_), Action::Delete) => 3,
+    }
+}
+
+/// Where a change's row is, or will be.
+struct Place {
+    /// Key of its row.
+    row: Vec<u8>,
+    /// Of a relationship: key of its row in the reverse table, and whether
+    /// both ends are there.
+    ends: Option<(Vec<u8>, bool)>,
+    /// Its place in the operation.
+    n: usize,
+    /// Its body, if it was placed ahead.
+    body: Option<BodyAt>,
+}
+
+struct Work<'a, 't> {
+    deletion: Deletion,
+    history_limit: u32,
+    /// Whether there is any history: else no key has been there before.
+    has_history: bool,
+    origin: u32,
+    next_number: u32,
+    tables: &'a mut Tables<'t>,
+    type_numbers: HashMap<String, u32>,
+    builder: BlockBuilder,
+    cache: BlockCache,
+    /// Rows that begin or cease to point to bodies written before.
+    moved: Uses,
+    last_from: Option<(EntityKey, Option<(u32, bool)>)>,
+}
+
+impl Work<'_, '_> {
+    /// Applies the changes of one stage. Rows are written in the order of
+    /// their keys: far fewer pages change hands. A key stands once in an
+    /// operation, and what depends on each other is kept apart by the stages.
+    fn stage(
+        &mut self,
+        stage: u8,
+        changes: &[TargetChange],
+        outcomes: &mut [ChangeOutcome],
+    ) -> Result<(), redb::Error> {
+        let mut places: Vec<Place> = Vec::new();
+        for (n, change) in changes.iter().enumerate() {
+            if stage_of(change) != stage {
+                continue;
+            }
+            match self.place_of(change, n)? {
+                Some(mut place) => {
+                    // Bodies go to blocks as they come, so that what comes
+                    // together lies together; rows are written sorted.
+                    let there = place.ends.as_ref().is_none_or(|(_, there)| *there);
+                    if change.action == Action::Create && self.builder.is_large() && there {
+                        place.body = Some(self.place(&change.key, &change.set)?);
+                    }
+                    places.push(place);
+                }
+                // A relationship of an entity that was never there.
+                None => outcomes[n] = without_end(change),
+            }
+        }
+        places.sort_unstable_by(|a, b| a.row.cmp(&b.row));
+        let mut reverse: Vec<(Vec<u8>, [u8; 4])> = Vec::new();
+        for place in places {
+            outcomes[place.n] = self.change(&place, &changes[place.n], &mut reverse)?;
+        }
+        reverse.sort_unstable();
+        for (key, from) in reverse {
+            self.tables.reverse.insert(&key[..], &from[..])?;
+        }
+        self.last_from = None;
+        Ok(())
+    }
+
+    fn type_number(&mut self, name: &str) -> Result<u32, redb::Error> {
+        if let Some(number) = self.type_numbers.get(name) {
+            return Ok(*number);
+        }
+        let next = self.tables.types.last()?.map_or(0, |(last, _)| last.value() + 1);
+        self.tables.types.insert(next, name)?;
+        self.type_numbers.insert(name.to_owned(), next);
+        Ok(next)
+    }
+
+    fn place_of(&mut self, change: &TargetChange, n: usize) -> Result<Option<Place>, redb::Error> {
+        Ok(match &change.key {
+            Key::Entity(key) => {
+                let row = entity_key(self.type_number(&key.type_name)?, &key.qualified_name);
+                Some(Place { row, ends: None, n, body: None })
+            }
+            Key::Relationship(key) => {
+                let (Some((from, from_there)), Some((to, to_there))) =
+                    (self.find_from(&key.from)?, self.find(&key.to)?)
+                else {
+                    return Ok(None);
+                };
+                let hash = change.key.hash().0;
+                let ends = (end_key(to, hash).to_vec(), from_there && to_there);
+                Some(Place { row: end_key(from, hash).to_vec(), ends: Some(ends), n, body: None })
+            }
+        })
+    }
+
+    /// An entity's number, and whether it is there and not archived.
+    fn find(&self, key: &EntityKey) -> Result<Option<(u32, bool)>, redb::Error> {
+        let Some(number) = self.type_numbers.get(&key.type_name) else { return Ok(None) };
+        let row = self.tables.entities.get(&entity_key(*number, &key.qualified_name)[..])?;
+        Ok(row.and_then(|row| {
+            let bytes = row.value();
+            let number = bytes.get(1..5)?.try_into().ok().map(u32::from_le_bytes)?;
+            Some((number, bytes[0] & 1 == 0))
+        }))
+    }
+
+    /// The same of a `from` end, which often is that of the change before.
+    fn find_from(&mut self, key: &EntityKey) -> Result<Option<(u32, bool)>, redb::Error> {
+        if let Some((last, found)) = &self.last_from
+            && last == key
+        {
+            return Ok(*found);
+        }
+        let found = self.find(key)?;
+        self.last_from = Some((key.clone(), found));
+        Ok(found)
+    }
+
+    fn place(&mut self, key: &Key, attributes: &[u8]) -> Result<BodyAt, redb::Error> {
+        let body = match key {
+            Key::Entity(_) => attributes.to_vec(),
+            Key::Relationship(key) => relationship_line(key, attributes)?,
+        };
+        self.builder.push(body, &mut self.tables.blocks, &mut self.tables.uses)
+    }
+
+    fn body(&mut self, at: &BodyAt) -> Result<Vec<u8>, redb::Error> {
+        // A block that is still open is not in the table yet.
+        match self.builder.open_body(at) {
+            Some(body) => Ok(body),
+            None => self.cache.body(at, &self.tables.blocks),
+        }
+    }
+
+    /// A body that was placed ahead and is not used after all. Its block is
+    /// open or written; either way its count is one too high.
+    fn unplace(&mut self, placed: Option<&BodyAt>) {
+        if let Some(at) = placed
+            && !self.builder.take_back(at)
+        {
+            self.moved.add(at, -1);
+        }
+    }
+
+    fn change(
+        &mut self,
+        place: &Place,
+        change: &TargetChange,
+        reverse: &mut Vec<(Vec<u8>, [u8; 4])>,
+    ) -> Result<ChangeOutcome, redb::Error> {
+        let placed = place.body.as_ref();
+        if let Some((_, false)) = &place.ends
+            && change.action != Action::Delete
+        {
+            return Ok(without_end(change));
+        }
+        let is_entity = place.ends.is_none();
+        let found = {
+            let table = if is_entity { &self.tables.entities } else { &self.tables.forward };
+            table.get(&place.row[..])?.and_then(|bytes| Row::decode(bytes.value()))
+        };
+        let mut hash = None;
+        let next = match (change.action, found.as_ref()) {
+            (Action::Delete, None) => return Ok(ChangeOutcome::Done),
+            (Action::Delete, Some(row)) => match self.deletion {
+                Deletion::Delete => None,
+                Deletion::Archive if row.archived => return Ok(ChangeOutcome::Done),
+                Deletion::Archive => Some(Row {
+                    archived: true,
+                    version: row.version + 1,
+                    updated: self.origin,
+                    ..row.clone()
+                }),
+            },
+            (Action::Update, row) if row.is_none_or(|row| row.archived) && !change.replace => {
+                self.unplace(placed);
+                return Ok(ChangeOutcome::Rejected("it is not in the catalogue".into()));
+            }
+            (Action::Create | Action::Update, Some(row)) if !row.archived && !change.replace => {
+                // A create over what is there sets its attributes: a person
+                // may have made it before.
+                self.unplace(placed);
+                match self.updated(change, row)? {
+                    Some(body) => {
+                        Some(Row { version: row.version + 1, updated: self.origin, body, ..row.clone() })
+                    }
+                    None => return Ok(ChangeOutcome::Done),
+                }
+            }
+            (Action::Create | Action::Update, row) => {
+                let body = match placed {
+                    Some(body) => body.clone(),
+                    None => self.place(&change.key, &change.set)?,
+                };
+                let created = row.filter(|row| !row.archived).map_or(self.origin, |row| row.created);
+                let (number, version) = match row {
+                    Some(row) => (row.number, row.version + 1),
+                    None if is_entity => (self.new_number(), 0),
+                    None => (0, 0),
+                };
+                let version = match row {
+                    Some(_) => version,
+                    // One that was deleted goes on where its history ended.
+                    None if self.has_history => {
+                        self.last_version(*hash.get_or_insert_with(|| change.key.hash()))? + 1
+                    }
+                    None => 1,
+                };
+                Some(Row { archived: false, number, version, created, updated: self.origin, body })
+            }
+        };
+        if let Some(row) = &found {
+            let hash = hash.unwrap_or_else(|| change.key.hash());
+            self.remember(&change.key, hash, change.action, row)?;
+        }
+        let table = if is_entity { &mut self.tables.entities } else { &mut self.tables.forward };
+        match (next, &found) {
+            (Some(next), before) => {
+                if before.as_ref().is_some_and(|row| next.body.block() == row.body.block()) {
+                    // The history's row and the new one point to the same block.
+                    self.moved.add(&next.body, 1);
+                }
+                table.insert(&place.row[..], &next.encode()[..])?;
+                if let (Some((to, _)), None) = (&place.ends, before)
+                    && let Some(from) = place.row.first_chunk::<4>()
+                {
+                    reverse.push((to.clone(), *from));
+                }
+            }
+            (None, before) => {
+                table.remove(&place.row[..])?;
+                match (&place.ends, before) {
+                    (Some((to, _)), _) => drop(self.tables.reverse.remove(&to[..])?),
+                    (None, Some(row)) => self.remove_relationships(row.number)?,
+                    (None, None) => {}
+                }
+            }
+        }
+        Ok(ChangeOutcome::Done)
+    }
+
+    fn new_number(&mut self) -> u32 {
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1).max(1);
+        number
+    }
+
+    /// The body of an updated row, without reading the one that it is made
+    /// from where that lies in a block; `None` when nothing changes.
+    fn updated(&mut self, change: &TargetChange, row: &Row) -> Result<Option<BodyAt>, redb::Error> {
+        let of_line = matches!(change.key, Key::Relationship(_));
+        let patch = match &row.body {
+            BodyAt::Inline(_) => None,
+            BodyAt::Block(block, offset) => {
+                let patch = BodyPatch { of_line, set: change.set.clone(), unset: change.unset.clone() };
+                Some((*block, *offset, patch))
+            }
+            BodyAt::Patched(block, offset, before) => {
+                Some((*block, *offset, stacked(before, &change.set, &change.unset)))
+            }
+        };
+        if let Some((block, offset, patch)) = patch
+            && patch.set.len() <= LARGE_PATCH
+        {
+            return Ok(Some(BodyAt::Patched(block, offset, patch)));
+        }
+        let body = self.body(&row.body)?;
+        let current = if of_line { attributes_of_line(&body) } else { body };
+        let attributes = merge::apply(&current, &change.set, &change.unset);
+        if attributes == current {
+            return Ok(None);
+        }
+        self.place(&change.key, &attributes).map(Some)
+    }
+
+    /// An entity that goes takes with it the relationships that are still at
+    /// it: they could not be found any more.
+    fn remove_relationships(&mut self, entity: u32) -> Result<(), redb::Error> {
+        let (from, to) = (end_key(entity, 0), end_key(entity, u128::MAX));
+        let mut rows: Vec<Vec<u8>> = Vec::new();
+        for row in self.tables.forward.range::<&[u8]>(&from[..]..=&to[..])? {
+            rows.push(row?.0.value().to_vec());
+        }
+        for row in self.tables.reverse.range::<&[u8]>(&from[..]..=&to[..])? {
+            let (key, end) = row?;
+            rows.push([end.value(), &key.value()[4..]].concat());
+        }
+        for key in rows {
+            let found = self.tables.forward.get(&key[..])?.and_then(|bytes| Row::decode(bytes.value()));
+            let Some(row) = found else { continue };
+            let line = self.body(&row.body)?;
+            let Some(relationship) = relationship_of(&line) else { continue };
+            let relationship_key = Key::Relationship(relationship.clone());
+            self.remember(&relationship_key, relationship_key.hash(), Action::Delete, &row)?;
+            self.tables.forward.remove(&key[..])?;
+            if let Some((to, _)) = self.find(&relationship.to)? {
+                self.tables.reverse.remove(&end_key(to, relationship_key.hash().0)[..])?;
+            }
+        }
+        // One to itself, or to one that is gone.
+        self.tables.reverse.retain_in::<&[u8], _>(&from[..]..=&to[..], |_, _| false)?;
+        Ok(())
+    }
+
+    fn last_version(&self, hash: KeyHash) -> Result<u32, redb::Error> {
+        let (from, to) = (version_key(hash.0, 0), version_key(hash.0, u32::MAX));
+        let mut rows = self.tables.history.range::<&[u8]>(&from[..]..=&to[..])?;
+        Ok(match rows.next_back() {
+            Some(row) => {
+                let (found, _) = row?;
+                let bytes = found.value();
+                bytes.get(16..20).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes)
+            }
+            None => 0,
+        })
+    }
+
+    /// Puts a version into the history, and drops the one that is past the
+    /// limit.
+    fn remember(&mut self, key: &Key, hash: KeyHash, action: Action, row: &Row) -> Result<(), redb::Error> {
+        let entry = HistoryRow { action, ended_by: self.origin, row: row.encode(), key: key.clone() };
+        let bytes = rmp_serde::to_vec_named(&entry).map_err(|e| redb::Error::Io(std::io::Error::other(e)))?;
+        self.tables.history.insert(&version_key(hash.0, row.version)[..], &bytes[..])?;
+        if row.version > self.history_limit {
+            let oldest = version_key(hash.0, row.version - self.history_limit);
+            let gone = self.tables.history.remove(&oldest[..])?.map(|bytes| bytes.value().to_vec());
+            if let Some(old) = gone.and_then(|bytes| rmp_serde::from_slice::<HistoryRow>(&bytes).ok())
+                && let Some(row) = Row::decode(&old.row)
+            {
+                self.moved.add(&row.body, -1);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn without_end(change: &TargetChange) -> ChangeOutcome {
+    match change.action {
+        Action::Delete => ChangeOutcome::Done,
+        Action::Create | Action::Update => {
+            ChangeOutcome::Rejected("an end of the relationship is not in the catalogue".into())
+        }
+    }
+}
+
+fn relationship_of(line: &[u8]) -> Option<RelationshipKey> {
+    use crate::domain::assertion::parse_line;
+    use crate::domain::key::Kind;
+    use crate::domain::settings::Mode;
+    match parse_line(Kind::Relationship, Mode::Incremental, line).ok()?.key.to_key() {
+        Key::Relationship(key) => Some(key),
+        Key::Entity(_) => None,
+    }
+}
+
+/// A patch with another one over it.
+fn stacked(before: &BodyPatch, set: &[u8], unset: &[String]) -> BodyPatch {
+    let mut gone: Vec<String> = before.unset.clone();
+    // What is set again is not unset any more.
+    let names: Vec<String> = members(set).filter_map(|(name, _)| serde_json::from_slice(name).ok()).collect();
+    gone.retain(|name| !names.contains(name));
+    gone.extend(unset.iter().cloned());
+    gone.sort();
+    gone.dedup();
+    BodyPatch { of_line: before.of_line, set: merge::apply(&before.set, set, unset), unset: gone }
+}
