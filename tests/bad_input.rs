@@ -212,7 +212,7 @@ fn bomb() -> Vec<u8> {
 
 #[test]
 fn what_concerns_the_whole_batch_makes_it_failed_and_changes_nothing() {
-    let other = "{\"type\":\"t\",\"qualified_name\":\"other\",\"attributes\":{}}\n".repeat(1);
+    let other = "{\"type\":\"t\",\"qualified_name\":\"other\",\"attributes\":{}}\n".to_owned();
     let text = format!("{GOOD}{other}");
     let cut = |mut bytes: Vec<u8>| {
         bytes.truncate(bytes.len() - 5);

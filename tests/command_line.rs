@@ -3,8 +3,8 @@
 
 mod support;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -281,59 +281,83 @@ fn settings_that_are_not_known_are_refused_with_the_nearest_right_name() {
 #[test]
 fn a_second_process_is_told_who_holds_the_data_directory() {
     let shell = Shell::new();
-    let mut server = shell.command(&["serve", "-q"]).spawn().unwrap();
-    wait_for(&shell.data().join("inbox"));
+    let mut server = Serving::start(&shell);
+    server.until("watching");
     let output = shell.run(&["batches", "list"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    stop(&mut server);
+    let id = server.process.id();
+    server.stop();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("STORE_IN_USE") && text.contains(&server.id().to_string()), "{text}");
+    assert!(text.contains("STORE_IN_USE") && text.contains(&id.to_string()), "{text}");
 }
 
 #[test]
 fn serve_publishes_what_comes_and_ends_cleanly_when_asked_to() {
     let shell = Shell::new();
-    let mut server = shell.command(&["serve", "-q"]).spawn().unwrap();
     let inbox = shell.data().join("inbox");
-    wait_for(&inbox);
     // Complete at once: folders are moved in.
-    for time in [2, 1] {
+    let bring = |time| {
         let batch = TestBatch { time, ..first() };
         let made = PathBuf::from(shell.write(&batch));
         std::fs::create_dir_all(inbox.join("alpha")).unwrap();
         std::fs::rename(made, inbox.join("alpha").join(batch.folder_name())).unwrap();
-    }
-    wait_for(&shell.data().join("state/alpha/snapshots/catalogue"));
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let status = stop(&mut server);
-    assert_eq!(status.code(), Some(0));
-    shell.expect(0, &["batches", "list"]);
+    };
+    let mut server = Serving::start(&shell);
+    server.until("watching");
+    bring(2);
+    bring(1);
+    server.until("done");
+    server.until("done");
+    assert_eq!(server.stop().code(), Some(0));
     let batches = shell.json(0, &["batches", "list"]);
     assert_eq!(batches["items"].as_array().unwrap().len(), 2, "{batches}");
-    // What was not done is done by the next start.
-    let mut server = shell.command(&["serve", "-q"]).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    assert_eq!(stop(&mut server).code(), Some(0));
+    // What comes while nobody watches is done by the next start.
+    bring(3);
+    let mut server = Serving::start(&shell);
+    server.until("done");
+    assert_eq!(server.stop().code(), Some(0));
     let batches = shell.json(0, &["batches", "list"]);
-    assert!(
-        batches["items"].as_array().unwrap().iter().all(|batch| batch["status"] == "COMPLETE"),
-        "{batches}"
-    );
+    let items = batches["items"].as_array().unwrap();
+    assert_eq!(items.len(), 3, "{batches}");
+    assert!(items.iter().all(|batch| batch["status"] == "COMPLETE"), "{batches}");
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
 }
 
-fn wait_for(path: &Path) {
-    for _ in 0..600 {
-        if path.exists() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    panic!("{} does not appear", path.display());
+/// A server whose log is read.
+struct Serving {
+    process: std::process::Child,
+    log: std::io::Lines<std::io::BufReader<std::process::ChildStderr>>,
 }
 
-fn stop(server: &mut std::process::Child) -> std::process::ExitStatus {
-    let id = rustix::process::Pid::from_child(server);
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-    server.wait().unwrap()
+impl Serving {
+    fn start(shell: &Shell) -> Self {
+        let mut process = shell.command(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();
+        let log = std::io::BufReader::new(process.stderr.take().unwrap()).lines();
+        Self { process, log }
+    }
+
+    /// Reads on until a line holds the text.
+    #[track_caller]
+    fn until(&mut self, text: &str) {
+        let mut seen = String::new();
+        for line in self.log.by_ref() {
+            let line = line.unwrap();
+            if line.contains(text) {
+                return;
+            }
+            seen += &line;
+            seen.push('\n');
+        }
+        panic!("{text:?} is not in the log:\n{seen}");
+    }
+
+    fn stop(mut self) -> std::process::ExitStatus {
+        let id = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        // Read on: a full pipe would hold the server up.
+        for line in self.log {
+            line.unwrap();
+        }
+        self.process.wait().unwrap()
+    }
 }

@@ -183,7 +183,8 @@ fn an_approval_with_another_digest_is_refused() {
 #[test]
 fn a_batch_that_can_not_be_read_to_its_end_deletes_nothing() {
     // Every way of losing a part of a full batch's files.
-    let damage: [(&str, fn(&std::path::Path)); 4] = [
+    type Damage = (&'static str, fn(&std::path::Path));
+    let damage: [Damage; 4] = [
         ("cut short", |path| {
             let bytes = std::fs::read(path).unwrap();
             std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();

@@ -309,7 +309,7 @@ impl Work<'_, '_> {
                 let created = row.filter(|row| !row.archived).map_or(self.origin, |row| row.created);
                 let (number, version) = match row {
                     Some(row) => (row.number, row.version + 1),
-                    None if is_entity => (self.new_number(), 0),
+                    None if is_entity => (self.new_number()?, 0),
                     None => (0, 0),
                 };
                 let version = match row {
@@ -353,10 +353,17 @@ impl Work<'_, '_> {
         Ok(ChangeOutcome::Done)
     }
 
-    fn new_number(&mut self) -> u32 {
+    /// A number that no entity had before: one used twice would mix up the
+    /// relationships of two entities.
+    fn new_number(&mut self) -> Result<u32, redb::Error> {
         let number = self.next_number;
-        self.next_number = number.wrapping_add(1).max(1);
-        number
+        let Some(next) = number.checked_add(1) else {
+            let text =
+                "the catalogue has given out all its 4,294,967,295 entity numbers; export it into a new one";
+            return Err(redb::Error::Io(std::io::Error::other(text)));
+        };
+        self.next_number = next;
+        Ok(number)
     }
 
     /// The body of an updated row, without reading the one that it is made
@@ -373,7 +380,9 @@ impl Work<'_, '_> {
                 Some((*block, *offset, stacked(before, &change.set, &change.unset)))
             }
         };
+        // A create over what is there is rare, and often changes nothing.
         if let Some((block, offset, patch)) = patch
+            && change.action == Action::Update
             && patch.set.len() <= LARGE_PATCH
         {
             return Ok(Some(BodyAt::Patched(block, offset, patch)));
