@@ -10,7 +10,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 use support::batches::{TestBatch, entity, says};
-use tidegate::clock::{Clock, ManualClock};
+use tidegate::clock::{Clock, ManualClock, SystemClock};
 use tidegate::config::Settings;
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::publish_state::PublishStatus;
@@ -41,7 +41,7 @@ impl Watch {
         }
         change(&mut settings);
         // Files of the local inbox have the machine's time.
-        let now = jiff::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+        let now = SystemClock::default().now();
         let clock = Arc::new(ManualClock::new(now, 7));
         let store = remote.then(|| Arc::new(InMemory::new()));
         let url: Url = settings.inboxes[0].url.clone();

@@ -14,20 +14,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::publishing::crash::CrashPoints;
 use crate::service::Engine;
 
-/// Sets up logs on standard error: warnings, or what `-q`, `-v` and
-/// `TIDEGATE_LOG` say.
-pub fn logging(global: &Global) {
-    let level = match (global.quiet, global.verbose) {
+/// Sets up logs on standard error: warnings, of a service also what it does,
+/// or what `-q`, `-v` and `TIDEGATE_LOG` say.
+pub fn logging(global: &Global, service: bool) {
+    let level = match (global.quiet, global.verbose + u8::from(service)) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    log_at(level);
-}
-
-/// Sets up logs at a level, unless that was done before.
-pub fn log_at(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("tidegate={level}")));
     let _ = tracing_subscriber::fmt()

@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { ErrorKind::Usage.info().exit_code } else { 0 });
         }
     };
-    common::logging(&cli.global);
+    common::logging(&cli.global, matches!(cli.command, Command::Serve(_)));
     match run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) if common::is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Global;
-use super::common::{clock, crash_points, log_at, settings};
+use super::common::{clock, crash_points, settings};
 use crate::error::Result;
 use crate::service::{Engine, serve};
 
@@ -13,7 +13,6 @@ pub struct ServeArgs {}
 
 /// Runs the command.
 pub fn run(global: &Global, _args: &ServeArgs) -> Result<u8> {
-    log_at(if global.quiet { "warn" } else { "info" });
     let settings = settings(global)?;
     let data = settings.data.clone();
     let crash = crash_points()?;
