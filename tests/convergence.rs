@@ -90,7 +90,7 @@ impl Play {
         }
     }
 
-    fn to_the_end(&mut self) {
+    fn finish_history(&mut self) {
         loop {
             while self.work() {}
             if !self.decide(true) {
@@ -109,7 +109,7 @@ impl Play {
         for batch in batches {
             self.world.deliver(batch).unwrap();
         }
-        self.to_the_end();
+        self.finish_history();
     }
 
     /// Keys that have an open dead letter.
@@ -124,7 +124,7 @@ fn play(history: &History, fast: bool) -> Play {
     for step in &history.steps {
         play.step(history, step);
     }
-    play.to_the_end();
+    play.finish_history();
     play
 }
 
@@ -219,7 +219,7 @@ fn all_of(history: &History, source: &str, n: usize) -> TestBatch {
             }
         }
     }
-    let lines = values.into_iter().enumerate().filter(|(at, _)| (at + n) % 3 != 0);
+    let lines = values.into_iter().enumerate().filter(|(at, _)| !(at + n).is_multiple_of(3));
     TestBatch::full(source, 6000).with(lines.map(|(_, (key, value))| Line::Value(key, value, 0)))
 }
 
