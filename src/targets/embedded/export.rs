@@ -32,10 +32,10 @@ impl EmbeddedCatalogue {
             names.push((name.value().to_owned(), number.value()));
         }
         names.sort();
-        let entities = tx.open_table(tables::ENTITIES).map_err(|e| fail(e.into()))?;
+        let entities = tables::ENTITIES.read(&tx).map_err(fail)?;
         for (type_name, number) in names {
             let (from, to) = (number.to_be_bytes(), (number + 1).to_be_bytes());
-            let range = entities.range::<&[u8]>(&from[..]..&to[..]).map_err(|e| fail(e.into()))?;
+            let range = entities.range(&from[..]..&to[..]).map_err(fail)?;
             for entry in range {
                 let (key, row) = entry.map_err(|e| fail(e.into()))?;
                 let Some(row) = Row::decode(row.value()).filter(|row| archived || !row.archived) else {
@@ -54,8 +54,8 @@ impl EmbeddedCatalogue {
 
         let folder = self.path.parent().unwrap_or(std::path::Path::new("."));
         let mut sorter = LineSorter::new(folder, format!("export-{:016x}", self.clock.random()));
-        let forward = tx.open_table(tables::FORWARD).map_err(|e| fail(e.into()))?;
-        for entry in forward.iter().map_err(|e| fail(e.into()))? {
+        let forward = tables::FORWARD.read(&tx).map_err(fail)?;
+        for entry in forward.range(..).map_err(fail)? {
             let (_, row) = entry.map_err(|e| fail(e.into()))?;
             let Some(row) = Row::decode(row.value()).filter(|row| archived || !row.archived) else {
                 continue;

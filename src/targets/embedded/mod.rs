@@ -7,6 +7,7 @@
 
 mod apply;
 mod blocks;
+mod buffered;
 mod export;
 mod read;
 mod row;

@@ -162,14 +162,14 @@ impl<'a> Reading<'a> {
         let Some((_, number)) = self.types()?.into_iter().find(|(name, _)| *name == key.type_name) else {
             return Ok(None);
         };
-        let table = self.tx.open_table(tables::ENTITIES).map_err(|e| self.fail(e))?;
+        let table = tables::ENTITIES.read(&self.tx).map_err(|e| self.fail(e))?;
         let row = table.get(&entity_key(number, &key.qualified_name)[..]).map_err(|e| self.fail(e))?;
         Ok(row.and_then(|row| Row::decode(row.value())))
     }
 
     fn relationship(&self, key: &RelationshipKey) -> Result<Option<Row>> {
         let Some(from) = self.entity(&key.from)? else { return Ok(None) };
-        let table = self.tx.open_table(tables::FORWARD).map_err(|e| self.fail(e))?;
+        let table = tables::FORWARD.read(&self.tx).map_err(|e| self.fail(e))?;
         let row = table.get(&end_key(from.number, key.hash().0)[..]).map_err(|e| self.fail(e))?;
         Ok(row.and_then(|row| Row::decode(row.value())))
     }
@@ -190,16 +190,14 @@ impl<'a> Reading<'a> {
     fn relationships(&mut self, entity: u32, limit: usize) -> Result<(Vec<RelationshipView>, bool)> {
         let mut rows = Vec::new();
         {
-            let forward = self.tx.open_table(tables::FORWARD).map_err(|e| self.fail(e))?;
+            let forward = tables::FORWARD.read(&self.tx).map_err(|e| self.fail(e))?;
             let (from, to) = (end_key(entity, 0), end_key(entity, u128::MAX));
-            for row in forward.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1)
-            {
+            for row in forward.range(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1) {
                 let (_, row) = row.map_err(|e| self.fail(e))?;
                 rows.extend(Row::decode(row.value()).map(|row| (Direction::Out, row)));
             }
-            let reverse = self.tx.open_table(tables::REVERSE).map_err(|e| self.fail(e))?;
-            for row in reverse.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1)
-            {
+            let reverse = tables::REVERSE.read(&self.tx).map_err(|e| self.fail(e))?;
+            for row in reverse.range(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1) {
                 let (key, end) = row.map_err(|e| self.fail(e))?;
                 let place = [end.value(), &key.value()[4..]].concat();
                 let found = forward.get(&place[..]).map_err(|e| self.fail(e))?;
@@ -222,15 +220,16 @@ impl<'a> Reading<'a> {
     fn history(&mut self, hash: KeyHash, is_entity: bool) -> Result<Vec<HistoryView>> {
         let mut rows = Vec::new();
         {
-            let table = self.tx.open_table(tables::HISTORY).map_err(|e| self.fail(e))?;
+            let table = tables::HISTORY.read(&self.tx).map_err(|e| self.fail(e))?;
             let (from, to) = (version_key(hash.0, 0), version_key(hash.0, u32::MAX));
-            for row in table.range::<&[u8]>(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.rev() {
+            for row in table.range(&from[..]..=&to[..]).map_err(|e| self.fail(e))? {
                 let (_, bytes) = row.map_err(|e| self.fail(e))?;
                 rows.extend(rmp_serde::from_slice::<HistoryRow>(bytes.value()));
             }
         }
         let mut views = Vec::new();
-        for entry in rows {
+        // Newest first.
+        for entry in rows.into_iter().rev() {
             let Some(row) = Row::decode(&entry.row) else { continue };
             let body = self.body(&row)?;
             views.push(HistoryView {
@@ -308,7 +307,7 @@ impl EmbeddedCatalogue {
     /// Entities by type and by prefix or part of their names.
     pub fn search(&self, query: &SearchQuery) -> Result<SearchPage> {
         let reading = Reading::new(self)?;
-        let table = reading.tx.open_table(tables::ENTITIES).map_err(|e| reading.fail(e))?;
+        let table = tables::ENTITIES.read(&reading.tx).map_err(|e| reading.fail(e))?;
         let wanted = query.contains.as_ref().map(|text| text.to_lowercase());
         let prefix = query.prefix.as_deref().unwrap_or_default();
         let limit = query.limit.max(1);
@@ -324,7 +323,7 @@ impl EmbeddedCatalogue {
             let behind =
                 after.map(|after| entity_key(number, &after.qualified_name)).filter(|key| *key >= first);
             let start = behind.as_ref().map_or(Bound::Included(&first[..]), |key| Bound::Excluded(&key[..]));
-            for row in table.range::<&[u8]>((start, Bound::Unbounded)).map_err(|e| reading.fail(e))? {
+            for row in table.range((start, Bound::Unbounded)).map_err(|e| reading.fail(e))? {
                 let (key, row) = row.map_err(|e| reading.fail(e))?;
                 if !key.value().starts_with(&first) {
                     break;

@@ -3,6 +3,8 @@
 
 use redb::{TableDefinition, WriteTransaction};
 
+use super::buffered::Definition;
+
 type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// Name → text.
@@ -10,13 +12,13 @@ pub const META: Bytes = TableDefinition::new("meta");
 /// Type number u32 → name.
 pub const TYPES: TableDefinition<'static, u32, &'static str> = TableDefinition::new("types");
 /// Type number, qualified name → row.
-pub const ENTITIES: Bytes = TableDefinition::new("entities");
+pub const ENTITIES: Definition = Definition::new("entities", "entities_buffer");
 /// Number of the `from` entity, hash of the relationship → row.
-pub const FORWARD: Bytes = TableDefinition::new("relationships_forward");
+pub const FORWARD: Definition = Definition::new("relationships_forward", "relationships_forward_buffer");
 /// Number of the `to` entity, hash of the relationship → number of the `from` entity.
-pub const REVERSE: Bytes = TableDefinition::new("relationships_reverse");
+pub const REVERSE: Definition = Definition::new("relationships_reverse", "relationships_reverse_buffer");
 /// Hash of the entity or relationship, version → row and what was done.
-pub const HISTORY: Bytes = TableDefinition::new("history");
+pub const HISTORY: Definition = Definition::new("history", "history_buffer");
 /// Number → compressed bodies.
 pub const BLOCKS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("blocks");
 /// Number → bodies that rows or the history still point to.
@@ -30,9 +32,11 @@ pub const LAST_PLAN: TableDefinition<'static, &'static str, &'static str> = Tabl
 
 /// Makes every table, so that readers find them.
 pub fn create_all(tx: &WriteTransaction) -> Result<(), redb::Error> {
-    for table in [META, ENTITIES, FORWARD, REVERSE, HISTORY, OPERATIONS] {
-        tx.open_table(table)?;
+    for table in [ENTITIES, FORWARD, REVERSE, HISTORY] {
+        table.write(tx, 0)?;
     }
+    tx.open_table(META)?;
+    tx.open_table(OPERATIONS)?;
     tx.open_table(TYPES)?;
     tx.open_table(BLOCKS)?;
     tx.open_table(BLOCK_USE)?;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::EmbeddedCatalogue;
 use super::apply::HistoryRow;
 use super::blocks::{BlockBuilder, BlockCache, Uses, attributes_of_line, relationship_line};
+use super::buffered::Writer;
 use super::read::Origin;
 use super::row::{BodyAt, BodyPatch, Row};
 use super::tables::{self, end_key, entity_key, version_key};
@@ -24,13 +25,11 @@ const LARGE_PATCH: usize = 2 << 10;
 /// Name of the number that the next entity gets.
 const NEXT_NUMBER: &[u8] = b"next_number";
 
-type Bytes<'t> = Table<'t, &'static [u8], &'static [u8]>;
-
 struct Tables<'t> {
-    entities: Bytes<'t>,
-    forward: Bytes<'t>,
-    reverse: Bytes<'t>,
-    history: Bytes<'t>,
+    entities: Writer<'t>,
+    forward: Writer<'t>,
+    reverse: Writer<'t>,
+    history: Writer<'t>,
     blocks: Table<'t, u64, &'static [u8]>,
     uses: Table<'t, u64, u32>,
     types: Table<'t, u32, &'static str>,
@@ -45,10 +44,10 @@ pub fn write(
     changes: &[TargetChange],
 ) -> Result<Outcomes, redb::Error> {
     let mut tables = Tables {
-        entities: tx.open_table(tables::ENTITIES)?,
-        forward: tx.open_table(tables::FORWARD)?,
-        reverse: tx.open_table(tables::REVERSE)?,
-        history: tx.open_table(tables::HISTORY)?,
+        entities: tables::ENTITIES.write(tx, changes.len())?,
+        forward: tables::FORWARD.write(tx, changes.len())?,
+        reverse: tables::REVERSE.write(tx, changes.len())?,
+        history: tables::HISTORY.write(tx, changes.len())?,
         blocks: tx.open_table(tables::BLOCKS)?,
         uses: tx.open_table(tables::BLOCK_USE)?,
         types: tx.open_table(tables::TYPES)?,
@@ -91,6 +90,20 @@ pub fn write(
     let Work { mut builder, moved, next_number: number, .. } = work;
     builder.flush(&mut tables.blocks, &mut tables.uses)?;
     moved.write(&mut tables.blocks, &mut tables.uses)?;
+    let folds: [(&[u8], &mut Writer<'_>); 4] = [
+        (b"fold:entities", &mut tables.entities),
+        (b"fold:forward", &mut tables.forward),
+        (b"fold:reverse", &mut tables.reverse),
+        (b"fold:history", &mut tables.history),
+    ];
+    for (name, table) in folds {
+        let before = meta.get(name)?.map_or_else(Vec::new, |cursor| cursor.value().to_vec());
+        let mut cursor = before.clone();
+        table.fold(&mut cursor)?;
+        if cursor != before {
+            meta.insert(name, &cursor[..])?;
+        }
+    }
     if number != next_number {
         meta.insert(NEXT_NUMBER, &number.to_le_bytes()[..])?;
     }
@@ -344,7 +357,7 @@ impl Work<'_, '_> {
             (None, before) => {
                 table.remove(&place.row[..])?;
                 match (&place.ends, before) {
-                    (Some((to, _)), _) => drop(self.tables.reverse.remove(&to[..])?),
+                    (Some((to, _)), _) => self.tables.reverse.remove(&to[..])?,
                     (None, Some(row)) => self.remove_relationships(row.number)?,
                     (None, None) => {}
                 }
@@ -401,10 +414,10 @@ impl Work<'_, '_> {
     fn remove_relationships(&mut self, entity: u32) -> Result<(), redb::Error> {
         let (from, to) = (end_key(entity, 0), end_key(entity, u128::MAX));
         let mut rows: Vec<Vec<u8>> = Vec::new();
-        for row in self.tables.forward.range::<&[u8]>(&from[..]..=&to[..])? {
+        for row in self.tables.forward.range(&from[..]..=&to[..])? {
             rows.push(row?.0.value().to_vec());
         }
-        for row in self.tables.reverse.range::<&[u8]>(&from[..]..=&to[..])? {
+        for row in self.tables.reverse.range(&from[..]..=&to[..])? {
             let (key, end) = row?;
             rows.push([end.value(), &key.value()[4..]].concat());
         }
@@ -421,14 +434,20 @@ impl Work<'_, '_> {
             }
         }
         // One to itself, or to one that is gone.
-        self.tables.reverse.retain_in::<&[u8], _>(&from[..]..=&to[..], |_, _| false)?;
+        let mut rows: Vec<Vec<u8>> = Vec::new();
+        for row in self.tables.reverse.range(&from[..]..=&to[..])? {
+            rows.push(row?.0.value().to_vec());
+        }
+        for key in rows {
+            self.tables.reverse.remove(&key)?;
+        }
         Ok(())
     }
 
     fn last_version(&self, hash: KeyHash) -> Result<u32, redb::Error> {
         let (from, to) = (version_key(hash.0, 0), version_key(hash.0, u32::MAX));
-        let mut rows = self.tables.history.range::<&[u8]>(&from[..]..=&to[..])?;
-        Ok(match rows.next_back() {
+        let rows = self.tables.history.range(&from[..]..=&to[..])?;
+        Ok(match rows.last() {
             Some(row) => {
                 let (found, _) = row?;
                 let bytes = found.value();
@@ -446,7 +465,8 @@ impl Work<'_, '_> {
         self.tables.history.insert(&version_key(hash.0, row.version)[..], &bytes[..])?;
         if row.version > self.history_limit {
             let oldest = version_key(hash.0, row.version - self.history_limit);
-            let gone = self.tables.history.remove(&oldest[..])?.map(|bytes| bytes.value().to_vec());
+            let gone = self.tables.history.get(&oldest[..])?.map(|bytes| bytes.value().to_vec());
+            self.tables.history.remove(&oldest[..])?;
             if let Some(old) = gone.and_then(|bytes| rmp_serde::from_slice::<HistoryRow>(&bytes).ok())
                 && let Some(row) = Row::decode(&old.row)
             {
