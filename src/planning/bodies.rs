@@ -1,7 +1,6 @@
 //! Reading bodies from packs, with the blocks read last kept at hand.
 
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::format::block_file::{Unpacker, invalid, record_at};
@@ -20,29 +19,30 @@ type BlockId = (usize, u32);
 /// Reads bodies; one per thread.
 pub struct Bodies {
     unpacker: Unpacker,
-    blocks: HashMap<BlockId, Rc<Vec<u8>>>,
+    blocks: HashMap<BlockId, Arc<Vec<u8>>>,
     order: VecDeque<BlockId>,
     held: usize,
-    last: Option<(BlockId, Rc<Vec<u8>>)>,
+    last: Option<(BlockId, Arc<Vec<u8>>)>,
     /// Keeps every pack whose address is in use as a key.
     packs: HashMap<usize, Arc<Pack>>,
 }
 
-/// A record and the block that holds it.
+/// A record of a pack.
 #[derive(Clone)]
 pub struct BodyRef {
-    block: Rc<Vec<u8>>,
-    start: usize,
-    end: usize,
+    record: Arc<[u8]>,
     pack: Arc<Pack>,
 }
 
 impl BodyRef {
     /// The body.
     pub fn body(&self) -> Result<Body<'_>> {
-        Body::parse(&self.block[self.start..self.end]).ok_or_else(|| {
-            invalid(self.pack.path(), format!("the record at {} of a block is no body", self.start))
-        })
+        Body::parse(&self.record).ok_or_else(|| invalid(self.pack.path(), "a record is no body"))
+    }
+
+    /// Its size in bytes.
+    pub fn len(&self) -> usize {
+        self.record.len()
     }
 }
 
@@ -64,27 +64,26 @@ impl Bodies {
         let id = Arc::as_ptr(pack) as usize;
         let key = (id, loc.block());
         let block = match &self.last {
-            Some((last, block)) if *last == key => Rc::clone(block),
+            Some((last, block)) if *last == key => Arc::clone(block),
             _ => self.block(pack, key)?,
         };
         let bad = || invalid(pack.path(), format!("block {} has no record at {}", loc.block(), loc.offset()));
-        let (record, end) = record_at(&block, loc.offset()).ok_or_else(bad)?;
-        let start = end - record.len();
-        Ok(BodyRef { start, end, block, pack: Arc::clone(pack) })
+        let (record, _) = record_at(&block, loc.offset()).ok_or_else(bad)?;
+        Ok(BodyRef { record: record.into(), pack: Arc::clone(pack) })
     }
 
-    fn block(&mut self, pack: &Arc<Pack>, key: BlockId) -> Result<Rc<Vec<u8>>> {
+    fn block(&mut self, pack: &Arc<Pack>, key: BlockId) -> Result<Arc<Vec<u8>>> {
         if let Some(block) = self.blocks.get(&key) {
-            let block = Rc::clone(block);
-            self.last = Some((key, Rc::clone(&block)));
+            let block = Arc::clone(block);
+            self.last = Some((key, Arc::clone(&block)));
             return Ok(block);
         }
         let mut raw = Vec::new();
         pack.reader()?.read(key.1, &mut self.unpacker, &mut raw)?;
         self.packs.entry(key.0).or_insert_with(|| Arc::clone(pack));
-        let block = Rc::new(raw);
+        let block = Arc::new(raw);
         self.held += block.len();
-        self.blocks.insert(key, Rc::clone(&block));
+        self.blocks.insert(key, Arc::clone(&block));
         self.order.push_back(key);
         while self.held > KEEP && self.order.len() > 1 {
             if let Some(oldest) = self.order.pop_front()
@@ -93,7 +92,7 @@ impl Bodies {
                 self.held -= gone.len();
             }
         }
-        self.last = Some((key, Rc::clone(&block)));
+        self.last = Some((key, Arc::clone(&block)));
         Ok(block)
     }
 }

@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ahead::{Ahead, CHUNK, body_of};
 use super::bodies::BodyRef;
 use super::candidate::{Candidate, GONE, NONE, REFRESH, UNSURE};
 use super::format::entry::Loc;
 use super::format::layer::{Layer, Scratch};
 use super::plan_file::{PlannedChange, PlannedValue};
 use super::plan_writer::ChangeSection;
-use super::snapshot::Found;
 use super::sorter::Sorted;
 use super::state_dir::Pack;
 use super::view::{Part, Reader, TargetView, merged};
@@ -37,6 +37,8 @@ pub struct JudgeInput<'a> {
     pub precedence: i64,
     /// Keys whose state at the target is not known.
     pub unsure: &'a HashMap<KeyHash, Key>,
+    /// How many threads may read bodies.
+    pub threads: usize,
 }
 
 /// The plan's changes, in the sections in which they are executed.
@@ -80,16 +82,36 @@ pub fn run(
         reader: Reader::new()?,
         scratch: Scratch::default(),
         last_from: None,
+        ahead: None,
     };
-    while let Some(candidate) = candidates.take_next()? {
-        match candidate.key.kind() {
-            Kind::Entity => judge.entity(&candidate)?,
-            Kind::Relationship => {
-                moved.remove(&candidate.key);
-                judge.relationship(candidate.key, Some(&candidate))?;
+    let mut ahead = Ahead::new(input.threads)?;
+    let mut chunk = Vec::new();
+    loop {
+        chunk.clear();
+        while chunk.len() < CHUNK
+            && let Some(candidate) = candidates.take_next()?
+        {
+            chunk.push(candidate);
+        }
+        if chunk.is_empty() {
+            break;
+        }
+        let olds = match &input.view.own {
+            Some(own) => ahead.read(own, &chunk)?,
+            None => vec![None; chunk.len()],
+        };
+        for (candidate, old) in chunk.iter().zip(olds) {
+            judge.ahead = old;
+            match candidate.key.kind() {
+                Kind::Entity => judge.entity(candidate)?,
+                Kind::Relationship => {
+                    moved.remove(&candidate.key);
+                    judge.relationship(candidate.key, Some(candidate))?;
+                }
             }
         }
     }
+    judge.ahead = None;
     let mut moved: Vec<KeyHash> = moved.into_iter().collect();
     moved.sort_unstable();
     for key in moved {
@@ -109,6 +131,8 @@ struct Judge<'a, 'b> {
     /// The `from` end looked at last, and whether it is there before and
     /// after: contents come one after the other.
     last_from: Option<(KeyHash, bool, bool)>,
+    /// What was read ahead of the present candidate.
+    ahead: Option<BodyRef>,
 }
 
 impl Judge<'_, '_> {
@@ -116,10 +140,10 @@ impl Judge<'_, '_> {
         let Some(own) = self.input.view.own.as_ref().filter(|_| candidate.old_layer != NONE) else {
             return Ok(None);
         };
-        let layer = candidate.old_layer as usize;
-        let entry = own.layer(layer).get(candidate.old_number, &mut self.reader.scratch)?;
-        let found = Found { layer, number: candidate.old_number, entry };
-        own.body(&found, &mut self.reader.bodies).map(Some)
+        match self.ahead.take() {
+            Some(body) => Ok(Some(body)),
+            None => body_of(own, candidate, &mut self.reader).map(Some),
+        }
     }
 
     fn fresh(&mut self, candidate: &Candidate, old: Option<&BodyRef>) -> Result<Option<BodyRef>> {

@@ -10,6 +10,7 @@
 //! ```
 
 mod absent;
+mod ahead;
 pub mod asserted;
 pub mod bodies;
 pub mod candidate;

@@ -360,6 +360,7 @@ impl<'a> Making<'a> {
                 pack: &pack,
                 precedence: input.settings.precedence,
                 unsure: &unsure,
+                threads: self.planner.options.threads,
             },
             candidates.finish()?,
             std::mem::take(&mut settled.moved),

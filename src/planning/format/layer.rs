@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! header   magic "TGLAYER1"
-//! entries  blocks of 256 × 48 bytes, the last one shorter
-//! ends     blocks of 1024 × 16 bytes: upper half of the end's key hash u64, entry number u32, 0 from / 1 to u32
+//! entries  blocks of 64 × 48 bytes, the last one shorter
+//! ends     blocks of 256 × 16 bytes: upper half of the end's key hash u64, entry number u32, 0 from / 1 to u32
 //! tables   first key of each entry block u128 …, xxh3 of each entry block u64 …,
 //!          first end of each end block u64 …, xxh3 of each end block u64 …
 //! meta     JSON: packs, stamps, comparison fingerprint
@@ -33,10 +33,10 @@ const END: &[u8; 8] = b"TGLAYEND";
 const HEADER: u64 = 8;
 const TRAILER: usize = 40;
 /// Entries of a block.
-pub const BLOCK: usize = 256;
+pub const BLOCK: usize = 64;
 const BLOCK_BYTES: usize = BLOCK * ENTRY;
 const END_ROW: usize = 16;
-const END_BLOCK: usize = 1024;
+const END_BLOCK: usize = 256;
 
 /// A row of a layer's stamp table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
