@@ -129,6 +129,9 @@ pub struct KeyHash(pub u128);
 const KIND_BIT: u128 = 1 << 127;
 
 impl KeyHash {
+    /// Where relationships begin in the order of hashes.
+    pub const FIRST_RELATIONSHIP: Self = Self(KIND_BIT);
+
     /// Hashes an entity's key.
     pub fn of_entity(type_name: &str, qualified_name: &str) -> Self {
         // One call over one buffer is several times as fast as the streaming

@@ -47,6 +47,16 @@ impl KindSummary {
     pub fn changes(&self) -> u64 {
         self.create + self.update + self.delete
     }
+
+    fn add(&mut self, more: &Self) {
+        self.create += more.create;
+        self.update += more.update;
+        self.delete += more.delete;
+        self.unchanged += more.unchanged;
+        self.superseded += more.superseded;
+        self.rejected += more.rejected;
+        self.withheld += more.withheld;
+    }
 }
 
 /// [`KindSummary`] and the relationships that wait for an end.
@@ -75,6 +85,13 @@ impl PlanSummary {
             Kind::Entity => &mut self.entities,
             Kind::Relationship => &mut self.relationships.counts,
         }
+    }
+
+    /// Adds the counts of another part of the plan.
+    pub fn add(&mut self, more: &Self) {
+        self.entities.add(&more.entities);
+        self.relationships.counts.add(&more.relationships.counts);
+        self.relationships.waiting += more.relationships.waiting;
     }
 
     /// Changes at the target, of both kinds.

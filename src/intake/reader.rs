@@ -59,7 +59,7 @@ pub struct FileReport {
 }
 
 /// Bytes read at once.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 256 << 10;
 /// Unpacked bytes below which no ratio is looked at: small files may well
 /// hold one line over and over.
 const RATIO_FROM: u64 = 64 << 20;

@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// Blocks that a reader keeps, in bytes. Bodies are mostly read in the order
 /// in which they were written, so a few hundred blocks do.
-const KEEP: usize = 16 << 20;
+const KEEP: usize = 4 << 20;
 
 /// A pack, by its address, and a block of it.
 type BlockId = (usize, u32);
@@ -22,27 +22,28 @@ pub struct Bodies {
     blocks: HashMap<BlockId, Arc<Vec<u8>>>,
     order: VecDeque<BlockId>,
     held: usize,
+    /// Room of a block that went.
+    spare: Vec<u8>,
     last: Option<(BlockId, Arc<Vec<u8>>)>,
     /// Keeps every pack whose address is in use as a key.
     packs: HashMap<usize, Arc<Pack>>,
 }
 
-/// A record of a pack.
+/// A record and the block that holds it.
 #[derive(Clone)]
 pub struct BodyRef {
-    record: Arc<[u8]>,
+    block: Arc<Vec<u8>>,
+    start: usize,
+    end: usize,
     pack: Arc<Pack>,
 }
 
 impl BodyRef {
     /// The body.
     pub fn body(&self) -> Result<Body<'_>> {
-        Body::parse(&self.record).ok_or_else(|| invalid(self.pack.path(), "a record is no body"))
-    }
-
-    /// Its size in bytes.
-    pub fn len(&self) -> usize {
-        self.record.len()
+        Body::parse(&self.block[self.start..self.end]).ok_or_else(|| {
+            invalid(self.pack.path(), format!("the record at {} of a block is no body", self.start))
+        })
     }
 }
 
@@ -54,6 +55,7 @@ impl Bodies {
             blocks: HashMap::new(),
             order: VecDeque::new(),
             held: 0,
+            spare: Vec::new(),
             last: None,
             packs: HashMap::new(),
         })
@@ -68,8 +70,9 @@ impl Bodies {
             _ => self.block(pack, key)?,
         };
         let bad = || invalid(pack.path(), format!("block {} has no record at {}", loc.block(), loc.offset()));
-        let (record, _) = record_at(&block, loc.offset()).ok_or_else(bad)?;
-        Ok(BodyRef { record: record.into(), pack: Arc::clone(pack) })
+        let (record, end) = record_at(&block, loc.offset()).ok_or_else(bad)?;
+        let start = end - record.len();
+        Ok(BodyRef { start, end, block, pack: Arc::clone(pack) })
     }
 
     fn block(&mut self, pack: &Arc<Pack>, key: BlockId) -> Result<Arc<Vec<u8>>> {
@@ -78,7 +81,7 @@ impl Bodies {
             self.last = Some((key, Arc::clone(&block)));
             return Ok(block);
         }
-        let mut raw = Vec::new();
+        let mut raw = std::mem::take(&mut self.spare);
         pack.reader()?.read(key.1, &mut self.unpacker, &mut raw)?;
         self.packs.entry(key.0).or_insert_with(|| Arc::clone(pack));
         let block = Arc::new(raw);
@@ -90,6 +93,9 @@ impl Bodies {
                 && let Some(gone) = self.blocks.remove(&oldest)
             {
                 self.held -= gone.len();
+                if let Ok(room) = Arc::try_unwrap(gone) {
+                    self.spare = room;
+                }
             }
         }
         self.last = Some((key, Arc::clone(&block)));

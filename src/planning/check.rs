@@ -2,6 +2,7 @@
 //! rules of its own; knows nothing of how plans are made.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bodies::Bodies;
 use super::format::bytes::u128_at;
@@ -11,6 +12,7 @@ use super::sorter::{Record, Sorter};
 use super::state_dir::StateDir;
 use super::view::{Reader, TargetView};
 use crate::domain::change::Action;
+use crate::domain::ids::OperationNo;
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::{PlanDigest, PlanSummary};
 use crate::error::{Error, ErrorKind, Result};
@@ -42,7 +44,8 @@ impl Record for Keyed {
 /// between entities that are there then, that deletions of entities come
 /// behind those of their relationships, that updates change something, and
 /// that counts and digest are those of the changes.
-pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest) -> Result<()> {
+pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest, threads: usize) -> Result<()> {
+    let threads = threads.clamp(1, manifest.operations.len().max(1));
     let header = &manifest.header;
     let fail = |problem: String| {
         Error::new(
@@ -54,67 +57,36 @@ pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest) -> Re
     let layer_path = state.layer_path(&header.source_id, &manifest.layer.file);
     let layer = Layer::open(&layer_path, &CacheBudget::new(BUDGET))?;
 
-    let mut keys: Sorter<Keyed> = Sorter::new(&state.tmp(), "check", BUDGET);
-    let mut digest = PlanDigest::default();
-    let mut counted = PlanSummary::default();
-    let mut changes = 0;
-    let mut stage = 0;
-    // Entities that the plan creates or deletes at the target: only those
-    // differ from what the snapshots say together.
-    let mut bodies = Bodies::new()?;
-    let mut reader = Reader::new()?;
-    let mut scratch = Scratch::default();
-    let mut ends: HashMap<KeyHash, bool> = HashMap::new();
-    plan.changes(|change| {
-        changes += 1;
-        digest.add(change.digest());
-        if !(change.moved && change.action == Action::Delete) {
-            counted.of(change.kind()).count(change.action);
-        }
-        keys.push(Keyed(change.hash))?;
-        let now = match (change.kind(), change.action) {
-            (Kind::Relationship, Action::Delete) => 0,
-            (Kind::Entity, Action::Create | Action::Update) => 1,
-            (Kind::Relationship, Action::Create | Action::Update) => 2,
-            (Kind::Entity, Action::Delete) => 3,
+    let next = AtomicUsize::new(0);
+    let parts: Vec<Result<Part>> = std::thread::scope(|scope| {
+        let work = |n: usize| {
+            let checking = Checking { plan: &plan, view, layer: &layer, fail: &fail };
+            let keys = Sorter::new(&state.tmp(), format!("check-{n}"), BUDGET / threads);
+            checking.operations(&next, keys)
         };
-        if now < stage {
-            return Err(fail(format!("change {changes} is out of order")));
-        }
-        stage = now;
-        if let PlannedValue::Patch(_, before, after) = &change.value
-            && before == after
-        {
-            return Err(fail(format!("change {changes} updates nothing")));
-        }
-        if change.kind() == Kind::Relationship && change.action != Action::Delete {
-            let (from, to) = ends_of(&plan, &change, &mut bodies)?;
-            for end in [from, to] {
-                if ends.len() > 100_000 {
-                    ends.clear();
-                }
-                let there = match ends.get(&end) {
-                    Some(there) => *there,
-                    None => {
-                        let there = match layer.lookup(end, &mut scratch)? {
-                            Some((_, entry)) if entry.is_live() => true,
-                            Some(_) => view.others_have(end, &mut reader)?,
-                            None => {
-                                view.own_live(end, &mut reader)?.is_some()
-                                    || view.others_have(end, &mut reader)?
-                            }
-                        };
-                        ends.insert(end, there);
-                        there
-                    }
-                };
-                if !there {
-                    return Err(fail(format!("change {changes} creates a relationship without an end")));
-                }
-            }
-        }
-        Ok(())
-    })?;
+        let others: Vec<_> = (1..threads).map(|n| scope.spawn(move || work(n))).collect();
+        let first = work(0);
+        let others = others.into_iter().map(|thread| match thread.join() {
+            Ok(part) => part,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        std::iter::once(first).chain(others).collect()
+    });
+    let mut keys: Sorter<Keyed> = Sorter::new(&state.tmp(), "check", BUDGET);
+    let (mut digest, mut counted, mut changes) = (PlanDigest::default(), PlanSummary::default(), 0);
+    let mut stages = Vec::new();
+    for part in parts {
+        let part = part?;
+        digest.add(part.digest.0);
+        counted.add(&part.counted);
+        changes += part.changes;
+        stages.extend(part.stages);
+        keys.absorb(part.keys)?;
+    }
+    stages.sort_unstable();
+    if stages.windows(2).any(|pair| pair[0].2 > pair[1].1) {
+        return Err(fail("its operations are out of order".into()));
+    }
     let mut sorted = keys.finish()?;
     let mut last = None;
     while let Some(Keyed(key)) = sorted.take_next()? {
@@ -140,6 +112,124 @@ pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest) -> Re
         return Err(fail("its operations do not add up to its changes".into()));
     }
     Ok(())
+}
+
+/// What one thread found in its operations.
+struct Part {
+    keys: Sorter<Keyed>,
+    digest: PlanDigest,
+    counted: PlanSummary,
+    changes: u64,
+    /// Of each operation its number, and the stage of its first and last change.
+    stages: Vec<(u32, u8, u8)>,
+}
+
+struct Checking<'a> {
+    plan: &'a Plan,
+    view: &'a TargetView,
+    layer: &'a Layer,
+    fail: &'a (dyn Fn(String) -> Error + Sync),
+}
+
+impl Checking<'_> {
+    /// Checks operations, the next one that nobody has taken, until none is left.
+    fn operations(&self, next: &AtomicUsize, keys: Sorter<Keyed>) -> Result<Part> {
+        let mut part = Part {
+            keys,
+            digest: PlanDigest::default(),
+            counted: PlanSummary::default(),
+            changes: 0,
+            stages: Vec::new(),
+        };
+        let mut ends = Ends::new()?;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.plan.manifest().operations.len() {
+                return Ok(part);
+            }
+            let number = number as u32;
+            let (mut first, mut stage) = (None, 0);
+            self.plan.operation(OperationNo(number), |change| {
+                let now = self.change(&change, &mut part, &mut ends)?;
+                if now < stage {
+                    return Err((self.fail)(format!("a change of operation {number} is out of order")));
+                }
+                stage = now;
+                first.get_or_insert(now);
+                Ok(())
+            })?;
+            part.stages.push((number, first.unwrap_or(stage), stage));
+        }
+    }
+
+    /// Checks a change and returns its stage.
+    fn change(&self, change: &PlannedChange, part: &mut Part, ends: &mut Ends) -> Result<u8> {
+        part.changes += 1;
+        part.digest.add(change.digest());
+        if !(change.moved && change.action == Action::Delete) {
+            part.counted.of(change.kind()).count(change.action);
+        }
+        part.keys.push(Keyed(change.hash))?;
+        if let PlannedValue::Patch(_, before, after) = &change.value
+            && before == after
+        {
+            return Err((self.fail)(format!("the update of {} changes nothing", change.hash)));
+        }
+        if change.kind() == Kind::Relationship && change.action != Action::Delete {
+            let (from, to) = ends_of(self.plan, change, &mut ends.bodies)?;
+            if !(self.is_there(from, ends)? && self.is_there(to, ends)?) {
+                let text = format!("the relationship {} is created without an end", change.hash);
+                return Err((self.fail)(text));
+            }
+        }
+        Ok(match (change.kind(), change.action) {
+            (Kind::Relationship, Action::Delete) => 0,
+            (Kind::Entity, Action::Create | Action::Update) => 1,
+            (Kind::Relationship, Action::Create | Action::Update) => 2,
+            (Kind::Entity, Action::Delete) => 3,
+        })
+    }
+
+    /// Whether an entity is at the target when relationships are created: only
+    /// those that the plan creates or deletes differ from what the snapshots
+    /// say together.
+    fn is_there(&self, end: KeyHash, ends: &mut Ends) -> Result<bool> {
+        if ends.known.len() > 100_000 {
+            ends.known.clear();
+        }
+        if let Some(there) = ends.known.get(&end) {
+            return Ok(*there);
+        }
+        let there = match self.layer.lookup(end, &mut ends.scratch)? {
+            Some((_, entry)) if entry.is_live() => true,
+            Some(_) => self.view.others_have(end, &mut ends.reader)?,
+            None => {
+                self.view.own_live(end, &mut ends.reader)?.is_some()
+                    || self.view.others_have(end, &mut ends.reader)?
+            }
+        };
+        ends.known.insert(end, there);
+        Ok(there)
+    }
+}
+
+/// What a thread needs to look up ends.
+struct Ends {
+    bodies: Bodies,
+    reader: Reader,
+    scratch: Scratch,
+    known: HashMap<KeyHash, bool>,
+}
+
+impl Ends {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            bodies: Bodies::new()?,
+            reader: Reader::new()?,
+            scratch: Scratch::default(),
+            known: HashMap::new(),
+        })
+    }
 }
 
 fn ends_of(plan: &Plan, change: &PlannedChange, bodies: &mut Bodies) -> Result<(KeyHash, KeyHash)> {

@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::ahead::{Ahead, CHUNK, body_of};
 use super::bodies::BodyRef;
 use super::candidate::{Candidate, GONE, NONE, REFRESH, UNSURE};
 use super::format::entry::Loc;
 use super::format::layer::{Layer, Scratch};
 use super::plan_file::{PlannedChange, PlannedValue};
 use super::plan_writer::ChangeSection;
+use super::snapshot::Found;
 use super::sorter::Sorted;
 use super::state_dir::Pack;
 use super::view::{Part, Reader, TargetView, merged};
@@ -37,7 +37,7 @@ pub struct JudgeInput<'a> {
     pub precedence: i64,
     /// Keys whose state at the target is not known.
     pub unsure: &'a HashMap<KeyHash, Key>,
-    /// How many threads may read bodies.
+    /// How many threads may judge.
     pub threads: usize,
 }
 
@@ -66,7 +66,18 @@ impl Sections {
     }
 }
 
+/// Candidates that are judged at a time, by all threads together.
+const CHUNK: usize = 4_096;
+/// Below so many, one thread does as well.
+const FEW: usize = 64;
+/// Bytes of values that one thread may hold ready.
+const HOLD: usize = 8 << 20;
+
 /// Judges every candidate, then the relationships whose ends come or go.
+///
+/// Candidates do not depend on each other: threads judge a share of a chunk
+/// each, while this one puts what was found of the chunk before into the
+/// sections, in the candidates' order.
 pub fn run(
     input: &JudgeInput<'_>,
     mut candidates: Sorted<Candidate>,
@@ -74,76 +85,163 @@ pub fn run(
     sections: &mut Sections,
     summary: &mut PlanSummary,
 ) -> Result<PlanDigest> {
-    let mut judge = Judge {
-        input,
-        sections,
-        summary,
-        digest: PlanDigest::default(),
-        reader: Reader::new()?,
-        scratch: Scratch::default(),
-        last_from: None,
-        ahead: None,
-    };
-    let mut ahead = Ahead::new(input.threads)?;
-    let mut chunk = Vec::new();
+    let mut judges = (0..input.threads.max(1)).map(|_| Judge::new(input)).collect::<Result<Vec<_>>>()?;
+    let mut last = Judge::new(input)?;
+    let mut out = Gathered { sections, summary, digest: PlanDigest::default() };
+    let mut before: Vec<(Vec<Candidate>, Judged)> = Vec::new();
     loop {
-        chunk.clear();
+        let mut chunk = Vec::new();
         while chunk.len() < CHUNK
             && let Some(candidate) = candidates.take_next()?
         {
+            if candidate.key.kind() == Kind::Relationship {
+                moved.remove(&candidate.key);
+            }
             chunk.push(candidate);
         }
-        if chunk.is_empty() {
+        let busy = if chunk.len() < FEW { 1 } else { judges.len() };
+        let shares: Vec<Vec<Candidate>> =
+            chunk.chunks(chunk.len().div_ceil(busy).max(1)).map(<[Candidate]>::to_vec).collect();
+        let ready = std::mem::take(&mut before);
+        let (gathered, found) = std::thread::scope(|scope| {
+            let threads: Vec<_> = shares
+                .iter()
+                .zip(&mut judges)
+                .map(|(share, judge)| scope.spawn(move || judge.share(share)))
+                .collect();
+            let gathered = out.take(ready, &mut last);
+            let found: Result<Vec<Judged>> = threads
+                .into_iter()
+                .map(|thread| match thread.join() {
+                    Ok(found) => found,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })
+                .collect();
+            (gathered, found)
+        });
+        gathered?;
+        before = shares.into_iter().zip(found?).collect();
+        if before.is_empty() {
             break;
         }
-        let olds = match &input.view.own {
-            Some(own) => ahead.read(own, &chunk)?,
-            None => vec![None; chunk.len()],
-        };
-        for (candidate, old) in chunk.iter().zip(olds) {
-            judge.ahead = old;
-            match candidate.key.kind() {
-                Kind::Entity => judge.entity(candidate)?,
-                Kind::Relationship => {
-                    moved.remove(&candidate.key);
-                    judge.relationship(candidate.key, Some(candidate))?;
-                }
-            }
-        }
     }
-    judge.ahead = None;
     let mut moved: Vec<KeyHash> = moved.into_iter().collect();
     moved.sort_unstable();
     for key in moved {
-        judge.relationship(key, None)?;
+        last.relationship(key, None)?;
+        out.put(last.hand_over(0))?;
     }
-    Ok(judge.digest)
+    Ok(out.digest)
 }
 
-struct Judge<'a, 'b> {
-    input: &'a JudgeInput<'a>,
-    sections: &'b mut Sections,
-    summary: &'b mut PlanSummary,
+/// What a thread found of its share.
+struct Judged {
+    changes: Vec<PlannedChange>,
+    summary: PlanSummary,
+    /// How many candidates it judged: those behind would have been too much to
+    /// hold.
+    judged: usize,
+}
+
+/// The plan as far as it is gathered.
+struct Gathered<'a> {
+    sections: &'a mut Sections,
+    summary: &'a mut PlanSummary,
     digest: PlanDigest,
+}
+
+impl Gathered<'_> {
+    /// Takes what was found of shares, and has `judge` do what was left of them.
+    fn take(&mut self, shares: Vec<(Vec<Candidate>, Judged)>, judge: &mut Judge<'_>) -> Result<()> {
+        for (share, found) in shares {
+            let judged = found.judged;
+            self.put(found)?;
+            for candidate in &share[judged..] {
+                judge.candidate(candidate)?;
+                self.put(judge.hand_over(1))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, found: Judged) -> Result<()> {
+        self.summary.add(&found.summary);
+        for change in found.changes {
+            self.digest.add(change.digest());
+            let section = match (change.kind(), change.action) {
+                (Kind::Relationship, Action::Delete) => &mut self.sections.relationships_gone,
+                (Kind::Relationship, Action::Create | Action::Update) => &mut self.sections.relationships,
+                (Kind::Entity, Action::Delete) => &mut self.sections.entities_gone,
+                (Kind::Entity, Action::Create | Action::Update) => &mut self.sections.entities,
+            };
+            section.push(change.weight(), |out| change.write(out))?;
+        }
+        Ok(())
+    }
+}
+
+struct Judge<'a> {
+    input: &'a JudgeInput<'a>,
+    /// What was found and not handed over yet, and the bytes of its values.
+    changes: Vec<PlannedChange>,
+    held: usize,
+    summary: PlanSummary,
     reader: Reader,
     /// For the plan's layer; `reader` has one of its own for the snapshots.
     scratch: Scratch,
     /// The `from` end looked at last, and whether it is there before and
     /// after: contents come one after the other.
     last_from: Option<(KeyHash, bool, bool)>,
-    /// What was read ahead of the present candidate.
-    ahead: Option<BodyRef>,
 }
 
-impl Judge<'_, '_> {
+impl<'a> Judge<'a> {
+    fn new(input: &'a JudgeInput<'a>) -> Result<Self> {
+        Ok(Self {
+            input,
+            changes: Vec::new(),
+            held: 0,
+            summary: PlanSummary::default(),
+            reader: Reader::new()?,
+            scratch: Scratch::default(),
+            last_from: None,
+        })
+    }
+
+    /// Judges candidates until it holds too much.
+    fn share(&mut self, candidates: &[Candidate]) -> Result<Judged> {
+        for (n, candidate) in candidates.iter().enumerate() {
+            if self.held > HOLD {
+                return Ok(self.hand_over(n));
+            }
+            self.candidate(candidate)?;
+        }
+        Ok(self.hand_over(candidates.len()))
+    }
+
+    fn hand_over(&mut self, judged: usize) -> Judged {
+        self.held = 0;
+        Judged {
+            changes: std::mem::take(&mut self.changes),
+            summary: std::mem::take(&mut self.summary),
+            judged,
+        }
+    }
+
+    fn candidate(&mut self, candidate: &Candidate) -> Result<()> {
+        match candidate.key.kind() {
+            Kind::Entity => self.entity(candidate),
+            Kind::Relationship => self.relationship(candidate.key, Some(candidate)),
+        }
+    }
+
     fn old(&mut self, candidate: &Candidate) -> Result<Option<BodyRef>> {
         let Some(own) = self.input.view.own.as_ref().filter(|_| candidate.old_layer != NONE) else {
             return Ok(None);
         };
-        match self.ahead.take() {
-            Some(body) => Ok(Some(body)),
-            None => body_of(own, candidate, &mut self.reader).map(Some),
-        }
+        let layer = candidate.old_layer as usize;
+        let entry = own.layer(layer).get(candidate.old_number, &mut self.reader.scratch)?;
+        let found = Found { layer, number: candidate.old_number, entry };
+        own.body(&found, &mut self.reader.bodies).map(Some)
     }
 
     fn fresh(&mut self, candidate: &Candidate, old: Option<&BodyRef>) -> Result<Option<BodyRef>> {
@@ -162,16 +260,14 @@ impl Judge<'_, '_> {
         let replace = candidate.has(UNSURE);
         if others.is_empty() && candidate.old_layer == NONE && !candidate.has(GONE) && !replace {
             // The common case of a first publish: no body has to be read.
-            return self.put(
-                PlannedChange {
-                    action: Action::Create,
-                    hash: candidate.key,
-                    moved: false,
-                    replace,
-                    value: PlannedValue::Packed(candidate.loc, candidate.size, candidate.canon),
-                },
-                candidate.has(GONE),
-            );
+            self.put(PlannedChange {
+                action: Action::Create,
+                hash: candidate.key,
+                moved: false,
+                replace,
+                value: PlannedValue::Packed(candidate.loc, candidate.size, candidate.canon),
+            });
+            return Ok(());
         }
         let old = self.old(candidate)?;
         let new = self.fresh(candidate, old.as_ref())?;
@@ -224,7 +320,8 @@ impl Judge<'_, '_> {
             (None, None) if replace => (Action::Delete, PlannedValue::Gone(key, b"{}".to_vec())),
             (None, None) => return self.invisible(candidate),
         };
-        self.put(PlannedChange { action, hash, moved, replace, value }, candidate.has(GONE))
+        self.put(PlannedChange { action, hash, moved, replace, value });
+        Ok(())
     }
 
     /// The source's change does not show: another source's value covers it,
@@ -308,16 +405,14 @@ impl Judge<'_, '_> {
             self.summary.relationships.waiting += 1;
             return Ok(());
         }
-        self.put(
-            PlannedChange {
-                action: Action::Create,
-                hash: candidate.key,
-                moved: false,
-                replace: false,
-                value: PlannedValue::Packed(candidate.loc, candidate.size, candidate.canon),
-            },
-            false,
-        )
+        self.put(PlannedChange {
+            action: Action::Create,
+            hash: candidate.key,
+            moved: false,
+            replace: false,
+            value: PlannedValue::Packed(candidate.loc, candidate.size, candidate.canon),
+        });
+        Ok(())
     }
 
     /// Whether both ends are there before, and after.
@@ -346,20 +441,13 @@ impl Judge<'_, '_> {
         Ok((own, after))
     }
 
-    fn put(&mut self, change: PlannedChange, _gone: bool) -> Result<()> {
-        let kind = change.kind();
+    fn put(&mut self, change: PlannedChange) {
         // A relationship that begins to wait is no deletion (`SEMANTICS` 5).
         if !(change.moved && change.action == Action::Delete) {
-            self.summary.of(kind).count(change.action);
+            self.summary.of(change.kind()).count(change.action);
         }
-        self.digest.add(change.digest());
-        let section = match (kind, change.action) {
-            (Kind::Relationship, Action::Delete) => &mut self.sections.relationships_gone,
-            (Kind::Relationship, Action::Create | Action::Update) => &mut self.sections.relationships,
-            (Kind::Entity, Action::Delete) => &mut self.sections.entities_gone,
-            (Kind::Entity, Action::Create | Action::Update) => &mut self.sections.entities,
-        };
-        section.push(change.weight(), |out| change.write(out))
+        self.held += change.weight();
+        self.changes.push(change);
     }
 }
 

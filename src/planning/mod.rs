@@ -10,15 +10,16 @@
 //! ```
 
 mod absent;
-mod ahead;
 pub mod asserted;
 pub mod bodies;
 pub mod candidate;
 pub mod check;
 pub mod collect;
 pub mod fold;
+mod follow;
 pub mod format;
 mod judge;
+mod line_table;
 pub mod next;
 mod pack_writer;
 pub mod pass;

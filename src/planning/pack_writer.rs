@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 /// Raw bytes of a block. Small enough that reading one body costs little,
 /// large enough that zstd finds what repeats.
-const BLOCK_BYTES: usize = 8 << 10;
+const BLOCK_BYTES: usize = 4 << 10;
 /// Open blocks of one thread. Past it the fullest is closed.
 const OPEN_BLOCKS: usize = 64;
 

@@ -13,15 +13,17 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use twox_hash::XxHash3_128;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SUPERSEDED, UNCHANGED};
 use super::bodies::Bodies;
+use super::follow::{Follower, SharedTable};
 use super::format::block_file::BlockWriter;
 use super::format::body::{entity_head, relationship_head};
 use super::format::entry::{Loc, NO_POSITION};
 use super::format::layer::{Scratch, StampInfo};
-use super::format::order::{CHUNK, Chunk, FileOrder, Order, OrderWriter};
+use super::format::order::{FileOrder, Order, OrderWriter};
 use super::pack_writer::PackWriter;
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot, TypeEdge};
@@ -62,6 +64,8 @@ pub struct PassInput<'a> {
     pub tmp: &'a Path,
     /// Bytes of records to keep in memory.
     pub budget: usize,
+    /// Bytes that a table of the line order may take.
+    pub table_limit: usize,
     /// Threads to read with.
     pub threads: usize,
     /// Limits of reading.
@@ -171,7 +175,19 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
     };
     let wanted = if input.new_order.is_some() { entries as usize } else { 0 };
     let new_positions: Vec<AtomicU32> = (0..wanted).map(|_| AtomicU32::new(NO_POSITION)).collect();
-    let shared = Shared { input, seen: seen.as_ref(), dropped: &dropped, new_positions: &new_positions };
+    let entities = match (input.snapshot, input.order) {
+        (Some(snapshot), Some(_)) => snapshot.layer(0).entities(&mut Scratch::default())?,
+        (Some(_) | None, _) => 0,
+    };
+    let table = input.order.map(|order| SharedTable::new(order, input.table_limit));
+    let shared = Shared {
+        input,
+        seen: seen.as_ref(),
+        table: table.as_ref(),
+        entities,
+        dropped: &dropped,
+        new_positions: &new_positions,
+    };
 
     let next = AtomicUsize::new(0);
     let files = &input.batch.files;
@@ -254,40 +270,11 @@ impl Tally {
 struct Shared<'a> {
     input: &'a PassInput<'a>,
     seen: Option<&'a Seen>,
+    table: Option<&'a SharedTable<'a>>,
+    /// How many entries of the base are entities: these are the first ones.
+    entities: u32,
     dropped: &'a [u64],
     new_positions: &'a [AtomicU32],
-}
-
-/// Where in the line order the next line is expected.
-struct Cursor {
-    chunk_no: Option<u32>,
-    at: usize,
-    chunk: Chunk,
-}
-
-impl Cursor {
-    /// Places the cursor at a position of the order, or nowhere.
-    fn place(&mut self, order: &Order, chunk_no: Option<u32>, at: usize) -> Result<()> {
-        if self.chunk_no != chunk_no
-            && let Some(chunk_no) = chunk_no
-        {
-            order.read(chunk_no, &mut self.chunk)?;
-        }
-        self.chunk_no = chunk_no;
-        self.at = at;
-        Ok(())
-    }
-
-    /// Goes on to the next chunk at the end of one.
-    fn settle(&mut self, order: &Order) -> Result<()> {
-        if let Some(chunk_no) = self.chunk_no
-            && self.at >= CHUNK
-        {
-            let next = order.next_chunk(chunk_no);
-            self.place(order, next, 0)?;
-        }
-        Ok(())
-    }
 }
 
 struct Worker<'a> {
@@ -328,13 +315,13 @@ impl<'a> Worker<'a> {
     fn read(&mut self, index: usize) -> Result<()> {
         let input = self.shared.input;
         let file = &input.batch.files[index];
-        let mut cursor = Cursor { chunk_no: None, at: 0, chunk: Chunk::default() };
-        if let Some(order) = input.order {
-            cursor.place(order, order.first_chunk(&file.path), 0)?;
-        }
+        let follower = match self.shared.table {
+            Some(table) => Some(Follower::new(table, &file.path)?),
+            None => None,
+        };
         let new_order = input.new_order.map(|order| order.file(&file.path));
         let mut sink =
-            Sink { worker: self, cursor, new_order, file: index as u32, kind: file.kind, path: &file.path };
+            Sink { worker: self, follower, new_order, file: index as u32, kind: file.kind, path: &file.path };
         let report = read_file(&input.batch.folder, file, input.limits, &mut sink)
             .map_err(|e| e.context(format!("batch {}", input.batch.id)))?;
         let new_order = sink.new_order.take();
@@ -358,7 +345,7 @@ impl<'a> Worker<'a> {
 
 struct Sink<'w, 'a> {
     worker: &'w mut Worker<'a>,
-    cursor: Cursor,
+    follower: Option<Follower<'a>>,
     new_order: Option<FileOrder<'a>>,
     file: u32,
     kind: Kind,
@@ -370,14 +357,13 @@ impl LineSink for Sink<'_, '_> {
     fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
         let shared = self.worker.shared;
         let input = shared.input;
-        let hash = if input.order.is_some() || self.new_order.is_some() { xxh3_128(line) } else { 0 };
+        let hash =
+            if input.order.is_some() || self.new_order.is_some() { XxHash3_128::oneshot(line) } else { 0 };
         let position = match &mut self.new_order {
             Some(order) => order.push(hash)?,
             None => NO_POSITION,
         };
-        if let Some(order) = input.order
-            && let Some(old) = self.take_next(order, hash)?
-        {
+        if let Some(old) = self.take_next(hash)? {
             self.worker.tally.lines[self.kind as usize] += 1;
             self.worker.tally.in_order += 1;
             self.worker.tally.unchanged[self.kind as usize] += 1;
@@ -412,19 +398,15 @@ impl Sink<'_, '_> {
     /// behind it, its entry may be trusted and no line took it before; with
     /// the number of its base entry where the new order wants to know it.
     #[inline]
-    fn take_next(&mut self, order: &Order, hash: u128) -> Result<Option<Option<u32>>> {
+    fn take_next(&mut self, hash: u128) -> Result<Option<Option<u32>>> {
         let shared = self.worker.shared;
-        self.cursor.settle(order)?;
-        let Some(chunk_no) = self.cursor.chunk_no else { return Ok(None) };
-        let at = self.cursor.at;
-        let at = if self.cursor.chunk.matches(at, hash) {
-            at
-        } else if self.cursor.chunk.matches(at + 1, hash) {
-            at + 1
-        } else {
+        let Some(follower) = &mut self.follower else { return Ok(None) };
+        let Some(place) = follower.find(hash)? else { return Ok(None) };
+        let position = place.position;
+        // A file that holds the lines of the other kind has bad lines only.
+        if (place.entry < shared.entities) != (self.kind == Kind::Entity) {
             return Ok(None);
-        };
-        let position = chunk_no * CHUNK as u32 + at as u32;
+        }
         if shared.dropped[position as usize / 64] >> (position % 64) & 1 == 1 {
             return Ok(None);
         }
@@ -433,9 +415,9 @@ impl Sink<'_, '_> {
         {
             return Ok(None);
         }
-        self.cursor.at = at + 1;
+        follower.took(place)?;
         let wanted = !shared.new_positions.is_empty();
-        Ok(Some(wanted.then(|| self.cursor.chunk.entry(at))))
+        Ok(Some(wanted.then_some(place.entry)))
     }
 
     fn reject(&mut self, line_no: u64, line: &[u8], cut: bool, bad: BadLine) -> Result<()> {
@@ -498,17 +480,11 @@ impl Sink<'_, '_> {
         {
             flags |= AGAIN;
         }
-        if let (Some(order), Some(found)) = (input.order, &found)
+        if let (Some(follower), Some(found)) = (&mut self.follower, &found)
             && found.layer == 0
             && found.entry.pos != NO_POSITION
         {
-            let next = found.entry.pos + 1;
-            self.cursor.place(
-                order,
-                Some(found.entry.pos / CHUNK as u32),
-                found.entry.pos as usize % CHUNK + 1,
-            )?;
-            debug_assert_eq!(next as usize % CHUNK, self.cursor.at % CHUNK);
+            follower.jump(found.entry.pos)?;
         }
 
         let mut canon = 0;

@@ -137,6 +137,27 @@ impl SectionWriter {
     }
 }
 
+/// Puts operations that lie side by side together, as far as an operation may
+/// go: a target that applies an operation as a whole keeps its changes in
+/// order by itself.
+pub fn join_operations(operations: &mut Vec<OperationRef>, max_changes: usize, max_bytes: usize) {
+    let mut joined: Vec<OperationRef> = Vec::with_capacity(operations.len());
+    for operation in operations.drain(..) {
+        if let Some(last) = joined.last_mut() {
+            let changes = last.changes as usize + operation.changes as usize;
+            let bytes = (last.blocks as usize + operation.blocks as usize).saturating_mul(BLOCK_BYTES);
+            let behind = last.first_block + last.blocks == operation.first_block;
+            if behind && changes <= max_changes && bytes <= max_bytes {
+                last.blocks += operation.blocks;
+                last.changes += operation.changes;
+                continue;
+            }
+        }
+        joined.push(operation);
+    }
+    *operations = joined;
+}
+
 /// A section of changes, cut into operations.
 pub struct ChangeSection {
     section: SectionWriter,

@@ -15,7 +15,7 @@ use super::format::order::{Order, OrderWriter};
 use super::judge::{self, JudgeInput, Sections, unsure_keys};
 use super::pass::{self, PassInput, PassOutput};
 use super::plan_file::{FORMAT, FoldRef, PlanManifest};
-use super::plan_writer::SectionWriter;
+use super::plan_writer::{SectionWriter, join_operations};
 use super::ranks::type_ranks;
 use super::rejects::Rejects;
 use super::settle::{self, SettleInput, Settled, all_edges};
@@ -62,6 +62,18 @@ impl Default for PlanningOptions {
     }
 }
 
+/// What one operation may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct OperationLimits {
+    /// Most changes.
+    pub changes: usize,
+    /// Most bytes of values.
+    pub bytes: usize,
+    /// Whether the target applies an operation as a whole: then it may hold
+    /// changes of all kinds.
+    pub atomic: bool,
+}
+
 /// What a plan is made from.
 pub struct PlanInput<'a> {
     /// The plan's id.
@@ -76,8 +88,8 @@ pub struct PlanInput<'a> {
     pub target_identity: String,
     /// What a deletion means there.
     pub deletion: Deletion,
-    /// Changes and bytes that one operation may hold.
-    pub operation_limits: (usize, usize),
+    /// What one operation may hold.
+    pub operation_limits: OperationLimits,
     /// The current snapshot of every source of the target.
     pub bases: BTreeMap<SourceId, SnapshotId>,
     /// Called with stored bytes as they are read.
@@ -123,7 +135,7 @@ impl<'a> Planner<'a> {
         let view = self.view(source, input.target, &input.bases)?;
         let making = Making::new(self, input, &view)?;
         let manifest = making.run()?;
-        super::check::check(self.state, &view, &manifest)?;
+        super::check::check(self.state, &view, &manifest, self.options.threads)?;
         tracing::debug!(plan = %input.plan_id, "checked");
         self.state.write_checked(&self.state.plan_manifest_path(source, &input.plan_id), &manifest)?;
         Ok(manifest)
@@ -238,6 +250,7 @@ impl<'a> Making<'a> {
             new_order: order,
             tmp: &self.planner.state.tmp(),
             budget: options.sort_memory,
+            table_limit: options.index_memory / 3 * 2,
             threads: options.threads,
             limits: &options.read,
             types: &self.types,
@@ -349,8 +362,8 @@ impl<'a> Making<'a> {
         // Changes at the target.
         let budget = CacheBudget::new(options.index_memory);
         let layer = Layer::open(&layer_path, &budget)?;
-        let (max_changes, max_bytes) = input.operation_limits;
-        let mut sections = Sections::new(&tmp, max_changes, max_bytes)?;
+        let limits = input.operation_limits;
+        let mut sections = Sections::new(&tmp, limits.changes, limits.bytes)?;
         let unsure = unsure_keys(self.view);
         let mut summary = settled.summary;
         let digest = judge::run(
@@ -376,6 +389,9 @@ impl<'a> Making<'a> {
         sections.entities.append_to(&out, &mut operations)?;
         sections.relationships.append_to(&out, &mut operations)?;
         sections.entities_gone.append_to(&out, &mut operations)?;
+        if input.operation_limits.atomic {
+            join_operations(&mut operations, limits.changes, limits.bytes);
+        }
         let reject_count = rejects.len();
         let rejects = rejects.into_section().append_to(&out)?;
         out.finish(b"{}")?;

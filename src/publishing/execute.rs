@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::crash::{CrashPoints, Point};
-use super::operation::{self, Refusals, prepare};
+use super::operation::{self, MissingEnd, Prepared, Refusals, prepare};
 use crate::clock::Clock;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
@@ -58,6 +58,45 @@ pub struct Executed {
     pub failed: Option<Error>,
 }
 
+/// The next operation, read and unpacked while the target works on this one.
+struct Ahead<'a> {
+    plan: &'a Plan,
+    bodies: Bodies,
+    prepared: Option<(OperationNo, Prepared)>,
+}
+
+/// Operations of fewer changes are not worth a thread.
+const WORTH_A_THREAD: u32 = 256;
+
+impl Ahead<'_> {
+    /// Runs `work`, and prepares operation `next` beside it as if nothing will
+    /// have been refused.
+    fn beside<T>(&mut self, next: OperationNo, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let operation = self.plan.manifest().operations.get(next.0 as usize);
+        if operation.is_none_or(|operation| operation.changes < WORTH_A_THREAD) {
+            return work();
+        }
+        let (plan, bodies) = (self.plan, &mut self.bodies);
+        let (done, prepared) = std::thread::scope(|scope| {
+            let thread = scope.spawn(move || prepare(plan, next, &Refusals::default(), bodies));
+            let done = work();
+            match thread.join() {
+                Ok(prepared) => (done, prepared),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        });
+        let done = done?;
+        self.prepared = Some((next, prepared?));
+        Ok(done)
+    }
+
+    /// What was prepared of an operation, if that still holds.
+    fn take(&mut self, no: OperationNo, refusals: &Refusals) -> Option<Prepared> {
+        let (prepared_no, prepared) = self.prepared.take()?;
+        (prepared_no == no && refusals.keys.is_empty()).then_some(prepared)
+    }
+}
+
 impl Executor<'_> {
     /// Executes what the journal does not have yet.
     ///
@@ -80,6 +119,7 @@ impl Executor<'_> {
         };
         let count = manifest.operations.len() as u32;
         let mut sent_ahead = false;
+        let mut ahead = Ahead { plan, bodies: Bodies::new()?, prepared: None };
         for no in (0..count).map(OperationNo) {
             if self.stop.load(Ordering::Relaxed) {
                 let text = format!("batch {batch}: stopped before operation {no} of {count}");
@@ -97,7 +137,10 @@ impl Executor<'_> {
                 }
                 Some(JournalEntry::Sent { .. }) | None => Vec::new(),
             };
-            let prepared = prepare(plan, no, &refusals, &mut bodies)?;
+            let prepared = match ahead.take(no, &refusals) {
+                Some(prepared) => prepared,
+                None => prepare(plan, no, &refusals, &mut bodies)?,
+            };
             out.outcome.unsure.extend(prepared.unsure);
             if !matches!(known, Some(JournalEntry::Done { .. })) {
                 let started = self.clock.monotonic();
@@ -113,8 +156,14 @@ impl Executor<'_> {
                     at: self.clock.now(),
                     changes: prepared.changes,
                 };
-                let outcomes =
-                    if operation.changes.is_empty() { Vec::new() } else { self.target.apply(&operation)? };
+                let next = OperationNo(no.0 + 1);
+                let outcomes = if operation.changes.is_empty() {
+                    Vec::new()
+                } else if refusals.keys.is_empty() && !journal.contains_key(&next) {
+                    ahead.beside(next, || self.target.apply(&operation))?
+                } else {
+                    self.target.apply(&operation)?
+                };
                 self.crash.reached(Point::Target);
                 if outcomes.len() != operation.changes.len() {
                     let text = format!(
@@ -134,7 +183,6 @@ impl Executor<'_> {
                         ChangeOutcome::Rejected(reason) => rejected.push((n as u32, reason)),
                     }
                 }
-                let next = OperationNo(no.0 + 1);
                 // The next operation is marked as sent in the same commit,
                 // unless it may not be sent.
                 sent_ahead = next.0 < count && !journal.contains_key(&next);
@@ -185,6 +233,16 @@ impl Executor<'_> {
             let (Some(change), Some(hash)) = (changes.get(n as usize), hashes.get(n as usize)) else {
                 continue;
             };
+            // It came in one operation with an end that was refused: it waits
+            // for it, as it would have had it come later.
+            match refusals.end_of(change) {
+                Some(MissingEnd::Missing) => continue,
+                Some(MissingEnd::Unknown) => {
+                    out.outcome.unsure.push(change.key.clone());
+                    continue;
+                }
+                None => {}
+            }
             refusals.add(*hash, change);
             out.refused.push(Refused { key: change.key.clone(), content: change.set.clone(), reason });
         }

@@ -34,7 +34,39 @@ pub struct Refusals {
     pub unknown: HashSet<KeyHash>,
 }
 
+/// Why a relationship can't be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingEnd {
+    /// An end is not at the target.
+    Missing,
+    /// Nobody knows whether an end is there.
+    Unknown,
+}
+
 impl Refusals {
+    /// Whether a change creates a relationship with an end that was refused.
+    pub fn end_of(&self, change: &TargetChange) -> Option<MissingEnd> {
+        match &change.key {
+            Key::Relationship(_) if change.action == Action::Create => self.missing_end(&change.key),
+            Key::Entity(_) | Key::Relationship(_) => None,
+        }
+    }
+
+    fn missing_end(&self, key: &Key) -> Option<MissingEnd> {
+        let Key::Relationship(relationship) = key else { return None };
+        if self.keys.is_empty() {
+            return None;
+        }
+        let ends = [relationship.from.hash(), relationship.to.hash()];
+        if ends.iter().any(|end| self.unknown.contains(end)) {
+            Some(MissingEnd::Unknown)
+        } else if ends.iter().any(|end| self.missing.contains(end)) {
+            Some(MissingEnd::Missing)
+        } else {
+            None
+        }
+    }
+
     /// Takes a refused change.
     pub fn add(&mut self, hash: KeyHash, change: &TargetChange) {
         self.keys.insert(hash);
@@ -70,17 +102,14 @@ pub fn prepare(plan: &Plan, no: OperationNo, refusals: &Refusals, bodies: &mut B
             }
             PlannedValue::Gone(key, _) => (key, b"{}".to_vec(), Vec::new()),
         };
-        if let Key::Relationship(relationship) = &key
-            && change.action == Action::Create
-            && !refusals.keys.is_empty()
-        {
-            let ends = [relationship.from.hash(), relationship.to.hash()];
-            if ends.iter().any(|end| refusals.unknown.contains(end)) {
-                out.unsure.push(key);
-                return Ok(());
-            }
-            if ends.iter().any(|end| refusals.missing.contains(end)) {
-                return Ok(());
+        if change.action == Action::Create {
+            match refusals.missing_end(&key) {
+                Some(MissingEnd::Unknown) => {
+                    out.unsure.push(key);
+                    return Ok(());
+                }
+                Some(MissingEnd::Missing) => return Ok(()),
+                None => {}
             }
         }
         out.changes.push(TargetChange { action: change.action, key, set, unset, replace: change.replace });

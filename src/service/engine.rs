@@ -21,7 +21,7 @@ use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder;
 use crate::intake::prefix::Prefix;
 use crate::planning::plan_file::Plan;
-use crate::planning::planner::{PlanInput, Planner, PlanningOptions};
+use crate::planning::planner::{OperationLimits, PlanInput, Planner, PlanningOptions};
 use crate::planning::state_dir::StateDir;
 use crate::publishing::crash::{CrashPoints, Point};
 use crate::store::{Approval, BatchRecord, Store, StoreOptions, TimelineEntry};
@@ -372,7 +372,11 @@ impl Engine {
             target: name,
             target_identity: open.target.identity()?,
             deletion: open.deletion,
-            operation_limits: (max_changes, capabilities.max_bytes),
+            operation_limits: OperationLimits {
+                changes: max_changes,
+                bytes: capabilities.max_bytes,
+                atomic: capabilities.atomic,
+            },
             bases,
             progress: &|bytes| self.progress.read(bytes),
         });

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! header   magic "TGLAYER1"
-//! entries  blocks of 64 × 48 bytes, the last one shorter
+//! entries  blocks of 32 × 48 bytes, the last one shorter
 //! ends     blocks of 256 × 16 bytes: upper half of the end's key hash u64, entry number u32, 0 from / 1 to u32
 //! tables   first key of each entry block u128 …, xxh3 of each entry block u64 …,
 //!          first end of each end block u64 …, xxh3 of each end block u64 …
@@ -33,7 +33,7 @@ const END: &[u8; 8] = b"TGLAYEND";
 const HEADER: u64 = 8;
 const TRAILER: usize = 40;
 /// Entries of a block.
-pub const BLOCK: usize = 64;
+pub const BLOCK: usize = 32;
 const BLOCK_BYTES: usize = BLOCK * ENTRY;
 const END_ROW: usize = 16;
 const END_BLOCK: usize = 256;
@@ -385,6 +385,18 @@ impl Layer {
         Ok(None)
     }
 
+    /// How many of its entries are entities: they come first.
+    pub fn entities(&self, scratch: &mut Scratch) -> Result<u32> {
+        let first = KeyHash::FIRST_RELATIONSHIP.0;
+        let block = match self.first_keys.partition_point(|key| *key < first) {
+            0 => return Ok(0),
+            behind => behind - 1,
+        };
+        let bytes = self.block(block, scratch)?;
+        let within = bytes.chunks_exact(ENTRY).filter(|entry| u128_at(entry, 0) < first).count();
+        Ok((block * BLOCK + within) as u32)
+    }
+
     /// The entry of a number.
     pub fn get(&self, number: u32, scratch: &mut Scratch) -> Result<Entry> {
         if u64::from(number) >= self.entries {
@@ -513,6 +525,7 @@ mod tests {
                 assert_eq!(layer.get(number, &mut scratch).unwrap(), found);
                 assert!(layer.lookup(KeyHash(n * 2), &mut scratch).unwrap().is_none());
             }
+            assert_eq!(layer.entities(&mut scratch).unwrap(), 1000);
             let mut scan = layer.scan();
             for n in 0..1000u32 {
                 assert_eq!(scan.advance().unwrap().unwrap().0, n);

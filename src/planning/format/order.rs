@@ -273,6 +273,18 @@ impl Order {
         Err(invalid(&self.path, format!("the checksum of the {what} of chunk {chunk} does not match")))
     }
 
+    /// Hands out hash and entry number, or [`NO_POSITION`], of every position in turn.
+    pub fn scan(&self, mut each: impl FnMut(u128, u32)) -> Result<()> {
+        let mut chunk = Chunk::default();
+        for number in 0..self.chunks {
+            self.read(number, &mut chunk)?;
+            for n in 0..CHUNK {
+                each(u128_at(&chunk.hashes, n * 16), u32_at(&chunk.entries, n * 4));
+            }
+        }
+        Ok(())
+    }
+
     /// Hands out the entry number of every position that has one.
     pub fn scan_entries(&self, mut each: impl FnMut(u32, u32) -> Result<()>) -> Result<()> {
         let mut bytes = Vec::new();
@@ -300,7 +312,7 @@ impl Chunk {
     /// Whether the line at place `n` of the chunk has this hash and an entry.
     #[inline]
     pub fn matches(&self, n: usize, hash: u128) -> bool {
-        u128_at(&self.hashes, n * 16) == hash && n < CHUNK && u32_at(&self.entries, n * 4) != NO_POSITION
+        n < CHUNK && u128_at(&self.hashes, n * 16) == hash && u32_at(&self.entries, n * 4) != NO_POSITION
     }
 
     /// The base entry of place `n`, or [`NO_POSITION`].

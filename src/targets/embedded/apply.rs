@@ -10,7 +10,6 @@ use super::tables::{self, operation_key};
 use super::work::write;
 use crate::domain::change::Action;
 use crate::domain::ids::PlanId;
-use crate::domain::key::Key;
 use crate::error::{Error, Result};
 use crate::targets::{ChangeOutcome, Operation, Outcomes};
 
@@ -21,8 +20,8 @@ struct StoredOutcomes {
     rejected: Vec<(u32, String)>,
 }
 
-/// A row of the history.
-#[derive(Serialize, Deserialize)]
+/// A row of the history: action u8 (0 create, 1 update, 2 delete), number of
+/// the origin u32, then the row as it was.
 pub struct HistoryRow {
     /// What ended the version.
     pub action: Action,
@@ -30,8 +29,29 @@ pub struct HistoryRow {
     pub ended_by: u32,
     /// The row as it was.
     pub row: Vec<u8>,
-    /// The key.
-    pub key: Key,
+}
+
+impl HistoryRow {
+    /// Its stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(5 + self.row.len());
+        out.push(self.action as u8);
+        out.extend_from_slice(&self.ended_by.to_le_bytes());
+        out.extend_from_slice(&self.row);
+        out
+    }
+
+    /// Reads a stored row; `None` when it is none.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let action = match bytes.first()? {
+            0 => Action::Create,
+            1 => Action::Update,
+            2 => Action::Delete,
+            3.. => return None,
+        };
+        let ended_by = u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?);
+        Some(Self { action, ended_by, row: bytes.get(5..)?.to_vec() })
+    }
 }
 
 /// Applies an operation.
@@ -98,4 +118,20 @@ fn stored(tx: &WriteTransaction, row: &[u8]) -> Result<Option<Outcomes>, redb::E
         }
         outcomes
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_the_history_reads_back() {
+        for action in [Action::Create, Action::Update, Action::Delete] {
+            let row = HistoryRow { action, ended_by: 70_000, row: vec![1, 2, 3] };
+            let back = HistoryRow::decode(&row.encode()).unwrap();
+            assert_eq!((back.action, back.ended_by, back.row), (action, 70_000, vec![1, 2, 3]));
+        }
+        assert!(HistoryRow::decode(&[]).is_none() && HistoryRow::decode(&[9; 8]).is_none());
+        assert!(HistoryRow::decode(&[0, 1, 2]).is_none());
+    }
 }

@@ -19,7 +19,7 @@ type Entry<'a> = (AccessGuard<'a, Key>, AccessGuard<'a, Key>);
 type Rows<'a> = Peekable<Range<'a, Key, Key>>;
 
 /// From so many rows on an operation writes past the buffer.
-const DIRECT: usize = 50_000;
+const DIRECT: usize = 40_000;
 /// So many rows may always wait.
 const WAITING: u64 = 4_096;
 
@@ -60,6 +60,11 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Whether there is no row. Rows that are gone but not folded yet count.
+    pub fn is_empty(&self) -> Result<bool, redb::Error> {
+        Ok(self.base.is_empty()? && self.buffer.is_empty()?)
+    }
+
     /// The row of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<AccessGuard<'_, Key>>, redb::Error> {
         get(&self.base, &self.buffer, key)
@@ -127,11 +132,10 @@ impl Writer<'_> {
                 self.buffer.remove(key)?;
             }
             self.base.remove(key)?;
-        } else if self.base.get(key)?.is_some() {
+        } else {
+            // Whether the large table has it is seen when it is folded.
             self.buffer.insert(key, &[][..])?;
             self.buffered = true;
-        } else if self.buffered {
-            self.buffer.remove(key)?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod apply;
 mod blocks;
 mod buffered;
 mod export;
+mod look_ahead;
 mod read;
 mod row;
 mod sort;
@@ -45,7 +46,7 @@ pub struct EmbeddedOptions {
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { deletion: Deletion::Delete, cache_bytes: 144 << 20, history: 20, max_changes: 100_000 }
+        Self { deletion: Deletion::Delete, cache_bytes: 144 << 20, history: 20, max_changes: 50_000 }
     }
 }
 
@@ -143,7 +144,7 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
 
 impl Target for EmbeddedCatalogue {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_changes: self.options.max_changes, max_bytes: 40 << 20, atomic: true }
+        Capabilities { max_changes: self.options.max_changes, max_bytes: 24 << 20, atomic: true }
     }
 
     fn identity(&self) -> Result<String> {

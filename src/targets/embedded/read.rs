@@ -224,7 +224,7 @@ impl<'a> Reading<'a> {
             let (from, to) = (version_key(hash.0, 0), version_key(hash.0, u32::MAX));
             for row in table.range(&from[..]..=&to[..]).map_err(|e| self.fail(e))? {
                 let (_, bytes) = row.map_err(|e| self.fail(e))?;
-                rows.extend(rmp_serde::from_slice::<HistoryRow>(bytes.value()));
+                rows.extend(HistoryRow::decode(bytes.value()));
             }
         }
         let mut views = Vec::new();

@@ -92,6 +92,12 @@ impl Row {
         out
     }
 
+    /// Number of a stored row's entity, and whether it is not archived.
+    pub fn end(bytes: &[u8]) -> Option<(u32, bool)> {
+        let number = bytes.get(1..5)?.try_into().ok().map(u32::from_le_bytes)?;
+        Some((number, bytes[0] & 1 == 0))
+    }
+
     /// Reads a stored row; `None` when it is none.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);

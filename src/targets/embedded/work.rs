@@ -8,6 +8,7 @@ use super::EmbeddedCatalogue;
 use super::apply::HistoryRow;
 use super::blocks::{BlockBuilder, BlockCache, Uses, attributes_of_line, relationship_line};
 use super::buffered::Writer;
+use super::look_ahead::{self, Held};
 use super::read::Origin;
 use super::row::{BodyAt, BodyPatch, Row};
 use super::tables::{self, end_key, entity_key, version_key};
@@ -71,6 +72,7 @@ pub fn write(
     let with_body = changes.iter().filter(|change| change.action != Action::Delete).count();
     let builder = BlockBuilder::new(with_body >= LARGE, next_block).map_err(redb::Error::Io)?;
     let mut work = Work {
+        catalogue,
         deletion: catalogue.options.deletion,
         history_limit: catalogue.options.history,
         has_history: !tables.history.is_empty()?,
@@ -82,10 +84,12 @@ pub fn write(
         cache: BlockCache::new(),
         moved: Uses::default(),
         last_from: None,
+        ended: Vec::new(),
     };
+    let mut held = look_ahead::relationships(catalogue, changes)?;
     let mut outcomes = vec![ChangeOutcome::Done; changes.len()];
     for stage in 0..4 {
-        work.stage(stage, changes, &mut outcomes)?;
+        work.stage(stage, changes, held.as_deref_mut(), &mut outcomes)?;
     }
     let Work { mut builder, moved, next_number: number, .. } = work;
     builder.flush(&mut tables.blocks, &mut tables.uses)?;
@@ -131,9 +135,22 @@ struct Place {
     n: usize,
     /// Its body, if it was placed ahead.
     body: Option<BodyAt>,
+    /// Hash of its key and its row, if it was looked up ahead with its ends.
+    held: Option<(KeyHash, Option<Row>)>,
+}
+
+impl look_ahead::Placed for Place {
+    fn row(&self) -> &[u8] {
+        &self.row
+    }
+
+    fn number(&self) -> usize {
+        self.n
+    }
 }
 
 struct Work<'a, 't> {
+    catalogue: &'a EmbeddedCatalogue,
     deletion: Deletion,
     history_limit: u32,
     /// Whether there is any history: else no key has been there before.
@@ -147,6 +164,8 @@ struct Work<'a, 't> {
     /// Rows that begin or cease to point to bodies written before.
     moved: Uses,
     last_from: Option<(EntityKey, Option<(u32, bool)>)>,
+    /// Versions that ended in this stage, until they are written sorted.
+    ended: Vec<([u8; 20], Vec<u8>)>,
 }
 
 impl Work<'_, '_> {
@@ -157,6 +176,7 @@ impl Work<'_, '_> {
         &mut self,
         stage: u8,
         changes: &[TargetChange],
+        mut held: Option<&mut [Option<Held>]>,
         outcomes: &mut [ChangeOutcome],
     ) -> Result<(), redb::Error> {
         let mut places: Vec<Place> = Vec::new();
@@ -164,7 +184,8 @@ impl Work<'_, '_> {
             if stage_of(change) != stage {
                 continue;
             }
-            match self.place_of(change, n)? {
+            let held = held.as_deref_mut().and_then(|held| held.get_mut(n)?.as_mut());
+            match self.place_of(change, n, held)? {
                 Some(mut place) => {
                     // Bodies go to blocks as they come, so that what comes
                     // together lies together; rows are written sorted.
@@ -180,12 +201,25 @@ impl Work<'_, '_> {
         }
         places.sort_unstable_by(|a, b| a.row.cmp(&b.row));
         let mut reverse: Vec<(Vec<u8>, [u8; 4])> = Vec::new();
-        for place in places {
-            outcomes[place.n] = self.change(&place, &changes[place.n], &mut reverse)?;
+        let of_entities = places.first().is_some_and(|place| place.ends.is_none());
+        let ahead = of_entities
+            && look_ahead::entities(self.catalogue, &places, changes, |place, hash, row| {
+                outcomes[place.n] = self.change(place, Some((hash, row)), &changes[place.n], &mut reverse)?;
+                Ok(())
+            })?;
+        if !ahead {
+            for mut place in places {
+                let held = place.held.take();
+                outcomes[place.n] = self.change(&place, held, &changes[place.n], &mut reverse)?;
+            }
         }
         reverse.sort_unstable();
         for (key, from) in reverse {
             self.tables.reverse.insert(&key[..], &from[..])?;
+        }
+        self.ended.sort_unstable();
+        for (key, row) in self.ended.drain(..) {
+            self.tables.history.insert(&key, &row)?;
         }
         self.last_from = None;
         Ok(())
@@ -201,21 +235,28 @@ impl Work<'_, '_> {
         Ok(next)
     }
 
-    fn place_of(&mut self, change: &TargetChange, n: usize) -> Result<Option<Place>, redb::Error> {
+    fn place_of(
+        &mut self,
+        change: &TargetChange,
+        n: usize,
+        held: Option<&mut Held>,
+    ) -> Result<Option<Place>, redb::Error> {
+        let known = held.as_ref().map(|held| held.ends);
+        let held = held.map(|held| (held.hash, held.row.take()));
         Ok(match &change.key {
             Key::Entity(key) => {
                 let row = entity_key(self.type_number(&key.type_name)?, &key.qualified_name);
-                Some(Place { row, ends: None, n, body: None })
+                Some(Place { row, ends: None, n, body: None, held })
             }
             Key::Relationship(key) => {
-                let (Some((from, from_there)), Some((to, to_there))) =
-                    (self.find_from(&key.from)?, self.find(&key.to)?)
-                else {
-                    return Ok(None);
+                let ends = match known {
+                    Some(known) => known,
+                    None => (self.find_from(&key.from)?, self.find(&key.to)?),
                 };
-                let hash = change.key.hash().0;
+                let (Some((from, from_there)), Some((to, to_there))) = ends else { return Ok(None) };
+                let hash = held.as_ref().map_or_else(|| change.key.hash(), |(hash, _)| *hash).0;
                 let ends = (end_key(to, hash).to_vec(), from_there && to_there);
-                Some(Place { row: end_key(from, hash).to_vec(), ends: Some(ends), n, body: None })
+                Some(Place { row: end_key(from, hash).to_vec(), ends: Some(ends), n, body: None, held })
             }
         })
     }
@@ -224,11 +265,7 @@ impl Work<'_, '_> {
     fn find(&self, key: &EntityKey) -> Result<Option<(u32, bool)>, redb::Error> {
         let Some(number) = self.type_numbers.get(&key.type_name) else { return Ok(None) };
         let row = self.tables.entities.get(&entity_key(*number, &key.qualified_name)[..])?;
-        Ok(row.and_then(|row| {
-            let bytes = row.value();
-            let number = bytes.get(1..5)?.try_into().ok().map(u32::from_le_bytes)?;
-            Some((number, bytes[0] & 1 == 0))
-        }))
+        Ok(row.and_then(|row| Row::end(row.value())))
     }
 
     /// The same of a `from` end, which often is that of the change before.
@@ -272,6 +309,7 @@ impl Work<'_, '_> {
     fn change(
         &mut self,
         place: &Place,
+        held: Option<(KeyHash, Option<Row>)>,
         change: &TargetChange,
         reverse: &mut Vec<(Vec<u8>, [u8; 4])>,
     ) -> Result<ChangeOutcome, redb::Error> {
@@ -282,11 +320,14 @@ impl Work<'_, '_> {
             return Ok(without_end(change));
         }
         let is_entity = place.ends.is_none();
-        let found = {
-            let table = if is_entity { &self.tables.entities } else { &self.tables.forward };
-            table.get(&place.row[..])?.and_then(|bytes| Row::decode(bytes.value()))
+        let mut hash = held.as_ref().map(|(hash, _)| *hash);
+        let found = match held {
+            Some((_, row)) => row,
+            None => {
+                let table = if is_entity { &self.tables.entities } else { &self.tables.forward };
+                table.get(&place.row[..])?.and_then(|bytes| Row::decode(bytes.value()))
+            }
         };
-        let mut hash = None;
         let next = match (change.action, found.as_ref()) {
             (Action::Delete, None) => return Ok(ChangeOutcome::Done),
             (Action::Delete, Some(row)) => match self.deletion {
@@ -338,7 +379,7 @@ impl Work<'_, '_> {
         };
         if let Some(row) = &found {
             let hash = hash.unwrap_or_else(|| change.key.hash());
-            self.remember(&change.key, hash, change.action, row)?;
+            self.remember(hash, change.action, row)?;
         }
         let table = if is_entity { &mut self.tables.entities } else { &mut self.tables.forward };
         match (next, &found) {
@@ -427,7 +468,7 @@ impl Work<'_, '_> {
             let line = self.body(&row.body)?;
             let Some(relationship) = relationship_of(&line) else { continue };
             let relationship_key = Key::Relationship(relationship.clone());
-            self.remember(&relationship_key, relationship_key.hash(), Action::Delete, &row)?;
+            self.remember(relationship_key.hash(), Action::Delete, &row)?;
             self.tables.forward.remove(&key[..])?;
             if let Some((to, _)) = self.find(&relationship.to)? {
                 self.tables.reverse.remove(&end_key(to, relationship_key.hash().0)[..])?;
@@ -459,15 +500,14 @@ impl Work<'_, '_> {
 
     /// Puts a version into the history, and drops the one that is past the
     /// limit.
-    fn remember(&mut self, key: &Key, hash: KeyHash, action: Action, row: &Row) -> Result<(), redb::Error> {
-        let entry = HistoryRow { action, ended_by: self.origin, row: row.encode(), key: key.clone() };
-        let bytes = rmp_serde::to_vec_named(&entry).map_err(|e| redb::Error::Io(std::io::Error::other(e)))?;
-        self.tables.history.insert(&version_key(hash.0, row.version)[..], &bytes[..])?;
+    fn remember(&mut self, hash: KeyHash, action: Action, row: &Row) -> Result<(), redb::Error> {
+        let entry = HistoryRow { action, ended_by: self.origin, row: row.encode() };
+        self.ended.push((version_key(hash.0, row.version), entry.encode()));
         if row.version > self.history_limit {
             let oldest = version_key(hash.0, row.version - self.history_limit);
             let gone = self.tables.history.get(&oldest[..])?.map(|bytes| bytes.value().to_vec());
             self.tables.history.remove(&oldest[..])?;
-            if let Some(old) = gone.and_then(|bytes| rmp_serde::from_slice::<HistoryRow>(&bytes).ok())
+            if let Some(old) = gone.and_then(|bytes| HistoryRow::decode(&bytes))
                 && let Some(row) = Row::decode(&old.row)
             {
                 self.moved.add(&row.body, -1);
