@@ -28,6 +28,8 @@ pub struct TargetSettings {
     pub deletion: Deletion,
     /// Versions kept of each entity or relationship.
     pub history: u32,
+    /// Bytes that writing the search index may hold.
+    pub search_memory: u64,
 }
 
 /// How plans are made and executed.
@@ -156,6 +158,11 @@ impl Settings {
 impl TargetSettings {
     /// The embedded catalogue in a data directory.
     pub fn embedded(data: &Path) -> Self {
-        Self { path: data.join("catalogue.redb"), deletion: Deletion::Delete, history: 20 }
+        Self {
+            path: data.join("catalogue.redb"),
+            deletion: Deletion::Delete,
+            history: 20,
+            search_memory: 32 << 20,
+        }
     }
 }

@@ -20,6 +20,9 @@ use crate::intake::inbox::Complete;
 /// Prefix of variables that set a key: `TIDEGATE_SECTION__KEY`.
 const PREFIX: &str = "TIDEGATE_";
 
+/// What writing a search index may hold, in bytes.
+const SEARCH_MEMORY: std::ops::RangeInclusive<u64> = (16 << 20)..=(2 << 30);
+
 /// Reads everything there is; what is wrong is told beside it.
 pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
     let env = |name: &str| options.environment.get(name).filter(|value| !value.is_empty());
@@ -304,7 +307,7 @@ impl Reading {
     }
 
     fn target(&mut self, table: &Table, path: &str, base: &Path, data: &Path, name: &str) -> TargetSettings {
-        self.unknown(table, path, &["kind", "path", "deletion", "history"]);
+        self.unknown(table, path, &["kind", "path", "deletion", "history", "search_memory"]);
         let mut target = TargetSettings::embedded(data);
         if name != "catalogue" {
             target.path = data.join(format!("catalogue-{name}.redb"));
@@ -321,6 +324,10 @@ impl Reading {
         });
         self.value(table, path, "history", &mut target.history, |value| {
             u32::try_from(whole(value)?).map_err(|_| "is too large".into())
+        });
+        self.value(table, path, "search_memory", &mut target.search_memory, |value| match size(value)? {
+            bytes if SEARCH_MEMORY.contains(&bytes) => Ok(bytes),
+            _ => Err("must be from 16MiB to 2GiB".into()),
         });
         target
     }

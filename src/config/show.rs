@@ -38,6 +38,7 @@ pub fn to_toml(settings: &Settings) -> String {
         };
         out.value(&format!("{path}.deletion"), quoted(deletion));
         out.value(&format!("{path}.history"), target.history.to_string());
+        out.value(&format!("{path}.search_memory"), target.search_memory.to_string());
     }
     out.section("priority");
     out.value("priority.age_weight", number(settings.priority.age));

@@ -6,7 +6,9 @@ use serde_json::value::RawValue;
 use super::key::{Key, Kind};
 
 /// What a change does at the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It comes to be, or is revived.
@@ -41,7 +43,7 @@ impl Action {
 /// line). Values are JSON objects of attributes in canonical form. Of an
 /// update they hold the changed attributes only: one that is missing in
 /// `before` is new, one that is missing in `after` goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Change {
     /// What it does.
     pub action: Action,
@@ -50,7 +52,9 @@ pub struct Change {
     /// Which one.
     pub key: Key,
     /// The attributes before; `None` for a create.
+    #[schema(value_type = Option<Object>)]
     pub before: Option<Box<RawValue>>,
     /// The attributes after; `None` for a delete.
+    #[schema(value_type = Option<Object>)]
     pub after: Option<Box<RawValue>>,
 }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// What a key names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Keyed by (type, qualified name).
@@ -26,7 +28,7 @@ impl Kind {
 }
 
 /// The key of an entity.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EntityKey {
     /// Its type, such as `rdbms_table`.
     #[serde(rename = "type")]
@@ -36,7 +38,7 @@ pub struct EntityKey {
 }
 
 /// The key of a relationship.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RelationshipKey {
     /// Its type, such as `rdbms_table_columns`.
     #[serde(rename = "type")]
@@ -52,7 +54,7 @@ pub struct RelationshipKey {
 
 /// The key of an entity or a relationship. Sorts entities first, then by
 /// (type, qualified name) or (type, from, to, label), by code points.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Key {
     /// An entity's.

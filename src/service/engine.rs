@@ -99,6 +99,7 @@ impl Engine {
             let options = EmbeddedOptions {
                 deletion: target.deletion,
                 history: target.history,
+                search_memory: usize::try_from(target.search_memory).unwrap_or(usize::MAX),
                 ..EmbeddedOptions::default()
             };
             let catalogue = EmbeddedCatalogue::open(&target.path, options, Arc::clone(&clock))?;

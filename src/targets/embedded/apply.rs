@@ -85,6 +85,7 @@ pub fn apply(catalogue: &EmbeddedCatalogue, operation: &Operation) -> Result<Out
     };
     finish().map_err(fail)?;
     tx.commit().map_err(|e| fail(e.into()))?;
+    catalogue.search.signal.wake();
     Ok(outcomes)
 }
 

@@ -65,6 +65,12 @@ impl Reader {
         Ok(self.base.is_empty()? && self.buffer.is_empty()?)
     }
 
+    /// About how many rows there are: one that waits in the buffer may count
+    /// twice.
+    pub fn about(&self) -> Result<u64, redb::Error> {
+        Ok(self.base.len()? + self.buffer.len()?)
+    }
+
     /// The row of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<AccessGuard<'_, Key>>, redb::Error> {
         get(&self.base, &self.buffer, key)

@@ -6,12 +6,14 @@
 //! history by moving the pointer, not the body.
 
 mod apply;
+mod around;
 mod blocks;
 mod buffered;
 mod export;
 mod look_ahead;
 mod read;
 mod row;
+mod search;
 mod sort;
 mod tables;
 mod work;
@@ -22,8 +24,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
+pub use around::{Edge, HistoryPage, Neighbourhood, Node, RelationshipPage};
 pub use read::{Direction, EntityView, HistoryView, Hit, Origin, RelationshipView, SearchPage, SearchQuery};
+pub use search::behind::Following;
+pub use search::find::{
+    FindHit, FindOrder, FindPage, FindQuery, MAX_OFFSET, MAX_PAGE, Matched, TextRange, TypeCount,
+};
 
+use self::search::Search;
 use super::{Capabilities, Operation, Outcomes, Target, TargetValue};
 use crate::clock::Clock;
 use crate::domain::ids::{PlanId, SourceId};
@@ -42,11 +50,20 @@ pub struct EmbeddedOptions {
     pub history: u32,
     /// Most changes of an operation.
     pub max_changes: usize,
+    /// Bytes that the writer of the search index may hold; it takes no fewer
+    /// than 16 MB.
+    pub search_memory: usize,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { deletion: Deletion::Delete, cache_bytes: 144 << 20, history: 20, max_changes: 50_000 }
+        Self {
+            deletion: Deletion::Delete,
+            cache_bytes: 144 << 20,
+            history: 20,
+            max_changes: 50_000,
+            search_memory: 32 << 20,
+        }
     }
 }
 
@@ -58,6 +75,7 @@ pub struct EmbeddedCatalogue {
     clock: Arc<dyn Clock>,
     identity: String,
     failed: AtomicBool,
+    search: Search,
 }
 
 const FORMAT_VERSION: u32 = 1;
@@ -85,7 +103,9 @@ impl EmbeddedCatalogue {
                 other => failure(path, other),
             })?;
         let identity = prepare(&db, path, &*clock)?;
-        Ok(Self { db, path: path.into(), options, clock, identity, failed: AtomicBool::new(false) })
+        let search = Search::new(path, options.search_memory);
+        let failed = AtomicBool::new(false);
+        Ok(Self { db, path: path.into(), options, clock, identity, failed, search })
     }
 
     /// A failure of the file. redb answers nothing behind one of the disk.

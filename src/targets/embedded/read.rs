@@ -22,7 +22,7 @@ use crate::targets::{TargetChange, TargetValue};
 
 /// Who made a change, when, for which batch. Of a direct edit, `source` names
 /// the person and `batch` and `plan` are empty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Origin {
     /// The source.
     pub source: String,
@@ -35,7 +35,7 @@ pub struct Origin {
 }
 
 /// Which way a relationship leads, seen from an entity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Away from it.
@@ -45,20 +45,21 @@ pub enum Direction {
 }
 
 /// A relationship of an entity.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RelationshipView {
     /// Which way it leads.
     pub direction: Direction,
     /// Its key.
     pub key: RelationshipKey,
     /// Its attributes.
+    #[schema(value_type = Object)]
     pub attributes: Box<RawValue>,
     /// Whether it is archived.
     pub archived: bool,
 }
 
 /// A version that was replaced.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HistoryView {
     /// Its number.
     pub version: u32,
@@ -69,15 +70,17 @@ pub struct HistoryView {
     /// Who made it.
     pub made_by: Origin,
     /// Its attributes.
+    #[schema(value_type = Object)]
     pub attributes: Box<RawValue>,
 }
 
 /// An entity with all that is known of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EntityView {
     /// Its key.
     pub key: EntityKey,
     /// Its attributes.
+    #[schema(value_type = Object)]
     pub attributes: Box<RawValue>,
     /// Whether it is archived.
     pub archived: bool,
@@ -132,18 +135,22 @@ pub struct SearchPage {
     pub more: bool,
 }
 
-struct Reading<'a> {
+/// One transaction of the catalogue, to look things up in.
+pub struct Reading<'a> {
     catalogue: &'a EmbeddedCatalogue,
-    tx: ReadTransaction,
+    /// The transaction.
+    pub tx: ReadTransaction,
     cache: BlockCache,
 }
 
 impl<'a> Reading<'a> {
-    fn new(catalogue: &'a EmbeddedCatalogue) -> Result<Self> {
+    /// Sees what is committed now.
+    pub fn new(catalogue: &'a EmbeddedCatalogue) -> Result<Self> {
         Ok(Self { catalogue, tx: catalogue.begin_read()?, cache: BlockCache::new() })
     }
 
-    fn fail(&self, error: impl Into<redb::Error>) -> Error {
+    /// A failure of the file.
+    pub fn fail(&self, error: impl Into<redb::Error>) -> Error {
         self.catalogue.failure(error)
     }
 
@@ -158,7 +165,8 @@ impl<'a> Reading<'a> {
         Ok(types)
     }
 
-    fn entity(&self, key: &EntityKey) -> Result<Option<Row>> {
+    /// The row of an entity.
+    pub fn entity(&self, key: &EntityKey) -> Result<Option<Row>> {
         let Some((_, number)) = self.types()?.into_iter().find(|(name, _)| *name == key.type_name) else {
             return Ok(None);
         };
@@ -167,7 +175,8 @@ impl<'a> Reading<'a> {
         Ok(row.and_then(|row| Row::decode(row.value())))
     }
 
-    fn relationship(&self, key: &RelationshipKey) -> Result<Option<Row>> {
+    /// The row of a relationship.
+    pub fn relationship(&self, key: &RelationshipKey) -> Result<Option<Row>> {
         let Some(from) = self.entity(&key.from)? else { return Ok(None) };
         let table = tables::FORWARD.read(&self.tx).map_err(|e| self.fail(e))?;
         let row = table.get(&end_key(from.number, key.hash().0)[..]).map_err(|e| self.fail(e))?;
@@ -207,14 +216,18 @@ impl<'a> Reading<'a> {
         let more = rows.len() > limit;
         let mut views = Vec::new();
         for (direction, row) in rows.into_iter().take(limit) {
-            let line = self.body(&row)?;
-            let Ok(parsed) = parse_line(Kind::Relationship, Mode::Incremental, &line) else { continue };
-            if let Key::Relationship(key) = parsed.key.to_key() {
-                let attributes = json(parsed.attributes.unwrap_or(b"{}").to_vec())?;
-                views.push(RelationshipView { direction, key, attributes, archived: row.archived });
-            }
+            views.extend(self.relationship_view(direction, &row)?);
         }
         Ok((views, more))
+    }
+
+    /// What a row holds of a relationship.
+    pub fn relationship_view(&mut self, direction: Direction, row: &Row) -> Result<Option<RelationshipView>> {
+        let line = self.body(row)?;
+        let Ok(parsed) = parse_line(Kind::Relationship, Mode::Incremental, &line) else { return Ok(None) };
+        let Key::Relationship(key) = parsed.key.to_key() else { return Ok(None) };
+        let attributes = json(parsed.attributes.unwrap_or(b"{}").to_vec())?;
+        Ok(Some(RelationshipView { direction, key, attributes, archived: row.archived }))
     }
 
     fn history(&mut self, hash: KeyHash, is_entity: bool) -> Result<Vec<HistoryView>> {
@@ -227,9 +240,15 @@ impl<'a> Reading<'a> {
                 rows.extend(HistoryRow::decode(bytes.value()));
             }
         }
-        let mut views = Vec::new();
         // Newest first.
-        for entry in rows.into_iter().rev() {
+        rows.reverse();
+        self.versions(rows, is_entity)
+    }
+
+    /// What rows of the history hold, in their order.
+    pub fn versions(&mut self, rows: Vec<HistoryRow>, is_entity: bool) -> Result<Vec<HistoryView>> {
+        let mut views = Vec::new();
+        for entry in rows {
             let Some(row) = Row::decode(&entry.row) else { continue };
             let body = self.body(&row)?;
             views.push(HistoryView {
@@ -369,7 +388,11 @@ impl EmbeddedCatalogue {
                 tx.abort().map_err(|e| self.failure(e))?;
                 Err(Error::new(ErrorKind::NotFound, format!("{key}: {reason}")))
             }
-            Some(crate::targets::ChangeOutcome::Done) | None => tx.commit().map_err(|e| self.failure(e)),
+            Some(crate::targets::ChangeOutcome::Done) | None => {
+                tx.commit().map_err(|e| self.failure(e))?;
+                self.search.signal.wake();
+                Ok(())
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use redb::{TableDefinition, WriteTransaction};
 
 use super::buffered::Definition;
+use super::search::feed::FEED;
 
 type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -42,6 +43,7 @@ pub fn create_all(tx: &WriteTransaction) -> Result<(), redb::Error> {
     tx.open_table(BLOCK_USE)?;
     tx.open_table(ORIGINS)?;
     tx.open_table(LAST_PLAN)?;
+    tx.open_table(FEED)?;
     Ok(())
 }
 

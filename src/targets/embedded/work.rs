@@ -11,6 +11,7 @@ use super::buffered::Writer;
 use super::look_ahead::{self, Held};
 use super::read::Origin;
 use super::row::{BodyAt, BodyPatch, Row};
+use super::search::feed;
 use super::tables::{self, end_key, entity_key, version_key};
 use crate::domain::change::Action;
 use crate::domain::json::members;
@@ -91,7 +92,8 @@ pub fn write(
     for stage in 0..4 {
         work.stage(stage, changes, held.as_deref_mut(), &mut outcomes)?;
     }
-    let Work { mut builder, moved, next_number: number, .. } = work;
+    let Work { mut builder, moved, next_number: number, type_numbers, .. } = work;
+    feed::note(&catalogue.search.follower, tx, origin_no, changes, &type_numbers)?;
     builder.flush(&mut tables.blocks, &mut tables.uses)?;
     moved.write(&mut tables.blocks, &mut tables.uses)?;
     let folds: [(&[u8], &mut Writer<'_>); 4] = [
