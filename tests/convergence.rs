@@ -13,6 +13,7 @@ use support::history::{History, Step, Trouble, histories};
 use support::oracle;
 use support::world::{SOURCES, World};
 use tidegate::domain::guards::GuardLimits;
+use tidegate::domain::ids::BatchId;
 use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::key::Key;
 use tidegate::domain::publish_state::PublishStatus;
@@ -51,8 +52,19 @@ impl Play {
     }
 
     fn work(&mut self) -> bool {
+        let done = self.world.engine().step().unwrap();
+        self.note(done)
+    }
+
+    /// Takes a source's next batch one stage further.
+    fn advance(&mut self, source: usize) -> bool {
+        let done = self.world.advance(SOURCES[source]);
+        self.note(done)
+    }
+
+    fn note(&mut self, done: Option<BatchId>) -> bool {
+        let Some(id) = done else { return false };
         let engine = self.world.engine();
-        let Some(id) = engine.step().unwrap() else { return false };
         let record = engine.batch(&id).unwrap();
         if let Some(plan) = engine.plan_of(&record).unwrap() {
             let header = &plan.manifest().header;
@@ -81,6 +93,7 @@ impl Play {
         match step {
             Step::Arrive(n) => drop(self.world.deliver(&history.batches[*n]).unwrap()),
             Step::Work => drop(self.work()),
+            Step::Advance(source) => drop(self.advance(*source)),
             Step::Restart(None) => self.world.restart(),
             Step::Restart(Some(precedence)) => {
                 self.world.source("alpha", |source| source.precedence = *precedence);

@@ -396,6 +396,37 @@ fn a_plan_made_before_the_other_end_was_published_is_made_again() {
     world.expect(&[(k(), 1), (entity("b"), 1), (edge("a", "b"), 1)]);
 }
 
+#[test]
+fn a_relationship_of_one_source_and_its_end_of_another_planned_at_once_both_show() {
+    // alpha has A and A→B, beta has B. Neither's plan knows of the other's.
+    for first in ["alpha", "beta"] {
+        for begun in [false, true] {
+            let world = World::new();
+            let alpha = world.deliver(&full(1).with([says(k(), 1), says(edge("a", "b"), 1)])).unwrap();
+            let beta = world.deliver(&TestBatch::full("beta", 1).with([other()])).unwrap();
+            world.advance("alpha");
+            world.advance("beta");
+            for id in [&alpha, &beta] {
+                assert_eq!(world.batch(id).status, PublishStatus::PlanComplete);
+            }
+            let (one, two) = if first == "alpha" { (&alpha, &beta) } else { (&beta, &alpha) };
+            world.advance(first);
+            assert_eq!(world.batch(one).status, PublishStatus::Executing);
+            if begun {
+                // The other one's plan meets what is in work, and waits for its end.
+                world.advance(two.source().as_str());
+                assert_eq!(world.batch(two).status, PublishStatus::Planning);
+                assert_eq!(world.advance(two.source().as_str()), None);
+            } else {
+                world.advance(first);
+            }
+            world.work();
+            assert_eq!((world.plannings(one), world.plannings(two)), (1, 2), "{first} {begun}");
+            world.expect(&[(k(), 1), (entity("b"), 1), (edge("a", "b"), 1)]);
+        }
+    }
+}
+
 // 7. Line order
 
 #[test]

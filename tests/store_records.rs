@@ -313,13 +313,94 @@ fn a_source_and_key_have_one_open_dead_letter_with_the_content_of_the_newest_sta
 }
 
 #[test]
-fn a_held_source_goes_on_when_its_hold_is_taken_away() {
+fn a_source_is_held_until_every_hold_is_taken_away_and_what_lets_the_least_pass_is_told_first() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.write(|tx| tx.put_source_hold(&source(), Some(&source_hold()))).unwrap();
-    assert_eq!(store.read(|v| v.source_hold(&source())).unwrap(), Some(source_hold()));
-    store.write(|tx| tx.put_source_hold(&source(), None)).unwrap();
+    let failed = SourceHold { reason: SourceHoldReason::BatchFailed, code: "IO".into(), ..source_hold() };
+    let (first, second) = (failed.clone(), source_hold());
+    store
+        .write(move |tx| {
+            tx.hold_source(&source(), &first)?;
+            tx.hold_source(&source(), &second)
+        })
+        .unwrap();
+    assert_eq!(store.read(|v| v.source_holds(&source())).unwrap(), [source_hold(), failed.clone()]);
+    let lift = |reason| store.write(move |tx| tx.lift_source_hold(&source(), reason)).unwrap();
+    assert_eq!(lift(SourceHoldReason::TargetMoved), Some(source_hold()));
+    assert_eq!(lift(SourceHoldReason::TargetMoved), None);
+    assert_eq!(store.read(|v| v.source_hold(&source())).unwrap(), Some(failed));
+    lift(SourceHoldReason::BatchFailed);
     assert_eq!(store.read(|v| v.source_hold(&source())).unwrap(), None);
+    store.write(|tx| tx.note_source(&source(), "resumed: all is well", "ana")).unwrap();
+    let timeline = store.read(|v| v.source_timeline(&source())).unwrap();
+    assert_eq!((timeline[0].cause.as_str(), timeline[0].actor.as_str()), ("resumed: all is well", "ana"));
+}
+
+#[test]
+fn a_commit_is_kept_as_long_as_an_older_plan_may_still_be_executed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let numbers = |after| {
+        let commits = store.read(|v| v.commits_since(&target(), after)).unwrap();
+        commits.map(|commits| commits.into_iter().map(|(no, _)| no).collect::<Vec<_>>())
+    };
+    let put = || store.write(|tx| tx.put_commit(&target(), &commit())).unwrap();
+    let state = |state| store.write(move |tx| tx.put_plan(&PlanRecord { state, ..plan() })).unwrap();
+    put();
+    assert_eq!(numbers(0), Some(vec![]), "there is no plan that it could concern");
+    store.write(|tx| tx.put_plan(&PlanRecord { base_commit: 1, ..plan() })).unwrap();
+    put();
+    put();
+    assert_eq!((numbers(1), numbers(2)), (Some(vec![2, 3]), Some(vec![3])));
+    let empty = CommitRecord { footprint: tidegate::domain::plan::FootprintRef::default(), ..commit() };
+    store.write(move |tx| tx.put_commit(&target(), &empty)).unwrap();
+    assert_eq!(store.read(|v| v.last_commit(&target())).unwrap(), 4);
+    assert_eq!(numbers(1), Some(vec![2, 3]), "it touched nothing");
+    for _ in 0..tidegate::limits::MAX_KEPT_COMMITS {
+        put();
+    }
+    assert_eq!(numbers(1), None, "not all of them are known any more");
+    assert_eq!(numbers(4).unwrap().len(), tidegate::limits::MAX_KEPT_COMMITS);
+    state(PlanState::Committed);
+    put();
+    assert_eq!(store.read(|v| v.kept_commits()).unwrap(), []);
+}
+
+#[test]
+fn a_batch_that_is_not_executed_takes_its_plan_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let parked = BatchRecord {
+        status: PublishStatus::PlanComplete,
+        plan_id: Some(plan_id()),
+        ..pending(&stamp(1, "r"))
+    };
+    store
+        .write(move |tx| {
+            tx.put_batch(&parked)?;
+            tx.put_plan(&plan())
+        })
+        .unwrap();
+    assert_eq!(store.read(|v| v.alive_plans(Some(&target()))).unwrap(), [plan()]);
+    let id = stamp(1, "r").batch_id;
+    store.write(move |tx| tx.transition_batch(&id, Event::Cancelled, "", "ana", |_| ())).unwrap();
+    assert_eq!(store.read(|v| v.alive_plans(None)).unwrap(), []);
+    assert_eq!(store.read(|v| v.plan(&plan_id())).unwrap().unwrap().state, PlanState::Dropped);
+}
+
+#[test]
+fn a_batch_that_a_person_put_first_is_known_by_its_source_until_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let first = |priority, status| {
+        let batch = BatchRecord { priority, status, ..pending(&stamp(1, "r")) };
+        store.write(move |tx| tx.put_batch(&batch)).unwrap();
+        store.read(|v| v.is_prioritised(&source())).unwrap()
+    };
+    assert!(!first(None, PublishStatus::Pending));
+    assert!(first(Some(decision()), PublishStatus::Pending));
+    assert!(!first(None, PublishStatus::Pending));
+    assert!(!first(Some(decision()), PublishStatus::Complete));
 }
 
 #[test]

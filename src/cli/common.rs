@@ -35,20 +35,17 @@ pub fn logging(global: &Global, service: bool) {
 
 /// The environment's settings variables.
 pub fn load_options(global: &Global) -> LoadOptions {
-    LoadOptions {
-        data: global.data.clone(),
-        file: global.config.clone(),
-        environment: std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")).collect(),
+    let mut environment: std::collections::BTreeMap<String, String> =
+        std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")).collect();
+    if global.no_fast_path {
+        environment.insert("TIDEGATE_PLANNING__FAST_PATH".into(), "false".into());
     }
+    LoadOptions { data: global.data.clone(), file: global.config.clone(), environment }
 }
 
 /// The settings in force.
 pub fn settings(global: &Global) -> Result<Settings> {
-    let mut settings = Settings::load(&load_options(global))?;
-    if global.no_fast_path {
-        settings.planning.fast_path = false;
-    }
-    Ok(settings)
+    Settings::load(&load_options(global))
 }
 
 /// Where a test may kill the process, from the environment.

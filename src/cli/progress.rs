@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::domain::ids::BatchId;
-use crate::service::engine::Progress;
+use crate::service::engine::ProgressSink;
 
 /// Bars on standard error.
 pub struct Bars {
@@ -46,7 +46,7 @@ impl Bars {
     }
 }
 
-impl Progress for Bars {
+impl ProgressSink for Bars {
     fn reading(&self, batch: &BatchId, bytes: Option<u64>) {
         self.start(bytes, "{msg} {bar:30} {bytes}/{total_bytes} {eta}", format!("reading {batch}"));
     }

@@ -3,6 +3,7 @@
 //! Every key has a default. Unknown keys are refused with the nearest right
 //! name, and all problems are told at once.
 
+mod changes;
 mod read;
 mod show;
 
@@ -18,6 +19,8 @@ use crate::domain::settings::{Deletion, SourceSettings, default_target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::inbox::{Complete, InboxSettings};
 use crate::intake::reader::ReadLimits;
+
+pub use changes::{Change, Reload};
 
 /// A metadata catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +48,24 @@ pub struct PlanningSettings {
     pub index_memory: u64,
 }
 
+/// What becomes of a source that the settings do not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownSources {
+    /// It is published with the settings that are there without any.
+    Accept,
+    /// Its first batch waits until the settings name it, or a person resumes it.
+    Hold,
+}
+
+/// How the service works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// Batches of different sources that are worked on at once.
+    pub workers: usize,
+    /// What becomes of a source that the settings do not name.
+    pub unknown_sources: UnknownSources,
+}
+
 /// How long things are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionSettings {
@@ -61,6 +82,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Folder of plans and snapshots.
     pub state: PathBuf,
+    /// How the service works.
+    pub service: ServiceSettings,
     /// Where batches are delivered.
     pub inboxes: Vec<InboxSettings>,
     /// Settings of sources by id; others have the defaults.
@@ -102,9 +125,15 @@ impl Settings {
         Self {
             data: data.into(),
             state: data.join("state"),
+            service: ServiceSettings { workers: 2, unknown_sources: UnknownSources::Accept },
             inboxes: inbox
                 .map(|url| {
-                    vec![InboxSettings { url, poll: Duration::from_secs(2), complete: Complete::Manifest }]
+                    vec![InboxSettings {
+                        url,
+                        poll: Duration::from_secs(2),
+                        rescan: Duration::from_secs(60),
+                        complete: Complete::Manifest,
+                    }]
                 })
                 .unwrap_or_default(),
             sources: BTreeMap::new(),

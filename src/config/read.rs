@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 use url::Url;
 
-use super::{LoadOptions, Settings, TargetSettings};
+use super::{LoadOptions, Settings, TargetSettings, UnknownSources};
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardLimits;
 use crate::domain::ids::{SourceId, TargetName};
@@ -166,6 +166,7 @@ impl Reading {
         let known = [
             "server",
             "state",
+            "service",
             "inbox",
             "sources",
             "targets",
@@ -189,6 +190,23 @@ impl Reading {
                         url.scheme()
                     )
                 })
+            });
+        }
+        if let Some(service) = self.section(table, "", "service") {
+            self.unknown(service, "service", &["workers", "unknown_sources"]);
+            let into = &mut settings.service;
+            self.value(service, "service", "workers", &mut into.workers, |value| match whole(value)? {
+                n @ 1..=64 => Ok(n as usize),
+                _ => Err("must be from 1 to 64".into()),
+            });
+            self.value(service, "service", "unknown_sources", &mut into.unknown_sources, |value| match text(
+                value,
+            )?
+            .as_str()
+            {
+                "accept" => Ok(UnknownSources::Accept),
+                "hold" => Ok(UnknownSources::Hold),
+                _ => Err("must be \"accept\" or \"hold\"".into()),
             });
         }
         self.inboxes(table, base, settings);
@@ -295,12 +313,13 @@ impl Reading {
                 self.problem(&path, "must be a section");
                 continue;
             };
-            self.unknown(inbox, &path, &["url", "poll", "complete"]);
+            self.unknown(inbox, &path, &["url", "poll", "rescan", "complete"]);
             if !inbox.contains_key("url") {
                 self.problem(&join(&path, "url"), "is missing");
             }
             self.value(inbox, &path, "url", &mut entry.url, |value| location(value, base));
             self.value(inbox, &path, "poll", &mut entry.poll, duration);
+            self.value(inbox, &path, "rescan", &mut entry.rescan, duration);
             self.value(inbox, &path, "complete", &mut entry.complete, complete);
             settings.inboxes.push(entry);
         }

@@ -1,22 +1,41 @@
 //! `config show`: the settings in force, each value with where it came from.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Settings;
+use super::{Settings, UnknownSources};
 use crate::domain::glob::Glob;
+use crate::domain::scope::Scope;
 use crate::domain::settings::{Deletion, OnFailure, SourceSettings};
 use crate::intake::inbox::Complete;
 
 /// The settings as a file.
 pub fn to_toml(settings: &Settings) -> String {
-    let mut out = Out { text: String::new(), settings };
+    write(settings).text
+}
+
+/// Every key with its value, as the file has it.
+pub fn values(settings: &Settings) -> BTreeMap<String, String> {
+    write(settings).values
+}
+
+fn write(settings: &Settings) -> Out<'_> {
+    let mut out = Out { text: String::new(), values: BTreeMap::new(), settings };
     out.section("state");
     out.value("state.url", quoted(&settings.state.display().to_string()));
+    out.section("service");
+    out.value("service.workers", settings.service.workers.to_string());
+    let unknown = match settings.service.unknown_sources {
+        UnknownSources::Accept => "accept",
+        UnknownSources::Hold => "hold",
+    };
+    out.value("service.unknown_sources", quoted(unknown));
     for (n, inbox) in settings.inboxes.iter().enumerate() {
         out.text.push_str("\n[[inbox]]\n");
         out.value(&format!("inbox[{n}].url"), quoted(inbox.url.as_str()));
         out.value(&format!("inbox[{n}].poll"), duration(inbox.poll));
+        out.value(&format!("inbox[{n}].rescan"), duration(inbox.rescan));
         let complete = match &inbox.complete {
             Complete::Manifest => "manifest".to_owned(),
             Complete::Marker(name) => format!("marker:{name}"),
@@ -62,11 +81,12 @@ pub fn to_toml(settings: &Settings) -> String {
     out.section("retention");
     out.value("retention.snapshots", settings.retention.snapshots.to_string());
     out.value("retention.grace", duration(settings.retention.grace));
-    out.text
+    out
 }
 
 struct Out<'a> {
     text: String,
+    values: BTreeMap<String, String>,
     settings: &'a Settings,
 }
 
@@ -82,11 +102,14 @@ impl Out<'_> {
         let origin = self.settings.origins.get(key).filter(|origin| !origin.is_empty());
         let origin = origin.map_or("default", String::as_str);
         let _ = writeln!(self.text, "{name} = {value}  # {origin}");
+        self.values.insert(key.to_owned(), value);
     }
 
     fn source(&mut self, id: &str, source: &SourceSettings) {
         let path = format!("sources.{id}");
-        self.section(&path);
+        // A dot in an id is none of TOML's.
+        let section = if id.contains('.') { format!("sources.{}", quoted(id)) } else { path.clone() };
+        self.section(&section);
         let globs = |list: &[Glob]| list.iter().map(|g| g.as_str().to_owned()).collect::<Vec<_>>();
         self.value(&format!("{path}.target"), quoted(source.target.as_str()));
         self.value(&format!("{path}.importance"), source.importance.to_string());
@@ -108,8 +131,15 @@ impl Out<'_> {
         if let Some(mode) = source.mode {
             self.value(&format!("{path}.mode"), quoted(mode.as_str()));
         }
+        if source.scope != Scope::default() {
+            let scope = format!("{path}.scope");
+            self.section(&format!("{section}.scope"));
+            self.value(&format!("{scope}.types"), list(&globs(&source.scope.types)));
+            self.value(&format!("{scope}.names"), list(&globs(&source.scope.names)));
+            self.value(&format!("{scope}.except"), list(&globs(&source.scope.except)));
+        }
         let guards = format!("{path}.guards");
-        self.section(&guards);
+        self.section(&format!("{section}.guards"));
         let limits = &source.guards;
         for (name, value) in [
             ("delete_ratio", number(limits.delete_ratio)),
@@ -125,7 +155,7 @@ impl Out<'_> {
             self.value(&format!("{guards}.{name}"), value);
         }
         let isolation = format!("{path}.isolation");
-        self.section(&isolation);
+        self.section(&format!("{section}.isolation"));
         self.value(&format!("{isolation}.count"), source.isolation.count.to_string());
         self.value(&format!("{isolation}.ratio"), number(source.isolation.ratio));
     }

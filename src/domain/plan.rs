@@ -141,6 +141,27 @@ impl<'de> Deserialize<'de> for PlanDigest {
     }
 }
 
+/// Where a plan's footprint lies in its file (`SEMANTICS` 6): the keys of
+/// which no other plan in work may change anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FootprintRef {
+    /// Its first block.
+    pub first_block: u32,
+    /// Number of its blocks.
+    pub blocks: u32,
+    /// Number of its keys.
+    pub keys: u64,
+    /// Whether it is every key of the target, whatever the blocks say.
+    pub whole: bool,
+}
+
+impl FootprintRef {
+    /// Whether it meets no other footprint.
+    pub fn is_empty(&self) -> bool {
+        self.keys == 0 && !self.whole
+    }
+}
+
 /// What the store keeps of a plan, and what leads its file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanHeader {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::batch::Batch;
 use super::monitor::signature;
-use super::prefix::{Object, Prefix};
+use super::prefix::{Object, Passing, Prefix};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Brings one object of a folder of the prefix to a file of the same name in
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// # Errors
 /// Those of [`Prefix::fetch`] and of the local disk.
-pub fn bring(prefix: &dyn Prefix, folder: &str, object: &Object, to: &Path) -> Result<()> {
+pub fn bring(prefix: &dyn Prefix, folder: &str, object: &Object, to: &Path, each: Passing<'_>) -> Result<()> {
     std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
     let path = to.join(&object.name);
     if std::fs::metadata(&path).is_ok_and(|meta| meta.len() == object.size) {
@@ -23,7 +23,7 @@ pub fn bring(prefix: &dyn Prefix, folder: &str, object: &Object, to: &Path) -> R
     }
     // Only a whole file gets its name.
     let part = to.join(format!(".{}.part", object.name));
-    prefix.fetch(folder, object, &part)?;
+    prefix.fetch(folder, object, &part, each)?;
     std::fs::rename(&part, &path).map_err(|e| Error::io(&path, e))
 }
 
@@ -34,7 +34,13 @@ pub fn bring(prefix: &dyn Prefix, folder: &str, object: &Object, to: &Path) -> R
 /// [`ErrorKind::FolderChanged`] when the listing is not the accepted one,
 /// [`ErrorKind::FileMissing`] when a file is listed in the manifest alone;
 /// else as [`bring`].
-pub fn bring_batch(prefix: &dyn Prefix, folder: &str, accepted: &str, batch: &Batch) -> Result<()> {
+pub fn bring_batch(
+    prefix: &dyn Prefix,
+    folder: &str,
+    accepted: &str,
+    batch: &Batch,
+    each: Passing<'_>,
+) -> Result<()> {
     let objects = prefix.objects(folder)?;
     if signature(&objects) != accepted {
         let text = format!("batch {}: {} was changed after it was accepted", batch.id, prefix.url_of(folder));
@@ -55,8 +61,10 @@ pub fn bring_batch(prefix: &dyn Prefix, folder: &str, accepted: &str, batch: &Ba
             return Err(Error::new(ErrorKind::FileMissing, text));
         };
         let from = if place.is_empty() { folder.to_owned() } else { format!("{folder}/{place}") };
-        bring(prefix, &from, object, &batch.folder.join(place))
-            .map_err(|e| e.context(format!("batch {}", batch.id)))?;
+        bring(prefix, &from, object, &batch.folder.join(place), each).map_err(|e| match e.kind() {
+            ErrorKind::Interrupted => e,
+            _ => e.context(format!("batch {}", batch.id)),
+        })?;
     }
     Ok(())
 }

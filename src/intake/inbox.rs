@@ -22,6 +22,9 @@ pub struct InboxSettings {
     pub url: Url,
     /// Time between two looks at it.
     pub poll: Duration,
+    /// Time between two looks at everything that lies in it, however old. In
+    /// between, only what is new or unfinished is looked at.
+    pub rescan: Duration,
     /// How complete batches are known.
     pub complete: Complete,
 }

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod check;
+pub mod discovery;
 pub mod fetch;
 pub mod folder;
 pub mod inbox;

@@ -63,25 +63,26 @@ pub fn scan(
             if skip(&path)? {
                 continue;
             }
-            found.insert((source.clone(), folder.clone()), look(inbox, prefix, path, &source, &folder, now));
+            let listed = prefix.objects(&path);
+            found.insert((source.clone(), folder.clone()), look(inbox, path, &source, &folder, now, listed));
         }
     }
     Ok(found.into_values().collect())
 }
 
-fn look(
+/// What is to be said of a folder whose objects were listed.
+pub(super) fn look(
     inbox: &InboxSettings,
-    prefix: &dyn Prefix,
     path: String,
     source: &str,
     folder: &str,
     now: Timestamp,
+    listed: Result<Vec<Object>>,
 ) -> InboxFolder {
     let names = match (SourceId::new(source.to_owned()), folder.parse::<FolderName>()) {
         (Ok(source), Ok(folder)) => Ok((source, folder)),
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
-    let listed = prefix.objects(&path);
     let objects = listed.as_ref().map_or_else(|_| Vec::new(), Clone::clone);
     let newest = objects.iter().map(|object| object.modified).max().unwrap_or(Timestamp::UNIX_EPOCH);
     let waits = match (&listed, &names) {

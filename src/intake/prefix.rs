@@ -1,9 +1,11 @@
 //! A prefix that can be listed and read: a local folder, or one in an object
 //! store. Only here does intake know which of them it is.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -43,6 +45,23 @@ pub trait Prefix: Send + Sync {
     /// As [`Self::folders`].
     fn objects(&self, folder: &str) -> Result<Vec<Object>>;
 
+    /// When the list of what lies in a folder changed last.
+    ///
+    /// # Errors
+    /// When that can't be found out now.
+    fn changed(&self, folder: &str) -> Result<Changed>;
+
+    /// The folders of a folder that sort behind `after` (see [`behind`]), with
+    /// their objects, by name. Costs what lies behind it, not what lies before.
+    ///
+    /// # Errors
+    /// As [`Self::folders`].
+    fn tail(&self, folder: &str, after: &str) -> Result<Vec<(String, Vec<Object>)>>;
+
+    /// How many requests for a listing were made so far; one lists up to
+    /// [`PAGE`] names.
+    fn listings(&self) -> u64;
+
     /// Where a folder lies on this machine, if it does.
     fn local(&self, folder: &str) -> Option<PathBuf>;
 
@@ -54,7 +73,31 @@ pub trait Prefix: Send + Sync {
     /// # Errors
     /// [`ErrorKind::FileMissing`] when it is gone, [`ErrorKind::FolderChanged`]
     /// when it is another one than the listing showed.
-    fn fetch(&self, folder: &str, object: &Object, to: &Path) -> Result<()>;
+    /// Calls `each` with the number of bytes as they come; its error ends it.
+    fn fetch(&self, folder: &str, object: &Object, to: &Path, each: Passing<'_>) -> Result<()>;
+}
+
+/// Called with bytes as they pass; its error ends what it watches.
+pub type Passing<'a> = &'a (dyn Fn(u64) -> Result<()> + Sync);
+
+/// When the list of what lies in a folder changed last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// Then.
+    At(Timestamp),
+    /// The place does not know.
+    Unknown,
+    /// The folder is not there.
+    Gone,
+}
+
+/// Names that one request lists at most.
+pub const PAGE: u64 = 1000;
+
+/// Whether a folder's objects are listed behind those of the folder `after`.
+pub fn behind(folder: &str, after: &str) -> bool {
+    let key = |name: &str| name.bytes().chain([b'/']).collect::<Vec<u8>>();
+    key(folder) > key(after)
 }
 
 /// Opens the prefix of a URL: `file:///…` or `s3://bucket/…`. Credentials and
@@ -70,7 +113,7 @@ pub fn open(url: &Url) -> Result<Arc<dyn Prefix>> {
             let root = url.to_file_path().map_err(|()| {
                 Error::new(ErrorKind::Settings, format!("inbox {url}: this names no local folder"))
             })?;
-            Ok(Arc::new(LocalPrefix { root }))
+            Ok(Arc::new(LocalPrefix { root, listings: AtomicU64::new(0) }))
         }
         "s3" => {
             let store = AmazonS3Builder::from_env()
@@ -105,11 +148,13 @@ fn retries() -> RetryConfig {
 /// which lists half-written files and follows links out of its root.
 struct LocalPrefix {
     root: PathBuf,
+    listings: AtomicU64,
 }
 
 impl LocalPrefix {
     fn entries(&self, folder: &str) -> Result<Vec<std::fs::DirEntry>> {
         let path = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
+        self.listings.fetch_add(1, Ordering::Relaxed);
         let entries = match std::fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -157,6 +202,29 @@ impl Prefix for LocalPrefix {
         Ok(objects)
     }
 
+    fn changed(&self, folder: &str) -> Result<Changed> {
+        let path = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
+        match std::fs::metadata(&path) {
+            Ok(meta) => {
+                let at = meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+                Ok(at.map_or(Changed::Unknown, Changed::At))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Changed::Gone),
+            Err(e) => Err(Error::io(&path, e)),
+        }
+    }
+
+    fn tail(&self, folder: &str, after: &str) -> Result<Vec<(String, Vec<Object>)>> {
+        let mut names = self.folders(folder)?;
+        names.retain(|name| behind(name, after));
+        names.sort();
+        names.into_iter().map(|name| Ok((name.clone(), self.objects(&format!("{folder}/{name}"))?))).collect()
+    }
+
+    fn listings(&self) -> u64 {
+        self.listings.load(Ordering::Relaxed)
+    }
+
     fn local(&self, folder: &str) -> Option<PathBuf> {
         Some(self.root.join(folder))
     }
@@ -166,9 +234,10 @@ impl Prefix for LocalPrefix {
         Url::from_directory_path(&path).map_or_else(|()| path.display().to_string(), String::from)
     }
 
-    fn fetch(&self, folder: &str, object: &Object, to: &Path) -> Result<()> {
+    fn fetch(&self, folder: &str, object: &Object, to: &Path, each: Passing<'_>) -> Result<()> {
         let path = self.root.join(folder).join(&object.name);
-        std::fs::copy(&path, to).map(|_| ()).map_err(|e| Error::io(&path, e))
+        let bytes = std::fs::copy(&path, to).map_err(|e| Error::io(&path, e))?;
+        each(bytes)
     }
 }
 
@@ -178,6 +247,7 @@ pub struct RemotePrefix {
     base: Key,
     url: Url,
     runtime: tokio::runtime::Runtime,
+    listings: AtomicU64,
 }
 
 impl RemotePrefix {
@@ -195,7 +265,7 @@ impl RemotePrefix {
             .enable_all()
             .build()
             .map_err(|e| Error::internal("a runtime for the object store").caused_by(e))?;
-        Ok(Self { store, base, url, runtime })
+        Ok(Self { store, base, url, runtime, listings: AtomicU64::new(0) })
     }
 
     fn key(&self, folder: &str) -> Key {
@@ -210,12 +280,29 @@ impl RemotePrefix {
     fn list(&self, folder: &str) -> Result<object_store::ListResult> {
         let key = self.key(folder);
         let prefix = (!key.as_ref().is_empty()).then_some(&key);
-        self.runtime.block_on(self.store.list_with_delimiter(prefix)).map_err(|e| self.failed(folder, e))
+        let listed = self.runtime.block_on(self.store.list_with_delimiter(prefix));
+        let names = listed.as_ref().map_or(0, |list| list.objects.len() + list.common_prefixes.len());
+        self.listed(names);
+        listed.map_err(|e| self.failed(folder, e))
+    }
+
+    fn listed(&self, names: usize) {
+        self.listings.fetch_add(1 + (names as u64).saturating_sub(1) / PAGE, Ordering::Relaxed);
     }
 }
 
 fn timestamp(meta: &object_store::ObjectMeta) -> Timestamp {
     Timestamp::from_millisecond(meta.last_modified.timestamp_millis()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn object(meta: &object_store::ObjectMeta) -> Option<Object> {
+    let name = meta.location.filename().filter(|name| !name.starts_with('.'))?;
+    Some(Object {
+        name: name.to_owned(),
+        size: meta.size,
+        modified: timestamp(meta),
+        tag: meta.e_tag.clone().unwrap_or_default(),
+    })
 }
 
 impl Prefix for RemotePrefix {
@@ -226,23 +313,44 @@ impl Prefix for RemotePrefix {
     }
 
     fn objects(&self, folder: &str) -> Result<Vec<Object>> {
-        let mut objects: Vec<Object> = self
-            .list(folder)?
-            .objects
-            .iter()
-            .filter_map(|meta| {
-                let name = meta.location.filename().filter(|name| !name.starts_with('.'))?;
-                Some(Object {
-                    name: name.to_owned(),
-                    size: meta.size,
-                    modified: timestamp(meta),
-                    tag: meta.e_tag.clone().unwrap_or_default(),
-                })
-            })
-            .collect();
+        let mut objects: Vec<Object> = self.list(folder)?.objects.iter().filter_map(object).collect();
         // A listing is in no order that could be relied on.
         objects.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(objects)
+    }
+
+    fn changed(&self, _folder: &str) -> Result<Changed> {
+        Ok(Changed::Unknown)
+    }
+
+    fn tail(&self, folder: &str, after: &str) -> Result<Vec<(String, Vec<Object>)>> {
+        let prefix = self.key(folder);
+        // The character behind the slash: what lies in `after` sorts before.
+        let offset = prefix.clone().join(format!("{after}0"));
+        let listed: Result<Vec<object_store::ObjectMeta>, _> =
+            self.runtime.block_on(self.store.list_with_offset(Some(&prefix), &offset).try_collect());
+        self.listed(listed.as_ref().map_or(0, Vec::len));
+        let mut folders: BTreeMap<String, Vec<Object>> = BTreeMap::new();
+        for meta in listed.map_err(|e| self.failed(folder, e))? {
+            let Some(parts) = meta.location.prefix_match(&prefix) else { continue };
+            let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
+            let [name, rest @ ..] = parts.as_slice() else { continue };
+            if name.starts_with('.') || rest.is_empty() || !behind(name, after) {
+                continue;
+            }
+            let objects = folders.entry(name.clone()).or_default();
+            if rest.len() == 1 {
+                objects.extend(object(&meta));
+            }
+        }
+        for objects in folders.values_mut() {
+            objects.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Ok(folders.into_iter().collect())
+    }
+
+    fn listings(&self) -> u64 {
+        self.listings.load(Ordering::Relaxed)
     }
 
     fn local(&self, _folder: &str) -> Option<PathBuf> {
@@ -254,7 +362,7 @@ impl Prefix for RemotePrefix {
         format!("{}{slash}{folder}/", self.url)
     }
 
-    fn fetch(&self, folder: &str, object: &Object, to: &Path) -> Result<()> {
+    fn fetch(&self, folder: &str, object: &Object, to: &Path, each: Passing<'_>) -> Result<()> {
         let name = format!("{folder}/{}", object.name);
         let key = self.key(folder).join(object.name.as_str());
         let changed = || {
@@ -278,6 +386,7 @@ impl Prefix for RemotePrefix {
             let mut bytes = got.into_stream().map_err(|e| self.failed(&name, e)).boxed();
             while let Some(chunk) = bytes.try_next().await? {
                 file.write_all(&chunk).map_err(|e| Error::io(to, e))?;
+                each(chunk.len() as u64)?;
             }
             file.sync_all().map_err(|e| Error::io(to, e))
         })

@@ -38,6 +38,14 @@ pub trait LineSink {
     /// Ends the reading.
     fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()>;
 
+    /// So many stored bytes of the file have been read; called now and then.
+    ///
+    /// # Errors
+    /// Ends the reading.
+    fn passed(&mut self, _stored: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// A line that can't be handed out, with as much of it as is kept.
     ///
     /// # Errors
@@ -92,7 +100,7 @@ pub fn read_file(
     let (stored, done) = match file.compression {
         Compression::None => {
             let mut stored = stored;
-            let done = lines.read(&mut stored, |_| 0, sink);
+            let done = lines.read(&mut stored, |stored| stored.bytes, false, sink);
             (stored, done)
         }
         Compression::Zstd => {
@@ -102,13 +110,13 @@ pub fn read_file(
             decoder
                 .window_log_max(WINDOW_LOG)
                 .map_err(|e| Error::internal("zstd could not be set up").caused_by(e))?;
-            let done = lines.read(&mut decoder, |decoder| decoder.get_ref().get_ref().bytes, sink);
+            let done = lines.read(&mut decoder, |decoder| decoder.get_ref().get_ref().bytes, true, sink);
             (decoder.finish().into_inner(), done)
         }
         Compression::Gzip => {
             let mut decoder =
                 flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(BUFFER / 4, stored));
-            let done = lines.read(&mut decoder, |decoder| decoder.get_ref().get_ref().bytes, sink);
+            let done = lines.read(&mut decoder, |decoder| decoder.get_ref().get_ref().bytes, true, sink);
             (decoder.into_inner().into_inner(), done)
         }
     };
@@ -176,6 +184,7 @@ impl<'a> Lines<'a> {
         &mut self,
         from: &mut R,
         stored: impl Fn(&R) -> u64,
+        packed: bool,
         sink: &mut impl LineSink,
     ) -> Result<()> {
         // Bytes of a line that is not complete, at the buffer's start.
@@ -197,7 +206,8 @@ impl<'a> Lines<'a> {
             }
             let first = self.unpacked == 0;
             self.unpacked += n as u64;
-            self.check_expansion(stored(from))?;
+            self.check_expansion(if packed { stored(from) } else { 0 })?;
+            sink.passed(stored(from))?;
             let filled = held + n;
             let mut start = 0;
             if first && self.buffer[..filled].starts_with(b"\xef\xbb\xbf") {

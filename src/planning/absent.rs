@@ -3,6 +3,7 @@
 use super::format::bytes::{u32_at, u128_at};
 use super::format::entry::NO_POSITION;
 use super::format::order::Order;
+use super::halt::Halt;
 use super::pass::Seen;
 use super::snapshot::{Found, Snapshot};
 use super::sorter::{Record, Sorter};
@@ -57,12 +58,15 @@ pub struct AbsentInput<'a> {
     pub stamp: &'a Stamp,
     /// Whether nothing that is published is newer.
     pub newest: bool,
+    /// Whether to go on.
+    pub halt: Halt<'a>,
 }
 
 /// Collects the live keys of `scope` that were not seen and whose effective
 /// stamp is older than the batch's.
 pub fn collect(input: &AbsentInput<'_>, reader: &mut Reader, into: &mut Sorter<Absent>) -> Result<()> {
-    let AbsentInput { snapshot, order, seen, scope, stamp, newest } = *input;
+    let AbsentInput { snapshot, order, seen, scope, stamp, newest, halt } = *input;
+    let mut pace = halt.pace();
     let mut take = |found: Found, reader: &mut Reader| -> Result<()> {
         if !(scope.is_everything() && newest) {
             let body = snapshot.body(&found, &mut reader.bodies)?;
@@ -84,6 +88,7 @@ pub fn collect(input: &AbsentInput<'_>, reader: &mut Reader, into: &mut Sorter<A
     if let Some(order) = order {
         order.scan_entries(|position, number| {
             ordered += 1;
+            pace.tick()?;
             if seen.contains_position(position) {
                 return Ok(());
             }
@@ -101,6 +106,7 @@ pub fn collect(input: &AbsentInput<'_>, reader: &mut Reader, into: &mut Sorter<A
         }
         let mut scan = layer.scan();
         while let Some((number, entry)) = scan.advance()? {
+            pace.tick()?;
             let found = Found { layer: index, number, entry };
             let done_above = index == 0 && order.is_some() && entry.pos != NO_POSITION;
             if !done_above

@@ -2,11 +2,13 @@
 //! rules of its own; knows nothing of how plans are made.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bodies::Bodies;
 use super::format::bytes::u128_at;
 use super::format::layer::{CacheBudget, Layer, Scratch};
+use super::halt::Halt;
 use super::plan_file::{Plan, PlanManifest, PlannedChange, PlannedValue};
 use super::sorter::{Record, Sorter};
 use super::state_dir::StateDir;
@@ -44,7 +46,14 @@ impl Record for Keyed {
 /// between entities that are there then, that deletions of entities come
 /// behind those of their relationships, that updates change something, and
 /// that counts and digest are those of the changes.
-pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest, threads: usize) -> Result<()> {
+pub fn check(
+    state: &StateDir,
+    view: &TargetView,
+    manifest: &PlanManifest,
+    tmp: &Path,
+    threads: usize,
+    halt: Halt<'_>,
+) -> Result<()> {
     let threads = threads.clamp(1, manifest.operations.len().max(1));
     let header = &manifest.header;
     let fail = |problem: String| {
@@ -60,8 +69,8 @@ pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest, threa
     let next = AtomicUsize::new(0);
     let parts: Vec<Result<Part>> = std::thread::scope(|scope| {
         let work = |n: usize| {
-            let checking = Checking { plan: &plan, view, layer: &layer, fail: &fail };
-            let keys = Sorter::new(&state.tmp(), format!("check-{n}"), BUDGET / threads);
+            let checking = Checking { plan: &plan, view, layer: &layer, fail: &fail, halt };
+            let keys = Sorter::new(tmp, format!("check-{n}"), BUDGET / threads);
             checking.operations(&next, keys)
         };
         let others: Vec<_> = (1..threads).map(|n| scope.spawn(move || work(n))).collect();
@@ -72,7 +81,7 @@ pub fn check(state: &StateDir, view: &TargetView, manifest: &PlanManifest, threa
         });
         std::iter::once(first).chain(others).collect()
     });
-    let mut keys: Sorter<Keyed> = Sorter::new(&state.tmp(), "check", BUDGET);
+    let mut keys: Sorter<Keyed> = Sorter::new(tmp, "check", BUDGET);
     let (mut digest, mut counted, mut changes) = (PlanDigest::default(), PlanSummary::default(), 0);
     let mut stages = Vec::new();
     for part in parts {
@@ -129,6 +138,7 @@ struct Checking<'a> {
     view: &'a TargetView,
     layer: &'a Layer,
     fail: &'a (dyn Fn(String) -> Error + Sync),
+    halt: Halt<'a>,
 }
 
 impl Checking<'_> {
@@ -142,6 +152,7 @@ impl Checking<'_> {
             stages: Vec::new(),
         };
         let mut ends = Ends::new()?;
+        let mut pace = self.halt.pace();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= self.plan.manifest().operations.len() {
@@ -150,6 +161,7 @@ impl Checking<'_> {
             let number = number as u32;
             let (mut first, mut stage) = (None, 0);
             self.plan.operation(OperationNo(number), |change| {
+                pace.tick()?;
                 let now = self.change(&change, &mut part, &mut ends)?;
                 if now < stage {
                     return Err((self.fail)(format!("a change of operation {number} is out of order")));

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::format::entry::{Entry, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerWriter, Scan};
+use super::halt::Halt;
 use super::settle::{EndRecord, LayerTables};
 use super::snapshot::{Found, Snapshot};
 use super::sorter::Sorter;
@@ -85,6 +86,8 @@ pub struct FoldInput<'a> {
     pub tmp: &'a Path,
     /// Bytes to sort in memory.
     pub budget: usize,
+    /// Whether to go on.
+    pub halt: Halt<'a>,
 }
 
 /// Writes the folded layer. Returns its number of entries, and for each
@@ -112,7 +115,9 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<(u64, V
     }
     // The layers of one key, newest first.
     let mut same: Vec<(usize, u32)> = Vec::new();
+    let mut pace = input.halt.pace();
     while let Some(Reverse((key, Reverse(newest)))) = heap.pop() {
+        pace.tick()?;
         same.clear();
         let mut index = newest;
         let mut kept: Option<(usize, u32, Entry)> = None;

@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use super::bodies::BodyRef;
 use super::candidate::{Candidate, GONE, NONE, REFRESH, UNSURE};
+use super::footprint::Footprint;
 use super::format::entry::Loc;
 use super::format::layer::{Layer, Scratch};
+use super::halt::Halt;
 use super::plan_file::{PlannedChange, PlannedValue};
 use super::plan_writer::ChangeSection;
 use super::snapshot::Found;
@@ -39,6 +41,10 @@ pub struct JudgeInput<'a> {
     pub unsure: &'a HashMap<KeyHash, Key>,
     /// How many threads may judge.
     pub threads: usize,
+    /// Called with the number of keys judged since the last call.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Whether to go on.
+    pub halt: Halt<'a>,
 }
 
 /// The plan's changes, in the sections in which they are executed.
@@ -84,10 +90,11 @@ pub fn run(
     mut moved: HashSet<KeyHash>,
     sections: &mut Sections,
     summary: &mut PlanSummary,
+    footprint: &mut Footprint,
 ) -> Result<PlanDigest> {
     let mut judges = (0..input.threads.max(1)).map(|_| Judge::new(input)).collect::<Result<Vec<_>>>()?;
     let mut last = Judge::new(input)?;
-    let mut out = Gathered { sections, summary, digest: PlanDigest::default() };
+    let mut out = Gathered { sections, summary, footprint, digest: PlanDigest::default() };
     let mut before: Vec<(Vec<Candidate>, Judged)> = Vec::new();
     loop {
         let mut chunk = Vec::new();
@@ -99,6 +106,8 @@ pub fn run(
             }
             chunk.push(candidate);
         }
+        input.halt.check()?;
+        (input.progress)(chunk.len() as u64);
         let busy = if chunk.len() < FEW { 1 } else { judges.len() };
         let shares: Vec<Vec<Candidate>> =
             chunk.chunks(chunk.len().div_ceil(busy).max(1)).map(<[Candidate]>::to_vec).collect();
@@ -127,7 +136,9 @@ pub fn run(
     }
     let mut moved: Vec<KeyHash> = moved.into_iter().collect();
     moved.sort_unstable();
+    let mut pace = input.halt.pace();
     for key in moved {
+        pace.tick()?;
         last.relationship(key, None)?;
         out.put(last.hand_over(0))?;
     }
@@ -137,6 +148,8 @@ pub fn run(
 /// What a thread found of its share.
 struct Judged {
     changes: Vec<PlannedChange>,
+    /// What it touched.
+    touched: Vec<KeyHash>,
     summary: PlanSummary,
     /// How many candidates it judged: those behind would have been too much to
     /// hold.
@@ -147,6 +160,7 @@ struct Judged {
 struct Gathered<'a> {
     sections: &'a mut Sections,
     summary: &'a mut PlanSummary,
+    footprint: &'a mut Footprint,
     digest: PlanDigest,
 }
 
@@ -166,6 +180,9 @@ impl Gathered<'_> {
 
     fn put(&mut self, found: Judged) -> Result<()> {
         self.summary.add(&found.summary);
+        for key in found.touched {
+            self.footprint.push(key)?;
+        }
         for change in found.changes {
             self.digest.add(change.digest());
             let section = match (change.kind(), change.action) {
@@ -185,6 +202,8 @@ struct Judge<'a> {
     /// What was found and not handed over yet, and the bytes of its values.
     changes: Vec<PlannedChange>,
     held: usize,
+    /// What was touched by that.
+    touched: Vec<KeyHash>,
     summary: PlanSummary,
     reader: Reader,
     /// For the plan's layer; `reader` has one of its own for the snapshots.
@@ -200,6 +219,7 @@ impl<'a> Judge<'a> {
             input,
             changes: Vec::new(),
             held: 0,
+            touched: Vec::new(),
             summary: PlanSummary::default(),
             reader: Reader::new()?,
             scratch: Scratch::default(),
@@ -222,6 +242,7 @@ impl<'a> Judge<'a> {
         self.held = 0;
         Judged {
             changes: std::mem::take(&mut self.changes),
+            touched: std::mem::take(&mut self.touched),
             summary: std::mem::take(&mut self.summary),
             judged,
         }
@@ -256,6 +277,7 @@ impl<'a> Judge<'a> {
     }
 
     fn entity(&mut self, candidate: &Candidate) -> Result<()> {
+        self.touched.push(candidate.key);
         let others = self.input.view.other_parts(candidate.key, &mut self.reader)?;
         let replace = candidate.has(UNSURE);
         if others.is_empty() && candidate.old_layer == NONE && !candidate.has(GONE) && !replace {
@@ -334,6 +356,7 @@ impl<'a> Judge<'a> {
     }
 
     fn relationship(&mut self, hash: KeyHash, candidate: Option<&Candidate>) -> Result<()> {
+        self.touched.push(hash);
         let others = self.input.view.other_parts(hash, &mut self.reader)?;
         let (old, new) = match candidate {
             Some(candidate) => {
@@ -367,6 +390,9 @@ impl<'a> Judge<'a> {
             return Ok(());
         };
         let (key, (from, to)) = (any.body()?.key(), any.body()?.ends());
+        if candidate.is_some() {
+            self.touched.extend([from, to]);
+        }
         let before = self.merge(&others, old.as_ref(), true)?;
         let after = self.merge(&others, new.as_ref(), false)?;
         let (before_there, after_there) = self.ends(from, to)?;
@@ -400,6 +426,8 @@ impl<'a> Judge<'a> {
     /// A relationship that no source asserted before.
     fn new_relationship(&mut self, candidate: &Candidate) -> Result<()> {
         let [from, to] = candidate.ends;
+        // Waiting ones too: another plan may bring the end meanwhile.
+        self.touched.extend([from, to]);
         let (_, there) = self.ends(from, to)?;
         if !there {
             self.summary.relationships.waiting += 1;

@@ -5,6 +5,7 @@
 //! absent    live keys that a full batch did not list
 //! settle    assertions by key → the source's own changes, the plan's layer
 //! judge     own changes → changes at the target, in the order of execution
+//! footprint which keys no other plan in work may touch
 //! check     the finished plan, read back and checked by other rules than made it
 //! next      outcome of a plan → the next snapshot
 //! ```
@@ -17,7 +18,9 @@ pub mod check;
 pub mod collect;
 pub mod fold;
 mod follow;
+pub mod footprint;
 pub mod format;
+pub mod halt;
 mod judge;
 mod line_table;
 pub mod next;

@@ -24,6 +24,7 @@ use super::format::body::{entity_head, relationship_head};
 use super::format::entry::{Loc, NO_POSITION};
 use super::format::layer::{Scratch, StampInfo};
 use super::format::order::{FileOrder, Order, OrderWriter};
+use super::halt::Halt;
 use super::pack_writer::PackWriter;
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot, TypeEdge};
@@ -76,6 +77,8 @@ pub struct PassInput<'a> {
     pub rejects: &'a Rejects,
     /// Called with the number of stored bytes read since the last call.
     pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Whether to go on.
+    pub halt: Halt<'a>,
 }
 
 /// What a pass found.
@@ -320,15 +323,22 @@ impl<'a> Worker<'a> {
             None => None,
         };
         let new_order = input.new_order.map(|order| order.file(&file.path));
-        let mut sink =
-            Sink { worker: self, follower, new_order, file: index as u32, kind: file.kind, path: &file.path };
+        let mut sink = Sink {
+            worker: self,
+            follower,
+            new_order,
+            file: index as u32,
+            kind: file.kind,
+            path: &file.path,
+            passed: 0,
+        };
         let report = read_file(&input.batch.folder, file, input.limits, &mut sink)
             .map_err(|e| e.context(format!("batch {}", input.batch.id)))?;
-        let new_order = sink.new_order.take();
+        let (new_order, passed) = (sink.new_order.take(), sink.passed);
         if let Some(order) = new_order {
             order.finish()?;
         }
-        (input.progress)(report.stored_bytes);
+        (input.progress)(report.stored_bytes.saturating_sub(passed));
         // Blocks end with their file, so that what follows in a pack is what
         // followed in the batch.
         let sorter = &mut self.sorter;
@@ -350,9 +360,18 @@ struct Sink<'w, 'a> {
     file: u32,
     kind: Kind,
     path: &'w str,
+    /// Stored bytes of the file that were told of.
+    passed: u64,
 }
 
 impl LineSink for Sink<'_, '_> {
+    fn passed(&mut self, stored: u64) -> Result<()> {
+        let input = self.worker.shared.input;
+        (input.progress)(stored.saturating_sub(self.passed));
+        self.passed = stored;
+        input.halt.check()
+    }
+
     #[inline]
     fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
         let shared = self.worker.shared;

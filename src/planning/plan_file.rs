@@ -1,6 +1,6 @@
 //! A plan as it is stored: a block file of changes in the order of execution,
-//! cut into operations, with the rejects behind them; and a manifest beside
-//! it that is written last.
+//! cut into operations, with the rejects and the footprint behind them; and a
+//! manifest beside it that is written last.
 //!
 //! A change is a record:
 //! ```text
@@ -32,7 +32,7 @@ use super::state_dir::{Pack, StateDir, read_checked};
 use crate::domain::change::{Action, Change};
 use crate::domain::ids::{OperationNo, PlanId, SourceId};
 use crate::domain::key::{Key, KeyHash, Kind};
-use crate::domain::plan::PlanHeader;
+use crate::domain::plan::{FootprintRef, PlanHeader};
 use crate::domain::scope::Scope;
 use crate::error::Result;
 
@@ -105,6 +105,9 @@ pub struct PlanManifest {
     pub rejects: (u32, u32),
     /// Number of rejects.
     pub reject_count: u64,
+    /// What the plan touches, behind the rejects.
+    #[serde(default)]
+    pub footprint: FootprintRef,
     /// What should be looked at, in words.
     pub warnings: Vec<String>,
     /// Lines that are neither blank nor bad.

@@ -2,16 +2,19 @@
 //! state folder. Nothing at the target changes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::absent::{self, Absent, AbsentInput};
 use super::candidate::{Candidate, NONE, REFRESH, UNSURE, group};
 use super::fold::{self, Covering, Fold, FoldInput};
+use super::footprint::Footprint;
 use super::format::block_file::{BlockWriter, FileKind};
 use super::format::entry::Loc;
 use super::format::layer::{CacheBudget, Layer, LayerWriter, StampInfo};
 use super::format::order::{Order, OrderWriter};
+use super::halt::Halt;
 use super::judge::{self, JudgeInput, Sections, unsure_keys};
 use super::pass::{self, PassInput, PassOutput};
 use super::plan_file::{FORMAT, FoldRef, PlanManifest};
@@ -92,8 +95,22 @@ pub struct PlanInput<'a> {
     pub operation_limits: OperationLimits,
     /// The current snapshot of every source of the target.
     pub bases: BTreeMap<SourceId, SnapshotId>,
-    /// Called with stored bytes as they are read.
-    pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Called as planning comes further.
+    pub progress: &'a (dyn Fn(Step) + Sync),
+    /// Whether to go on. When it says no, planning ends with
+    /// [`ErrorKind::Interrupted`].
+    pub halt: Halt<'a>,
+}
+
+/// How far planning has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// So many more stored bytes were read.
+    Read(u64),
+    /// Everything is read, and so many keys have to be judged.
+    Settled(u64),
+    /// So many more keys were judged.
+    Judged(u64),
 }
 
 /// Makes plans.
@@ -133,9 +150,10 @@ impl<'a> Planner<'a> {
         let source = input.batch.id.source();
         self.state.prepare(source, input.target)?;
         let view = self.view(source, input.target, &input.bases)?;
-        let making = Making::new(self, input, &view)?;
+        let work = self.state.work_folder(&input.plan_id)?;
+        let making = Making::new(self, input, &view, work.path())?;
         let manifest = making.run()?;
-        super::check::check(self.state, &view, &manifest, self.options.threads)?;
+        super::check::check(self.state, &view, &manifest, work.path(), self.options.threads, input.halt)?;
         tracing::debug!(plan = %input.plan_id, "checked");
         self.state.write_checked(&self.state.plan_manifest_path(source, &input.plan_id), &manifest)?;
         Ok(manifest)
@@ -179,10 +197,16 @@ struct Making<'a> {
     types: Types,
     fold: Fold,
     order: Option<Order>,
+    tmp: &'a Path,
 }
 
 impl<'a> Making<'a> {
-    fn new(planner: &'a Planner<'a>, input: &'a PlanInput<'a>, view: &'a TargetView) -> Result<Self> {
+    fn new(
+        planner: &'a Planner<'a>,
+        input: &'a PlanInput<'a>,
+        view: &'a TargetView,
+        tmp: &'a Path,
+    ) -> Result<Self> {
         let batch = input.batch;
         let settings = input.settings;
         let stamp = StampInfo { stamp: batch.stamp.clone(), workflow: batch.workflow.clone() };
@@ -222,6 +246,7 @@ impl<'a> Making<'a> {
             types: Types::default(),
             fold: fold::due(own, full && newest, useless),
             order,
+            tmp,
         })
     }
 
@@ -248,25 +273,26 @@ impl<'a> Making<'a> {
             comparison: self.comparison,
             pack,
             new_order: order,
-            tmp: &self.planner.state.tmp(),
+            tmp: self.tmp,
             budget: options.sort_memory,
             table_limit: options.index_memory / 3 * 2,
             threads: options.threads,
             limits: &options.read,
             types: &self.types,
             rejects,
-            progress: self.input.progress,
+            progress: &|bytes| (self.input.progress)(Step::Read(bytes)),
+            halt: self.input.halt,
         })
     }
 
     fn rejects(&self) -> Result<Rejects> {
-        Ok(Rejects::new(SectionWriter::new(&self.planner.state.tmp(), "rejects")?))
+        Ok(Rejects::new(SectionWriter::new(self.tmp, "rejects")?))
     }
 
     fn run(mut self) -> Result<PlanManifest> {
         let (state, options, input) = (self.planner.state, self.planner.options, self.input);
         let (source, batch) = (input.batch.id.source(), input.batch);
-        let tmp = state.tmp();
+        let tmp = self.tmp;
         let pack_name = self.name(".pack");
         let pack_path = state.pack_path(source, &pack_name);
         state.forget_pack(&pack_path);
@@ -285,11 +311,12 @@ impl<'a> Making<'a> {
         };
         let mut output = self.pass(mode, &writer, new_order.as_ref(), &rejects)?;
         tracing::debug!(plan = %input.plan_id, in_order = output.in_order, "read");
-        let mut absent: Sorter<Absent> = Sorter::new(&tmp, "absent", options.sort_memory / 4);
+        let mut absent: Sorter<Absent> = Sorter::new(tmp, "absent", options.sort_memory / 4);
         let mut reader = Reader::new()?;
         if let (Some(own), Some(seen)) = (&self.view.own, &output.seen) {
             let (order, scope, stamp) = (self.order.as_ref(), &batch.scope, &batch.stamp);
-            let input = AbsentInput { snapshot: own, order, seen, scope, stamp, newest };
+            let halt = input.halt;
+            let input = AbsentInput { snapshot: own, order, seen, scope, stamp, newest, halt };
             absent::collect(&input, &mut reader, &mut absent)?;
         }
         if mode == Mode::Full && output.unreadable > 0 {
@@ -328,7 +355,7 @@ impl<'a> Making<'a> {
         let ranks = type_ranks(&edges, &input.settings.containment);
         let layer_name = self.name(".layer");
         let layer_path = state.layer_path(source, &layer_name);
-        let mut candidates = Sorter::new(&tmp, "candidates", options.sort_memory / 2);
+        let mut candidates = Sorter::new(tmp, "candidates", options.sort_memory / 2);
         let mut settled = settle::run(
             &SettleInput {
                 batch,
@@ -343,11 +370,12 @@ impl<'a> Making<'a> {
                 container_contents: input.settings.guards.container_contents,
                 new_positions: new_order.is_some(),
                 rejects: &rejects,
+                halt: input.halt,
             },
-            std::mem::replace(&mut output.asserted, Sorter::new(&tmp, "none", 0)).finish()?,
+            std::mem::replace(&mut output.asserted, Sorter::new(tmp, "none", 0)).finish()?,
             absent.finish()?,
             LayerWriter::create(&layer_path)?,
-            Sorter::new(&tmp, "ends", options.sort_memory / 4),
+            Sorter::new(tmp, "ends", options.sort_memory / 4),
             &mut candidates,
             output.unchanged,
         )?;
@@ -363,7 +391,9 @@ impl<'a> Making<'a> {
         let budget = CacheBudget::new(options.index_memory);
         let layer = Layer::open(&layer_path, &budget)?;
         let limits = input.operation_limits;
-        let mut sections = Sections::new(&tmp, limits.changes, limits.bytes)?;
+        let mut sections = Sections::new(tmp, limits.changes, limits.bytes)?;
+        let mut footprint = Footprint::new(tmp, options.sort_memory / 8);
+        (input.progress)(Step::Settled(candidates.len()));
         let unsure = unsure_keys(self.view);
         let mut summary = settled.summary;
         let digest = judge::run(
@@ -374,11 +404,14 @@ impl<'a> Making<'a> {
                 precedence: input.settings.precedence,
                 unsure: &unsure,
                 threads: self.planner.options.threads,
+                progress: &|keys| (input.progress)(Step::Judged(keys)),
+                halt: input.halt,
             },
             candidates.finish()?,
             std::mem::take(&mut settled.moved),
             &mut sections,
             &mut summary,
+            &mut footprint,
         )?;
         drop(layer);
         tracing::debug!(plan = %input.plan_id, "changes are judged");
@@ -394,6 +427,7 @@ impl<'a> Making<'a> {
         }
         let reject_count = rejects.len();
         let rejects = rejects.into_section().append_to(&out)?;
+        let footprint = footprint.append_to(tmp, &out, self.touches_everything())?;
         out.finish(b"{}")?;
         state.synced(&plan_path)?;
 
@@ -431,6 +465,7 @@ impl<'a> Making<'a> {
             operations,
             rejects,
             reject_count,
+            footprint,
             warnings: self.warnings(&output, &settled),
             lines,
             lines_in_order: output.in_order,
@@ -441,21 +476,25 @@ impl<'a> Making<'a> {
         Ok(manifest)
     }
 
+    /// With another precedence than before, keys that another plan brings
+    /// meanwhile would have been judged anew too: nothing else may be in work.
+    fn touches_everything(&self) -> bool {
+        let own = self.view.own.as_ref();
+        own.is_some_and(|own| own.manifest().precedence != self.input.settings.precedence)
+    }
+
     /// With another precedence than before, every key that another source
     /// asserts too has to be judged anew (`SEMANTICS` 12).
-    fn refresh(
-        &self,
-        candidates: &mut Sorter<Candidate>,
-        reader: &mut Reader,
-        layer: &std::path::Path,
-    ) -> Result<()> {
+    fn refresh(&self, candidates: &mut Sorter<Candidate>, reader: &mut Reader, layer: &Path) -> Result<()> {
         let Some(own) = &self.view.own else { return Ok(()) };
         if own.manifest().precedence == self.input.settings.precedence || self.view.others.is_empty() {
             return Ok(());
         }
         let layer = Layer::open(layer, &CacheBudget::new(self.planner.options.index_memory))?;
         let mut scratch = super::format::layer::Scratch::default();
+        let mut pace = self.input.halt.pace();
         own.each_live(|found| {
+            pace.tick()?;
             let key = found.entry.key;
             if !self.view.others_have(key, reader)? {
                 return Ok(());
@@ -589,8 +628,9 @@ impl<'a> Making<'a> {
                 horizon: own.and_then(|own| own.horizon),
                 covering: &covering,
                 comparison: self.comparison,
-                tmp: &state.tmp(),
+                tmp: self.tmp,
                 budget: self.planner.options.sort_memory / 4,
+                halt: self.input.halt,
             },
             &path,
             positions,

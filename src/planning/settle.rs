@@ -11,6 +11,7 @@ use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SUPERSEDED, UNCHAN
 use super::candidate::{Candidate, GONE, NONE, UNSURE, group};
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix};
+use super::halt::Halt;
 use super::pass::name_depth;
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot};
@@ -52,6 +53,8 @@ pub struct SettleInput<'a> {
     pub new_positions: bool,
     /// Where keys that can't be published go.
     pub rejects: &'a Rejects,
+    /// Whether to go on.
+    pub halt: Halt<'a>,
 }
 
 /// What settling found.
@@ -211,7 +214,9 @@ pub fn run(
     let mut line = asserted.take_next()?;
     let mut gone = absent.take_next()?;
     let mut lines = Vec::new();
+    let mut pace = input.halt.pace();
     loop {
+        pace.tick()?;
         match (&line, &gone) {
             (None, None) => break,
             (Some(first), gone_next) if gone_next.is_none_or(|gone| first.key <= gone.key) => {

@@ -8,13 +8,13 @@
 //! <source>/orders/<plan>.order
 //! <source>/plans/<plan>.plan, .json       changes; the manifest is written last
 //! <source>/snapshots/<target>/<id>.json   manifest of a snapshot, written last
-//! tmp/                                    work in progress, emptied at start
+//! tmp/<plan>/                             work in progress, emptied at start
 //! ```
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,8 @@ pub type AfterSync = Arc<dyn Fn() + Send + Sync>;
 pub struct StateDir {
     root: PathBuf,
     after_sync: Option<AfterSync>,
-    packs: Mutex<HashMap<PathBuf, Arc<Pack>>>,
+    /// Open packs, shared by all that use them; closed with their last user.
+    packs: Mutex<HashMap<PathBuf, Weak<Pack>>>,
 }
 
 /// A pack that is opened when its first body is read.
@@ -54,6 +55,24 @@ impl Pack {
     /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// A folder of work in progress, removed with all that is in it when this is
+/// dropped.
+pub struct WorkFolder(PathBuf);
+
+impl WorkFolder {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        // What stays behind is removed at the next start.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -83,9 +102,15 @@ impl StateDir {
         Ok(state)
     }
 
-    /// Folder for work in progress.
-    pub fn tmp(&self) -> PathBuf {
+    fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// A folder for the work on one plan; goes with its owner.
+    pub fn work_folder(&self, plan: &PlanId) -> Result<WorkFolder> {
+        let path = self.tmp().join(plan.as_str());
+        std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
+        Ok(WorkFolder(path))
     }
 
     /// The folder itself.
@@ -178,10 +203,15 @@ impl StateDir {
     /// The pack of a path; every user of one path shares it.
     pub fn pack(&self, path: &Path) -> Arc<Pack> {
         let mut packs = self.packs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let pack = packs
-            .entry(path.into())
-            .or_insert_with(|| Arc::new(Pack { path: path.into(), reader: OnceLock::new() }));
-        Arc::clone(pack)
+        if let Some(pack) = packs.get(path).and_then(Weak::upgrade) {
+            return pack;
+        }
+        if packs.len() >= 256 {
+            packs.retain(|_, pack| pack.strong_count() > 0);
+        }
+        let pack = Arc::new(Pack { path: path.into(), reader: OnceLock::new() });
+        packs.insert(path.into(), Arc::downgrade(&pack));
+        pack
     }
 
     /// Closes a pack that was collected or thrown away.

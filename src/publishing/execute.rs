@@ -2,7 +2,6 @@
 //! sent and after its outcome is known. Makes no choices of its own.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::crash::{CrashPoints, Point};
 use super::operation::{self, MissingEnd, Prepared, Refusals, prepare};
@@ -15,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::planning::bodies::Bodies;
 use crate::planning::next::PlanOutcome;
 use crate::planning::plan_file::Plan;
+use crate::planning::unsure::key_of;
 use crate::store::{JournalEntry, Store};
 use crate::targets::{ChangeOutcome, Operation, Target};
 
@@ -28,11 +28,21 @@ pub struct Executor<'a> {
     pub clock: &'a dyn Clock,
     /// Where a test may kill the process.
     pub crash: &'a CrashPoints,
-    /// Set when the process is to stop: execution ends between operations and
-    /// goes on from its journal.
-    pub stop: &'a AtomicBool,
+    /// Whether to go on, asked between operations.
+    pub going: &'a (dyn Fn() -> Going + Sync),
     /// Called with the number of changes done.
     pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// Whether an execution goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Going {
+    /// It does.
+    On,
+    /// The process is to stop: it goes on from its journal at the next start.
+    Stopped,
+    /// A person cancelled the batch: it ends with what was published.
+    Cancelled,
 }
 
 /// A change that the target refused.
@@ -54,7 +64,8 @@ pub struct Executed {
     pub refused: Vec<Refused>,
     /// What was done, over all attempts at this plan.
     pub metrics: BatchMetrics,
-    /// Set when so much was refused that the batch fails as a whole.
+    /// Set when so much was refused that the batch fails as a whole, or when
+    /// it was cancelled.
     pub failed: Option<Error>,
 }
 
@@ -120,12 +131,35 @@ impl Executor<'_> {
         let count = manifest.operations.len() as u32;
         let mut sent_ahead = false;
         let mut ahead = Ahead { plan, bodies: Bodies::new()?, prepared: None };
+        // Operations that were executed, of a batch that was cancelled.
+        let mut executed: Vec<OperationNo> = Vec::new();
+        let mut cancelled: Option<OperationNo> = None;
         for no in (0..count).map(OperationNo) {
-            if self.stop.load(Ordering::Relaxed) {
-                let text = format!("batch {batch}: stopped before operation {no} of {count}");
-                return Err(Error::new(ErrorKind::Interrupted, text));
-            }
             let known = journal.get(&no);
+            match (self.going)() {
+                Going::On => {}
+                Going::Stopped => {
+                    let text = format!("batch {batch}: stopped before operation {no} of {count}");
+                    return Err(Error::new(ErrorKind::Interrupted, text));
+                }
+                Going::Cancelled => match known {
+                    Some(JournalEntry::Done { .. }) => {}
+                    Some(JournalEntry::Sent { .. }) => {
+                        // Whether it arrived before the process ended nobody knows.
+                        cancelled.get_or_insert(no);
+                        plan.operation(no, |change| {
+                            out.outcome.unsure.push(key_of(plan, &change, &mut bodies)?);
+                            Ok(())
+                        })?;
+                        continue;
+                    }
+                    None => {
+                        cancelled.get_or_insert(no);
+                        break;
+                    }
+                },
+            }
+            executed.push(no);
             let mut rejected: Vec<(u32, String)> = match known {
                 Some(JournalEntry::Done { rejected, metrics, .. }) => {
                     operation::add(&mut out.metrics, metrics);
@@ -211,9 +245,15 @@ impl Executor<'_> {
                         refusals.keys.len()
                     ),
                 ));
-                self.collect_done(plan, no, &refusals.keys, &mut out.outcome)?;
+                self.collect_done(plan, &executed, &refusals.keys, &mut out.outcome)?;
                 return Ok(out);
             }
+        }
+        if let Some(no) = cancelled {
+            let text = format!("batch {batch} was cancelled before operation {} of {count}", no.0 + 1);
+            out.failed = Some(Error::new(ErrorKind::Cancelled, text));
+            self.collect_done(plan, &executed, &refusals.keys, &mut out.outcome)?;
+            return Ok(out);
         }
         out.outcome.complete = true;
         out.outcome.failed =
@@ -248,16 +288,16 @@ impl Executor<'_> {
         }
     }
 
-    /// The keys whose changes were published up to an operation.
+    /// The keys whose changes these operations published.
     fn collect_done(
         &self,
         plan: &Plan,
-        last: OperationNo,
+        executed: &[OperationNo],
         failed: &HashSet<KeyHash>,
         outcome: &mut PlanOutcome,
     ) -> Result<()> {
-        for no in (0..=last.0).map(OperationNo) {
-            plan.operation(no, |change| {
+        for no in executed {
+            plan.operation(*no, |change| {
                 if !failed.contains(&change.hash) {
                     outcome.done.insert(change.hash);
                 }

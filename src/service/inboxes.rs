@@ -1,9 +1,11 @@
 //! From the inboxes into the queue: what is complete is accepted, what was
 //! changed afterwards is reported, and remote batches are brought here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
 use super::engine::Engine;
@@ -16,11 +18,13 @@ use crate::domain::stamp::Stamp;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
+use crate::intake::discovery::Discovery;
 use crate::intake::inbox::InboxSettings;
 use crate::intake::manifest::MANIFEST;
 use crate::intake::monitor::{self, InboxFolder};
 use crate::intake::prefix::{self, Prefix};
 use crate::intake::{fetch, folder};
+use crate::planning::halt::Halt;
 use crate::store::{BatchRecord, InboxEntry, InboxState};
 
 /// Folder of the data directory that remote batches are brought to.
@@ -32,6 +36,63 @@ pub fn held(settings: &Settings, folder: &InboxFolder) -> Option<String> {
     let (source, _) = folder.names.as_ref().filter(|_| folder.waits.is_none() && !folder.has(MANIFEST))?;
     let missing = settings.source(source).mode.is_none();
     missing.then(|| format!("it has no {MANIFEST}, and `sources.{source}.mode` is not set"))
+}
+
+/// What is remembered of each inbox.
+#[derive(Default)]
+pub(super) struct Inboxes(Mutex<BTreeMap<Url, Arc<Mutex<Option<Discovery>>>>>);
+
+impl Inboxes {
+    /// Of one; `None` within: nothing yet.
+    fn of(&self, url: &Url) -> Arc<Mutex<Option<Discovery>>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(url.clone()).or_default())
+    }
+}
+
+/// How an inbox is looked into.
+#[derive(Debug, Clone)]
+pub(super) struct Looking {
+    /// At everything, however old.
+    pub(super) full: bool,
+    /// At these paths alone.
+    pub(super) at: Option<Vec<String>>,
+    /// A manifest that can't be read and is younger may still be written.
+    pub(super) settle: SignedDuration,
+}
+
+impl Looking {
+    /// Once, taking everything as it is.
+    pub(super) fn once() -> Self {
+        Self { full: false, at: None, settle: SignedDuration::ZERO }
+    }
+}
+
+/// What a look at an inbox led to.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// Whether the inbox is not there.
+    pub(super) gone: bool,
+    /// How many batches are new.
+    pub(super) accepted: usize,
+    /// Whether something is to be looked at again in a moment.
+    pub(super) soon: bool,
+    /// The folders that may still become batches.
+    pub(super) waiting: BTreeSet<String>,
+}
+
+/// What a folder that is complete became.
+enum Became {
+    /// A batch.
+    Batch,
+    /// A batch that can't be published.
+    Failed,
+    /// Nothing, for good.
+    Nothing,
+    /// Nothing yet; in a moment, perhaps.
+    Soon,
+    /// Nothing yet.
+    Later,
 }
 
 impl Engine {
@@ -55,45 +116,180 @@ impl Engine {
 
     /// Looks into an inbox once: accepts what is complete, and reports folders
     /// that were changed after they became batches. Returns how many batches
-    /// are new.
+    /// are new. One that is not there is empty.
     ///
     /// # Errors
     /// When the inbox can't be listed, or the store fails.
     pub fn scan_inbox(&self, inbox: &InboxSettings) -> Result<usize> {
-        let url = inbox.url.as_str();
+        let looked = self.look_into(inbox, &Looking::once(), &mut |_| {})?;
+        Ok(looked.accepted)
+    }
+
+    /// How many requests for listings an inbox cost so far.
+    pub fn listings(&self, inbox: &Url) -> Result<u64> {
+        Ok(self.prefix(inbox)?.listings())
+    }
+
+    /// Looks into an inbox as `looking` says. `watch` is told of each folder
+    /// before it is looked at.
+    pub(super) fn look_into(
+        &self,
+        inbox: &InboxSettings,
+        looking: &Looking,
+        watch: &mut dyn FnMut(&str),
+    ) -> Result<Looked> {
         let prefix = self.prefix(&inbox.url)?;
-        let folders = self.store.read(|view| {
-            monitor::scan(inbox, &*prefix, self.clock.now(), |path| {
-                Ok(match view.inbox_entry(url, path)?.map(|entry| entry.state) {
-                    // Finished ones are not looked into again.
-                    Some(InboxState::Accepted { batch_id }) => {
-                        view.batch(&batch_id)?.is_none_or(|batch| batch.status.is_final())
-                    }
-                    Some(InboxState::Changed { .. } | InboxState::Ignored { .. }) => true,
-                    None => false,
-                })
-            })
-        })?;
-        let mut accepted = 0;
-        let mut complete: Vec<InboxFolder> =
-            folders.into_iter().filter(|folder| folder.waits.is_none()).collect();
-        complete.sort_by(|a, b| a.names.as_ref().map(|n| &n.1).cmp(&b.names.as_ref().map(|n| &n.1)));
-        for folder in complete {
-            let known = self.store.read(|view| view.inbox_entry(url, &folder.path))?;
-            match known {
-                Some(entry) => self.compare(inbox, &folder, &entry)?,
-                None => accepted += usize::from(self.accept_folder(inbox, &*prefix, &folder)?),
+        let memory = self.inboxes.of(&inbox.url);
+        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let discovery = match &mut *memory {
+            Some(discovery) => discovery,
+            None => memory.insert(self.remembered(inbox, now)?),
+        };
+        let look = match &looking.at {
+            Some(paths) => discovery.glance(inbox, &*prefix, now, paths.iter().cloned(), watch),
+            None => {
+                self.note_finished(inbox, discovery)?;
+                discovery.look(inbox, &*prefix, now, looking.full, watch)?
+            }
+        };
+        let mut looked = Looked { gone: look.gone, ..Looked::default() };
+        for (source, error) in look.unreadable {
+            if self.folded.is_news(&format!("folder {}{source}", inbox.url), &error.to_string()) {
+                tracing::warn!(inbox = %inbox.url, source = source, %error, "a folder of the inbox can't be listed");
             }
         }
-        Ok(accepted)
+        let mut complete: Vec<InboxFolder> =
+            look.folders.into_iter().filter(|folder| folder.waits.is_none()).collect();
+        complete.sort_by(|a, b| a.names.as_ref().map(|n| &n.1).cmp(&b.names.as_ref().map(|n| &n.1)));
+        for folder in complete {
+            if self.stopping() {
+                break;
+            }
+            let known = self.store.read(|view| view.inbox_entry(inbox.url.as_str(), &folder.path))?;
+            if let Some(entry) = known {
+                if !self.compare(inbox, &folder, &entry)? {
+                    discovery.finished(&folder.path);
+                }
+                continue;
+            }
+            match self.accept_folder(inbox, &*prefix, &folder, looking.settle)? {
+                Became::Batch => {
+                    looked.accepted += 1;
+                    discovery.accepted(&folder.path, now);
+                }
+                Became::Failed => {
+                    looked.accepted += 1;
+                    discovery.finished(&folder.path);
+                }
+                Became::Nothing => discovery.finished(&folder.path),
+                Became::Soon => looked.soon = true,
+                Became::Later => {}
+            }
+        }
+        looked.waiting = discovery.waiting();
+        Ok(looked)
+    }
+
+    /// What the store remembers of an inbox.
+    fn remembered(&self, inbox: &InboxSettings, now: Timestamp) -> Result<Discovery> {
+        let mut discovery = Discovery::default();
+        self.store.read(|view| {
+            view.each_inbox_entry(inbox.url.as_str(), |path, entry| {
+                match entry.state {
+                    InboxState::Accepted { batch_id }
+                        if view.batch(&batch_id)?.is_some_and(|batch| !batch.status.is_final()) =>
+                    {
+                        discovery.accepted(&path, now);
+                    }
+                    InboxState::Accepted { .. } | InboxState::Changed { .. } | InboxState::Ignored { .. } => {
+                        discovery.finished(&path);
+                    }
+                }
+                Ok(())
+            })
+        })?;
+        Ok(discovery)
+    }
+
+    /// Batches that ended since are done with.
+    fn note_finished(&self, inbox: &InboxSettings, discovery: &mut Discovery) -> Result<()> {
+        let paths = discovery.compared();
+        let finished = self.store.read(|view| {
+            let mut finished = Vec::new();
+            for path in paths {
+                let entry = view.inbox_entry(inbox.url.as_str(), &path)?;
+                let batch = match entry.map(|entry| entry.state) {
+                    Some(InboxState::Accepted { batch_id }) => view.batch(&batch_id)?,
+                    Some(InboxState::Changed { .. } | InboxState::Ignored { .. }) | None => None,
+                };
+                if batch.is_none_or(|batch| batch.status.is_final()) {
+                    finished.push(path);
+                }
+            }
+            Ok(finished)
+        })?;
+        for path in finished {
+            discovery.finished(&path);
+        }
+        Ok(())
+    }
+
+    /// A batch that is tried again is compared with its folder again.
+    pub(super) fn forget_finished(&self, record: &BatchRecord) {
+        let path = format!("{}/{}", record.batch_id.source(), record.batch_id.folder());
+        for inbox in &self.settings().inboxes {
+            let memory = self.inboxes.of(&inbox.url);
+            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(discovery) = &mut *memory
+                && record.url.starts_with(inbox.url.as_str())
+            {
+                discovery.accepted(&path, self.clock.now());
+            }
+        }
+    }
+
+    /// Opens the folder of a batch anew whose manifest could not be read.
+    ///
+    /// # Errors
+    /// What is wrong with it still.
+    pub(super) fn reopen(&self, record: &BatchRecord) -> Result<BatchRecord> {
+        let id = &record.batch_id;
+        let path = format!("{}/{}", id.source(), id.folder());
+        for inbox in &self.settings().inboxes {
+            let prefix = self.prefix(&inbox.url)?;
+            if prefix.url_of(&path) != record.url {
+                continue;
+            }
+            let objects = prefix.objects(&path)?;
+            let found = InboxFolder {
+                names: Some((id.source().clone(), id.folder().clone())),
+                signature: monitor::signature(&objects),
+                newest: objects.iter().map(|object| object.modified).max().unwrap_or(Timestamp::UNIX_EPOCH),
+                waits: None,
+                path,
+                objects,
+            };
+            self.clear_spool(record);
+            let fresh = self.record(&self.open_folder(&*prefix, &found, id)?)?;
+            let entry = InboxEntry {
+                signature: found.signature,
+                state: InboxState::Accepted { batch_id: id.clone() },
+                at: self.clock.now(),
+            };
+            let (url, path) = (inbox.url.to_string(), found.path);
+            self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
+            return Ok(fresh);
+        }
+        Err(Error::new(ErrorKind::Conflict, format!("batch {id}: no inbox has {} any more", record.url)))
     }
 
     /// A folder that is a batch already: if it is not what it was, that is
-    /// reported, once.
-    fn compare(&self, inbox: &InboxSettings, found: &InboxFolder, entry: &InboxEntry) -> Result<()> {
-        let InboxState::Accepted { batch_id } = &entry.state else { return Ok(()) };
+    /// reported, once. Returns whether it is to be looked at again.
+    fn compare(&self, inbox: &InboxSettings, found: &InboxFolder, entry: &InboxEntry) -> Result<bool> {
+        let InboxState::Accepted { batch_id } = &entry.state else { return Ok(false) };
         if entry.signature == found.signature {
-            return Ok(());
+            return Ok(true);
         }
         tracing::warn!(batch = %batch_id, source = %batch_id.source(), "the folder was changed after it was accepted; it is not read again");
         let entry = InboxEntry {
@@ -102,13 +298,23 @@ impl Engine {
             at: self.clock.now(),
         };
         let (url, path) = (inbox.url.to_string(), found.path.clone());
-        self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))
+        self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
+        Ok(false)
     }
 
-    fn accept_folder(&self, inbox: &InboxSettings, prefix: &dyn Prefix, found: &InboxFolder) -> Result<bool> {
-        let Some((source, name)) = &found.names else { return Ok(false) };
+    fn accept_folder(
+        &self,
+        inbox: &InboxSettings,
+        prefix: &dyn Prefix,
+        found: &InboxFolder,
+        settle: SignedDuration,
+    ) -> Result<Became> {
+        let Some((source, name)) = &found.names else { return Ok(Became::Later) };
         let id = BatchId::new(source.clone(), name.clone());
-        let state = match self.open_folder(prefix, found, &id).and_then(|batch| self.accept_batch(&batch)) {
+        let unknown = self.unknown_source(&self.settings(), source);
+        let what = format!("folder {}{}", inbox.url, found.path);
+        let mut broken = false;
+        let state = match self.open_folder(prefix, found, &id).and_then(|batch| self.queue(&batch, unknown)) {
             Ok(id) => {
                 tracing::info!(batch = %id, %source, "accepted");
                 InboxState::Accepted { batch_id: id }
@@ -120,29 +326,42 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::ModeMissing => {
                 // Held until the settings say it: `inbox list` tells the reason.
                 tracing::debug!(batch = %id, %source, %error, "it waits");
-                return Ok(false);
-            }
-            Err(error) if error.kind() == ErrorKind::ObjectStore => {
-                // It is found again at the next look.
-                tracing::warn!(batch = %id, %source, %error, "the batch can't be read now");
-                return Ok(false);
+                return Ok(Became::Later);
             }
             Err(error)
-                if matches!(error.kind(), ErrorKind::Io | ErrorKind::DiskFull | ErrorKind::StoreFailed) =>
+                if matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestMissing)
+                    && self.clock.now().duration_since(found.newest).abs() < settle =>
             {
-                return Err(error);
+                // Perhaps it is being written at this moment.
+                return Ok(Became::Soon);
             }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::ObjectStore | ErrorKind::Io | ErrorKind::DiskFull) =>
+            {
+                // It is found again at the next look.
+                if self.folded.is_news(&what, &error.to_string()) {
+                    tracing::warn!(batch = %id, %source, %error, "the batch can't be read now");
+                }
+                return Ok(Became::Later);
+            }
+            Err(error) if self.is_fatal(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(batch = %id, %source, %error, "the batch can't be accepted");
                 self.accept_broken(prefix, &id, found, &error)?;
+                broken = true;
                 InboxState::Accepted { batch_id: id }
             }
         };
-        let fresh = matches!(state, InboxState::Accepted { .. });
+        self.folded.over(&what);
+        let became = match state {
+            InboxState::Accepted { .. } if broken => Became::Failed,
+            InboxState::Accepted { .. } => Became::Batch,
+            InboxState::Changed { .. } | InboxState::Ignored { .. } => Became::Nothing,
+        };
         let entry = InboxEntry { signature: found.signature.clone(), state, at: self.clock.now() };
         let (url, path) = (inbox.url.to_string(), found.path.clone());
         self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
-        Ok(fresh)
+        Ok(became)
     }
 
     fn open_folder(&self, prefix: &dyn Prefix, found: &InboxFolder, id: &BatchId) -> Result<Batch> {
@@ -152,13 +371,13 @@ impl Engine {
         let mut batch = match manifest {
             Some(manifest) => {
                 if prefix.local(&found.path).is_none() {
-                    fetch::bring(prefix, &found.path, manifest, &local)?;
+                    fetch::bring(prefix, &found.path, manifest, &local, &|_| Ok(()))?;
                 }
                 folder::open_in_inbox(&local, source, name)?
             }
             None => {
                 std::fs::create_dir_all(&local).map_err(|e| Error::io(&local, e))?;
-                let settings = self.settings.source(source);
+                let settings = self.settings().source(source);
                 folder::open_without_manifest(&local, source, name, &settings, &found.objects)?
             }
         };
@@ -190,7 +409,7 @@ impl Engine {
         };
         let mut record = self.record(&batch)?;
         record.mode = None;
-        let details = super::publish::failure(error, Some("intake".into()), 0);
+        let details = super::failing::failure(error, Some("intake".into()), 0);
         let cause = error.to_string();
         let id = id.clone();
         self.store.write(move |tx| {
@@ -199,7 +418,7 @@ impl Engine {
             }
             tx.put_batch(&record)?;
             let now = tx.now();
-            tx.transition_batch(&id, Event::Failed, &cause, "tidegate", |record| {
+            tx.transition_batch(&id, Event::Failed, &cause, super::SELF, |record| {
                 record.publish_end = Some(now);
                 record.failure = Some(details);
             })?;
@@ -208,26 +427,26 @@ impl Engine {
     }
 
     fn spool(&self, id: &BatchId) -> PathBuf {
-        self.settings.data.join(SPOOL).join(id.source().as_str()).join(id.folder().to_string())
+        self.settings().data.join(SPOOL).join(id.source().as_str()).join(id.folder().to_string())
     }
 
     /// Brings the files of a batch that does not lie on this machine.
     ///
     /// # Errors
     /// As [`fetch::bring_batch`].
-    pub(super) fn bring(&self, batch: &Batch) -> Result<()> {
+    pub(super) fn bring(&self, batch: &Batch, halt: Halt<'_>) -> Result<()> {
         if batch.url.starts_with("file:") {
             return Ok(());
         }
         let path = format!("{}/{}", batch.id.source(), batch.id.folder());
-        for inbox in &self.settings.inboxes {
+        for inbox in &self.settings().inboxes {
             let prefix = self.prefix(&inbox.url)?;
             if prefix.url_of(&path) != batch.url {
                 continue;
             }
             let entry = self.store.read(|view| view.inbox_entry(inbox.url.as_str(), &path))?;
             let accepted = entry.map(|entry| entry.signature).unwrap_or_default();
-            return fetch::bring_batch(&*prefix, &path, &accepted, batch);
+            return fetch::bring_batch(&*prefix, &path, &accepted, batch, &|_| halt.check());
         }
         let text = format!("batch {}: no inbox has {} any more", batch.id, batch.url);
         Err(Error::new(ErrorKind::Settings, text))

@@ -154,11 +154,9 @@ struct Owners {
 impl Owners {
     fn new(engine: &Engine, plan: &Plan) -> Result<Self> {
         let header = &plan.manifest().header;
-        let view = Planner::new(&engine.state, &engine.options).view(
-            &header.source_id,
-            &header.target,
-            &header.bases,
-        )?;
+        let options = engine.planning_options();
+        let planner = Planner::new(&engine.state, &options);
+        let view = planner.view(&header.source_id, &header.target, &header.bases)?;
         let path = engine.state.layer_path(&header.source_id, &plan.manifest().layer.file);
         Ok(Self { view, layer: Layer::open(&path, &CacheBudget::new(1 << 20))?, reader: Reader::new()? })
     }

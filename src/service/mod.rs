@@ -1,12 +1,42 @@
 //! The long-running part: what is accepted, whose turn it is, and the way of
 //! a batch from folder to snapshot.
+//!
+//! ```text
+//! engine    the one way in; opening a data directory
+//! inboxes   folders → accepted batches; watch: when to look
+//! queue     whose turn it is; work: who is in work, and waking
+//! stages    the way of one batch: prepare → begin → publish
+//! failing   what follows when that goes wrong; holds: what ends by itself
+//! operate   what a person can do
+//! events    what happens, told; live: how far batches in work have come
+//! serve     workers, watchers, signals
+//! ```
 
+mod accept;
+mod begin;
 pub mod engine;
+pub mod events;
+mod failing;
+mod folded;
+mod holds;
 pub mod inboxes;
 mod letters;
+pub mod live;
+mod making;
+mod operate;
+mod prepare;
 mod publish;
-mod queue;
+pub mod queue;
+mod reload;
 mod retention;
 pub mod serve;
+mod stages;
+mod stop;
+mod watch;
+mod work;
 
 pub use engine::Engine;
+pub use serve::Service;
+
+/// The actor of what the program does by itself.
+const SELF: &str = "tidegate";

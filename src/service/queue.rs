@@ -1,40 +1,224 @@
 //! Whose turn it is: strictly by stamp within a source, by score across them
-//! (`SEMANTICS` 8).
+//! (`SEMANTICS` 8). What is shown of the queue is what workers choose by.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 
 use super::engine::Engine;
-use crate::domain::ids::SourceId;
+use super::work::{Busy, Wait};
+use crate::config::Settings;
+use crate::domain::ids::{BatchId, PlanId, SourceId};
 use crate::domain::priority::{Score, estimated_complexity};
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::settings::Mode;
 use crate::error::Result;
-use crate::store::BatchRecord;
+use crate::store::{BatchRecord, PlanState, SourceHold, SourceHoldReason, View};
+
+/// How a source that has something to do stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Standing {
+    /// A worker has it.
+    InWork,
+    /// It runs when its turn comes.
+    Ready,
+    /// It is tried again at this time, after a passing failure.
+    Until(Timestamp),
+    /// It is held; this is what holds it most.
+    Held(SourceHold),
+    /// A parked batch is ahead, and nothing may overtake it.
+    Parked(BatchId),
+    /// Another plan that touches the same keys is being executed, or begins first.
+    Behind(SourceId),
+}
+
+/// A source that has unfinished batches, and how it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// The source.
+    pub source: SourceId,
+    /// How it stands.
+    pub standing: Standing,
+    /// The batch that runs, or would run, next.
+    pub batch: Option<BatchRecord>,
+    /// That batch's score.
+    pub score: Option<Score>,
+    /// Whether a person put a batch of the source before those of others.
+    pub prioritised: bool,
+}
+
+impl Turn {
+    /// What the turn is compared by: the greatest goes first.
+    fn rank(&self) -> (bool, bool, f64) {
+        let executing = self.batch.as_ref().is_some_and(|b| b.status == PublishStatus::Executing);
+        (executing, self.prioritised, self.score.map_or(0.0, |score| score.total()))
+    }
+}
+
+/// A batch in work. Its source is free again when this is dropped.
+pub(super) struct Claim<'a> {
+    /// The batch as it was when it was claimed.
+    pub(super) batch: Box<BatchRecord>,
+    _busy: Busy<'a>,
+}
+
+/// What a worker gets.
+pub(super) enum Next<'a> {
+    /// A batch to work on.
+    Batch(Claim<'a>),
+    /// Nothing now; something at this time, if nothing happens before.
+    Nothing(Option<Timestamp>),
+}
 
 impl Engine {
-    /// The batch that runs next: of one source, or of all.
-    pub(super) fn next_runnable(&self, only: Option<&SourceId>) -> Result<Option<BatchRecord>> {
-        let sources = match only {
-            Some(source) => vec![source.clone()],
-            None => self.store.read(|view| view.sources_with_unfinished())?,
-        };
+    /// Every source that has unfinished batches, in the order in which
+    /// workers take them up; those that can't run come last.
+    pub fn turns(&self) -> Result<Vec<Turn>> {
+        let settings = self.settings();
         let now = self.clock.now();
-        let mut best: Option<(f64, BatchRecord)> = None;
-        for source in sources {
-            let (unfinished, held) =
-                self.store.read(|view| Ok((view.unfinished(&source)?, view.source_hold(&source)?)))?;
-            let Some(batch) = runnable(unfinished, held.is_some(), now) else { continue };
-            let settings = self.settings.source(&source);
-            let age = now.duration_since(batch.stamp.source_timestamp).as_secs_f64();
-            let complexity = batch.complexity.unwrap_or_else(|| {
-                let files = self.batch_of(&batch).map(|batch| batch.files).unwrap_or_default();
-                estimated_complexity(files.iter().filter_map(|file| file.count).sum(), 1)
-            });
-            let score = Score::new(&self.settings.priority, age, settings.importance, complexity).total();
-            if best.as_ref().is_none_or(|(most, _)| score > *most) {
-                best = Some((score, batch));
+        let mut turns = self.store.read(|view| {
+            let executing = executing(view)?;
+            view.sources_with_unfinished()?
+                .into_iter()
+                .filter_map(|source| self.turn(view, &settings, source, now, &executing).transpose())
+                .collect::<Result<Vec<Turn>>>()
+        })?;
+        for turn in &mut turns {
+            if self.work.is_busy(&turn.source) {
+                turn.standing = Standing::InWork;
             }
         }
-        Ok(best.map(|(_, batch)| batch))
+        let place = |turn: &Turn| match turn.standing {
+            Standing::InWork => 0,
+            Standing::Ready => 1,
+            Standing::Until(_) | Standing::Held(_) | Standing::Parked(_) | Standing::Behind(_) => 2,
+        };
+        turns.sort_by(|a, b| {
+            let ((ae, ap, a_score), (be, bp, b_score)) = (a.rank(), b.rank());
+            let score = b_score.total_cmp(&a_score);
+            place(a).cmp(&place(b)).then(be.cmp(&ae)).then(bp.cmp(&ap)).then(score)
+        });
+        Ok(turns)
     }
+
+    /// Takes the next batch into work: of one source, or of all.
+    pub(super) fn claim(&self, only: Option<&SourceId>) -> Result<Next<'_>> {
+        loop {
+            let settings = self.settings();
+            let now = self.clock.now();
+            let turns = self.store.read(|view| {
+                let executing = executing(view)?;
+                let sources = match only {
+                    Some(source) => vec![source.clone()],
+                    None => view.sources_with_unfinished()?,
+                };
+                let free = sources.into_iter().filter(|source| !self.work.is_busy(source));
+                free.filter_map(|source| self.turn(view, &settings, source, now, &executing).transpose())
+                    .collect::<Result<Vec<_>>>()
+            })?;
+            let mut due: Option<Timestamp> = None;
+            let mut best: Option<&Turn> = None;
+            for turn in &turns {
+                match &turn.standing {
+                    Standing::Ready => {
+                        if best.is_none_or(|best| best.rank() < turn.rank()) {
+                            best = Some(turn);
+                        }
+                    }
+                    Standing::Until(at) => due = Some(due.map_or(*at, |due| due.min(*at))),
+                    Standing::InWork | Standing::Held(_) | Standing::Parked(_) | Standing::Behind(_) => {}
+                }
+            }
+            let Some(best) = best else { return Ok(Next::Nothing(due)) };
+            let Some(busy) = self.work.claim(&best.source) else { continue };
+            // Another worker may have had it since it was looked at.
+            let turn = self
+                .store
+                .read(|view| self.turn(view, &settings, best.source.clone(), now, &executing(view)?))?;
+            if let Some(Turn { standing: Standing::Ready, batch: Some(batch), .. }) = turn {
+                return Ok(Next::Batch(Claim { batch: Box::new(batch), _busy: busy }));
+            }
+        }
+    }
+
+    fn turn(
+        &self,
+        view: &View<'_>,
+        settings: &Settings,
+        source: SourceId,
+        now: Timestamp,
+        executing: &BTreeMap<SourceId, (BatchId, PlanId)>,
+    ) -> Result<Option<Turn>> {
+        let holds = view.source_holds(&source)?;
+        let found = match executing.get(&source) {
+            Some((id, _)) => {
+                let batch = view.expect_batch(id)?;
+                match holds.iter().find(|hold| stops_execution(hold.reason)) {
+                    // It touches nothing outside any more, and ends.
+                    Some(hold) if batch.cancel.is_none() => Some(Found::Held(hold.clone(), Some(batch))),
+                    Some(_) | None => Some(Found::Runs(batch)),
+                }
+            }
+            None => match holds.iter().find(|hold| !hold.reason.is_overtaken()) {
+                Some(hold) => Some(Found::Held(hold.clone(), None)),
+                None => runnable(view, &source, holds.into_iter().next(), now)?,
+            },
+        };
+        let Some(found) = found else { return Ok(None) };
+        let (standing, batch) = match found {
+            Found::Runs(batch) => (self.standing_of(&source, executing), Some(batch)),
+            Found::Held(hold, batch) => (Standing::Held(hold), batch),
+            Found::Until(at, batch) => (Standing::Until(at), Some(batch)),
+            Found::Parked(id) => (Standing::Parked(id), None),
+        };
+        let score = batch.as_ref().map(|batch| self.score(settings, batch, now));
+        Ok(Some(Turn { prioritised: view.is_prioritised(&source)?, source, standing, batch, score }))
+    }
+
+    /// How a source that has a batch which may run stands.
+    fn standing_of(&self, source: &SourceId, executing: &BTreeMap<SourceId, (BatchId, PlanId)>) -> Standing {
+        let over = match self.work.wait_of(source) {
+            None => return Standing::Ready,
+            Some(Wait::Plan(plan)) => {
+                let other = executing.iter().find(|(_, (_, executed))| *executed == plan);
+                if let Some((other, _)) = other {
+                    return Standing::Behind(other.clone());
+                }
+                None
+            }
+            Some(Wait::Source(_)) => self.work.goes_first(source).map(Standing::Behind),
+            Some(Wait::Until(at)) => Some(at).filter(|at| *at > self.clock.now()).map(Standing::Until),
+        };
+        over.unwrap_or_else(|| {
+            self.work.set_wait(source, None);
+            Standing::Ready
+        })
+    }
+
+    /// The score of a batch, by the settings in force.
+    fn score(&self, settings: &Settings, batch: &BatchRecord, now: Timestamp) -> Score {
+        let source = settings.source(batch.batch_id.source());
+        let age = now.duration_since(batch.stamp.source_timestamp).as_secs_f64();
+        let complexity = batch.complexity.unwrap_or_else(|| {
+            let files = self.batch_of(batch).map(|batch| batch.files).unwrap_or_default();
+            estimated_complexity(files.iter().filter_map(|file| file.count).sum(), 1)
+        });
+        Score::new(&settings.priority, age, source.importance, complexity)
+    }
+}
+
+/// Whether a hold stops a batch that is being executed, too.
+fn stops_execution(reason: SourceHoldReason) -> bool {
+    match reason {
+        SourceHoldReason::Trouble | SourceHoldReason::TargetMoved => true,
+        SourceHoldReason::Paused | SourceHoldReason::UnknownSource | SourceHoldReason::BatchFailed => false,
+    }
+}
+
+/// The batch of each source that is being executed, with its plan.
+fn executing(view: &View<'_>) -> Result<BTreeMap<SourceId, (BatchId, PlanId)>> {
+    let plans = view.alive_plans(None)?.into_iter().filter(|plan| plan.state == PlanState::Executing);
+    Ok(plans.map(|plan| (plan.batch_id.source().clone(), (plan.batch_id, plan.plan_id))).collect())
 }
 
 /// Whether a batch waits for a person.
@@ -42,41 +226,56 @@ pub fn is_parked(batch: &BatchRecord) -> bool {
     batch.status == PublishStatus::PlanComplete && batch.hold.is_some()
 }
 
+/// What a look at a source's unfinished batches finds.
+enum Found {
+    Runs(BatchRecord),
+    Held(SourceHold, Option<BatchRecord>),
+    Until(Timestamp, BatchRecord),
+    Parked(BatchId),
+}
+
 /// The batch of a source that may run, of its unfinished ones, oldest first.
 ///
 /// Only the oldest, but a parked one is overtaken by a full batch of the same
 /// or wider scope, a parked incremental one only by a full batch of scope
-/// everything; so is everything in a source that is held.
-fn runnable(unfinished: Vec<BatchRecord>, held: bool, now: jiff::Timestamp) -> Option<BatchRecord> {
+/// everything; so is everything in a source that is held for a failed batch.
+fn runnable(
+    view: &View<'_>,
+    source: &SourceId,
+    held: Option<SourceHold>,
+    now: Timestamp,
+) -> Result<Option<Found>> {
+    let mut found = None;
     let mut ahead: Vec<BatchRecord> = Vec::new();
-    for batch in unfinished {
+    view.each_unfinished(source, |batch| {
         let full = batch.mode == Some(Mode::Full);
         let everything = full && batch.scope.is_everything();
         let overtakes = |parked: &BatchRecord| match parked.mode {
             Some(Mode::Full) => full && batch.scope.covers(&parked.scope),
             Some(Mode::Incremental) | None => everything,
         };
-        let waits = batch.status == PublishStatus::Retrying && batch.next_attempt.is_some_and(|at| at > now);
-        let in_work = batch.status == PublishStatus::Executing;
-        if waits {
-            return None;
+        if batch.status == PublishStatus::Retrying
+            && let Some(at) = batch.next_attempt.filter(|at| *at > now)
+        {
+            found = Some(Found::Until(at, batch));
+            return Ok(false);
         }
-        if in_work {
-            return Some(batch);
-        }
-        if !is_parked(&batch) && ahead.iter().all(overtakes) && (!held || everything) {
-            return Some(batch);
-        }
-        // What may not run itself is passed by under the same rule as what is
-        // parked, so that nothing else is overtaken.
         if is_parked(&batch) {
             ahead.push(batch);
-        } else if ahead.is_empty() {
-            if !held {
-                return None;
-            }
+            return Ok(true);
+        }
+        if ahead.iter().all(overtakes) && (held.is_none() || everything) {
+            found = Some(Found::Runs(batch));
+            return Ok(false);
+        }
+        // What is passed by is overtaken under the same rule as what is
+        // parked. Behind a parked one, others of its kind wait with it.
+        if held.is_some() && ahead.is_empty() {
             ahead.push(batch);
         }
-    }
-    None
+        Ok(true)
+    })?;
+    Ok(found
+        .or_else(|| held.map(|hold| Found::Held(hold, None)))
+        .or_else(|| ahead.into_iter().next().map(|parked| Found::Parked(parked.batch_id))))
 }

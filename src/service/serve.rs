@@ -1,59 +1,245 @@
-//! The loop of `serve`: look into the inboxes, queue what is complete, publish
-//! it in order; stop between operations when asked to.
+//! The long-running service: workers that publish, watchers of inboxes, and
+//! the signals that stop it or have it read its settings again.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::engine::Engine;
-use crate::error::{Error, ErrorKind, Result};
+use super::queue::Next;
+use super::watch::{self, Control};
+use crate::config::{LoadOptions, Reload, Settings};
+use crate::error::{Error, Result};
+use crate::intake::inbox::InboxSettings;
 
-/// How often a request to stop is looked for while nothing is to do.
-const TICK: Duration = Duration::from_millis(50);
+/// Longest wait of a worker that nothing wakes.
+const IDLE: Duration = Duration::from_secs(60);
+/// Shortest wait for something that is due.
+const TICK: Duration = Duration::from_millis(10);
 
-/// Runs until SIGTERM or Ctrl-C. Ends within the time of one operation.
-pub fn serve(engine: Engine) -> Result<()> {
-    let stop = engine.stop_flag();
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|e| Error::internal("a signal handler could not be set").caused_by(e))?;
-    }
-    for inbox in &engine.settings().inboxes {
-        if let Ok(path) = inbox.url.to_file_path() {
-            std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
-        }
-        tracing::info!(inbox = %inbox.url, "watching");
-    }
-    let result = run(&engine, &stop);
-    tracing::info!("stopped");
-    result
+/// A running service.
+pub struct Service {
+    engine: Arc<Engine>,
+    threads: Mutex<Threads>,
+    fatal: Arc<Mutex<Option<Error>>>,
 }
 
-fn run(engine: &Engine, stop: &AtomicBool) -> Result<()> {
-    let mut due: Vec<Duration> = vec![Duration::ZERO; engine.settings.inboxes.len()];
-    while !stop.load(Ordering::Relaxed) {
-        let now = engine.clock.monotonic();
-        for (inbox, due) in engine.settings.inboxes.iter().zip(&mut due) {
-            if now >= *due {
-                if let Err(error) = engine.scan_inbox(inbox) {
-                    tracing::warn!(inbox = %inbox.url, %error, "the inbox can't be looked into");
-                }
-                *due = now + inbox.poll;
-            }
-        }
-        match engine.step() {
-            Ok(Some(_)) => continue,
-            Ok(None) => {}
-            // The store answers nothing any more, and neither do we.
-            Err(error) if engine.store.failed() || error.kind() == ErrorKind::StoreFailed => {
-                return Err(error);
-            }
-            Err(error) if error.kind() == ErrorKind::TargetMoved => {
-                tracing::error!(%error, "the source is held");
-            }
-            Err(error) => return Err(error),
-        }
-        engine.clock.sleep(TICK);
+#[derive(Default)]
+struct Threads {
+    workers: Vec<JoinHandle<()>>,
+    watchers: Vec<Watcher>,
+    /// Watchers that were told to end.
+    ended: Vec<JoinHandle<()>>,
+}
+
+struct Watcher {
+    inbox: InboxSettings,
+    control: Arc<Control>,
+    thread: JoinHandle<()>,
+}
+
+fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(work)
+        .map_err(|e| Error::internal("a thread could not be started").caused_by(e))
+}
+
+impl Service {
+    /// Starts workers and watchers.
+    ///
+    /// # Errors
+    /// When threads can't be started, or the store fails.
+    pub fn start(engine: Arc<Engine>) -> Result<Self> {
+        engine.recheck_holds(None)?;
+        let service = Self { engine, threads: Mutex::default(), fatal: Arc::default() };
+        service.fit()?;
+        Ok(service)
     }
-    Ok(())
+
+    /// The engine that it works with.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As many workers, and watchers of those inboxes, as the settings say.
+    fn fit(&self) -> Result<()> {
+        let settings = self.engine.settings();
+        let mut threads = self.threads();
+        let wanted = settings.service.workers.max(1);
+        self.engine.workers.store(wanted, Ordering::Relaxed);
+        // Workers past the number end by themselves.
+        threads.workers.retain(|worker| !worker.is_finished());
+        for number in threads.workers.len()..wanted {
+            let (engine, fatal) = (Arc::clone(&self.engine), Arc::clone(&self.fatal));
+            threads.workers.push(thread(format!("worker-{number}"), move || work(&engine, number, &fatal))?);
+        }
+        let (kept, gone): (Vec<Watcher>, Vec<Watcher>) = std::mem::take(&mut threads.watchers)
+            .into_iter()
+            .partition(|w| settings.inboxes.contains(&w.inbox));
+        threads.watchers = kept;
+        for watcher in gone {
+            watcher.control.end();
+            threads.ended.push(watcher.thread);
+        }
+        for (n, inbox) in settings.inboxes.iter().enumerate() {
+            if threads.watchers.iter().any(|watcher| watcher.inbox == *inbox) {
+                continue;
+            }
+            make(inbox);
+            let control = Arc::new(Control::default());
+            let (engine, of, told) = (Arc::clone(&self.engine), inbox.clone(), Arc::clone(&control));
+            let run = move || watch_on(&engine, &of, &told);
+            let thread = thread(format!("inbox-{n}"), run)?;
+            threads.watchers.push(Watcher { inbox: inbox.clone(), control, thread });
+        }
+        Ok(())
+    }
+
+    /// Reads the settings again and puts them in force; refused as a whole
+    /// when anything is wrong with them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings; those in force stay.
+    pub fn reload(&self, options: &LoadOptions) -> Result<Reload> {
+        let reload = self.engine.reload(&Settings::load(options)?)?;
+        self.fit()?;
+        Ok(reload)
+    }
+
+    /// Has everything end: what is planned is planned again at the next start,
+    /// what is executed goes on from its journal.
+    pub fn stop(&self) {
+        self.engine.stop();
+        for watcher in &self.threads().watchers {
+            watcher.control.end();
+        }
+    }
+
+    /// Waits until everything has ended after [`Self::stop`], or because the
+    /// store failed.
+    ///
+    /// # Errors
+    /// The failure of the store.
+    pub fn wait(self) -> Result<()> {
+        let Threads { workers, watchers, ended } = std::mem::take(&mut *self.threads());
+        for worker in workers {
+            // Its panics were caught.
+            let _ = worker.join();
+        }
+        // The workers are gone because the process is to end.
+        self.engine.stop();
+        for watcher in watchers {
+            watcher.control.end();
+            let _ = watcher.thread.join();
+        }
+        for thread in ended {
+            let _ = thread.join();
+        }
+        let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        fatal.map_or(Ok(()), Err)
+    }
+
+    /// Serves until SIGTERM or Ctrl-C, reads the settings again on SIGHUP, and
+    /// ends everything. A second SIGTERM or Ctrl-C ends the process at once;
+    /// nothing is lost by that.
+    ///
+    /// # Errors
+    /// The failure of the store; when signals can't be listened to.
+    pub fn until_signal(self, options: &LoadOptions) -> Result<()> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        // Registered first, so that a signal finds the flag as it was before it.
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&asked))
+                .map_err(|e| Error::internal("signals can't be listened to").caused_by(e))?;
+        }
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
+            .map_err(|e| Error::internal("signals can't be listened to").caused_by(e))?;
+        let handle = signals.handle();
+        // Ends the waiting for signals when the workers end by themselves.
+        let mut stopped = self.engine.stop_signal();
+        let waiter = thread("stop".into(), move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            if let Ok(runtime) = runtime {
+                // An error says that the engine is gone, which is a stop too.
+                let _ = runtime.block_on(stopped.wait_for(|stopped| *stopped));
+            }
+            handle.close();
+        })?;
+        for signal in &mut signals {
+            if signal == SIGHUP {
+                match self.reload(options) {
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::error!(%error, "the settings were refused; those before stay in force");
+                    }
+                }
+                continue;
+            }
+            tracing::info!("stopping");
+            asked.store(true, Ordering::Release);
+            self.stop();
+        }
+        let _ = waiter.join();
+        self.stop();
+        let result = self.wait();
+        tracing::info!("stopped");
+        result
+    }
+}
+
+/// A local inbox is made when it is first watched.
+fn make(inbox: &InboxSettings) {
+    if let Ok(path) = inbox.url.to_file_path()
+        && let Err(error) = std::fs::create_dir_all(&path)
+    {
+        tracing::warn!(inbox = %inbox.url, %error, "the inbox can't be made");
+    }
+}
+
+/// A watcher goes on whatever one look met.
+fn watch_on(engine: &Engine, inbox: &InboxSettings, control: &Arc<Control>) {
+    while catch_unwind(AssertUnwindSafe(|| watch::run(engine, inbox, control))).is_err() {
+        tracing::error!(inbox = %inbox.url, "watching met a defect and begins anew");
+        engine.clock.sleep(Duration::from_secs(1));
+        if engine.stopping() {
+            return;
+        }
+    }
+}
+
+/// Works until it is asked to stop, or there are too many workers.
+fn work(engine: &Engine, number: usize, fatal: &Mutex<Option<Error>>) {
+    while !engine.stopping() && number < engine.workers.load(Ordering::Relaxed) {
+        let generation = engine.work.generation();
+        let claimed = match engine.claim(None) {
+            Ok(Next::Batch(claim)) => engine.attempt(claim).map(|()| None),
+            Ok(Next::Nothing(due)) => Ok(Some(due)),
+            Err(error) => Err(error),
+        };
+        match claimed {
+            Ok(None) => {}
+            Ok(Some(due)) => {
+                let most = due.map_or(IDLE, |due| {
+                    let left = due.duration_since(engine.clock.now());
+                    Duration::try_from(left).unwrap_or_default().clamp(TICK, IDLE)
+                });
+                engine.work.wait(generation, most);
+            }
+            Err(error) if engine.is_fatal(&error) => {
+                // The store answers nothing any more, and neither do we.
+                fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                engine.stop();
+            }
+            // The source is held, or waits; the others go on.
+            Err(error) => tracing::debug!(%error, "a source has trouble"),
+        }
+    }
 }

@@ -68,6 +68,44 @@ macro_rules! reads {
                 Ok(batches)
             }
 
+            /// Hands out the batches of a source that have not ended, oldest
+            /// first, until `each` has seen enough: it says whether to go on.
+            pub fn each_unfinished(
+                &self,
+                source: &SourceId,
+                mut each: impl FnMut(BatchRecord) -> Result<bool>,
+            ) -> Result<()> {
+                const PAGE: usize = 16;
+                let prefix = key(&[source.as_str().as_bytes()]);
+                let mut after: Option<Vec<u8>> = None;
+                loop {
+                    let rows = self.scan(Table::Unfinished, &prefix, after.as_deref(), PAGE)?;
+                    for (_, id) in &rows {
+                        if let Some(bytes) = self.get(Table::Batches, id)?
+                            && !each(decode(Table::Batches, &bytes)?)?
+                        {
+                            return Ok(());
+                        }
+                    }
+                    if rows.len() < PAGE {
+                        return Ok(());
+                    }
+                    after = rows.into_iter().next_back().map(|(row, _)| row);
+                }
+            }
+
+            /// Whether the source ever had a batch.
+            pub fn has_batches(&self, source: &SourceId) -> Result<bool> {
+                let prefix = key(&[source.as_str().as_bytes()]);
+                Ok(!self.scan(Table::ByStamp, &prefix, None, 1)?.is_empty())
+            }
+
+            /// Whether a person put a batch of the source before those of others.
+            pub fn is_prioritised(&self, source: &SourceId) -> Result<bool> {
+                let prefix = key(&[source.as_str().as_bytes()]);
+                Ok(!self.scan(Table::Prioritised, &prefix, None, 1)?.is_empty())
+            }
+
             /// The batches of a source that have not ended, oldest first.
             pub fn unfinished(&self, source: &SourceId) -> Result<Vec<BatchRecord>> {
                 self.by_index(Table::Unfinished, &key(&[source.as_str().as_bytes()]))
@@ -132,10 +170,24 @@ impl Tx<'_> {
         } else {
             self.put(Table::Unfinished, index.clone(), id.clone());
         }
+        if batch.priority.is_some() && !batch.status.is_final() {
+            self.put(Table::Prioritised, index.clone(), id.clone());
+        } else {
+            self.remove(Table::Prioritised, index.clone());
+        }
         self.put(Table::ByStamp, index, id.clone());
         let bytes = encode(batch)?;
         self.put(Table::Batches, id, bytes);
         Ok(())
+    }
+
+    /// Takes a batch out of the order of its source, before it is stored with
+    /// another stamp.
+    pub fn unindex_batch(&mut self, batch: &BatchRecord) {
+        let index = stamp_key(&batch.stamp);
+        for table in [Table::Unfinished, Table::ByStamp, Table::Prioritised] {
+            self.remove(table, index.clone());
+        }
     }
 
     /// Adds to a batch's timeline.
@@ -148,7 +200,8 @@ impl Tx<'_> {
     }
 
     /// Leads a batch through an event: checks it, lets `change` fill in what
-    /// goes with it, and stores batch and timeline.
+    /// goes with it, and stores batch and timeline. The plan that it had will
+    /// not be executed any more, unless it was committed before.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the batch's status does not allow it.
@@ -161,11 +214,16 @@ impl Tx<'_> {
         change: impl FnOnce(&mut BatchRecord),
     ) -> Result<BatchRecord> {
         let mut batch = self.expect_batch(id)?;
-        let from = batch.status;
+        let (from, plan) = (batch.status, batch.plan_id.clone());
         batch.status = transition(from, event)
             .map_err(|forbidden| Error::new(ErrorKind::Conflict, format!("batch {id}: {forbidden}")))?;
         change(&mut batch);
         self.put_batch(&batch)?;
+        if !matches!(batch.status, PublishStatus::PlanComplete | PublishStatus::Executing)
+            && let Some(plan) = plan
+        {
+            self.drop_plan(&plan)?;
+        }
         let entry = TimelineEntry {
             at: self.now(),
             event: Some(event),

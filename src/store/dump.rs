@@ -37,9 +37,13 @@ fn readable(key: &[u8]) -> String {
 
 fn show(table: Table, value: &[u8]) -> Result<String> {
     match table {
-        Table::Meta | Table::Unfinished | Table::ByStamp | Table::Current | Table::OpenDeadLetters => {
-            Ok(readable(value))
-        }
+        Table::Meta
+        | Table::Unfinished
+        | Table::ByStamp
+        | Table::Current
+        | Table::OpenDeadLetters
+        | Table::Prioritised
+        | Table::Alive => Ok(readable(value)),
         Table::Batches
         | Table::Timeline
         | Table::Plans
@@ -47,7 +51,9 @@ fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Snapshots
         | Table::DeadLetters
         | Table::Inbox
-        | Table::Holds => {
+        | Table::Holds
+        | Table::SourceTimeline
+        | Table::Commits => {
             let value: serde_json::Value = super::tables::decode(table, value)?;
             serde_json::to_string(&value).map_err(|e| Error::internal("a record").caused_by(e))
         }

@@ -14,17 +14,38 @@ macro_rules! reads {
                 found.map(|bytes| decode(Table::Inbox, &bytes)).transpose()
             }
 
+            /// Hands out all folders of an inbox, in order of their paths.
+            pub fn each_inbox_entry(
+                &self,
+                inbox: &str,
+                mut each: impl FnMut(String, InboxEntry) -> Result<()>,
+            ) -> Result<()> {
+                const PAGE: usize = 1000;
+                let prefix = key(&[inbox.as_bytes()]);
+                let mut after: Option<Vec<u8>> = None;
+                loop {
+                    let rows = self.scan(Table::Inbox, &prefix, after.as_deref(), PAGE)?;
+                    for (row, bytes) in &rows {
+                        let folder = &row[prefix.len()..row.len() - 1];
+                        let folder = String::from_utf8(folder.to_vec()).map_err(|e| {
+                            Error::internal("a folder name in the store is not UTF-8").caused_by(e)
+                        })?;
+                        each(folder, decode(Table::Inbox, bytes)?)?;
+                    }
+                    if rows.len() < PAGE {
+                        return Ok(());
+                    }
+                    after = rows.into_iter().next_back().map(|(row, _)| row);
+                }
+            }
+
             /// All folders of an inbox.
             pub fn inbox_entries(&self, inbox: &str) -> Result<Vec<(String, InboxEntry)>> {
-                let prefix = key(&[inbox.as_bytes()]);
                 let mut entries = Vec::new();
-                for (row, bytes) in self.all(Table::Inbox, &prefix)? {
-                    let folder = &row[prefix.len()..row.len() - 1];
-                    let folder = String::from_utf8(folder.to_vec()).map_err(|e| {
-                        Error::internal("a folder name in the store is not UTF-8").caused_by(e)
-                    })?;
-                    entries.push((folder, decode(Table::Inbox, &bytes)?));
-                }
+                self.each_inbox_entry(inbox, |folder, entry| {
+                    entries.push((folder, entry));
+                    Ok(())
+                })?;
                 Ok(entries)
             }
         }

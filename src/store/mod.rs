@@ -5,6 +5,7 @@
 //! share a commit.
 
 mod batches;
+mod commits;
 mod dead_letters;
 mod dump;
 mod inbox;
@@ -12,13 +13,16 @@ mod open;
 mod plans;
 pub mod records;
 mod snapshots;
+mod sources;
 mod tables;
+mod touched;
 mod tx;
 mod writer;
 
 pub use batches::BatchFilter;
 pub use open::{Store, StoreOptions};
 pub use records::*;
+pub use touched::{OnChange, Touched};
 pub use tx::{Read, Tx, View};
 
 /// Where the last plan with an operation is kept, per target and source.

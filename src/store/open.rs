@@ -8,6 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use redb::{Database, DatabaseError};
 
 use super::tables::Table;
+use super::touched::{OnChange, Touched};
 use super::tx::{Read, Tx, View, failed, is_io};
 use super::writer::{AfterCommit, FAILED_BEFORE, Job, Writer};
 use crate::clock::Clock;
@@ -24,11 +25,13 @@ pub struct StoreOptions {
     pub cache_bytes: usize,
     /// Called after each durable commit, before anyone who waits for it goes on.
     pub after_commit: Option<AfterCommit>,
+    /// Hears what commits change.
+    pub on_change: Option<OnChange>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, after_commit: None }
+        Self { cache_bytes: 16 << 20, after_commit: None, on_change: None }
     }
 }
 
@@ -82,7 +85,7 @@ impl Store {
         let owner = prepare(&db, &path, &*clock)?;
         // Only to be shown; the lock is redb's.
         let _ = std::fs::write(&pid_file, std::process::id().to_string());
-        let writer = Writer::start(Arc::clone(&db), clock, options.after_commit)?;
+        let writer = Writer::start(Arc::clone(&db), clock, options.after_commit, options.on_change)?;
         Ok(Self { db, writer, owner, pid_file })
     }
 
@@ -103,7 +106,7 @@ impl Store {
         f: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (sender, answer) = sync_channel(1);
-        self.writer.send(Box::new(Closure { f: Some(f), value: None, sender }))?;
+        self.writer.send(Box::new(Closure { f: Some(f), value: None, touched: Vec::new(), sender }))?;
         answer.recv().unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended"))
         })
@@ -137,6 +140,7 @@ impl Drop for Store {
 struct Closure<T, F> {
     f: Option<F>,
     value: Option<Result<T>>,
+    touched: Vec<Touched>,
     sender: SyncSender<Result<T>>,
 }
 
@@ -148,7 +152,15 @@ impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Result<T> + Send> Job for Closure<T, F> 
         // its changes concerns the file.
         let keep = value.is_ok();
         self.value = Some(value);
-        if keep { tx.apply() } else { Ok(()) }
+        if !keep {
+            return Ok(());
+        }
+        self.touched = tx.touched();
+        tx.apply()
+    }
+
+    fn touched(&mut self) -> Vec<Touched> {
+        std::mem::take(&mut self.touched)
     }
 
     fn done(self: Box<Self>, commit: Option<Error>) {

@@ -1,10 +1,14 @@
 //! Plans and their journals.
 
-use super::records::{JournalEntry, PlanRecord};
+use super::records::{JournalEntry, PlanRecord, PlanState};
 use super::tables::{Table, decode, encode, key, numbered};
 use super::tx::{Read, Tx, View};
-use crate::domain::ids::{OperationNo, PlanId};
+use crate::domain::ids::{OperationNo, PlanId, TargetName};
 use crate::error::Result;
+
+fn alive_row(target: &TargetName, plan: &PlanId) -> Vec<u8> {
+    key(&[target.as_str().as_bytes(), plan.as_str().as_bytes()])
+}
 
 macro_rules! reads {
     ($ty:ty) => {
@@ -18,6 +22,19 @@ macro_rules! reads {
             /// All plans.
             pub fn plans(&self) -> Result<Vec<PlanRecord>> {
                 self.all(Table::Plans, b"")?.iter().map(|(_, bytes)| decode(Table::Plans, bytes)).collect()
+            }
+
+            /// The plans that may still be executed: of a target, or of all.
+            pub fn alive_plans(&self, target: Option<&TargetName>) -> Result<Vec<PlanRecord>> {
+                let prefix = target.map_or_else(Vec::new, |target| key(&[target.as_str().as_bytes()]));
+                let mut plans = Vec::new();
+                for (row, _) in self.all(Table::Alive, &prefix)? {
+                    let id = row.split(|b| *b == 0).nth(1).unwrap_or_default();
+                    if let Some(bytes) = self.get(Table::Plans, id)? {
+                        plans.push(decode(Table::Plans, &bytes)?);
+                    }
+                }
+                Ok(plans)
             }
 
             /// What the journal has of a plan, in order.
@@ -43,13 +60,34 @@ impl Tx<'_> {
     /// Stores a plan.
     pub fn put_plan(&mut self, plan: &PlanRecord) -> Result<()> {
         let bytes = encode(plan)?;
-        self.put(Table::Plans, plan.plan_id.as_str().as_bytes().to_vec(), bytes);
+        let id = plan.plan_id.as_str().as_bytes();
+        if let Some(target) = &plan.target {
+            let row = alive_row(target, &plan.plan_id);
+            if plan.is_alive() {
+                self.put(Table::Alive, row, Vec::new());
+            } else {
+                self.remove(Table::Alive, row);
+            }
+        }
+        self.put(Table::Plans, id.to_vec(), bytes);
         Ok(())
     }
 
+    /// Says that a plan will not be executed any more. One that is not there,
+    /// or was committed, is left as it is.
+    pub fn drop_plan(&mut self, id: &PlanId) -> Result<()> {
+        match self.plan(id)? {
+            Some(plan) if plan.is_alive() => self.put_plan(&PlanRecord { state: PlanState::Dropped, ..plan }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Removes a plan.
-    pub fn remove_plan(&mut self, id: &PlanId) {
-        self.remove(Table::Plans, id.as_str().as_bytes().to_vec());
+    pub fn remove_plan(&mut self, plan: &PlanRecord) {
+        if let Some(target) = &plan.target {
+            self.remove(Table::Alive, alive_row(target, &plan.plan_id));
+        }
+        self.remove(Table::Plans, plan.plan_id.as_str().as_bytes().to_vec());
     }
 
     /// Journals an operation.

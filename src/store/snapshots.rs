@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::records::{SnapshotRecord, SourceHold};
+use super::records::SnapshotRecord;
 use super::tables::{Table, decode, encode, key};
 use super::tx::{Read, Tx, View};
 use crate::domain::ids::{SnapshotId, SourceId, TargetName};
@@ -44,12 +44,6 @@ macro_rules! reads {
                     .map(|(_, bytes)| decode(Table::Snapshots, bytes))
                     .collect()
             }
-
-            /// Why a source waits for a person.
-            pub fn source_hold(&self, source: &SourceId) -> Result<Option<SourceHold>> {
-                let found = self.get(Table::Holds, source.as_str().as_bytes())?;
-                found.map(|bytes| decode(Table::Holds, &bytes)).transpose()
-            }
         }
     };
 }
@@ -77,18 +71,5 @@ impl Tx<'_> {
     pub fn remove_snapshot(&mut self, record: &SnapshotRecord) {
         let place = [record.target.as_str(), record.source.as_str(), record.id.as_str()].map(str::as_bytes);
         self.remove(Table::Snapshots, key(&place));
-    }
-
-    /// Holds a source, or lets it go on.
-    pub fn put_source_hold(&mut self, source: &SourceId, hold: Option<&SourceHold>) -> Result<()> {
-        let row = source.as_str().as_bytes().to_vec();
-        match hold {
-            Some(hold) => {
-                let bytes = encode(hold)?;
-                self.put(Table::Holds, row, bytes);
-            }
-            None => self.remove(Table::Holds, row),
-        }
-        Ok(())
     }
 }

@@ -34,13 +34,21 @@ pub enum Table {
     OpenDeadLetters,
     /// Inbox URL, folder → [`super::InboxEntry`].
     Inbox,
-    /// Source → [`super::SourceHold`].
+    /// Source, reason → [`super::SourceHold`].
     Holds,
+    /// Source, stamp → batch id, of batches that a person put first.
+    Prioritised,
+    /// Source, number → [`super::SourceEntry`].
+    SourceTimeline,
+    /// Target, plan id → nothing: plans that may still be executed.
+    Alive,
+    /// Target, number → [`super::CommitRecord`].
+    Commits,
 }
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 13] = [
+    pub const ALL: [Table; 17] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -54,6 +62,10 @@ impl Table {
         Table::OpenDeadLetters,
         Table::Inbox,
         Table::Holds,
+        Table::Prioritised,
+        Table::SourceTimeline,
+        Table::Alive,
+        Table::Commits,
     ];
 
     /// Its name in the file.
@@ -72,6 +84,10 @@ impl Table {
             Self::OpenDeadLetters => "open_dead_letters",
             Self::Inbox => "inbox",
             Self::Holds => "holds",
+            Self::Prioritised => "prioritised",
+            Self::SourceTimeline => "source_timeline",
+            Self::Alive => "alive",
+            Self::Commits => "commits",
         }
     }
 

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
 
 use super::tables::Table;
+use super::touched::{self, Touched};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A key and its value.
@@ -110,6 +111,14 @@ impl<'a> Tx<'a> {
     /// Removes a key.
     pub fn remove(&mut self, table: Table, key: Vec<u8>) {
         self.changes.insert((table, key), None);
+    }
+
+    /// What the changes tell of.
+    pub(super) fn touched(&self) -> Vec<Touched> {
+        let mut touched: Vec<Touched> =
+            self.changes.keys().filter_map(|(table, key)| touched::of(*table, key)).collect();
+        touched.dedup();
+        touched
     }
 
     /// Hands the changes to redb.

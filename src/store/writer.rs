@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use redb::{Database, Durability};
 
+use super::touched::{OnChange, Touched};
 use super::tx::{Tx, failed};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub trait Job: Send {
     /// Runs the closure and applies its changes.
     fn run(&mut self, tx: Tx<'_>) -> Result<()>;
+    /// What the changes that it applied tell of.
+    fn touched(&mut self) -> Vec<Touched>;
     /// Tells the caller how it ended.
     fn done(self: Box<Self>, commit: Option<Error>);
 }
@@ -32,13 +35,18 @@ pub type AfterCommit = Arc<dyn Fn() + Send + Sync>;
 
 impl Writer {
     /// Starts the thread.
-    pub fn start(db: Arc<Database>, clock: Arc<dyn Clock>, after: Option<AfterCommit>) -> Result<Self> {
+    pub fn start(
+        db: Arc<Database>,
+        clock: Arc<dyn Clock>,
+        after: Option<AfterCommit>,
+        on_change: Option<OnChange>,
+    ) -> Result<Self> {
         let (jobs, inbox) = channel();
         let broken = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&broken);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || work(&db, &*clock, after.as_ref(), &inbox, &flag))
+            .spawn(move || work(&db, &*clock, &Hooks { after, on_change }, &inbox, &flag))
             .map_err(|e| Error::internal("the store's thread could not be started").caused_by(e))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), failed: broken })
     }
@@ -72,13 +80,18 @@ impl Drop for Writer {
 /// What every call is told after the first failure.
 pub const FAILED_BEFORE: &str = "tidegate.redb failed before; start Tidegate again";
 
+struct Hooks {
+    after: Option<AfterCommit>,
+    on_change: Option<OnChange>,
+}
+
 /// Most writes that share a commit.
 const GROUP: usize = 64;
 
 fn work(
     db: &Database,
     clock: &dyn Clock,
-    after: Option<&AfterCommit>,
+    hooks: &Hooks,
     inbox: &Receiver<Box<dyn Job>>,
     broken: &AtomicBool,
 ) {
@@ -102,8 +115,12 @@ fn work(
         };
         match &error {
             None => {
-                if let Some(after) = after {
+                if let Some(after) = &hooks.after {
                     after();
+                }
+                let touched: Vec<Touched> = jobs.iter_mut().flat_map(|job| job.touched()).collect();
+                if let Some(on_change) = hooks.on_change.as_ref().filter(|_| !touched.is_empty()) {
+                    on_change(&touched);
                 }
             }
             // redb answers every call with an error after one of the disk.

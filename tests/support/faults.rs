@@ -1,4 +1,5 @@
-//! A target that refuses what it is told to refuse.
+//! A target that refuses what it is told to refuse, and does what it is told
+//! to before it takes an operation.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,11 @@ use tidegate::targets::{Capabilities, ChangeOutcome, Operation, Outcomes, Target
 #[derive(Default)]
 pub struct Faults {
     keys: Mutex<BTreeSet<Key>>,
+    before: Mutex<Option<Before>>,
 }
+
+/// Runs before an operation is applied; its error is the target's answer.
+pub type Before = Arc<dyn Fn(&Operation) -> Result<()> + Send + Sync>;
 
 impl Faults {
     /// Changes of these keys are refused from now on.
@@ -20,9 +25,15 @@ impl Faults {
         *self.keys.lock().unwrap() = keys.into_iter().collect();
     }
 
-    /// Nothing is refused from now on.
+    /// From now on this runs before each operation.
+    pub fn before(&self, before: impl Fn(&Operation) -> Result<()> + Send + Sync + 'static) {
+        *self.before.lock().unwrap() = Some(Arc::new(before));
+    }
+
+    /// Nothing is refused from now on, and nothing runs before operations.
     pub fn heal(&self) {
         self.refuse([]);
+        *self.before.lock().unwrap() = None;
     }
 }
 
@@ -42,6 +53,10 @@ impl Target for FaultyTarget {
     }
 
     fn apply(&self, operation: &Operation) -> Result<Outcomes> {
+        let before = self.faults.before.lock().unwrap().clone();
+        if let Some(before) = before {
+            before(operation)?;
+        }
         let refused = self.faults.keys.lock().unwrap().clone();
         let mut passed = operation.clone();
         passed.changes.retain(|change| !refused.contains(&change.key));

@@ -18,6 +18,10 @@ pub enum Step {
     Arrive(usize),
     /// One batch is taken as far as it goes.
     Work,
+    /// The next batch of the source of this number is taken one stage
+    /// further: it is planned, or its execution begins, or is done. So plans
+    /// of several sources are made before any of them is executed.
+    Advance(usize),
     /// The process ends and starts again, perhaps with another precedence of
     /// the first source.
     Restart(Option<i64>),
@@ -131,7 +135,7 @@ pub fn histories(most: usize, trouble: Trouble) -> impl Strategy<Value = History
             }
         }
         let order = Just((0..batches.len()).collect::<Vec<_>>()).prop_shuffle();
-        let between = prop::collection::vec((0u8..10, 0i64..3, any::<bool>(), refused()), batches.len() * 2);
+        let between = prop::collection::vec((0u8..16, 0i64..3, any::<bool>(), refused()), batches.len() * 4);
         (Just(batches), order, between, any::<bool>()).prop_map(
             move |(batches, mut order, between, in_order)| {
                 if in_order {
@@ -140,7 +144,7 @@ pub fn histories(most: usize, trouble: Trouble) -> impl Strategy<Value = History
                 let mut steps = Vec::new();
                 for (n, batch) in order.iter().enumerate() {
                     steps.push(Step::Arrive(*batch));
-                    for (what, precedence, yes, refused) in &between[n * 2..n * 2 + 2] {
+                    for (what, precedence, yes, refused) in &between[n * 4..n * 4 + 4] {
                         match what {
                             0 => steps.push(Step::Restart(None)),
                             1 => steps.push(Step::Restart(Some(*precedence))),
@@ -149,7 +153,8 @@ pub fn histories(most: usize, trouble: Trouble) -> impl Strategy<Value = History
                             4 if matches!(trouble, Trouble::Refusals | Trouble::FailingBatches) => {
                                 steps.push(Step::Refuse(refused.clone()));
                             }
-                            _ => steps.push(Step::Work),
+                            4..=6 => steps.push(Step::Work),
+                            _ => steps.push(Step::Advance(*precedence as usize)),
                         }
                     }
                 }

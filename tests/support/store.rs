@@ -9,7 +9,7 @@ use tidegate::clock::ManualClock;
 use tidegate::domain::guards::{GuardRule, GuardTrip};
 use tidegate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use tidegate::domain::key::{EntityKey, Key};
-use tidegate::domain::plan::{PlanDigest, PlanHeader, PlanSummary};
+use tidegate::domain::plan::{FootprintRef, PlanDigest, PlanHeader, PlanSummary};
 use tidegate::domain::publish_state::{BatchMetrics, FailureDetails, PublishStatus};
 use tidegate::domain::scope::Scope;
 use tidegate::domain::settings::Mode;
@@ -81,7 +81,13 @@ pub fn pending(stamp: &Stamp) -> BatchRecord {
         approval: None,
         attempts: 0,
         next_attempt: None,
+        priority: None,
+        cancel: None,
     }
+}
+
+pub fn decision() -> Decision {
+    Decision { actor: "ana".into(), reason: "it is urgent".into(), at: time("2026-11-24T12:00:00Z") }
 }
 
 pub fn trip() -> GuardTrip {
@@ -133,6 +139,8 @@ pub fn filled(stamp: &Stamp) -> BatchRecord {
         }),
         attempts: 2,
         next_attempt: Some(at),
+        priority: Some(decision()),
+        cancel: Some(decision()),
         ..pending(stamp)
     }
 }
@@ -168,6 +176,17 @@ pub fn plan() -> PlanRecord {
             operations: 2,
         }),
         state: PlanState::Complete,
+        target: Some(target()),
+        base_commit: 0,
+        footprint: FootprintRef { first_block: 3, blocks: 1, keys: 5, whole: false },
+    }
+}
+
+pub fn commit() -> CommitRecord {
+    CommitRecord {
+        plan_id: PlanId::new("20261124T110000Z-0123456789abcdef").unwrap(),
+        batch_id: stamp(0, "r").batch_id,
+        footprint: FootprintRef { first_block: 1, blocks: 1, keys: 2, whole: false },
     }
 }
 
@@ -223,6 +242,7 @@ pub fn inbox_entry() -> InboxEntry {
 
 pub fn source_hold() -> SourceHold {
     SourceHold {
+        reason: SourceHoldReason::TargetMoved,
         code: "TARGET_MOVED".into(),
         note: "the target is another one".into(),
         since: time("2026-11-24T12:00:00Z"),
@@ -241,7 +261,9 @@ pub fn fill(store: &Store) {
             tx.commit_snapshot(&snapshot(0))?;
             tx.open_dead_letter(dead_letter(&stamp(1, "r"), Some(key("a")), "{}"))?;
             tx.put_inbox_entry("file:///inbox/", "warehouse/x", &inbox_entry())?;
-            tx.put_source_hold(&source(), Some(&source_hold()))
+            tx.hold_source(&source(), &source_hold())?;
+            tx.note_source(&source(), "held: the target is another one", "tidegate")?;
+            tx.put_commit(&target(), &commit())
         })
         .unwrap();
 }

@@ -9,10 +9,12 @@ use tidegate::domain::guards::GuardLimits;
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::key::Key;
+use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::SourceSettings;
 use tidegate::error::Result;
 use tidegate::planning::plan_file::PlanManifest;
 use tidegate::service::Engine;
+use tidegate::service::engine::ProgressSink;
 use tidegate::store::{BatchFilter, BatchRecord, DeadLetter};
 
 use super::batches::TestBatch;
@@ -34,13 +36,26 @@ pub fn open_guards() -> GuardLimits {
     }
 }
 
+struct Shared(Arc<dyn ProgressSink>);
+
+impl ProgressSink for Shared {
+    fn reading(&self, batch: &BatchId, bytes: Option<u64>) {
+        self.0.reading(batch, bytes);
+    }
+
+    fn read(&self, bytes: u64) {
+        self.0.read(bytes);
+    }
+}
+
 /// A data directory with an engine on it.
 pub struct World {
     pub data: tempfile::TempDir,
     pub clock: Arc<ManualClock>,
     pub settings: Settings,
     pub faults: Arc<Faults>,
-    engine: Option<Engine>,
+    engine: Option<Arc<Engine>>,
+    sink: Option<Arc<dyn ProgressSink>>,
 }
 
 impl World {
@@ -65,7 +80,7 @@ impl World {
         }
         change(&mut settings);
         let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7));
-        let mut world = Self { data, clock, settings, faults: Arc::default(), engine: None };
+        let mut world = Self { data, clock, settings, faults: Arc::default(), engine: None, sink: None };
         world.restart();
         world
     }
@@ -76,9 +91,41 @@ impl World {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let engine = Engine::open(self.data.path(), self.settings.clone(), clock).unwrap();
         let faults = Arc::clone(&self.faults);
-        self.engine = Some(engine.with_targets(move |target| {
+        let mut engine = engine.with_targets(move |target| {
             Arc::new(FaultyTarget { inner: target, faults: Arc::clone(&faults) })
-        }));
+        });
+        if let Some(sink) = &self.sink {
+            engine = engine.with_progress(Box::new(Shared(Arc::clone(sink))));
+        }
+        self.engine = Some(Arc::new(engine));
+    }
+
+    /// Has the engine tell its progress; it is another one afterwards.
+    pub fn tell(&mut self, sink: Arc<dyn ProgressSink>) {
+        self.sink = Some(sink);
+        self.restart();
+    }
+
+    /// The engine, to be held by other threads; they let go of it before a
+    /// restart.
+    pub fn shared(&self) -> Arc<Engine> {
+        Arc::clone(self.engine.as_ref().unwrap())
+    }
+
+    /// Takes the next batch of a source one stage further.
+    pub fn advance(&self, source: &str) -> Option<BatchId> {
+        self.engine().advance(&SourceId::new(source).unwrap()).unwrap()
+    }
+
+    /// What happened to a batch, as `WHO: WHY` lines.
+    pub fn timeline(&self, id: &BatchId) -> Vec<String> {
+        let entries = self.engine().store().read(|view| view.timeline(id)).unwrap();
+        entries.into_iter().map(|entry| format!("{}: {}", entry.actor, entry.cause)).collect()
+    }
+
+    /// How often a batch was planned.
+    pub fn plannings(&self, id: &BatchId) -> usize {
+        self.timeline(id).iter().filter(|line| line.ends_with("its turn has come")).count()
     }
 
     /// Ends the engine.
@@ -116,6 +163,13 @@ impl World {
         let id = self.deliver(batch).unwrap();
         self.work();
         self.batch(&id)
+    }
+
+    /// Delivers a batch and publishes it, while no other source is worked on.
+    pub fn publish_of(&self, source: &str, batch: &TestBatch) {
+        let id = self.deliver(batch).unwrap();
+        while self.advance(source).is_some() {}
+        assert_eq!(self.batch(&id).status, PublishStatus::Complete);
     }
 
     pub fn batch(&self, id: &BatchId) -> BatchRecord {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Key;
-use crate::domain::plan::{PlanDigest, PlanHeader};
+use crate::domain::plan::{FootprintRef, PlanDigest, PlanHeader};
 use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishState, PublishStatus};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
@@ -45,6 +45,17 @@ pub struct Approval {
     /// What it tripped.
     pub trips: Vec<GuardTrip>,
     /// Who approved.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a person decided about a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Who.
     pub actor: String,
     /// Why.
     pub reason: String,
@@ -101,6 +112,13 @@ pub struct BatchRecord {
     pub attempts: u32,
     /// When it is tried again.
     pub next_attempt: Option<Timestamp>,
+    /// Set when a person put it before the batches of other sources.
+    #[serde(default)]
+    pub priority: Option<Decision>,
+    /// Set when a person cancelled it while it was executing: it ends between
+    /// two operations.
+    #[serde(default)]
+    pub cancel: Option<Decision>,
 }
 
 impl BatchRecord {
@@ -172,6 +190,37 @@ pub struct PlanRecord {
     pub header: Option<PlanHeader>,
     /// How far it has come.
     pub state: PlanState,
+    /// The target that it changes.
+    #[serde(default)]
+    pub target: Option<TargetName>,
+    /// The number of the target's last commit when it was begun.
+    #[serde(default)]
+    pub base_commit: u64,
+    /// What it touches; empty while it is being made.
+    #[serde(default)]
+    pub footprint: FootprintRef,
+}
+
+impl PlanRecord {
+    /// Whether it may still be executed, so that commits keep their
+    /// footprints for it.
+    pub fn is_alive(&self) -> bool {
+        match self.state {
+            PlanState::Registered | PlanState::Complete | PlanState::Executing => true,
+            PlanState::Committed | PlanState::Dropped => false,
+        }
+    }
+}
+
+/// A commit at a target whose footprint is kept for older plans.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRecord {
+    /// The plan that was committed.
+    pub plan_id: PlanId,
+    /// Its batch.
+    pub batch_id: BatchId,
+    /// What it touched.
+    pub footprint: FootprintRef,
 }
 
 /// What the journal says of an operation.
@@ -299,9 +348,61 @@ pub struct InboxEntry {
     pub at: Timestamp,
 }
 
-/// A source that waits for a person.
+/// What holds a source; decides what may overtake the hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceHoldReason {
+    /// A person paused it. Nothing overtakes this.
+    Paused,
+    /// The target is not the one that was published to. Nothing overtakes this.
+    TargetMoved,
+    /// It is not in the settings, which want that. Nothing overtakes this.
+    UnknownSource,
+    /// Something that concerns no single batch failed. Nothing overtakes this.
+    Trouble,
+    /// An incremental batch failed. A full batch of scope everything overtakes this.
+    #[default]
+    BatchFailed,
+}
+
+impl SourceHoldReason {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::TargetMoved => "target_moved",
+            Self::UnknownSource => "unknown_source",
+            Self::Trouble => "trouble",
+            Self::BatchFailed => "batch_failed",
+        }
+    }
+
+    /// Whether a full batch of scope everything runs in spite of it.
+    pub fn is_overtaken(self) -> bool {
+        match self {
+            Self::Paused | Self::TargetMoved | Self::UnknownSource | Self::Trouble => false,
+            Self::BatchFailed => true,
+        }
+    }
+}
+
+/// Something that happened to a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceEntry {
+    /// When.
+    pub at: Timestamp,
+    /// What, and why, in words.
+    pub cause: String,
+    /// Who: `tidegate`, or a person.
+    pub actor: String,
+}
+
+/// A source that waits for a person. It may have one for each reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceHold {
+    /// What holds it.
+    #[serde(default)]
+    pub reason: SourceHoldReason,
     /// Why: a code of `error.rs`.
     pub code: String,
     /// The same in words.

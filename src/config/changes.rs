@@ -1,0 +1,122 @@
+//! What other settings than those in force change, key by key, and which of
+//! the keys wait for a restart.
+
+use std::collections::BTreeSet;
+
+use super::{Settings, show};
+
+/// A key whose value is another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key, such as `sources.warehouse.importance`.
+    pub key: String,
+    /// Its value before, as in a settings file; `None`: it was not there.
+    pub old: Option<String>,
+    /// Its value now; `None`: it is not there any more.
+    pub new: Option<String>,
+    /// Whether it is in force only after a restart.
+    pub needs_restart: bool,
+}
+
+/// What a reload of the settings does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reload {
+    /// Every key that changed.
+    pub changes: Vec<Change>,
+    /// The settings that can be in force now: the new ones, but for what
+    /// needs a restart.
+    pub settings: Settings,
+}
+
+/// Keys that are read at the start alone: what is open then stays open.
+const AT_START: &[&str] = &["data", "server.", "state.", "targets."];
+
+impl Settings {
+    /// What `new` changes.
+    pub fn reload(&self, new: &Settings) -> Reload {
+        let mut settings = new.clone();
+        settings.data.clone_from(&self.data);
+        settings.state.clone_from(&self.state);
+        settings.targets.clone_from(&self.targets);
+        // A source can't be published to a target that is not open.
+        let mut waiting: BTreeSet<String> = BTreeSet::new();
+        for (id, source) in &mut settings.sources {
+            if !self.targets.contains_key(&source.target) {
+                source.target = self.source(id).target;
+                waiting.insert(format!("sources.{id}.target"));
+            }
+        }
+        let all = |settings: &Settings| {
+            let mut values = show::values(settings);
+            values.insert("data".into(), settings.data.display().to_string());
+            values
+        };
+        let (before, after) = (all(self), all(new));
+        let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let mut changes = Vec::new();
+        for key in keys {
+            let (old, new) = (before.get(key), after.get(key));
+            if old != new {
+                let at_start = AT_START.iter().any(|start| key.starts_with(start));
+                changes.push(Change {
+                    key: key.clone(),
+                    old: old.cloned(),
+                    new: new.cloned(),
+                    needs_restart: at_start || waiting.contains(key),
+                });
+            }
+        }
+        Reload { changes, settings }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{LoadOptions, TargetSettings};
+    use crate::domain::ids::{SourceId, TargetName};
+
+    fn settings(toml: &str) -> Settings {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tidegate.toml");
+        std::fs::write(&file, toml).unwrap();
+        let options = LoadOptions { data: Some("d".into()), file: Some(file), environment: BTreeMap::new() };
+        Settings::load(&options).unwrap()
+    }
+
+    #[test]
+    fn every_key_that_changes_is_told_and_what_is_open_stays_open() {
+        let old =
+            settings("[sources.w]\nimportance = 10\n[sources.x]\nprecedence = 1\n[service]\nworkers = 1\n");
+        let new = settings(
+            "[sources.w]\nimportance = 90\ntarget = \"other\"\n[service]\nworkers = 3\n[[inbox]]\nurl = \"s3://b/in\"\n[targets.catalogue]\nhistory = 7\n[targets.other]\n",
+        );
+        let reload = old.reload(&new);
+        let told = |key: &str| {
+            let change = reload.changes.iter().find(|change| change.key == key).unwrap();
+            (change.old.as_deref(), change.new.as_deref(), change.needs_restart)
+        };
+        assert_eq!(told("sources.w.importance"), (Some("10"), Some("90"), false));
+        assert_eq!(told("service.workers"), (Some("1"), Some("3"), false));
+        assert_eq!(told("inbox[0].url").1, Some("\"s3://b/in/\""));
+        assert_eq!(told("sources.x.precedence"), (Some("1"), None, false));
+        assert_eq!(told("sources.w.target"), (Some("\"catalogue\""), Some("\"other\""), true));
+        assert_eq!(told("targets.catalogue.history"), (Some("20"), Some("7"), true));
+        assert_eq!(told("targets.other.kind"), (None, Some("\"embedded\""), true));
+        assert!(reload.changes.iter().all(|change| !change.key.starts_with("guards")));
+        let source = reload.settings.source(&SourceId::new("w").unwrap());
+        assert_eq!((source.importance, source.target.as_str()), (90, "catalogue"));
+        assert_eq!(reload.settings.targets, old.targets);
+        let other = TargetName::new("other").unwrap();
+        assert_ne!(new.targets[&other], TargetSettings::embedded(Path::new("d")));
+    }
+
+    #[test]
+    fn equal_settings_change_nothing() {
+        let one = settings("[sources.w]\nvolatile = [\"a\"]\n");
+        assert_eq!(one.reload(&one).changes, []);
+    }
+}

@@ -1,0 +1,114 @@
+//! Into the queue: a batch that was opened becomes a record.
+
+use std::path::Path;
+
+use super::engine::Engine;
+use crate::domain::ids::BatchId;
+use crate::domain::publish_state::PublishStatus;
+use crate::domain::settings::Mode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::{Batch, BatchFile};
+use crate::intake::folder;
+use crate::store::{BatchRecord, SourceHold, TimelineEntry};
+
+impl Engine {
+    /// Accepts the batch in a folder: checks its manifest and queues it. A
+    /// batch that was accepted before is left as it is.
+    ///
+    /// # Errors
+    /// When the manifest breaks the contract, or the id was used before by
+    /// another manifest.
+    pub fn accept(&self, folder: &Path) -> Result<BatchId> {
+        self.accept_batch(&folder::open_local(folder)?)
+    }
+
+    /// Queues a batch that was opened.
+    pub fn accept_batch(&self, batch: &Batch) -> Result<BatchId> {
+        self.queue(batch, None)
+    }
+
+    /// Queues a batch; `unknown` holds its source, should this be its first.
+    pub(super) fn queue(&self, batch: &Batch, unknown: Option<SourceHold>) -> Result<BatchId> {
+        let record = self.record(batch)?;
+        let id = batch.id.clone();
+        self.store.write(move |tx| {
+            if let Some(known) = tx.batch(&record.batch_id)? {
+                if known.manifest_hash == record.manifest_hash {
+                    return Ok(());
+                }
+                let text = format!(
+                    "batch {} was accepted {} from {} with another manifest",
+                    known.batch_id, known.accepted_at, known.url
+                );
+                return Err(Error::new(ErrorKind::IdReused, text));
+            }
+            let source = record.batch_id.source();
+            if let Some(hold) = unknown
+                && !tx.has_batches(source)?
+            {
+                tx.hold_source(source, &hold)?;
+                tx.note_source(source, &format!("held: {}", hold.note), super::SELF)?;
+            }
+            tx.put_batch(&record)?;
+            let entry = TimelineEntry {
+                at: tx.now(),
+                event: None,
+                from: PublishStatus::Pending,
+                to: PublishStatus::Pending,
+                cause: "accepted".into(),
+                actor: super::SELF.into(),
+            };
+            tx.note(&record.batch_id, &entry)
+        })?;
+        Ok(id)
+    }
+
+    pub(super) fn record(&self, batch: &Batch) -> Result<BatchRecord> {
+        let files =
+            serde_json::to_string(&batch.files).map_err(|e| Error::internal("a file list").caused_by(e))?;
+        Ok(BatchRecord {
+            batch_id: batch.id.clone(),
+            stamp: batch.stamp.clone(),
+            url: batch.url.clone(),
+            folder: batch.folder.clone(),
+            workflow: batch.workflow.clone(),
+            mode: Some(batch.mode),
+            scope: batch.scope.clone(),
+            complexity: batch.complexity,
+            files,
+            manifest_hash: batch.manifest_hash.clone(),
+            status: PublishStatus::Pending,
+            metrics: None,
+            failure: None,
+            accepted_at: self.clock.now(),
+            publish_start: None,
+            publish_end: None,
+            plan_id: None,
+            plan_path: None,
+            snapshot_path: None,
+            hold: None,
+            approval: None,
+            attempts: 0,
+            next_attempt: None,
+            priority: None,
+            cancel: None,
+        })
+    }
+
+    pub(super) fn batch_of(&self, record: &BatchRecord) -> Result<Batch> {
+        let files: Vec<BatchFile> =
+            serde_json::from_str(&record.files).map_err(|e| Error::internal("a file list").caused_by(e))?;
+        Ok(Batch {
+            id: record.batch_id.clone(),
+            stamp: record.stamp.clone(),
+            url: record.url.clone(),
+            folder: record.folder.clone(),
+            workflow: record.workflow.clone(),
+            mode: record.mode.unwrap_or(Mode::Full),
+            scope: record.scope.clone(),
+            complexity: record.complexity,
+            files,
+            manifest_hash: record.manifest_hash.clone(),
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! EXECUTING, if the plan is still one of what is published now
+//! (`SEMANTICS` 6 and 10, step 4): no commit since its bases touches what it
+//! touches, and nothing in work does.
+//!
+//! Footprints are compared outside of the transaction, which then looks
+//! whether those that were compared are all that there are.
+
+use super::SELF;
+use super::engine::Engine;
+use super::holds::applied_row;
+use super::queue::is_parked;
+use super::work::Wait;
+use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
+use crate::domain::plan::FootprintRef;
+use crate::domain::publish_state::PublishStatus;
+use crate::domain::transition::Event;
+use crate::error::{Error, Result};
+use crate::planning::footprint;
+use crate::store::{BatchRecord, PlanRecord, PlanState};
+
+/// A plan of which it matters what it touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Other {
+    plan: PlanId,
+    batch: BatchId,
+    footprint: FootprintRef,
+}
+
+/// What a plan is held against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    /// The present snapshot of the plan's own source.
+    own: Option<SnapshotId>,
+    /// Commits since its base; `None`: not all of them are known any more.
+    commits: Option<Vec<Other>>,
+    /// Plans in work.
+    active: Vec<Other>,
+}
+
+/// Reads [`Seen`] of a view or a transaction.
+macro_rules! seen {
+    ($view:expr, $plan:expr, $target:expr) => {{
+        let commits = $view.commits_since($target, $plan.base_commit)?.map(|commits| {
+            let other = |(_, commit): (u64, crate::store::CommitRecord)| Other {
+                plan: commit.plan_id,
+                batch: commit.batch_id,
+                footprint: commit.footprint,
+            };
+            commits.into_iter().map(other).collect()
+        });
+        let active = $view.alive_plans(Some($target))?.into_iter();
+        let active = active.filter(|plan| plan.state == PlanState::Executing);
+        let other =
+            |plan: PlanRecord| Other { plan: plan.plan_id, batch: plan.batch_id, footprint: plan.footprint };
+        Seen {
+            own: $view.current_snapshot($target, $plan.batch_id.source())?,
+            commits,
+            active: active.map(other).collect(),
+        }
+    }};
+}
+
+/// What the comparison finds.
+#[derive(Debug, Clone)]
+enum Verdict {
+    /// Nothing is in its way.
+    Fresh,
+    /// It is made again.
+    Stale(String),
+    /// It is made again, when this plan in work is done.
+    Behind(PlanId, String),
+}
+
+impl Engine {
+    /// Begins the execution of a plan, or has it made again. `None`: the
+    /// batch waits.
+    pub(super) fn begin(&self, record: BatchRecord) -> Result<Option<BatchRecord>> {
+        let id = record.batch_id.clone();
+        let source = id.source();
+        let Some(plan_id) = record.plan_id.clone() else {
+            return Err(Error::internal(format!("batch {id} is planned and has no plan")));
+        };
+        let (name, _) = self.target_of(source)?;
+        if let Some(first) = self.work.goes_first(source) {
+            self.work.set_wait(source, Some(Wait::Source(first)));
+            return Ok(None);
+        }
+        loop {
+            let (plan, seen) = self.store.read(|view| {
+                let plan = view
+                    .plan(&plan_id)?
+                    .ok_or_else(|| Error::internal(format!("batch {id} has lost its plan")))?;
+                let seen = seen!(view, plan, name);
+                Ok((plan, seen))
+            })?;
+            let verdict = self.judge_plan(&plan, &seen, source)?;
+            match self.decide(&id, name, plan, seen, verdict.clone())? {
+                Decided::Again => continue,
+                Decided::Waits => return Ok(None),
+                Decided::Is(record) => {
+                    if record.status == PublishStatus::Executing {
+                        self.work.not_stale(source);
+                        return Ok(Some(*record));
+                    }
+                    self.work.was_stale(source);
+                    // An approval is compared with; no other use is left.
+                    if record.approval.as_ref().is_none_or(|approval| approval.plan_id != plan_id) {
+                        self.remove_plan_files(source, &plan_id);
+                    }
+                    if let Verdict::Behind(other, _) = verdict {
+                        self.work.set_wait(source, Some(Wait::Plan(other)));
+                        return Ok(None);
+                    }
+                    return Ok(Some(*record));
+                }
+            }
+        }
+    }
+
+    fn judge_plan(&self, plan: &PlanRecord, seen: &Seen, source: &SourceId) -> Result<Verdict> {
+        if seen.own.as_ref() != plan.bases.get(source) {
+            return Ok(Verdict::Stale(
+                "another batch of its source was published since it was planned".into(),
+            ));
+        }
+        let path = |plan: &PlanId, batch: &BatchId| self.state.plan_path(batch.source(), plan);
+        let own = path(&plan.plan_id, &plan.batch_id);
+        let meets = |other: &Other| {
+            let theirs = path(&other.plan, &other.batch);
+            footprint::meet((&own, &plan.footprint), (&theirs, &other.footprint))
+        };
+        let Some(commits) = &seen.commits else {
+            return Ok(Verdict::Stale("more was published since it was planned than is remembered".into()));
+        };
+        for commit in commits {
+            if meets(commit)? {
+                let text = format!(
+                    "batch {} was published since it was planned, and touches what it does",
+                    commit.batch
+                );
+                return Ok(Verdict::Stale(text));
+            }
+        }
+        for active in &seen.active {
+            if active.batch != plan.batch_id && meets(active)? {
+                let text = format!("batch {} is being published, and touches what it does", active.batch);
+                return Ok(Verdict::Behind(active.plan.clone(), text));
+            }
+        }
+        Ok(Verdict::Fresh)
+    }
+
+    /// The transaction: all that was seen is as it was, so the verdict holds.
+    fn decide(
+        &self,
+        id: &BatchId,
+        target: &TargetName,
+        plan: PlanRecord,
+        seen: Seen,
+        verdict: Verdict,
+    ) -> Result<Decided> {
+        let (id, target) = (id.clone(), target.clone());
+        self.store.write(move |tx| {
+            let source = id.source();
+            let record = tx.expect_batch(&id)?;
+            let holds = tx.source_holds(source)?;
+            if is_parked(&record) || holds.iter().any(|hold| !hold.reason.is_overtaken()) {
+                return Ok(Decided::Waits);
+            }
+            if seen!(tx, plan, &target) != seen {
+                return Ok(Decided::Again);
+            }
+            let cause = match verdict {
+                Verdict::Fresh => {
+                    let Some(header) = plan.header.clone() else {
+                        let text = format!("batch {id} is planned and its plan is not complete");
+                        return Err(Error::internal(text));
+                    };
+                    let plan_id = plan.plan_id.clone();
+                    tx.put_plan(&PlanRecord { state: PlanState::Executing, ..plan })?;
+                    if header.operations > 0 {
+                        let row = applied_row(target.as_str(), source.as_str());
+                        tx.put(crate::store::APPLIED, row, plan_id.as_str().as_bytes().to_vec());
+                    }
+                    return tx
+                        .transition_batch(&id, Event::ExecutionStarted, "executing", SELF, |record| {
+                            record.metrics.get_or_insert_default();
+                        })
+                        .map(|record| Decided::Is(Box::new(record)));
+                }
+                Verdict::Stale(cause) | Verdict::Behind(_, cause) => cause,
+            };
+            tx.transition_batch(&id, Event::PlanStale, &cause, SELF, |_| {})
+                .map(|record| Decided::Is(Box::new(record)))
+        })
+    }
+}
+
+/// What the transaction made of it.
+enum Decided {
+    /// Something moved since it was compared.
+    Again,
+    /// It may not begin now.
+    Waits,
+    /// How the batch stands.
+    Is(Box<BatchRecord>),
+}

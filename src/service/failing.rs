@@ -1,0 +1,179 @@
+//! What becomes of a batch, or of its source, when something goes wrong.
+
+use super::SELF;
+use super::engine::Engine;
+use crate::domain::ids::BatchId;
+use crate::domain::publish_state::{FailureDetails, PublishStatus};
+use crate::domain::settings::OnFailure;
+use crate::domain::transition::Event;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::store::{BatchRecord, SourceHold, SourceHoldReason, TimelineEntry, Tx};
+
+use super::work::Wait;
+
+/// How an error is told in a publish state.
+pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) -> FailureDetails {
+    let info = error.kind().info();
+    let causes = error.causes();
+    FailureDetails {
+        error_code: info.code.into(),
+        error_message: format!("{}. {} {}", error.message().trim_end_matches('.'), info.meaning, info.action),
+        failed_operation: operation,
+        stack_trace: (!causes.is_empty()).then(|| causes.join("\n")),
+        retry_count: retries,
+    }
+}
+
+/// Whether an error is the batch's own, so that the batch fails and its
+/// source goes on; else it concerns the machine, and the batch waits.
+pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
+    use ErrorKind::*;
+    match kind {
+        ManifestMissing | ManifestInvalid | ManifestMismatch | ManifestVersion | ModeMissing | FromFuture
+        | TooLate | IdReused | FolderChanged | FileMissing | FileUnsafe | SizeMismatch | ChecksumMismatch
+        | CountMismatch | CompressionInvalid | ExpansionLimit | TooManyBadLines | LineInvalid
+        | KeyConflict | EntityRejected | PlanInvalid | Rejected | Cancelled | Superseded | Partial => true,
+        Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
+        | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
+        | TargetThrottled | TargetFailed | TargetMoved | Interrupted | Internal => false,
+    }
+}
+
+/// Holds a source, and says so in its timeline.
+pub(super) fn hold(tx: &mut Tx<'_>, id: &BatchId, hold: &SourceHold) -> Result<()> {
+    tx.hold_source(id.source(), hold)?;
+    tx.note_source(id.source(), &format!("held: {}", hold.note), SELF)
+}
+
+/// Twice as long each time, up to five minutes.
+fn backoff(attempts: u32) -> jiff::SignedDuration {
+    jiff::SignedDuration::from_secs((1i64 << attempts.min(9)).min(300))
+}
+
+impl Engine {
+    /// Whether the store can't go on, and the process has to end.
+    pub(super) fn is_fatal(&self, error: &Error) -> bool {
+        self.store.failed() || error.kind() == ErrorKind::StoreFailed
+    }
+
+    /// The hold that a failed batch leaves its source with.
+    pub(super) fn hold_after(&self, record: &BatchRecord, failed: Option<&Error>) -> Option<SourceHold> {
+        let error = failed.filter(|error| error.kind() != ErrorKind::Cancelled)?;
+        match self.settings().source(record.batch_id.source()).on_failure(record.mode) {
+            OnFailure::Continue => None,
+            OnFailure::Hold => Some(SourceHold {
+                reason: SourceHoldReason::BatchFailed,
+                code: error.kind().info().code.into(),
+                note: format!("batch {} failed: {}", record.batch_id, error.message()),
+                since: self.clock.now(),
+                batch_id: Some(record.batch_id.clone()),
+            }),
+        }
+    }
+
+    pub(super) fn fail(&self, id: &BatchId, error: &Error, operation: Option<String>) -> Result<BatchRecord> {
+        tracing::warn!(batch = %id, source = %id.source(), code = error.kind().info().code, "failed: {error}");
+        let record = self.batch(id)?;
+        let held = self.hold_after(&record, Some(error));
+        let details = failure(error, operation, record.attempts);
+        let (id, cause) = (id.clone(), error.to_string());
+        self.store.write(move |tx| {
+            if let Some(held) = &held {
+                hold(tx, &id, held)?;
+            }
+            let now = tx.now();
+            tx.transition_batch(&id, Event::Failed, &cause, SELF, |record| {
+                record.publish_end = Some(now);
+                record.failure = Some(details);
+            })
+        })
+    }
+
+    /// What a disk or an object store refused now may go well later: the batch
+    /// waits, twice as long each time, and lets others go on.
+    pub(super) fn retry_later(&self, id: &BatchId, error: &Error) -> Result<BatchRecord> {
+        let what = format!("retry of {}", id.source());
+        if self.folded.is_news(&what, &error.to_string()) {
+            tracing::warn!(batch = %id, source = %id.source(), %error, "it is tried again later");
+        }
+        let attempts = self.batch(id)?.attempts.saturating_add(1);
+        let wait = backoff(attempts);
+        let details = failure(error, Some("planning".into()), attempts);
+        let (id, cause) = (id.clone(), error.to_string());
+        self.store.write(move |tx| {
+            let at = tx.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
+            tx.transition_batch(&id, Event::RetryScheduled, &cause, SELF, |record| {
+                record.attempts = attempts;
+                record.next_attempt = Some(at);
+                record.failure = Some(details);
+            })
+        })
+    }
+
+    pub(super) fn end(&self, id: &BatchId, event: Event, error: &Error) -> Result<BatchRecord> {
+        let record = self.batch(id)?;
+        let details = failure(error, None, record.attempts);
+        let (id, cause) = (id.clone(), error.to_string());
+        self.store.write(move |tx| {
+            let now = tx.now();
+            tx.transition_batch(&id, event, &cause, SELF, |record| {
+                record.publish_end = Some(now);
+                record.failure = Some(details);
+                record.hold = None;
+            })
+        })
+    }
+
+    /// What is wrong is not the batch's own: one source's trouble must not be
+    /// the others'. What may pass by itself has the source wait; the rest
+    /// holds it until a person, other settings or a restart let it go on.
+    pub(super) fn trouble(&self, id: &BatchId, error: &Error) -> Result<()> {
+        if self.is_fatal(error) || error.kind() == ErrorKind::Interrupted {
+            return Ok(());
+        }
+        let source = id.source();
+        let record = self.batch(id)?;
+        if record.status.is_final() {
+            return Ok(());
+        }
+        if error.kind().info().retry == Retry::Delayed {
+            if matches!(record.status, PublishStatus::Planning | PublishStatus::PlanComplete) {
+                return self.retry_later(id, error).map(|_| ());
+            }
+            // EXECUTING goes on from its journal, and is left only by a commit.
+            let wait = backoff(self.work.failed(source));
+            let until = self.clock.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
+            self.work.set_wait(source, Some(Wait::Until(until)));
+            if !self.folded.is_news(&format!("retry of {source}"), &error.to_string()) {
+                return Ok(());
+            }
+            tracing::warn!(batch = %id, %source, %error, "it goes on later");
+            let (id, cause, status) = (id.clone(), format!("it goes on later: {error}"), record.status);
+            return self.store.write(move |tx| {
+                let entry = TimelineEntry {
+                    at: tx.now(),
+                    event: None,
+                    from: status,
+                    to: status,
+                    cause,
+                    actor: SELF.into(),
+                };
+                tx.note(&id, &entry)
+            });
+        }
+        let reason = match error.kind() {
+            ErrorKind::TargetMoved => SourceHoldReason::TargetMoved,
+            _ => SourceHoldReason::Trouble,
+        };
+        tracing::error!(batch = %id, %source, code = error.kind().info().code, %error, "the source is held");
+        let held = SourceHold {
+            reason,
+            code: error.kind().info().code.into(),
+            note: error.to_string(),
+            since: self.clock.now(),
+            batch_id: Some(id.clone()),
+        };
+        let id = id.clone();
+        self.store.write(move |tx| hold(tx, &id, &held))
+    }
+}

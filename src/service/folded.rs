@@ -1,0 +1,52 @@
+//! Repeats in the log: what is said again and again about one thing is said
+//! once, then counted.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Most things that are kept in mind; past that, the counting begins anew.
+const MOST: usize = 1000;
+
+/// Remembers what was said last about each thing.
+#[derive(Default)]
+pub(super) struct Folded(Mutex<BTreeMap<String, (String, u64)>>);
+
+impl Folded {
+    /// Whether `text` is news about `what`; else it is counted.
+    pub(super) fn is_news(&self, what: &str, text: &str) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((last, count)) = said.get_mut(what)
+            && last == text
+        {
+            *count += 1;
+            return false;
+        }
+        if said.len() >= MOST {
+            said.clear();
+        }
+        said.insert(what.to_owned(), (text.to_owned(), 1));
+        true
+    }
+
+    /// What was said about `what` is over: how often it was to be said, if it
+    /// was at all.
+    pub(super) fn over(&self, what: &str) -> Option<u64> {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.remove(what).map(|(_, count)| count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_again_is_counted_until_it_is_over() {
+        let folded = Folded::default();
+        assert!(folded.is_news("inbox", "gone"));
+        assert!(!folded.is_news("inbox", "gone") && !folded.is_news("inbox", "gone"));
+        assert!(folded.is_news("other", "gone"));
+        assert_eq!((folded.over("inbox"), folded.over("inbox")), (Some(3), None));
+        assert!(folded.is_news("inbox", "gone") && folded.is_news("inbox", "unreadable"));
+    }
+}

@@ -1,0 +1,121 @@
+//! Holds of sources that end by themselves: when the target is the right one
+//! again, the settings know the source, or what failed may go well now.
+
+use super::SELF;
+use super::engine::Engine;
+use super::work::Wait;
+use crate::config::{Settings, UnknownSources};
+use crate::domain::ids::SourceId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::planning::snapshot::SnapshotManifest;
+use crate::planning::state_dir::read_checked;
+use crate::store::{PlanState, Read, SourceHold, SourceHoldReason};
+
+/// The row of the store that has the last plan of a source with an operation.
+pub(super) fn applied_row(target: &str, source: &str) -> Vec<u8> {
+    format!("applied:{target}:{source}").into_bytes()
+}
+
+impl Engine {
+    /// The hold of a source that the settings do not know, if they want that.
+    pub(super) fn unknown_source(&self, settings: &Settings, source: &SourceId) -> Option<SourceHold> {
+        let known = settings.sources.contains_key(source);
+        match settings.service.unknown_sources {
+            UnknownSources::Accept => None,
+            UnknownSources::Hold if known => None,
+            UnknownSources::Hold => Some(SourceHold {
+                reason: SourceHoldReason::UnknownSource,
+                code: ErrorKind::Settings.info().code.into(),
+                note: format!(
+                    "there is no `[sources.{source}]`, and `service.unknown_sources` is \"hold\"; add it, or resume the source"
+                ),
+                since: self.clock.now(),
+                batch_id: None,
+            }),
+        }
+    }
+
+    /// Ends the holds whose reason may be over: of one source, or of all.
+    /// Whatever is still wrong holds the source again.
+    pub(super) fn recheck_holds(&self, only: Option<&SourceId>) -> Result<()> {
+        let settings = self.settings();
+        for (source, hold) in self.store.read(|view| view.all_holds())? {
+            if only.is_some_and(|only| *only != source) {
+                continue;
+            }
+            let why = match hold.reason {
+                SourceHoldReason::Paused | SourceHoldReason::BatchFailed => None,
+                SourceHoldReason::Trouble => Some("it is tried again"),
+                SourceHoldReason::TargetMoved => {
+                    self.check_target(&source).is_ok().then_some("the target is the right one again")
+                }
+                SourceHoldReason::UnknownSource => {
+                    let unknown = self.unknown_source(&settings, &source).is_some();
+                    (!unknown).then_some("the settings let it go on")
+                }
+            };
+            let Some(why) = why else { continue };
+            tracing::info!(%source, was = hold.reason.as_str(), "goes on: {why}");
+            self.store.write(move |tx| {
+                tx.lift_source_hold(&source, hold.reason)?;
+                tx.note_source(&source, &format!("goes on: {why}"), SELF)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether something holds a source that not even a full batch overtakes.
+    pub(super) fn is_stopped(&self, source: &SourceId) -> Result<bool> {
+        let holds = self.store.read(|view| view.source_holds(source))?;
+        Ok(holds.iter().any(|hold| !hold.reason.is_overtaken()))
+    }
+
+    /// The source whose batch has to come to its end before `source` goes on.
+    pub(super) fn blocked_by(&self, source: &SourceId) -> Result<Option<SourceId>> {
+        match self.work.wait_of(source) {
+            Some(Wait::Plan(plan)) => self.store.read(|view| {
+                let plan = view.plan(&plan)?.filter(|plan| plan.state == PlanState::Executing);
+                Ok(plan.map(|plan| plan.batch_id.source().clone()))
+            }),
+            Some(Wait::Source(other)) => Ok(Some(other)),
+            Some(Wait::Until(_)) | None => Ok(None),
+        }
+    }
+
+    /// The target must be the one that the snapshot was published to, with
+    /// what was published last (`SEMANTICS` 10).
+    pub(super) fn check_target(&self, source: &SourceId) -> Result<()> {
+        let (name, open) = self.target_of(source)?;
+        let (current, applied) = self.store.read(|view| {
+            let applied = view.get(crate::store::APPLIED, &applied_row(name.as_str(), source.as_str()))?;
+            Ok((view.current_snapshot(name, source)?, applied))
+        })?;
+        let Some(current) = current else { return Ok(()) };
+        let path = self.state.snapshot_path(source, name, &current);
+        let snapshot: SnapshotManifest = read_checked(&path)?;
+        let identity = open.target.identity()?;
+        let moved = |what: String| {
+            Err(Error::new(
+                ErrorKind::TargetMoved,
+                format!("source {source}: {what}; publishing goes on when they belong together again"),
+            ))
+        };
+        if identity != snapshot.target_identity {
+            return moved(format!(
+                "the target {name} is {identity}, snapshot {current} was published to {}",
+                snapshot.target_identity
+            ));
+        }
+        let applied = applied.map(|plan| String::from_utf8_lossy(&plan).into_owned());
+        let last = open.target.last_plan(source)?.map(|plan| plan.to_string());
+        if applied != last {
+            let text = |plan: Option<String>| plan.unwrap_or_else(|| "none".into());
+            return moved(format!(
+                "the target {name} had plan {} last, tidegate.redb says {}",
+                text(last),
+                text(applied)
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! How far the batches in work have come: in memory only, for whoever looks.
+//! What was published is in the store; this is for the seconds between.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::events::{EventKind, Events};
+use crate::clock::Clock;
+use crate::domain::ids::BatchId;
+
+/// Time between two events about one batch's progress.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// What is being done with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Its files are read.
+    Reading,
+    /// What was read is turned into a plan.
+    Planning,
+    /// Its plan is executed.
+    Executing,
+    /// The snapshot of what was published is written.
+    Committing,
+}
+
+/// What progress is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Bytes of files, as they are stored.
+    Bytes,
+    /// Changes of the plan.
+    Changes,
+}
+
+/// How far a batch has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is of it; `None` when nobody knows.
+    pub total: Option<u64>,
+    /// What both are counted in.
+    pub unit: Unit,
+    /// When the phase began.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// Units a second since then; 0 before the first.
+    pub rate: f64,
+}
+
+struct Entry {
+    phase: Phase,
+    done: u64,
+    total: Option<u64>,
+    since: Timestamp,
+    began: Duration,
+    told: Duration,
+}
+
+/// The progress of every batch in work.
+pub struct Live {
+    clock: Arc<dyn Clock>,
+    events: Arc<Events>,
+    batches: Mutex<BTreeMap<BatchId, Entry>>,
+}
+
+impl Live {
+    /// Nothing is in work.
+    pub fn new(clock: Arc<dyn Clock>, events: Arc<Events>) -> Self {
+        Self { clock, events, batches: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<BatchId, Entry>> {
+        self.batches.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A phase begins.
+    pub fn begin(&self, id: &BatchId, phase: Phase, total: Option<u64>) {
+        let now = self.clock.monotonic();
+        let entry = Entry { phase, done: 0, total, since: self.clock.now(), began: now, told: now };
+        self.lock().insert(id.clone(), entry);
+        self.events.batch(EventKind::Progress, id);
+    }
+
+    /// So much more of the present phase is done.
+    pub fn add(&self, id: &BatchId, done: u64) {
+        let now = self.clock.monotonic();
+        {
+            let mut batches = self.lock();
+            let Some(entry) = batches.get_mut(id) else { return };
+            entry.done = entry.done.saturating_add(done);
+            if now.saturating_sub(entry.told) < EVERY {
+                return;
+            }
+            entry.told = now;
+        }
+        self.events.batch(EventKind::Progress, id);
+    }
+
+    /// The batch is out of work.
+    pub fn end(&self, id: &BatchId) {
+        self.lock().remove(id);
+    }
+
+    /// How far a batch has come, if it is in work.
+    pub fn of(&self, id: &BatchId) -> Option<Progress> {
+        let now = self.clock.monotonic();
+        let batches = self.lock();
+        batches.get(id).map(|entry| progress(entry, now))
+    }
+
+    /// Everything that is in work.
+    pub fn all(&self) -> Vec<(BatchId, Progress)> {
+        let now = self.clock.monotonic();
+        self.lock().iter().map(|(id, entry)| (id.clone(), progress(entry, now))).collect()
+    }
+}
+
+fn progress(entry: &Entry, now: Duration) -> Progress {
+    let seconds = now.saturating_sub(entry.began).as_secs_f64();
+    let rate = if seconds > 0.0 { entry.done as f64 / seconds } else { 0.0 };
+    let unit = match entry.phase {
+        Phase::Reading => Unit::Bytes,
+        Phase::Planning | Phase::Executing | Phase::Committing => Unit::Changes,
+    };
+    Progress { phase: entry.phase, done: entry.done, total: entry.total, unit, since: entry.since, rate }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn progress_has_its_rate_and_is_told_four_times_a_second_at_most() {
+        let clock = Arc::new(ManualClock::new("2026-11-24T12:00:00Z".parse().unwrap(), 1));
+        let events = Arc::new(Events::new(clock.clone()));
+        let live = Live::new(clock.clone(), Arc::clone(&events));
+        let id: BatchId = "w:20261124T010000Z_r".parse().unwrap();
+        live.begin(&id, Phase::Executing, Some(1000));
+        for _ in 0..100 {
+            clock.advance(Duration::from_millis(20));
+            live.add(&id, 5);
+        }
+        let progress = live.of(&id).unwrap();
+        assert_eq!((progress.done, progress.total, progress.rate), (500, Some(1000), 250.0));
+        // In two seconds, and the beginning.
+        assert!((6..=9).contains(&events.last_seq()), "{}", events.last_seq());
+        live.end(&id);
+        assert!(live.of(&id).is_none() && live.all().is_empty());
+    }
+}

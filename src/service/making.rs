@@ -1,0 +1,155 @@
+//! Making plans: of a batch whose turn has come, or of a folder that is only
+//! looked at.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::engine::Engine;
+use super::live::Phase;
+use crate::domain::ids::{PlanId, SnapshotId, SourceId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::Batch;
+use crate::intake::folder;
+use crate::planning::halt::Halt;
+use crate::planning::plan_file::{Plan, PlanManifest};
+use crate::planning::planner::{OperationLimits, PlanInput, Planner, Step};
+use crate::store::BatchRecord;
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A batch of the queue: it can be cancelled, and its progress is shown.
+    Queue,
+    /// To be looked at.
+    Look,
+}
+
+impl Engine {
+    /// The plan of a batch, if it has one that is still stored.
+    pub fn plan_of(&self, record: &BatchRecord) -> Result<Option<Plan>> {
+        let Some(plan_id) = &record.plan_id else { return Ok(None) };
+        if !self.state.plan_manifest_path(record.batch_id.source(), plan_id).exists() {
+            return Ok(None);
+        }
+        Plan::open(&self.state, record.batch_id.source(), plan_id).map(Some)
+    }
+
+    /// Makes a plan of a folder without accepting it, hands it to `look`, and
+    /// throws it away.
+    pub fn plan_only<T>(&self, folder: &Path, look: impl FnOnce(&Plan) -> Result<T>) -> Result<T> {
+        self.plan_only_batch(&folder::open_local(folder)?, look)
+    }
+
+    /// The same of a batch that was opened.
+    pub fn plan_only_batch<T>(&self, batch: &Batch, look: impl FnOnce(&Plan) -> Result<T>) -> Result<T> {
+        let plan_id = self.new_plan_id()?;
+        let source = batch.id.source();
+        let (name, _) = self.target_of(source)?;
+        // Nobody collects what the plan is made from, though it is in no table.
+        let pin = self.work.pin(&plan_id, || self.store.read(|view| view.current_snapshots(name)))?;
+        let made = self.make_plan(batch, plan_id.clone(), pin.bases.clone(), Purpose::Look);
+        let result = made.and_then(|_| look(&Plan::open(&self.state, source, &plan_id)?));
+        self.remove_plan_files(source, &plan_id);
+        result
+    }
+
+    /// Makes and stores a plan from these snapshots.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] when the process is to stop or the batch
+    /// was cancelled; what was written of the plan is to be removed then, as
+    /// after every other error.
+    pub(super) fn make_plan(
+        &self,
+        batch: &Batch,
+        plan_id: PlanId,
+        bases: BTreeMap<SourceId, SnapshotId>,
+        purpose: Purpose,
+    ) -> Result<PlanManifest> {
+        let source = batch.id.source();
+        let (name, open) = self.target_of(source)?;
+        let whole = self.settings();
+        let settings = whole.source(source);
+        let options = self.planning_options();
+        let queued = purpose == Purpose::Queue;
+        let asked = || self.stopping() || queued && self.work.is_cancelled(&batch.id);
+        let halt = Halt::when(&asked);
+        self.check_future(batch)?;
+        let bytes = batch.files.iter().map(|file| file.bytes).sum();
+        if queued {
+            self.live.begin(&batch.id, Phase::Reading, bytes);
+        }
+        self.bring(batch, halt)?;
+        if !batch.folder.is_dir() {
+            // Perhaps the inbox is away for a while; the batch waits for it.
+            let text = format!("batch {}: its folder {} is not there now", batch.id, batch.folder.display());
+            return Err(Error::new(ErrorKind::Io, text));
+        }
+        folder::check_files(batch)?;
+        let capabilities = open.target.capabilities();
+        let max_changes = whole.max_changes.unwrap_or(usize::MAX).min(capabilities.max_changes);
+        self.progress.reading(&batch.id, bytes);
+        let told = |step| {
+            if let Step::Read(bytes) = step {
+                self.progress.read(bytes);
+            }
+            match step {
+                Step::Read(done) | Step::Judged(done) if queued => self.live.add(&batch.id, done),
+                Step::Settled(total) if queued => self.live.begin(&batch.id, Phase::Planning, Some(total)),
+                Step::Read(_) | Step::Judged(_) | Step::Settled(_) => {}
+            }
+        };
+        let span = tracing::debug_span!("plan", batch = %batch.id, %source);
+        let manifest = span.in_scope(|| {
+            Planner::new(&self.state, &options).plan(&PlanInput {
+                plan_id,
+                batch,
+                settings: &settings,
+                target: name,
+                target_identity: open.target.identity()?,
+                deletion: open.deletion,
+                operation_limits: OperationLimits {
+                    changes: max_changes,
+                    bytes: capabilities.max_bytes,
+                    atomic: capabilities.atomic,
+                },
+                bases,
+                progress: &told,
+                halt,
+            })
+        });
+        self.progress.finished(&batch.id);
+        manifest
+    }
+
+    fn check_future(&self, batch: &Batch) -> Result<()> {
+        let limit = self.settings().max_future;
+        let limit = jiff::SignedDuration::try_from(limit).unwrap_or(jiff::SignedDuration::MAX);
+        let latest = self.clock.now().checked_add(limit).unwrap_or(jiff::Timestamp::MAX);
+        if batch.stamp.source_timestamp <= latest {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::FromFuture,
+            format!(
+                "batch {}: its source timestamp {} lies after {latest}",
+                batch.id, batch.stamp.source_timestamp
+            ),
+        ))
+    }
+
+    pub(super) fn remove_plan_files(&self, source: &SourceId, plan: &PlanId) {
+        let state = &self.state;
+        for name in ["", "-kept", "-raised"] {
+            let pack = state.pack_path(source, &format!("{plan}{name}.pack"));
+            state.forget_pack(&pack);
+            let _ = std::fs::remove_file(pack);
+        }
+        for name in ["", "-merged", "-base", "-kept", "-raised"] {
+            let _ = std::fs::remove_file(state.layer_path(source, &format!("{plan}{name}.layer")));
+        }
+        let _ = std::fs::remove_file(state.order_path(source, &format!("{plan}.order")));
+        let _ = std::fs::remove_file(state.plan_path(source, plan));
+        let _ = std::fs::remove_file(state.plan_manifest_path(source, plan));
+    }
+}

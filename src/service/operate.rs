@@ -1,0 +1,331 @@
+//! What a person can do to batches and sources. Each is journalled in the
+//! timeline of the batch or source, with who did it and why, and takes effect
+//! whether a server works on the data directory or not.
+
+use super::engine::Engine;
+use super::failing::failure;
+use super::queue::is_parked;
+use super::work::Wait;
+use crate::domain::ids::{BatchId, SourceId};
+use crate::domain::plan::PlanDigest;
+use crate::domain::publish_state::PublishStatus;
+use crate::domain::transition::Event;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Approval, BatchRecord, Decision, SourceHold, SourceHoldReason, TimelineEntry, Tx};
+
+fn conflict(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Conflict, text)
+}
+
+/// Adds something to a timeline that does not change the status.
+fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: &str) -> Result<()> {
+    let entry = TimelineEntry {
+        at: tx.now(),
+        event: None,
+        from: record.status,
+        to: record.status,
+        cause,
+        actor: actor.to_owned(),
+    };
+    tx.note(&record.batch_id, &entry)
+}
+
+impl Engine {
+    /// Approves what a guard parks. With a digest, only if it is that of the
+    /// plan.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the batch is not parked,
+    /// [`ErrorKind::PlanStale`] when the digest is another one than that of
+    /// its present plan, or the plan is being made anew.
+    pub fn approve(
+        &self,
+        id: &BatchId,
+        digest: Option<PlanDigest>,
+        actor: &str,
+        reason: &str,
+    ) -> Result<BatchRecord> {
+        let (id, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
+        self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&id)?;
+            let plan = match &record.plan_id {
+                Some(plan) if is_parked(&record) => tx.plan(plan)?,
+                Some(_) | None => None,
+            };
+            let Some(header) = plan.and_then(|plan| plan.header) else {
+                return Err(not_parked(&record, digest));
+            };
+            if digest.is_some_and(|digest| digest != header.digest) {
+                let text = format!("batch {id} has a plan with digest {}", header.digest);
+                return Err(Error::new(ErrorKind::PlanStale, text));
+            }
+            record.approval = Some(Approval {
+                plan_id: header.plan_id,
+                digest: header.digest,
+                trips: header.guards,
+                actor: actor.clone(),
+                reason: reason.clone(),
+                at: tx.now(),
+            });
+            record.hold = None;
+            tx.put_batch(&record)?;
+            note(tx, &record, format!("approved: {reason}"), &actor)?;
+            Ok(record)
+        })
+    }
+
+    /// Rejects what a guard parks: the batch asserts nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the batch is not parked.
+    pub fn reject(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
+        let (id, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
+        self.store.write(move |tx| {
+            let record = tx.expect_batch(&id)?;
+            if !is_parked(&record) {
+                return Err(not_parked(&record, None));
+            }
+            let at = tx.now();
+            let error =
+                Error::new(ErrorKind::Rejected, format!("batch {id} was rejected by {actor}: {reason}"));
+            let failure = failure(&error, None, record.attempts);
+            tx.transition_batch(&id, Event::Rejected, &reason, &actor, |record| {
+                record.hold = None;
+                record.failure = Some(failure);
+                record.publish_end = Some(at);
+            })
+        })
+    }
+
+    /// Puts a batch before the batches of other sources. What is older in its
+    /// own source runs before it still, and jumps with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when it has ended.
+    pub fn prioritize(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
+        self.set_priority(id, actor, reason, true)
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when it has ended, or has no priority.
+    pub fn unprioritize(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
+        self.set_priority(id, actor, reason, false)
+    }
+
+    fn set_priority(&self, id: &BatchId, actor: &str, reason: &str, first: bool) -> Result<BatchRecord> {
+        let (id, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
+        self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&id)?;
+            if record.status.is_final() {
+                return Err(conflict(format!("batch {id} has ended {}", record.status.as_str())));
+            }
+            if !first && record.priority.is_none() {
+                return Err(conflict(format!("batch {id} was not prioritised")));
+            }
+            let decision = Decision { actor: actor.clone(), reason: reason.clone(), at: tx.now() };
+            record.priority = first.then_some(decision);
+            tx.put_batch(&record)?;
+            let what = if first { "prioritised" } else { "no longer prioritised" };
+            note(tx, &record, format!("{what}: {reason}"), &actor)?;
+            Ok(record)
+        })
+    }
+
+    /// Cancels a batch. One that is being executed ends between two
+    /// operations, and its snapshot holds what was published; every other ends
+    /// at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when it has ended, or was cancelled before.
+    pub fn cancel(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
+        let (batch, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
+        let record = self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&batch)?;
+            match record.status {
+                PublishStatus::Complete | PublishStatus::Failed => {
+                    Err(conflict(format!("batch {batch} has ended {}", record.status.as_str())))
+                }
+                PublishStatus::Executing if record.cancel.is_some() => {
+                    Err(conflict(format!("batch {batch} was cancelled before; it is coming to its end")))
+                }
+                PublishStatus::Executing => {
+                    let at = tx.now();
+                    record.cancel = Some(Decision { actor: actor.clone(), reason: reason.clone(), at });
+                    tx.put_batch(&record)?;
+                    note(tx, &record, format!("cancelled, to end between two operations: {reason}"), &actor)?;
+                    Ok(record)
+                }
+                PublishStatus::Pending
+                | PublishStatus::Planning
+                | PublishStatus::PlanComplete
+                | PublishStatus::Retrying => {
+                    let text = format!("batch {batch} was cancelled by {actor}: {reason}");
+                    let details = failure(&Error::new(ErrorKind::Cancelled, text), None, record.attempts);
+                    let at = tx.now();
+                    tx.transition_batch(&batch, Event::Cancelled, &reason, &actor, |record| {
+                        record.hold = None;
+                        record.next_attempt = None;
+                        record.failure = Some(details);
+                        record.publish_end = Some(at);
+                    })
+                }
+            }
+        })?;
+        self.work.cancel(id);
+        self.work.notify();
+        Ok(record)
+    }
+
+    /// Has a batch tried again: a failed one is put back into the queue with
+    /// its own stamp, whatever it failed for; one that waits for its next
+    /// attempt does not wait.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when there is nothing to try again; when its
+    /// manifest could not be read, what is wrong with it still.
+    pub fn retry(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
+        let record = self.batch(id)?;
+        // Nothing is known of it but its folder's name.
+        let reopened = match (record.status, record.mode) {
+            (PublishStatus::Failed, None) => Some(self.reopen(&record)?),
+            _ => None,
+        };
+        let waits = matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
+        let (batch, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
+        let record = self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&batch)?;
+            match record.status {
+                PublishStatus::Failed => {
+                    let source = batch.source();
+                    let failed = tx.source_holds(source)?.into_iter().find(|hold| {
+                        hold.reason == SourceHoldReason::BatchFailed && hold.batch_id.as_ref() == Some(&batch)
+                    });
+                    if failed.is_some() {
+                        tx.lift_source_hold(source, SourceHoldReason::BatchFailed)?;
+                        let text = format!("goes on: batch {batch} is tried again: {reason}");
+                        tx.note_source(source, &text, &actor)?;
+                    }
+                    if reopened.is_some() {
+                        // Its stamp is that of its manifest now.
+                        tx.unindex_batch(&record);
+                    }
+                    tx.transition_batch(&batch, Event::Requeued, &reason, &actor, |record| {
+                        if let Some(fresh) = reopened {
+                            *record = BatchRecord { accepted_at: record.accepted_at, ..fresh };
+                        }
+                        record.failure = None;
+                        record.publish_end = None;
+                        record.hold = None;
+                        record.approval = None;
+                        record.cancel = None;
+                        record.attempts = 0;
+                        record.next_attempt = None;
+                    })
+                }
+                PublishStatus::Retrying => {
+                    record.next_attempt = None;
+                    tx.put_batch(&record)?;
+                    note(tx, &record, format!("to be tried again now: {reason}"), &actor)?;
+                    Ok(record)
+                }
+                PublishStatus::Executing | PublishStatus::Pending if waits => {
+                    note(tx, &record, format!("to be tried again now: {reason}"), &actor)?;
+                    Ok(record)
+                }
+                PublishStatus::Executing
+                | PublishStatus::Pending
+                | PublishStatus::Complete
+                | PublishStatus::Planning
+                | PublishStatus::PlanComplete => {
+                    let text =
+                        format!("batch {batch} is {}: there is nothing to try again", record.status.as_str());
+                    Err(conflict(text))
+                }
+            }
+        })?;
+        self.work.end_wait(id.source());
+        self.forget_finished(&record);
+        self.work.notify();
+        Ok(record)
+    }
+
+    /// Pauses a source: no batch of it is begun. One that is being executed
+    /// comes to its end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when nobody knows the source,
+    /// [`ErrorKind::Conflict`] when it is paused.
+    pub fn pause_source(&self, source: &SourceId, actor: &str, reason: &str) -> Result<()> {
+        self.expect_source(source)?;
+        let (source, actor, reason) = (source.clone(), actor.to_owned(), reason.to_owned());
+        self.store.write(move |tx| {
+            let holds = tx.source_holds(&source)?;
+            if holds.iter().any(|hold| hold.reason == SourceHoldReason::Paused) {
+                return Err(conflict(format!("source {source} is paused")));
+            }
+            let hold = SourceHold {
+                reason: SourceHoldReason::Paused,
+                code: "PAUSED".into(),
+                note: format!("paused by {actor}: {reason}"),
+                since: tx.now(),
+                batch_id: None,
+            };
+            tx.hold_source(&source, &hold)?;
+            tx.note_source(&source, &format!("paused: {reason}"), &actor)
+        })
+    }
+
+    /// Lets a source go on, whatever holds it. What is still wrong holds it
+    /// again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when nobody knows the source,
+    /// [`ErrorKind::Conflict`] when nothing holds it.
+    pub fn resume_source(&self, source: &SourceId, actor: &str, reason: &str) -> Result<()> {
+        self.expect_source(source)?;
+        self.work.end_wait(source);
+        let (source, actor, reason) = (source.clone(), actor.to_owned(), reason.to_owned());
+        self.store.write(move |tx| {
+            let holds = tx.source_holds(&source)?;
+            if holds.is_empty() {
+                return Err(conflict(format!("nothing holds source {source}")));
+            }
+            for hold in &holds {
+                tx.lift_source_hold(&source, hold.reason)?;
+            }
+            let was: Vec<&str> = holds.iter().map(|hold| hold.reason.as_str()).collect();
+            tx.note_source(&source, &format!("resumed (was {}): {reason}", was.join(", ")), &actor)
+        })
+    }
+
+    fn expect_source(&self, source: &SourceId) -> Result<()> {
+        let known = self.settings().sources.contains_key(source)
+            || self
+                .store
+                .read(|view| Ok(view.has_batches(source)? || !view.source_holds(source)?.is_empty()))?;
+        if known {
+            return Ok(());
+        }
+        let text =
+            format!("there is no source {source}: no batch of it was accepted, and no setting names it");
+        Err(Error::new(ErrorKind::NotFound, text))
+    }
+}
+
+/// Why a batch that is not parked can't be decided on.
+fn not_parked(record: &BatchRecord, digest: Option<PlanDigest>) -> Error {
+    let id = &record.batch_id;
+    if let Some(approval) = record.approval.as_ref().filter(|_| !record.status.is_final()) {
+        let text = format!("batch {id} was approved by {} at {}", approval.actor, approval.at);
+        return conflict(text);
+    }
+    let planned_again =
+        matches!(record.status, PublishStatus::Pending | PublishStatus::Planning) && record.plan_id.is_some();
+    if digest.is_some() && planned_again {
+        let text = format!("batch {id} is planned again, for what is published has moved on");
+        return Error::new(ErrorKind::PlanStale, text);
+    }
+    conflict(format!("batch {id} does not wait for an approval"))
+}

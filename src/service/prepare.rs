@@ -1,0 +1,161 @@
+//! From a batch to its plan, and whether that is parked.
+
+use std::collections::HashSet;
+
+use super::SELF;
+use super::engine::Engine;
+use super::failing::concerns_batch;
+use super::making::Purpose;
+use crate::domain::change::Action;
+use crate::domain::guards::{self, GuardRule};
+use crate::domain::ids::BatchId;
+use crate::domain::key::KeyHash;
+use crate::domain::publish_state::PublishStatus;
+use crate::domain::transition::Event;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::planning::plan_file::{Plan, PlanManifest};
+use crate::store::{Approval, BatchRecord, Hold, HoldReason, PlanRecord, PlanState};
+
+impl Engine {
+    /// PLANNING, and what comes of it.
+    pub(super) fn plan_batch(&self, record: BatchRecord) -> Result<Option<BatchRecord>> {
+        let id = record.batch_id.clone();
+        if self.is_stopped(id.source())? {
+            return Ok(None);
+        }
+        self.check_target(id.source())?;
+        let batch = self.batch_of(&record)?;
+        let plan_id = self.new_plan_id()?;
+        let (name, _) = self.target_of(id.source())?;
+        let old_plan = record.plan_id.clone();
+        let (registered, target, batch_id) = (plan_id.clone(), name.clone(), id.clone());
+        let bases = self.store.write(move |tx| {
+            let bases = tx.current_snapshots(&target)?;
+            tx.put_plan(&PlanRecord {
+                plan_id: registered.clone(),
+                batch_id: batch_id.clone(),
+                registered_at: tx.now(),
+                bases: bases.clone(),
+                header: None,
+                state: PlanState::Registered,
+                base_commit: tx.last_commit(&target)?,
+                target: Some(target),
+                footprint: crate::domain::plan::FootprintRef::default(),
+            })?;
+            let now = tx.now();
+            tx.transition_batch(&batch_id, Event::PlanningStarted, "its turn has come", SELF, |record| {
+                record.publish_start.get_or_insert(now);
+                record.plan_id = Some(registered);
+                record.hold = None;
+                record.next_attempt = None;
+            })?;
+            Ok(bases)
+        })?;
+        tracing::info!(batch = %id, source = %id.source(), plan = %plan_id, "planning");
+        let manifest = match self.make_plan(&batch, plan_id.clone(), bases, Purpose::Queue) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                self.remove_plan_files(id.source(), &plan_id);
+                self.work.not_stale(id.source());
+                if error.kind() == ErrorKind::Interrupted {
+                    // Stopped: it is planned again at the next start.
+                    // Cancelled: it has ended already.
+                    tracing::info!(batch = %id, source = %id.source(), "planning was interrupted");
+                    return Ok(None);
+                }
+                if error.kind().info().retry == Retry::Delayed {
+                    return self.retry_later(&id, &error).map(|_| None);
+                }
+                if !concerns_batch(error.kind()) {
+                    return Err(error);
+                }
+                return self.fail(&id, &error, Some("planning".into())).map(Some);
+            }
+        };
+        self.folded.over(&format!("retry of {}", id.source()));
+        let covered = self.covered(&record, &manifest)?;
+        let superseded = record.hold.is_some() || record.approval.is_some() || old_plan.is_some();
+        let nothing_left = manifest.header.summary.changes() == 0 && manifest.layer.entries == 0;
+        if superseded && nothing_left && self.was_parked(&id)? {
+            self.remove_plan_files(id.source(), &plan_id);
+            let error =
+                Error::new(ErrorKind::Superseded, format!("batch {id}: newer batches left it nothing to do"));
+            return self.end(&id, Event::Superseded, &error).map(Some);
+        }
+        let path = self.state.url_of(&self.state.plan_path(id.source(), &plan_id));
+        let parks = !manifest.header.guards.is_empty() && !covered;
+        let (header, footprint, batch_id) = (manifest.header, manifest.footprint, id.clone());
+        let record = self.store.write(move |tx| {
+            let reasons: Vec<&str> = header.guards.iter().map(|trip| trip.reason.as_str()).collect();
+            let note = reasons.join("; ");
+            let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal("a plan was not registered"))?;
+            plan.header = Some(header.clone());
+            plan.footprint = footprint;
+            plan.state = PlanState::Complete;
+            tx.put_plan(&plan)?;
+            let now = tx.now();
+            let cause =
+                if parks { format!("planned; waits for approval: {note}") } else { "planned".to_owned() };
+            tx.transition_batch(&batch_id, Event::PlanCompleted, &cause, SELF, |record| {
+                record.plan_path = Some(path);
+                record.hold = parks.then_some(Hold { reason: HoldReason::Approval, since: now, note });
+            })
+        })?;
+        if parks {
+            self.work.not_stale(id.source());
+            tracing::warn!(batch = %id, source = %id.source(), "a guard parked the plan");
+        }
+        Ok(Some(record))
+    }
+
+    /// Whether the batch was parked at some time.
+    fn was_parked(&self, id: &BatchId) -> Result<bool> {
+        let timeline = self.store.read(|view| view.timeline(id))?;
+        Ok(timeline.iter().any(|entry| {
+            entry.to == PublishStatus::PlanComplete && entry.cause.contains("waits for approval")
+        }))
+    }
+
+    /// Whether an approval covers what a new plan trips: the same guards, and
+    /// no deletion or update that the approved plan did not have
+    /// (`SEMANTICS` 8).
+    fn covered(&self, record: &BatchRecord, manifest: &PlanManifest) -> Result<bool> {
+        let Some(approval) = &record.approval else { return Ok(false) };
+        if approval.digest == manifest.header.digest {
+            return Ok(true);
+        }
+        if !guards::covers(&approval.trips, &manifest.header.guards) {
+            return Ok(false);
+        }
+        self.subset(record, approval, manifest)
+    }
+
+    fn subset(&self, record: &BatchRecord, approval: &Approval, manifest: &PlanManifest) -> Result<bool> {
+        let source = record.batch_id.source();
+        if !self.state.plan_manifest_path(source, &approval.plan_id).exists() {
+            return Ok(false);
+        }
+        let updates = manifest.header.guards.iter().any(|trip| trip.rule == GuardRule::UpdateRatio);
+        let watched = |action: Action| match action {
+            Action::Delete => true,
+            Action::Update => updates,
+            Action::Create => false,
+        };
+        let approved = Plan::open(&self.state, source, &approval.plan_id)?;
+        let mut known: HashSet<(KeyHash, Action)> = HashSet::new();
+        approved.changes(|change| {
+            if watched(change.action) {
+                known.insert((change.hash, change.action));
+            }
+            Ok(())
+        })?;
+        let new = Plan::open(&self.state, source, &manifest.header.plan_id)?;
+        let mut covered = true;
+        new.changes(|change| {
+            covered &=
+                !watched(change.action) || change.moved || known.contains(&(change.hash, change.action));
+            Ok(())
+        })?;
+        Ok(covered)
+    }
+}

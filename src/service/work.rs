@@ -1,0 +1,235 @@
+//! Who is in work: one batch of a source at a time, whoever asks for it. What
+//! a source waits for, in memory, and waking those that wait for work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId};
+
+/// After so many plans in a row that were stale when they were made, the
+/// others let the source begin first.
+const PATIENCE: u32 = 3;
+
+/// What a source waits for, besides what the store says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Another plan in work touches the same keys.
+    Plan(PlanId),
+    /// Another source, whose plans were stale too often, begins first.
+    Source(SourceId),
+    /// A passing failure while executing: not before this time.
+    Until(Timestamp),
+}
+
+#[derive(Default)]
+struct State {
+    /// Counts everything that may have made work.
+    generation: u64,
+    busy: BTreeSet<SourceId>,
+    cancelled: BTreeSet<BatchId>,
+    waits: BTreeMap<SourceId, Wait>,
+    /// Failures in a row while executing.
+    failures: BTreeMap<SourceId, u32>,
+    /// Stale plans in a row.
+    stale: BTreeMap<SourceId, u32>,
+    /// Snapshots that plans refer to which are in no table.
+    pins: BTreeMap<PlanId, BTreeMap<SourceId, SnapshotId>>,
+}
+
+/// See the head of this file.
+#[derive(Default)]
+pub(super) struct Work {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+impl Work {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Says that there may be work.
+    pub(super) fn notify(&self) {
+        self.lock().generation += 1;
+        self.wake.notify_all();
+    }
+
+    /// What [`Self::wait`] compares with: taken before work is looked for.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Waits until something happened since `generation`, or `most` is over.
+    pub(super) fn wait(&self, generation: u64, most: Duration) {
+        let state = self.lock();
+        let unchanged = |state: &mut State| state.generation == generation;
+        drop(self.wake.wait_timeout_while(state, most, unchanged));
+    }
+
+    /// Whether a batch of the source is in work.
+    pub(super) fn is_busy(&self, source: &SourceId) -> bool {
+        self.lock().busy.contains(source)
+    }
+
+    /// Puts a source in work, unless it is.
+    pub(super) fn claim(&self, source: &SourceId) -> Option<Busy<'_>> {
+        let mut state = self.lock();
+        state.busy.insert(source.clone()).then(|| Busy { work: self, source: source.clone() })
+    }
+
+    /// What a source waits for.
+    pub(super) fn wait_of(&self, source: &SourceId) -> Option<Wait> {
+        self.lock().waits.get(source).cloned()
+    }
+
+    /// Has a source wait.
+    pub(super) fn set_wait(&self, source: &SourceId, wait: Option<Wait>) {
+        let mut state = self.lock();
+        match wait {
+            Some(wait) => drop(state.waits.insert(source.clone(), wait)),
+            None => drop(state.waits.remove(source)),
+        }
+    }
+
+    /// The source waits for nothing any more, and its failures are forgotten.
+    pub(super) fn end_wait(&self, source: &SourceId) {
+        let mut state = self.lock();
+        state.waits.remove(source);
+        state.failures.remove(source);
+    }
+
+    /// One more failure in a row while executing; returns how many.
+    pub(super) fn failed(&self, source: &SourceId) -> u32 {
+        let mut state = self.lock();
+        let count = state.failures.entry(source.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// The source's execution came to its end.
+    pub(super) fn succeeded(&self, source: &SourceId) {
+        self.lock().failures.remove(source);
+    }
+
+    /// One more plan of the source was stale when it was made.
+    pub(super) fn was_stale(&self, source: &SourceId) {
+        *self.lock().stale.entry(source.clone()).or_default() += 1;
+    }
+
+    /// The source's plan was not stale, or will not be begun.
+    pub(super) fn not_stale(&self, source: &SourceId) {
+        self.lock().stale.remove(source);
+    }
+
+    /// A source that was stale more often than `source`, and is about to
+    /// begin: `source` lets it go first.
+    pub(super) fn goes_first(&self, source: &SourceId) -> Option<SourceId> {
+        let state = self.lock();
+        let own = state.stale.get(source).copied().unwrap_or(0);
+        let first = state.stale.iter().filter(|(other, count)| {
+            let at_it = state.busy.contains(*other) || matches!(state.waits.get(*other), Some(Wait::Plan(_)));
+            **count >= PATIENCE && at_it && *other != source && (**count, *other) > (own, source)
+        });
+        first.max_by_key(|(other, count)| (**count, (*other).clone())).map(|(other, _)| other.clone())
+    }
+
+    /// Has whoever works on the batch end that.
+    pub(super) fn cancel(&self, id: &BatchId) {
+        let mut state = self.lock();
+        if state.busy.contains(id.source()) {
+            state.cancelled.insert(id.clone());
+        }
+    }
+
+    /// Whether work on the batch is to end.
+    pub(super) fn is_cancelled(&self, id: &BatchId) -> bool {
+        self.lock().cancelled.contains(id)
+    }
+
+    /// Keeps snapshots that `read` finds from being collected, for a plan
+    /// that is in no table, until the pin is dropped.
+    pub(super) fn pin<E>(
+        &self,
+        plan: &PlanId,
+        read: impl FnOnce() -> Result<BTreeMap<SourceId, SnapshotId>, E>,
+    ) -> Result<Pin<'_>, E> {
+        // Held while they are read: whoever collects sees either the pin, or
+        // what was current before.
+        let mut state = self.lock();
+        let bases = read()?;
+        state.pins.insert(plan.clone(), bases.clone());
+        Ok(Pin { work: self, plan: plan.clone(), bases })
+    }
+
+    /// The pins, while `read` looks at the store.
+    pub(super) fn pinned<T, E>(
+        &self,
+        read: impl FnOnce(&BTreeMap<PlanId, BTreeMap<SourceId, SnapshotId>>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        read(&self.lock().pins)
+    }
+}
+
+/// A source in work, free again when this is dropped.
+pub(super) struct Busy<'a> {
+    work: &'a Work,
+    source: SourceId,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        {
+            let mut state = self.work.lock();
+            state.busy.remove(&self.source);
+            state.cancelled.retain(|id| *id.source() != self.source);
+        }
+        self.work.notify();
+    }
+}
+
+/// Snapshots that are kept for a plan in no table.
+pub(super) struct Pin<'a> {
+    work: &'a Work,
+    plan: PlanId,
+    /// The snapshots.
+    pub(super) bases: BTreeMap<SourceId, SnapshotId>,
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.work.lock().pins.remove(&self.plan);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str) -> SourceId {
+        SourceId::new(name).unwrap()
+    }
+
+    #[test]
+    fn who_was_stale_most_often_begins_first_and_two_never_wait_for_each_other() {
+        let work = Work::default();
+        let (a, b) = (source("a"), source("b"));
+        work.lock().busy.extend([a.clone(), b.clone()]);
+        assert_eq!(work.goes_first(&a), None);
+        for _ in 0..PATIENCE {
+            work.was_stale(&b);
+        }
+        assert_eq!((work.goes_first(&a), work.goes_first(&b)), (Some(b.clone()), None));
+        for _ in 0..PATIENCE {
+            work.was_stale(&a);
+        }
+        assert_eq!((work.goes_first(&a), work.goes_first(&b)), (Some(b.clone()), None));
+        work.not_stale(&b);
+        assert_eq!((work.goes_first(&a), work.goes_first(&b)), (None, Some(a.clone())));
+        // One that nobody works on holds up nobody.
+        work.lock().busy.remove(&a);
+        assert_eq!(work.goes_first(&b), None);
+    }
+}
