@@ -5,6 +5,7 @@
 pub mod batches;
 pub mod catalogue;
 pub mod faults;
+pub mod faulty_store;
 pub mod history;
 pub mod oracle;
 pub mod world;

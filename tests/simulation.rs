@@ -1,0 +1,310 @@
+//! The loop under a manual clock, with an object store and a target that fail
+//! at random: whatever happens, nothing that was delivered is lost (P1), the
+//! catalogue is what the batches say (P2), and when the faults stop, all work
+//! ends without a person (P8). Every run is a function of its seed.
+//!
+//! `TIDEGATE_SEED=n cargo test --test simulation` plays one seed again,
+//! `TIDEGATE_CASES=n` plays more of them.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use object_store::path::Path as Key;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use support::batches::TestBatch;
+use support::faulty_store::FaultyStore;
+use support::history::{Step, Trouble, histories};
+use support::oracle;
+use support::world::{SOURCES, open_guards};
+use tidegate::clock::{Clock, ManualClock};
+use tidegate::config::Settings;
+use tidegate::domain::ids::{BatchId, PlanId, SourceId};
+use tidegate::domain::isolation::IsolationLimit;
+use tidegate::domain::key::Key as CatalogueKey;
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::{OnFailure, SourceSettings};
+use tidegate::error::{Error, ErrorKind, Result};
+use tidegate::intake::prefix::{Prefix, RemotePrefix};
+use tidegate::service::Engine;
+use tidegate::targets::{Capabilities, Operation, Outcomes, Target, TargetValue};
+use url::Url;
+
+/// A die with a seed of its own (SplitMix64), and how often it says yes.
+struct Dice {
+    state: AtomicU64,
+    percent: AtomicU64,
+    /// How often it said yes.
+    faults: AtomicU64,
+}
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self { state: AtomicU64::new(seed), percent: AtomicU64::new(0), faults: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> u64 {
+        let x = self.state.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::SeqCst);
+        let x = (x ^ x >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ x >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ x >> 31
+    }
+
+    fn below(&self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn fails(&self) -> bool {
+        let fails = self.below(100) < self.percent.load(Ordering::SeqCst);
+        self.faults.fetch_add(u64::from(fails), Ordering::SeqCst);
+        fails
+    }
+}
+
+/// A target that is away before or after it did what it was asked.
+struct Flaky {
+    inner: Arc<dyn Target>,
+    dice: Arc<Dice>,
+}
+
+impl Flaky {
+    fn away(&self) -> Result<()> {
+        let kind = match self.dice.below(2) {
+            0 => ErrorKind::TargetUnavailable,
+            _ => ErrorKind::TargetThrottled,
+        };
+        if self.dice.fails() { Err(Error::new(kind, "the target is away")) } else { Ok(()) }
+    }
+}
+
+impl Target for Flaky {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn identity(&self) -> Result<String> {
+        self.inner.identity()
+    }
+
+    fn apply(&self, operation: &Operation) -> Result<Outcomes> {
+        self.away()?;
+        let outcomes = self.inner.apply(operation)?;
+        // It took effect, and the answer is lost.
+        self.away()?;
+        Ok(outcomes)
+    }
+
+    fn read(&self, keys: &[CatalogueKey]) -> Result<Vec<Option<TargetValue>>> {
+        self.inner.read(keys)
+    }
+
+    fn health(&self) -> Result<()> {
+        self.inner.health()
+    }
+
+    fn last_plan(&self, source: &SourceId) -> Result<Option<PlanId>> {
+        self.inner.last_plan(source)
+    }
+
+    fn forget_operations(&self, plan: &PlanId) -> Result<()> {
+        self.inner.forget_operations(plan)
+    }
+}
+
+struct Simulation {
+    data: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    settings: Settings,
+    store: Arc<InMemory>,
+    dice: Arc<Dice>,
+    engine: Option<Engine>,
+    log: Mutex<Vec<String>>,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let data = support::folder();
+        let mut settings = Settings::defaults(data.path());
+        settings.inboxes[0].url = "s3://metadata/landing/".parse().unwrap();
+        settings.planning.threads = 2;
+        settings.max_changes = Some(3);
+        for source in SOURCES {
+            let of = SourceSettings {
+                guards: open_guards(),
+                isolation: IsolationLimit { count: 1000, ratio: 1.0 },
+                on_failure: Some(OnFailure::Continue),
+                precedence: i64::from(source == "beta"),
+                ..SourceSettings::default()
+            };
+            settings.sources.insert(SourceId::new(source).unwrap(), of);
+        }
+        let mut simulation = Self {
+            data,
+            clock: Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), seed)),
+            settings,
+            store: Arc::new(InMemory::new()),
+            dice: Arc::new(Dice::new(seed)),
+            engine: None,
+            log: Mutex::default(),
+        };
+        simulation.restart();
+        simulation
+    }
+
+    fn note(&self, what: String) {
+        self.log.lock().unwrap().push(what);
+    }
+
+    fn restart(&mut self) {
+        self.note("restart".into());
+        self.engine = None;
+        let url: Url = self.settings.inboxes[0].url.clone();
+        let dice = Arc::clone(&self.dice);
+        let faulty = FaultyStore { inner: Arc::clone(&self.store) as _, die: Arc::new(move || dice.fails()) };
+        let prefix: Arc<dyn Prefix> = Arc::new(RemotePrefix::new(Arc::new(faulty), url.clone()).unwrap());
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let engine = Engine::open(self.data.path(), self.settings.clone(), clock).unwrap();
+        let dice = Arc::clone(&self.dice);
+        self.engine = Some(
+            engine
+                .with_prefix(url, prefix)
+                .with_targets(move |inner| Arc::new(Flaky { inner, dice: Arc::clone(&dice) })),
+        );
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    fn put(&self, path: &str, bytes: Vec<u8>) {
+        let key = Key::from(format!("landing/{path}"));
+        futures_executor::block_on(self.store.put(&key, bytes.into())).unwrap();
+    }
+
+    /// Objects of a batch in the order in which they arrive, the manifest last.
+    fn objects(&self, batch: &TestBatch) -> Vec<(String, Vec<u8>)> {
+        let made = batch.write(&self.data.path().join("made"));
+        let folder = format!("{}/{}", batch.source, batch.folder_name());
+        let mut objects: Vec<(String, Vec<u8>)> = std::fs::read_dir(&made)
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let name = entry.file_name().to_string_lossy().into_owned();
+                (format!("{folder}/{name}"), std::fs::read(entry.path()).unwrap())
+            })
+            .collect();
+        objects.sort_by_key(|(name, _)| (name.ends_with("manifest.json"), name.clone()));
+        objects
+    }
+
+    fn look(&self) {
+        let found = self.engine().scan_inbox(&self.settings.inboxes[0]);
+        self.note(format!("look: {:?}", found.map_err(|e| e.to_string())));
+    }
+
+    fn work(&self) -> bool {
+        let done = self.engine().step();
+        self.note(format!("work: {:?}", done.as_ref().map_err(ToString::to_string)));
+        assert!(!self.engine().store().failed(), "the store failed");
+        matches!(done, Ok(Some(_)) | Err(_))
+    }
+
+    fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// Plays a seed, and returns how many faults there were.
+fn play(seed: u64) -> u64 {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut runner =
+        TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let history = histories(9, Trouble::None).new_tree(&mut runner).unwrap().current();
+    let mut order: Vec<usize> = Vec::new();
+    for step in &history.steps {
+        if let Step::Arrive(n) = step
+            && !order.contains(n)
+        {
+            order.push(*n);
+        }
+    }
+
+    let mut simulation = Simulation::new(seed);
+    let dice = Arc::clone(&simulation.dice);
+    dice.percent.store(20 + dice.below(50), Ordering::SeqCst);
+    let mut arriving: Vec<(String, Vec<u8>)> = Vec::new();
+    for n in &order {
+        arriving.extend(simulation.objects(&history.batches[*n]));
+    }
+    arriving.reverse();
+    let check = std::panic::AssertUnwindSafe(|| {
+        while !arriving.is_empty() {
+            match dice.below(12) {
+                0..=3 => {
+                    for _ in 0..=dice.below(3) {
+                        if let Some((path, bytes)) = arriving.pop() {
+                            simulation.note(format!("put {path}"));
+                            simulation.put(&path, bytes);
+                        }
+                    }
+                }
+                4..=5 => simulation.look(),
+                6..=9 => drop(simulation.work()),
+                10 => simulation.advance(1 + dice.below(400)),
+                _ => simulation.restart(),
+            }
+        }
+        // The faults stop. Nobody does anything but let time pass.
+        dice.percent.store(0, Ordering::SeqCst);
+        let mut idle = 0;
+        for _ in 0..3_000 {
+            simulation.advance(30);
+            simulation.look();
+            idle = if simulation.work() { 0 } else { idle + 1 };
+            if idle > 40 {
+                break;
+            }
+        }
+        for batch in &history.batches {
+            let record = simulation.engine().batch(&batch.id().parse::<BatchId>().unwrap()).unwrap();
+            assert_eq!(record.status, PublishStatus::Complete, "{}: {:?}", batch.id(), record.failure);
+        }
+        let precedence: BTreeMap<String, i64> =
+            simulation.settings.sources.iter().map(|(id, of)| (id.to_string(), of.precedence)).collect();
+        let batches: Vec<&TestBatch> = history.batches.iter().collect();
+        let mut out = Vec::new();
+        simulation.engine().export(&mut out, false).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            oracle::export(&oracle::catalogue(&batches, &precedence))
+        );
+    });
+    if let Err(panic) = std::panic::catch_unwind(check) {
+        for line in simulation.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+            println!("{line}");
+        }
+        println!("seed {seed}");
+        std::panic::resume_unwind(panic);
+    }
+    simulation.dice.faults.load(Ordering::SeqCst)
+}
+
+#[test]
+fn whatever_fails_for_a_while_everything_ends_as_the_batches_say() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("TIDEGATE_SEED") {
+        Some(seed) => drop(play(seed)),
+        None => {
+            let runs = number("TIDEGATE_CASES").unwrap_or(40);
+            let faults: u64 = (0..runs).map(play).sum();
+            assert!(faults > 3 * runs, "only {faults} faults in {runs} runs");
+        }
+    }
+}
