@@ -23,6 +23,7 @@ pub mod format;
 pub mod halt;
 mod judge;
 mod line_table;
+mod moving;
 pub mod next;
 mod pack_writer;
 pub mod pass;

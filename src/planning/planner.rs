@@ -370,6 +370,7 @@ impl<'a> Making<'a> {
                 container_contents: input.settings.guards.container_contents,
                 new_positions: new_order.is_some(),
                 rejects: &rejects,
+                threads: options.threads,
                 halt: input.halt,
             },
             std::mem::replace(&mut output.asserted, Sorter::new(tmp, "none", 0)).finish()?,

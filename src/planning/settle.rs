@@ -12,7 +12,7 @@ use super::candidate::{Candidate, GONE, NONE, UNSURE, group};
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix};
 use super::halt::Halt;
-use super::pass::name_depth;
+use super::moving::{Gone, Moving, rank};
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot};
 use super::sorter::{Sorted, Sorter};
@@ -26,6 +26,9 @@ use crate::domain::plan::PlanSummary;
 use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
+
+/// Keys that come or go that are looked up together.
+const WAITING: usize = 8_192;
 
 /// What settling works on.
 pub struct SettleInput<'a> {
@@ -53,6 +56,8 @@ pub struct SettleInput<'a> {
     pub new_positions: bool,
     /// Where keys that can't be published go.
     pub rejects: &'a Rejects,
+    /// Threads that look up what comes and goes.
+    pub threads: usize,
     /// Whether to go on.
     pub halt: Halt<'a>,
 }
@@ -139,6 +144,11 @@ struct Work<'a, 'b> {
     ends: Sorter<EndRecord>,
     candidates: &'b mut Sorter<Candidate>,
     reader: Reader,
+    /// One for each thread that looks up what comes and goes.
+    readers: Vec<Reader>,
+    /// What goes and what comes, until it is looked up.
+    goes: Vec<Found>,
+    comes: Vec<KeyHash>,
     out: Settled,
     unsure: HashSet<KeyHash>,
 }
@@ -205,6 +215,9 @@ pub fn run(
         ends,
         candidates,
         reader: Reader::new()?,
+        readers: (0..input.threads.max(1)).map(|_| Reader::new()).collect::<Result<_>>()?,
+        goes: Vec::new(),
+        comes: Vec::new(),
         out,
         unsure: own.map_or_else(HashSet::new, |m| m.unsure.iter().map(Key::hash).collect()),
     };
@@ -244,6 +257,7 @@ pub fn run(
 
 impl Work<'_, '_> {
     fn finish(mut self) -> Result<Settled> {
+        self.moved(1)?;
         let mut ends = self.ends.finish()?;
         while let Some(end) = ends.take_next()? {
             self.layer.push_end(end.0)?;
@@ -355,7 +369,7 @@ impl Work<'_, '_> {
             let name = self.input.types.name(first.type_id);
             *self.out.counts[kind as usize].entry(name.to_string()).or_default() += 1;
             if kind == Kind::Entity {
-                self.comes_or_goes(first.key)?;
+                self.comes(first.key)?;
             }
         } else if kind == Kind::Entity {
             self.out.facts.entities_updated += 1;
@@ -456,78 +470,64 @@ impl Work<'_, '_> {
 
     /// A live key goes.
     fn gone(&mut self, found: Found) -> Result<()> {
-        let Some(own) = &self.input.view.own else { return Ok(()) };
-        let key = found.entry.key;
+        self.goes.push(found);
+        self.moved(WAITING)
+    }
+
+    /// An entity of the source comes.
+    fn comes(&mut self, key: KeyHash) -> Result<()> {
+        self.comes.push(key);
+        self.moved(WAITING)
+    }
+
+    /// Looks up what comes and goes, once there is so much of it.
+    fn moved(&mut self, least: usize) -> Result<()> {
+        if self.goes.len() + self.comes.len() < least {
+            return Ok(());
+        }
+        let (goes, comes) = (std::mem::take(&mut self.goes), std::mem::take(&mut self.comes));
+        let moving = Moving {
+            view: self.input.view,
+            stamp: self.input.stamp,
+            ranks: self.input.ranks,
+            containment: self.input.containment,
+        };
+        let moved = moving.look(&goes, &comes, &mut self.readers)?;
+        self.out.moved.extend(moved.relationships);
+        for gone in moved.gone {
+            self.take_gone(gone)?;
+        }
+        Ok(())
+    }
+
+    fn take_gone(&mut self, gone: Gone) -> Result<()> {
+        let key = gone.found.entry.key;
         let kind = key.kind();
-        let body = own.body(&found, &mut self.reader.bodies)?;
-        let body = body.body()?;
-        let (type_name, name) = (body.type_name(), body.scope_name());
-        *self.out.facts.deleted_by_type.entry(type_name.to_owned()).or_default() += 1;
-        if let Some(count) = self.out.counts[kind as usize].get_mut(type_name) {
+        let facts = &mut self.out.facts;
+        facts.other_workflow_deletions += u64::from(gone.of_other_workflow);
+        if gone.contents > self.input.container_contents {
+            facts.large_containers += 1;
+            facts.largest_container = facts.largest_container.max(gone.contents);
+        }
+        if let Some(count) = self.out.counts[kind as usize].get_mut(&gone.type_name) {
             *count = count.saturating_sub(1);
         }
-        let effective = own.effective_stamp(key, type_name, name, Some(&found))?;
-        let workflow = &self.input.stamp.workflow;
-        if effective
-            .is_some_and(|e| !e.workflow.is_empty() && !workflow.is_empty() && e.workflow != *workflow)
-        {
-            self.out.facts.other_workflow_deletions += 1;
-        }
-        let rank = rank(self.input.ranks, type_name, name_depth(name));
-        let ends = match kind {
-            Kind::Entity => [KeyHash(0); 2],
-            Kind::Relationship => body.ends().into(),
-        };
-        if kind == Kind::Entity {
-            let mut contents = 0;
-            for (relationship, from) in
-                own.relationships_of(key, &mut self.reader.scratch, &mut self.reader.bodies)?
-            {
-                let body = own.body(&relationship, &mut self.reader.bodies)?;
-                let contains = self
-                    .input
-                    .containment
-                    .iter()
-                    .any(|g| body.body().is_ok_and(|b| g.matches(b.type_name())));
-                contents += u64::from(from && contains);
-            }
-            if contents > self.input.container_contents {
-                self.out.facts.large_containers += 1;
-                self.out.facts.largest_container = self.out.facts.largest_container.max(contents);
-            }
-            self.comes_or_goes(key)?;
-        }
+        *facts.deleted_by_type.entry(gone.type_name).or_default() += 1;
         let unsure = if self.unsure.remove(&key) { UNSURE } else { 0 };
         self.candidates.push(Candidate {
             group: if kind == Kind::Entity { group::ENTITY_GONE } else { group::RELATIONSHIP },
-            rank: u32::MAX - rank,
+            rank: u32::MAX - gone.rank,
             file: 0,
             line: 0,
             key,
-            ends,
+            ends: gone.ends,
             loc: Loc::NONE,
             canon: 0,
             size: 0,
-            old_layer: found.layer as u32,
-            old_number: found.number,
+            old_layer: gone.found.layer as u32,
+            old_number: gone.found.number,
             flags: GONE | unsure,
         })
-    }
-
-    /// An entity of the source comes or goes: if no other source has it, the
-    /// relationships at it come and go with it, whoever asserts them.
-    fn comes_or_goes(&mut self, key: KeyHash) -> Result<()> {
-        let view = self.input.view;
-        if view.others_have(key, &mut self.reader)? {
-            return Ok(());
-        }
-        let Reader { scratch, bodies } = &mut self.reader;
-        for snapshot in view.own.iter().chain(&view.others) {
-            for (relationship, _) in snapshot.relationships_of(key, scratch, bodies)? {
-                self.out.moved.insert(relationship.entry.key);
-            }
-        }
-        Ok(())
     }
 
     fn candidate(&mut self, line: &Asserted, live: Option<Found>, flags: u32) -> Result<()> {
@@ -551,10 +551,6 @@ impl Work<'_, '_> {
             flags,
         })
     }
-}
-
-fn rank(ranks: &BTreeMap<String, u16>, type_name: &str, depth: u16) -> u32 {
-    u32::from(ranks.get(type_name).copied().unwrap_or(0)) << 16 | u32::from(depth)
 }
 
 /// Type edges of the snapshot and of the batch together.

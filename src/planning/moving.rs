@@ -1,0 +1,159 @@
+//! Keys of the source that come or go, and what moves with them: looked up on
+//! several threads, for each reads blocks all over the snapshots.
+
+use std::collections::BTreeMap;
+
+use super::format::layer::StampInfo;
+use super::pass::name_depth;
+use super::snapshot::Found;
+use super::view::{Reader, TargetView};
+use crate::domain::glob::Glob;
+use crate::domain::key::{KeyHash, Kind};
+use crate::error::Result;
+
+/// Below so many keys one thread does as well.
+const FEW: usize = 64;
+
+/// What the look-ups need to know.
+pub struct Moving<'a> {
+    /// The published snapshots.
+    pub view: &'a TargetView,
+    /// The batch's stamp and workflow.
+    pub stamp: &'a StampInfo,
+    /// Ranks of types.
+    pub ranks: &'a BTreeMap<String, u16>,
+    /// Types of relationships that lead to contents.
+    pub containment: &'a [Glob],
+}
+
+/// A live key that goes.
+pub struct Gone {
+    /// Its entry before.
+    pub found: Found,
+    /// Its type.
+    pub type_name: String,
+    /// Rank of its type and depth of its name.
+    pub rank: u32,
+    /// Ends of a relationship.
+    pub ends: [KeyHash; 2],
+    /// Whether another workflow asserted it last.
+    pub of_other_workflow: bool,
+    /// How much an entity contains.
+    pub contents: u64,
+}
+
+/// What was found.
+#[derive(Default)]
+pub struct Moved {
+    /// The keys that go, in the order in which they were given.
+    pub gone: Vec<Gone>,
+    /// Relationships that come or go with an entity.
+    pub relationships: Vec<KeyHash>,
+}
+
+impl Moving<'_> {
+    /// Looks up the keys that go and the entities that come; one thread for
+    /// each reader.
+    pub fn look(&self, goes: &[Found], comes: &[KeyHash], readers: &mut [Reader]) -> Result<Moved> {
+        let busy = if goes.len() + comes.len() < FEW { 1 } else { readers.len().max(1) };
+        let (goes_share, comes_share) = (goes.len().div_ceil(busy).max(1), comes.len().div_ceil(busy).max(1));
+        let parts: Vec<Result<Moved>> = std::thread::scope(|scope| {
+            let mut work = readers.iter_mut().take(busy).enumerate().map(|(n, reader)| {
+                let goes = goes.chunks(goes_share).nth(n).unwrap_or_default();
+                let comes = comes.chunks(comes_share).nth(n).unwrap_or_default();
+                (goes, comes, reader)
+            });
+            let first = work.next();
+            let others: Vec<_> = work
+                .map(|(goes, comes, reader)| scope.spawn(move || self.share(goes, comes, reader)))
+                .collect();
+            let first = first.map(|(goes, comes, reader)| self.share(goes, comes, reader));
+            let others = others.into_iter().map(|thread| match thread.join() {
+                Ok(part) => part,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            first.into_iter().chain(others).collect()
+        });
+        let mut all = Moved::default();
+        for part in parts {
+            let mut part = part?;
+            all.gone.append(&mut part.gone);
+            all.relationships.append(&mut part.relationships);
+        }
+        Ok(all)
+    }
+
+    fn share(&self, goes: &[Found], comes: &[KeyHash], reader: &mut Reader) -> Result<Moved> {
+        let mut moved = Moved::default();
+        for found in goes {
+            moved.gone.extend(self.gone(found, reader, &mut moved.relationships)?);
+        }
+        for key in comes {
+            self.comes_or_goes(*key, reader, &mut moved.relationships)?;
+        }
+        Ok(moved)
+    }
+
+    fn gone(
+        &self,
+        found: &Found,
+        reader: &mut Reader,
+        relationships: &mut Vec<KeyHash>,
+    ) -> Result<Option<Gone>> {
+        let Some(own) = &self.view.own else { return Ok(None) };
+        let key = found.entry.key;
+        let body = own.body(found, &mut reader.bodies)?;
+        let body = body.body()?;
+        let (type_name, name) = (body.type_name(), body.scope_name());
+        let effective = own.effective_stamp(key, type_name, name, Some(found))?;
+        let (before, now) = (effective.map_or("", |stamp| &stamp.workflow), &self.stamp.workflow);
+        let mut gone = Gone {
+            found: *found,
+            type_name: type_name.to_owned(),
+            rank: rank(self.ranks, type_name, name_depth(name)),
+            ends: [KeyHash(0); 2],
+            of_other_workflow: !before.is_empty() && !now.is_empty() && before != now,
+            contents: 0,
+        };
+        match key.kind() {
+            Kind::Relationship => gone.ends = body.ends().into(),
+            Kind::Entity => {
+                for (relationship, from) in
+                    own.relationships_of(key, &mut reader.scratch, &mut reader.bodies)?
+                {
+                    let body = own.body(&relationship, &mut reader.bodies)?;
+                    let body = body.body()?;
+                    let contains = self.containment.iter().any(|glob| glob.matches(body.type_name()));
+                    gone.contents += u64::from(from && contains);
+                }
+                self.comes_or_goes(key, reader, relationships)?;
+            }
+        }
+        Ok(Some(gone))
+    }
+
+    /// An entity of the source comes or goes: if no other source has it, the
+    /// relationships at it come and go with it, whoever asserts them.
+    fn comes_or_goes(
+        &self,
+        key: KeyHash,
+        reader: &mut Reader,
+        relationships: &mut Vec<KeyHash>,
+    ) -> Result<()> {
+        if self.view.others_have(key, reader)? {
+            return Ok(());
+        }
+        let Reader { scratch, bodies } = reader;
+        for snapshot in self.view.own.iter().chain(&self.view.others) {
+            for (relationship, _) in snapshot.relationships_of(key, scratch, bodies)? {
+                relationships.push(relationship.entry.key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rank of a type, then depth of a name: containers before their contents.
+pub fn rank(ranks: &BTreeMap<String, u16>, type_name: &str, depth: u16) -> u32 {
+    u32::from(ranks.get(type_name).copied().unwrap_or(0)) << 16 | u32::from(depth)
+}
