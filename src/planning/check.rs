@@ -19,9 +19,6 @@ use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::{PlanDigest, PlanSummary};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Memory for finding keys that stand twice.
-const BUDGET: usize = 32 << 20;
-
 #[derive(Debug, Clone, Copy)]
 struct Keyed(KeyHash);
 
@@ -45,13 +42,14 @@ impl Record for Keyed {
 /// Checks that no key is changed twice, that relationships are created only
 /// between entities that are there then, that deletions of entities come
 /// behind those of their relationships, that updates change something, and
-/// that counts and digest are those of the changes.
+/// that counts and digest are those of the changes. Works with so many threads
+/// and within about twice so many bytes of memory.
 pub fn check(
     state: &StateDir,
     view: &TargetView,
     manifest: &PlanManifest,
     tmp: &Path,
-    threads: usize,
+    (threads, budget): (usize, usize),
     halt: Halt<'_>,
 ) -> Result<()> {
     let threads = threads.clamp(1, manifest.operations.len().max(1));
@@ -64,13 +62,13 @@ pub fn check(
     };
     let plan = Plan::from_manifest(state, manifest.clone())?;
     let layer_path = state.layer_path(&header.source_id, &manifest.layer.file);
-    let layer = Layer::open(&layer_path, &CacheBudget::new(BUDGET))?;
+    let layer = Layer::open(&layer_path, &CacheBudget::new(budget))?;
 
     let next = AtomicUsize::new(0);
     let parts: Vec<Result<Part>> = std::thread::scope(|scope| {
         let work = |n: usize| {
             let checking = Checking { plan: &plan, view, layer: &layer, fail: &fail, halt };
-            let keys = Sorter::new(tmp, format!("check-{n}"), BUDGET / threads);
+            let keys = Sorter::new(tmp, format!("check-{n}"), budget / threads);
             checking.operations(&next, keys)
         };
         let others: Vec<_> = (1..threads).map(|n| scope.spawn(move || work(n))).collect();
@@ -81,7 +79,7 @@ pub fn check(
         });
         std::iter::once(first).chain(others).collect()
     });
-    let mut keys: Sorter<Keyed> = Sorter::new(tmp, "check", BUDGET);
+    let mut keys: Sorter<Keyed> = Sorter::new(tmp, "check", budget);
     let (mut digest, mut counted, mut changes) = (PlanDigest::default(), PlanSummary::default(), 0);
     let mut stages = Vec::new();
     for part in parts {

@@ -153,7 +153,14 @@ impl<'a> Planner<'a> {
         let work = self.state.work_folder(&input.plan_id)?;
         let making = Making::new(self, input, &view, work.path())?;
         let manifest = making.run()?;
-        super::check::check(self.state, &view, &manifest, work.path(), self.options.threads, input.halt)?;
+        super::check::check(
+            self.state,
+            &view,
+            &manifest,
+            work.path(),
+            (self.options.threads, self.options.sort_memory / 3),
+            input.halt,
+        )?;
         tracing::debug!(plan = %input.plan_id, "checked");
         self.state.write_checked(&self.state.plan_manifest_path(source, &input.plan_id), &manifest)?;
         Ok(manifest)

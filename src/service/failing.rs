@@ -110,6 +110,13 @@ impl Engine {
         })
     }
 
+    /// What was tried again went well at last.
+    pub(super) fn goes_on(&self, id: &BatchId) {
+        if let Some(times) = self.folded.over(&format!("retry of {}", id.source())) {
+            tracing::info!(batch = %id, source = %id.source(), times, "it went well after failures");
+        }
+    }
+
     pub(super) fn end(&self, id: &BatchId, event: Event, error: &Error) -> Result<BatchRecord> {
         let record = self.batch(id)?;
         let details = failure(error, None, record.attempts);

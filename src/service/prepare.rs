@@ -72,7 +72,7 @@ impl Engine {
                 return self.fail(&id, &error, Some("planning".into())).map(Some);
             }
         };
-        self.folded.over(&format!("retry of {}", id.source()));
+        self.goes_on(&id);
         let covered = self.covered(&record, &manifest)?;
         let superseded = record.hold.is_some() || record.approval.is_some() || old_plan.is_some();
         let nothing_left = manifest.header.summary.changes() == 0 && manifest.layer.entries == 0;

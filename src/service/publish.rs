@@ -59,7 +59,7 @@ impl Engine {
         self.live.begin(id, Phase::Committing, None);
         let record = self.commit(&record, &plan, executed)?;
         self.work.succeeded(id.source());
-        self.folded.over(&format!("retry of {}", id.source()));
+        self.goes_on(id);
         // Should this be lost, the stored outcomes are only not needed.
         if let Err(error) = open.target.forget_operations(plan_id) {
             tracing::warn!(batch = %id, source = %id.source(), plan = %plan_id, %error, "the target kept outcomes that are not needed any more");
