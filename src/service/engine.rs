@@ -12,8 +12,8 @@ use url::Url;
 
 use super::events::Events;
 use super::folded::Folded;
-use super::inboxes::Inboxes;
 use super::live::{Live, Progress};
+use super::looking::Inboxes;
 use super::queue::Next;
 use super::stop::Stop;
 use super::work::Work;

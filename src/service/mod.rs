@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! engine    the one way in; opening a data directory
-//! inboxes   folders → accepted batches; watch: when to look
+//! inboxes   folders → accepted batches; looking: into an inbox; watch: when
 //! queue     whose turn it is; work: who is in work, and waking
 //! stages    the way of one batch: prepare → begin → publish
 //! failing   what follows when that goes wrong; holds: what ends by itself
@@ -22,6 +22,7 @@ mod holds;
 pub mod inboxes;
 mod letters;
 pub mod live;
+mod looking;
 mod making;
 mod operate;
 mod prepare;

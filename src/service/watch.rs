@@ -12,7 +12,7 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::engine::Engine;
-use super::inboxes::{Looked, Looking};
+use super::looking::{Looked, Looking};
 use crate::error::Result;
 use crate::intake::inbox::{Complete, InboxSettings};
 use crate::intake::manifest::MANIFEST;
