@@ -9,12 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
+use support::batches::{TestBatch, entity, says};
 use support::catalogue::{TestCatalogue, change, create};
+use support::world::World;
 use tidegate::domain::change::Action;
 use tidegate::domain::key::EntityKey;
+use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::Deletion;
 use tidegate::error::ErrorKind;
-use tidegate::targets::embedded::{FindOrder, FindQuery, SearchQuery};
+use tidegate::service::Service;
+use tidegate::targets::embedded::{FindOrder, FindPage, FindQuery, SearchQuery};
 
 fn shop() -> TestCatalogue {
     let mut catalogue = TestCatalogue::new(Deletion::Delete);
@@ -316,8 +320,7 @@ fn wait_until_seen(catalogue: &TestCatalogue) {
         if page.behind == 0 {
             return;
         }
-        #[allow(clippy::disallowed_methods)]
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
     }
     panic!("the index does not catch up");
 }
@@ -402,7 +405,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..30)
 }
 
-fn entity(number: u8) -> (&'static str, String) {
+fn numbered(number: u8) -> (&'static str, String) {
     let part = |n: u8| PARTS[usize::from(n) % PARTS.len()];
     (["t", "u"][usize::from(number % 2)], format!("{}.{}", part(number / 2), part(number)))
 }
@@ -415,7 +418,7 @@ fn happen(catalogue: &mut TestCatalogue, event: &Event, step: usize) {
             let changes =
                 changes.iter().filter(|(_, number)| seen.insert(*number)).map(|(action, number)| {
                     let action = [Action::Create, Action::Update, Action::Delete][usize::from(*action)];
-                    let (type_name, name) = entity(*number);
+                    let (type_name, name) = numbered(*number);
                     let json = format!(r#"{{"note":"step{step} of {}"}}"#, PARTS[step % PARTS.len()]);
                     change(action, type_name, &name, if action == Action::Delete { "{}" } else { &json })
                 });
@@ -500,6 +503,80 @@ proptest! {
             }
         }
     }
+}
+
+/// Words too short for typos.
+const SHORT: [&str; 7] = ["abc", "abd", "ab", "x", "xy", "q1", "zed"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_query_finds_what_has_all_its_words_and_nothing_else(
+        entities in prop::collection::vec((prop::collection::vec(0usize..7, 1..4), prop::collection::vec(0usize..7, 0..4)), 1..300),
+        queries in prop::collection::vec((prop::collection::vec(0usize..7, 1..5), any::<bool>()), 1..20),
+        split in 1usize..4,
+    ) {
+        let mut catalogue = TestCatalogue::new(Deletion::Delete);
+        let texts = |words: &[usize]| words.iter().map(|n| SHORT[*n]).collect::<Vec<_>>().join(" ");
+        let name = |n: usize, words: &[usize]| format!("{}.n{n:03}", texts(words).replace(' ', "."));
+        // Several operations, each indexed on its own, make several segments.
+        for part in 0..split {
+            let part = entities.iter().enumerate().filter(|(n, _)| n % split == part);
+            let changes = part.map(|(n, (words, text))| {
+                create("t", &name(n, words), &format!(r#"{{"text":"{}"}}"#, texts(text)))
+            });
+            catalogue.apply(changes.collect());
+            catalogue.get().index_now().unwrap();
+        }
+        for (words, in_name) in queries {
+            let (last, first) = words.split_last().unwrap();
+            let expected = entities.iter().enumerate().filter(|(_, (of_name, text))| {
+                let all: Vec<&str> = if in_name { of_name.iter().map(|n| SHORT[*n]).collect() } else {
+                    of_name.iter().chain(text).map(|n| SHORT[*n]).collect()
+                };
+                // Parts as wholes, and what they are made of.
+                let has = |word: &str| all.contains(&word);
+                let begun = |word: &str| all.iter().any(|have| have.starts_with(word));
+                first.iter().all(|n| has(SHORT[*n])) && begun(SHORT[*last])
+            });
+            let expected: BTreeSet<String> = expected.map(|(n, (words, _))| name(n, words)).collect();
+            let text = words.iter().map(|n| format!("{}{}", if in_name { "name:" } else { "" }, SHORT[*n]));
+            let text = text.collect::<Vec<_>>().join(" ");
+            let mut found = BTreeSet::new();
+            for offset in [0, 100, 200] {
+                let query = FindQuery { text: text.clone(), offset, limit: 100, ..FindQuery::default() };
+                let page = catalogue.get().find(&query).unwrap();
+                prop_assert_eq!(page.total, expected.len() as u64, "{}", text);
+                found.extend(page.items.into_iter().map(|hit| hit.key.qualified_name));
+            }
+            prop_assert_eq!(&found, &expected, "{}", text);
+        }
+    }
+}
+
+#[test]
+fn what_the_service_publishes_is_found() {
+    let mut world = World::new();
+    let service = Service::start(world.shared()).unwrap();
+    let id = world.deliver(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)])).unwrap();
+    let query = FindQuery { text: "a".into(), ..FindQuery::default() };
+    let mut page = FindPage::default();
+    for _ in 0..3_000 {
+        page = world.engine().find(None, &query).unwrap();
+        if page.total == 1 && page.behind == 0 {
+            break;
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(page.items.len(), 1, "{page:?}");
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+    service.stop();
+    service.wait().unwrap();
+    // And without the service.
+    world.restart();
+    world.publish(&TestBatch::full("alpha", 2).with([says(entity("a"), 1), says(entity("b"), 1)]));
+    assert_eq!(world.engine().find(None, &FindQuery::default()).unwrap().total, 2);
 }
 
 proptest! {

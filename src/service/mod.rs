@@ -9,6 +9,7 @@
 //! failing   what follows when that goes wrong; holds: what ends by itself
 //! operate   what a person can do
 //! events    what happens, told; live: how far batches in work have come
+//! find      search, and the threads that keep its index
 //! serve     workers, watchers, signals
 //! ```
 
@@ -17,6 +18,7 @@ mod begin;
 pub mod engine;
 pub mod events;
 mod failing;
+mod find;
 mod folded;
 mod holds;
 pub mod inboxes;

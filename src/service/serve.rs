@@ -13,6 +13,7 @@ use super::watch::{self, Control};
 use crate::config::{LoadOptions, Reload, Settings};
 use crate::error::{Error, Result};
 use crate::intake::inbox::InboxSettings;
+use crate::targets::embedded::Following;
 
 /// Longest wait of a worker that nothing wakes.
 const IDLE: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ struct Threads {
     watchers: Vec<Watcher>,
     /// Watchers that were told to end.
     ended: Vec<JoinHandle<()>>,
+    /// Keep the search indexes.
+    following: Vec<Following>,
 }
 
 struct Watcher {
@@ -48,7 +51,7 @@ fn thread(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHand
 }
 
 impl Service {
-    /// Starts workers and watchers.
+    /// Starts workers and watchers, and what keeps the search indexes.
     ///
     /// # Errors
     /// When threads can't be started, or the store fails.
@@ -56,6 +59,7 @@ impl Service {
         engine.recheck_holds(None)?;
         let service = Self { engine, threads: Mutex::default(), fatal: Arc::default() };
         service.fit()?;
+        service.threads().following = service.engine.index_behind()?;
         Ok(service)
     }
 
@@ -128,7 +132,7 @@ impl Service {
     /// # Errors
     /// The failure of the store.
     pub fn wait(self) -> Result<()> {
-        let Threads { workers, watchers, ended } = std::mem::take(&mut *self.threads());
+        let Threads { workers, watchers, ended, following } = std::mem::take(&mut *self.threads());
         for worker in workers {
             // Its panics were caught.
             let _ = worker.join();
@@ -142,6 +146,7 @@ impl Service {
         for thread in ended {
             let _ = thread.join();
         }
+        drop(following);
         let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
         fatal.map_or(Ok(()), Err)
     }

@@ -1,6 +1,5 @@
 //! Ranked search over names and the words of all attributes.
 
-use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 
 use jiff::Timestamp;
@@ -10,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::index::{OpenIndex, failure};
 use super::lock;
-use super::matching::typos;
+use super::matching::NAME_IS;
+use super::needs::{TypeSet, typos};
 use super::query::{Clause, Query};
 use super::rank::{Found, Ranked, Wanted, rank};
 use super::rows::{Rows, types};
@@ -175,11 +175,7 @@ impl Finding<'_> {
         // Later than the searcher: what it finds and is gone is left out.
         let tx = self.catalogue.begin_read()?;
         let types = types(self.catalogue, &tx)?;
-        let wanted: HashSet<u32> = types
-            .iter()
-            .filter(|(_, name)| self.query.types.contains(name))
-            .map(|(number, _)| *number)
-            .collect();
+        let wanted = TypeSet::of(&types, |name| self.query.types.iter().any(|wanted| wanted == name));
         let parsed = Query::parse(&self.query.text, &mut |name| self.open.knows(&searcher, name));
         let parsed = parsed.map_err(fail)?;
         let limit = self.query.limit.clamp(1, MAX_PAGE);
@@ -191,7 +187,9 @@ impl Finding<'_> {
             count: self.query.offset + limit,
         };
         let mut ranked = rank(&searcher, &self.open.fields, &types, &parsed, &how).map_err(fail)?;
-        if ranked.total < FEW && may_be_meant(&parsed) {
+        // What is called so is no typo.
+        let called = ranked.first.first().is_some_and(|best| best.score >= NAME_IS);
+        if ranked.total < FEW && !called && may_be_meant(&parsed) {
             how.typos = true;
             ranked = rank(&searcher, &self.open.fields, &types, &parsed, &how).map_err(fail)?;
         }

@@ -12,11 +12,13 @@ pub mod find;
 mod index;
 mod indexer;
 mod matching;
+mod needs;
 mod position;
 mod query;
 mod rank;
 mod rows;
 mod schema;
+mod slots;
 mod snippet;
 mod texts;
 mod words;
@@ -97,6 +99,11 @@ impl EmbeddedCatalogue {
             tracing::debug!("merging the search index: {error}");
         }
         result
+    }
+
+    /// Whether a thread keeps the index behind publishing.
+    pub fn is_followed(&self) -> bool {
+        self.search.signal.is_followed()
     }
 
     /// Throws the index away and builds it anew: at once, or by the thread that

@@ -2,18 +2,19 @@
 //! which types.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use tantivy::{Searcher, SegmentReader};
 
-use super::matching::{Matcher, Types};
+use super::matching::{Matcher, Scores};
+use super::needs::{TypeSet, Types};
 use super::query::Query;
 use super::schema::{Fields, KIND, PLACE, UPDATED};
 
 /// What is asked for besides the query.
 pub struct Wanted<'a> {
-    /// Numbers of types; `None`: all.
-    pub types: Option<&'a HashSet<u32>>,
+    /// Of these types; `None`: of all.
+    pub types: Option<&'a TypeSet>,
     /// Whether archived ones are found.
     pub archived: bool,
     /// The newest first, instead of the best.
@@ -55,10 +56,13 @@ pub fn rank(
     wanted: &Wanted<'_>,
 ) -> tantivy::Result<Ranked> {
     let mut ranked = Ranked::default();
+    // Types are numbered one by one, as they come.
+    let mut counts = vec![0; types.iter().map(|(number, _)| *number as usize + 1).max().unwrap_or_default()];
     for segment in searcher.segment_readers() {
         let scores = Matcher::new(searcher, segment, fields, types, wanted.typos)?.scores(query)?;
-        collect(segment, &scores, wanted, &mut ranked)?;
+        collect(segment, &scores, wanted, &mut counts, &mut ranked)?;
     }
+    ranked.types = (0..).zip(counts).filter(|(_, count)| *count > 0).collect();
     // Those found alike are ordered by name.
     ranked.first.sort_unstable();
     ranked.first.truncate(wanted.count);
@@ -67,8 +71,9 @@ pub fn rank(
 
 fn collect(
     segment: &SegmentReader,
-    scores: &[u32],
+    found: &Scores,
     wanted: &Wanted<'_>,
+    counts: &mut [u64],
     ranked: &mut Ranked,
 ) -> tantivy::Result<()> {
     let kinds = segment.fast_fields().u64(KIND)?;
@@ -77,8 +82,8 @@ fn collect(
     let alive = segment.alive_bitset();
     // The worst of the first ones is on top.
     let mut first: BinaryHeap<(Reverse<u64>, u64, u32)> = BinaryHeap::new();
-    for (doc, score) in scores.iter().enumerate().filter(|(_, score)| **score > 0) {
-        let doc = doc as u32;
+    for (place, score) in found.scores.iter().enumerate() {
+        let doc = found.docs.get(place);
         if alive.is_some_and(|alive| !alive.is_alive(doc)) {
             continue;
         }
@@ -87,16 +92,21 @@ fn collect(
         if archived && !wanted.archived {
             continue;
         }
-        *ranked.types.entry(type_no).or_default() += 1;
-        if wanted.types.is_some_and(|types| !types.contains(&type_no)) {
+        let Some(count) = counts.get_mut(type_no as usize) else { continue };
+        *count += 1;
+        if wanted.types.is_some_and(|types| !types.has(type_no)) {
             continue;
         }
         ranked.total += 1;
         let order = if wanted.newest { updated.first(doc).unwrap_or_default() } else { u64::from(*score) };
+        let full = first.len() >= wanted.count;
+        if full && first.peek().is_some_and(|(worst, ..)| Reverse(order) > *worst) {
+            continue;
+        }
         // Numbers of places are in the order of places within a segment.
         let place = places.ords().first(doc).unwrap_or_default();
         let entry = (Reverse(order), place, *score);
-        if first.len() < wanted.count {
+        if !full {
             first.push(entry);
         } else if first.peek().is_some_and(|worst| entry < *worst) {
             first.pop();

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::find::{Matched, TextRange};
-use super::matching::typos;
+use super::needs::typos;
 use super::query::{Clause, Part, Query};
 use super::schema::fold_member;
 use super::texts::texts;
