@@ -39,7 +39,7 @@ pub struct Global {
     /// Data directory [default: ./data]
     #[arg(long, global = true, value_name = "DIR", env = "TIDEGATE_DATA")]
     pub data: Option<PathBuf>,
-    /// Settings file [default: <data>/tidegate.toml, if it is there]
+    /// Settings file [default: tidegate.toml in the data directory, if it is there]
     #[arg(long, global = true, value_name = "FILE", env = "TIDEGATE_CONFIG")]
     pub config: Option<PathBuf>,
     /// Talk to a running server
