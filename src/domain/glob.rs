@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A glob, kept as it was written. Two globs are compared by their text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(transparent)]
 pub struct Glob(String);
 

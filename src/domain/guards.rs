@@ -44,7 +44,9 @@ impl Default for GuardLimits {
 }
 
 /// The names of the guards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum GuardRule {
     /// Too large a share of a type would be deleted.
@@ -66,7 +68,7 @@ pub enum GuardRule {
 }
 
 /// One guard that a plan trips.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct GuardTrip {
     /// Which guard.
     pub rule: GuardRule,

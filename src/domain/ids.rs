@@ -36,12 +36,27 @@ fn is_plain(text: &str) -> bool {
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// Describes an identifier in the API's documents as the text that it is.
+macro_rules! text_schema {
+    ($name:ident) => {
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                String::schema()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $valid:expr, $problem:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
+
+        text_schema!($name);
 
         impl $name {
             /// Checks the text and wraps it.
@@ -121,6 +136,8 @@ pub struct FolderName {
     run_id: RunId,
 }
 
+text_schema!(FolderName);
+
 impl FolderName {
     /// The folder name of a run whose source timestamp is `time` (cut to seconds).
     pub fn new(time: Timestamp, run_id: RunId) -> Self {
@@ -189,6 +206,8 @@ pub struct BatchId {
     folder: FolderName,
     n: u32,
 }
+
+text_schema!(BatchId);
 
 impl BatchId {
     /// The id of the batch in `folder` of `source`.

@@ -14,7 +14,7 @@ use super::key::Kind;
 /// Counts of one kind in a plan. Of the batch's assertions, each is one of
 /// create, update, delete, unchanged, superseded or rejected; relationships
 /// that move because an end came or went are counted on top.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KindSummary {
     /// Come to be at the target.
     pub create: u64,
@@ -60,7 +60,7 @@ impl KindSummary {
 }
 
 /// [`KindSummary`] and the relationships that wait for an end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RelationshipSummary {
     /// The counts that both kinds have.
     #[serde(flatten)]
@@ -70,7 +70,7 @@ pub struct RelationshipSummary {
 }
 
 /// The counts of a plan.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlanSummary {
     /// Of entities.
     pub entities: KindSummary,
@@ -105,6 +105,14 @@ impl PlanSummary {
 /// as 32 hex digits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct PlanDigest(pub u128);
+
+impl utoipa::PartialSchema for PlanDigest {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        String::schema()
+    }
+}
+
+impl utoipa::ToSchema for PlanDigest {}
 
 impl PlanDigest {
     /// Takes one change in, by the hash of its canonical text.

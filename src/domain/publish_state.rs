@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Where a batch stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PublishStatus {
     /// Accepted, not begun.
@@ -46,7 +48,7 @@ impl PublishStatus {
 
 /// What a batch did at its target, summed over attempts. An archive counts as
 /// deleted, a revival as created.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BatchMetrics {
     /// Entities created.
     pub entities_created: u64,
@@ -65,7 +67,7 @@ pub struct BatchMetrics {
 }
 
 /// Why a batch failed, waits for its next attempt, or completed in part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FailureDetails {
     /// A code of `error.rs`.
     pub error_code: String,
@@ -80,7 +82,7 @@ pub struct FailureDetails {
 }
 
 /// The specification's `PublishState`, field by field.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PublishState {
     /// `<source_id>:<folder name>`, with `~<n>` for a requeue.
     pub batch_id: String,

@@ -10,7 +10,7 @@ use super::key::Key;
 /// A key is in scope when its type matches one of `types`, and its qualified
 /// name one of `names` and none of `except`; for a relationship its own type
 /// and the name of its `from` end.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// Globs of types.

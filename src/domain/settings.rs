@@ -10,7 +10,7 @@ use super::isolation::IsolationLimit;
 use super::scope::Scope;
 
 /// How a batch's lines are to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Every key of the scope that is not in the batch is asserted absent.
@@ -30,7 +30,7 @@ impl Mode {
 }
 
 /// What follows within a source when one of its batches fails (`SEMANTICS` 8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
     /// The source goes on with the next batch.
@@ -41,7 +41,7 @@ pub enum OnFailure {
 }
 
 /// What a deletion means at a target.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Deletion {
     /// The entity goes.

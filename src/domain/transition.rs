@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::publish_state::PublishStatus::{self, *};
 
 /// Something that happened to a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A worker takes the batch up.

@@ -11,6 +11,7 @@
 //! events    what happens, told; live: how far batches in work have come
 //! find      search, and the threads that keep its index
 //! serve     workers, watchers, signals
+//! views     what is shown; query: filling it
 //! ```
 
 mod accept;
@@ -35,6 +36,7 @@ mod retention;
 pub mod serve;
 mod stages;
 mod stop;
+pub mod views;
 mod watch;
 mod work;
 

@@ -1,0 +1,46 @@
+//! What is shown of a data directory: plain values that are the JSON of the
+//! API, what the command line prints and what pages show. They hold no rules;
+//! `service/query` fills them.
+
+mod batch;
+mod catalogue;
+mod inbox;
+mod overview;
+mod plan;
+mod problem;
+mod queue;
+mod snapshot;
+mod source;
+mod why;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use batch::{
+    ApprovalView, BatchAction, BatchView, HoldView, Phase, PlanBrief, PrioritisedView, PriorityView,
+    ProgressUnit, ProgressView, TimelineItem, WaitCode, WaitView,
+};
+pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
+pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
+pub use overview::{
+    FormatView, OverviewView, ServiceInfo, SourceState, SourceStatus, StatusCounts, StatusView,
+};
+pub use plan::{
+    AttributeCount, ChangeFilter, ChangeGroup, ChangeView, PlanGroups, PlanPage, RejectView, TypeCount,
+};
+pub use problem::ProblemView;
+pub use queue::{QueueDepth, QueueItem, QueueView};
+pub use snapshot::SnapshotView;
+pub use source::{SettingView, SourceDetail, SourceHoldView, SourceView};
+pub use why::{
+    AssertionKind, VerdictCode, WaitingRelationship, WhyAttribute, WhySource, WhyVerdict, WhyView,
+};
+
+/// A part of a list.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    /// What it holds, in the order that was asked for.
+    pub items: Vec<T>,
+    /// Given back as `cursor`, it brings what follows; `null` at the end.
+    pub next_cursor: Option<String>,
+}
