@@ -9,7 +9,7 @@ use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder;
-use crate::store::{BatchRecord, SourceHold, TimelineEntry};
+use crate::store::{BatchRecord, BatchTotals, SourceHold, TimelineEntry};
 
 impl Engine {
     /// Accepts the batch in a folder: checks its manifest and queues it. A
@@ -76,6 +76,11 @@ impl Engine {
             scope: batch.scope.clone(),
             complexity: batch.complexity,
             files,
+            totals: BatchTotals {
+                files: batch.files.len() as u64,
+                lines: batch.files.iter().map(|file| file.count).sum(),
+                bytes: batch.files.iter().map(|file| file.bytes).sum(),
+            },
             manifest_hash: batch.manifest_hash.clone(),
             status: PublishStatus::Pending,
             metrics: None,

@@ -9,7 +9,7 @@ use super::engine::Engine;
 use super::work::{Busy, Wait};
 use crate::config::Settings;
 use crate::domain::ids::{BatchId, PlanId, SourceId};
-use crate::domain::priority::{Score, estimated_complexity};
+use crate::domain::priority::Score;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::settings::Mode;
 use crate::error::Result;
@@ -199,11 +199,7 @@ impl Engine {
     fn score(&self, settings: &Settings, batch: &BatchRecord, now: Timestamp) -> Score {
         let source = settings.source(batch.batch_id.source());
         let age = now.duration_since(batch.stamp.source_timestamp).as_secs_f64();
-        let complexity = batch.complexity.unwrap_or_else(|| {
-            let files = self.batch_of(batch).map(|batch| batch.files).unwrap_or_default();
-            estimated_complexity(files.iter().filter_map(|file| file.count).sum(), 1)
-        });
-        Score::new(&settings.priority, age, source.importance, complexity)
+        Score::new(&settings.priority, age, source.importance, batch.complexity())
     }
 }
 

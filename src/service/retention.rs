@@ -14,18 +14,21 @@ impl Engine {
     pub(super) fn collect(&self, source: &SourceId) -> Result<()> {
         let settings = self.settings();
         // What speculative plans refer to can't change while this is read.
-        let (snapshots, current, plans, commits, pins) = self.work.pinned(|pins| {
+        let (mut of_source, current, plans, alive, commits, pins) = self.work.pinned(|pins| {
             self.store.read(|view| {
-                let (snapshots, current) = (view.snapshots()?, self.current_ids(view)?);
-                Ok((snapshots, current, view.plans()?, view.kept_commits()?, pins.clone()))
+                let mut snapshots = Vec::new();
+                for target in view.targets()? {
+                    snapshots.extend(view.snapshots_of(&target, source, usize::MAX)?);
+                }
+                let (current, plans) = (self.current_ids(view)?, view.plans_of(source)?);
+                Ok((snapshots, current, plans, view.alive_plans(None)?, view.kept_commits()?, pins.clone()))
             })
         })?;
-        let mut of_source: Vec<_> = snapshots.into_iter().filter(|record| record.source == *source).collect();
         of_source.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
         let keep = settings.retention.snapshots.max(1);
         // A plan of any source that may still be executed, or is, refers to
         // the snapshots that it was made from, of other sources too.
-        let alive = plans.iter().filter(|plan| plan.is_alive()).map(|plan| &plan.bases);
+        let alive = alive.iter().map(|plan| &plan.bases);
         let bases = |all: &BTreeMap<SourceId, SnapshotId>| all.get(source).cloned();
         let referred: HashSet<SnapshotId> = alive.chain(pins.values()).filter_map(bases).collect();
         let (kept, gone): (Vec<_>, Vec<_>) = of_source.into_iter().enumerate().partition(|(n, record)| {
@@ -38,7 +41,7 @@ impl Engine {
         let mut needed: HashSet<PlanId> = pins.into_keys().collect();
         needed.extend(commits.into_iter().map(|commit| commit.plan_id));
         let mut dropped: Vec<PlanRecord> = Vec::new();
-        for plan in plans.iter().filter(|plan| plan.batch_id.source() == source) {
+        for plan in plans {
             let batch = self.batch(&plan.batch_id).ok().filter(|batch| !batch.status.is_final());
             let wanted = match plan.state {
                 PlanState::Registered | PlanState::Complete | PlanState::Executing => batch.is_some(),
@@ -50,7 +53,7 @@ impl Engine {
             if wanted {
                 needed.insert(plan.plan_id.clone());
             } else {
-                dropped.push(plan.clone());
+                dropped.push(plan);
             }
         }
         if !gone.is_empty() || !dropped.is_empty() {

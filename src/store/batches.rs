@@ -1,13 +1,11 @@
 //! Batches, their order and their timelines.
 
-use jiff::Timestamp;
-
+use super::index::BatchList;
 use super::records::{BatchRecord, TimelineEntry};
-use super::tables::{Table, decode, encode, key, numbered};
+use super::tables::{Table, decode, encode, key, number_behind, numbered};
 use super::tx::{Read, Tx, View};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::publish_state::PublishStatus;
-use crate::domain::stamp::Stamp;
 use crate::domain::transition::{Event, transition};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,27 +18,6 @@ pub struct BatchFilter {
     pub status: Option<PublishStatus>,
     /// At most so many, the newest first; 0 for all.
     pub limit: usize,
-}
-
-/// A time as bytes that sort like it.
-fn time_bytes(time: Timestamp) -> [u8; 12] {
-    let mut out = [0; 12];
-    // Flipping the sign bit makes negative seconds sort before positive ones.
-    out[..8].copy_from_slice(&((time.as_second() as u64) ^ 1 << 63).to_be_bytes());
-    out[8..].copy_from_slice(&(time.subsec_nanosecond() as u32 ^ 1 << 31).to_be_bytes());
-    out
-}
-
-/// Source and stamp as bytes that sort like them.
-fn stamp_key(stamp: &Stamp) -> Vec<u8> {
-    let id = &stamp.batch_id;
-    let mut out = key(&[id.source().as_str().as_bytes()]);
-    out.extend_from_slice(&time_bytes(stamp.source_timestamp));
-    out.extend_from_slice(&time_bytes(stamp.processing_timestamp));
-    out.extend_from_slice(&time_bytes(id.folder().time()));
-    out.extend_from_slice(&key(&[id.folder().run_id().as_str().as_bytes()]));
-    out.extend_from_slice(&id.n().to_be_bytes());
-    out
 }
 
 macro_rules! reads {
@@ -56,16 +33,6 @@ macro_rules! reads {
             pub fn expect_batch(&self, id: &BatchId) -> Result<BatchRecord> {
                 self.batch(id)?
                     .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no batch {id}")))
-            }
-
-            fn by_index(&self, table: Table, prefix: &[u8]) -> Result<Vec<BatchRecord>> {
-                let mut batches = Vec::new();
-                for (_, id) in self.all(table, prefix)? {
-                    if let Some(bytes) = self.get(Table::Batches, &id)? {
-                        batches.push(decode(Table::Batches, &bytes)?);
-                    }
-                }
-                Ok(batches)
             }
 
             /// Hands out the batches of a source that have not ended, oldest
@@ -108,7 +75,7 @@ macro_rules! reads {
 
             /// The batches of a source that have not ended, oldest first.
             pub fn unfinished(&self, source: &SourceId) -> Result<Vec<BatchRecord>> {
-                self.by_index(Table::Unfinished, &key(&[source.as_str().as_bytes()]))
+                self.unfinished_page(source, None, usize::MAX)
             }
 
             /// The sources that have such batches.
@@ -136,22 +103,33 @@ macro_rules! reads {
                 Ok(sources)
             }
 
-            /// Batches, the newest by stamp first within a source.
+            /// Batches, the newest by stamp first.
             pub fn batches(&self, filter: &BatchFilter) -> Result<Vec<BatchRecord>> {
-                let prefix = filter.source.as_ref().map_or_else(Vec::new, |s| key(&[s.as_str().as_bytes()]));
-                let mut batches = self.by_index(Table::ByStamp, &prefix)?;
-                batches.reverse();
-                batches.retain(|batch| filter.status.is_none_or(|status| batch.status == status));
-                if filter.limit > 0 {
-                    batches.truncate(filter.limit);
-                }
-                Ok(batches)
+                let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
+                let (source, status) = (filter.source.clone(), filter.status);
+                Ok(self.list_batches(&BatchList { source, status, limit, ..BatchList::default() })?.batches)
             }
 
             /// What happened to a batch, oldest first.
             pub fn timeline(&self, id: &BatchId) -> Result<Vec<TimelineEntry>> {
                 let rows = self.all(Table::Timeline, &key(&[id.to_string().as_bytes()]))?;
                 rows.iter().map(|(_, bytes)| decode(Table::Timeline, bytes)).collect()
+            }
+
+            /// Up to `limit` entries of it, oldest first, behind the one of
+            /// number `after`; each with its number.
+            pub fn timeline_page(
+                &self,
+                id: &BatchId,
+                after: Option<u64>,
+                limit: usize,
+            ) -> Result<Vec<(u64, TimelineEntry)>> {
+                let text = id.to_string();
+                let after = after.map(|after| numbered(&[text.as_bytes()], after));
+                let rows = self.scan(Table::Timeline, &key(&[text.as_bytes()]), after.as_deref(), limit)?;
+                rows.iter()
+                    .map(|(row, bytes)| Ok((number_behind(row), decode(Table::Timeline, bytes)?)))
+                    .collect()
             }
         }
     };
@@ -164,18 +142,8 @@ impl Tx<'_> {
     /// Stores a batch as it is now.
     pub fn put_batch(&mut self, batch: &BatchRecord) -> Result<()> {
         let id = batch.batch_id.to_string().into_bytes();
-        let index = stamp_key(&batch.stamp);
-        if batch.status.is_final() {
-            self.remove(Table::Unfinished, index.clone());
-        } else {
-            self.put(Table::Unfinished, index.clone(), id.clone());
-        }
-        if batch.priority.is_some() && !batch.status.is_final() {
-            self.put(Table::Prioritised, index.clone(), id.clone());
-        } else {
-            self.remove(Table::Prioritised, index.clone());
-        }
-        self.put(Table::ByStamp, index, id.clone());
+        let old = self.batch(&batch.batch_id)?;
+        self.index_batch(old.as_ref(), batch)?;
         let bytes = encode(batch)?;
         self.put(Table::Batches, id, bytes);
         Ok(())
@@ -193,7 +161,8 @@ impl Tx<'_> {
     /// Adds to a batch's timeline.
     pub fn note(&mut self, id: &BatchId, entry: &TimelineEntry) -> Result<()> {
         let text = id.to_string();
-        let next = self.all(Table::Timeline, &key(&[text.as_bytes()]))?.len() as u64;
+        let last = self.last(Table::Timeline, &key(&[text.as_bytes()]))?;
+        let next = last.map_or(0, |(row, _)| number_behind(&row) + 1);
         let bytes = encode(entry)?;
         self.put(Table::Timeline, numbered(&[text.as_bytes()], next), bytes);
         Ok(())

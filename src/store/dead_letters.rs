@@ -5,7 +5,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::records::{DeadLetter, DeadLetterState};
 use super::tables::{Table, decode, encode, key};
 use super::tx::{Read, Tx, View};
-use crate::domain::ids::SourceId;
+use crate::domain::ids::{BatchId, SourceId};
+use crate::domain::key::Key;
 use crate::error::Result;
 
 fn open_row(source: &SourceId, hash: u128) -> Vec<u8> {
@@ -22,6 +23,14 @@ fn identity(letter: &DeadLetter) -> u128 {
     }
 }
 
+fn source_count(source: &SourceId) -> Vec<u8> {
+    key(&[b"letters of source", source.as_str().as_bytes()])
+}
+
+fn batch_count(batch: &BatchId) -> Vec<u8> {
+    key(&[b"letters of batch", batch.to_string().as_bytes()])
+}
+
 macro_rules! reads {
     ($ty:ty) => {
         impl $ty {
@@ -35,6 +44,25 @@ macro_rules! reads {
             pub fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
                 let rows = self.all(Table::DeadLetters, b"")?;
                 rows.iter().map(|(_, bytes)| decode(Table::DeadLetters, bytes)).collect()
+            }
+
+            /// How many dead letters of a source are open.
+            pub fn count_open_dead_letters(&self, source: &SourceId) -> Result<u64> {
+                self.count(&source_count(source))
+            }
+
+            /// How many dead letters are open that a batch brought last.
+            pub fn count_dead_letters_of(&self, batch: &BatchId) -> Result<u64> {
+                self.count(&batch_count(batch))
+            }
+
+            /// The open dead letter of a source and a key.
+            pub fn open_dead_letter_of(&self, source: &SourceId, key: &Key) -> Result<Option<DeadLetter>> {
+                let Some(id) = self.get(Table::OpenDeadLetters, &open_row(source, key.hash().0))? else {
+                    return Ok(None);
+                };
+                let found = self.get(Table::DeadLetters, &id)?;
+                found.map(|bytes| decode(Table::DeadLetters, &bytes)).transpose()
             }
 
             /// The open dead letters of a source.
@@ -72,6 +100,8 @@ impl Tx<'_> {
             let mut open: DeadLetter = decode(Table::DeadLetters, &bytes)?;
             open.attempts += 1;
             if letter.stamp >= open.stamp {
+                self.add_count(batch_count(&open.batch_id), -1)?;
+                self.add_count(batch_count(&letter.batch_id), 1)?;
                 letter.id = open.id;
                 letter.opened_at = open.opened_at;
                 letter.attempts = open.attempts;
@@ -89,8 +119,21 @@ impl Tx<'_> {
         letter.opened_at = self.now();
         letter.attempts = 1;
         self.put(Table::OpenDeadLetters, row, next.to_be_bytes().to_vec());
+        self.add_count(source_count(&letter.source), 1)?;
+        self.add_count(batch_count(&letter.batch_id), 1)?;
         self.put_dead_letter(&letter)?;
         Ok(next)
+    }
+
+    /// Counts the open dead letters, of sources and of batches.
+    pub(super) fn count_dead_letters(&mut self) -> Result<()> {
+        for letter in self.dead_letters()? {
+            if letter.state == DeadLetterState::Open {
+                self.add_count(source_count(&letter.source), 1)?;
+                self.add_count(batch_count(&letter.batch_id), 1)?;
+            }
+        }
+        Ok(())
     }
 
     /// Resolves the open dead letters of a source that `moot` says are.
@@ -104,6 +147,8 @@ impl Tx<'_> {
         for mut letter in self.open_dead_letters(source)? {
             if moot(&letter) {
                 self.remove(Table::OpenDeadLetters, open_row(source, identity(&letter)));
+                self.add_count(source_count(source), -1)?;
+                self.add_count(batch_count(&letter.batch_id), -1)?;
                 letter.state = DeadLetterState::Resolved { at: self.now(), by: by.to_owned() };
                 self.put_dead_letter(&letter)?;
                 count += 1;

@@ -40,6 +40,13 @@ fn show(table: Table, value: &[u8]) -> Result<String> {
         Table::Meta
         | Table::Unfinished
         | Table::ByStamp
+        | Table::ByTime
+        | Table::ByStatus
+        | Table::BySourceStatus
+        | Table::Ended
+        | Table::Counts
+        | Table::PlansBySource
+        | Table::SnapshotIds
         | Table::Current
         | Table::OpenDeadLetters
         | Table::Prioritised

@@ -9,6 +9,7 @@ mod commits;
 mod dead_letters;
 mod dump;
 mod inbox;
+mod index;
 mod open;
 mod plans;
 pub mod records;
@@ -20,10 +21,11 @@ mod tx;
 mod writer;
 
 pub use batches::BatchFilter;
+pub use index::{BatchList, BatchRows};
 pub use open::{Store, StoreOptions};
 pub use records::*;
 pub use touched::{OnChange, Touched};
-pub use tx::{Read, Tx, View};
+pub use tx::{KeyRange, Read, Row, Tx, View};
 
 /// Where the last plan with an operation is kept, per target and source.
 pub const APPLIED: tables::Table = tables::Table::Meta;

@@ -7,6 +7,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use redb::{Database, DatabaseError};
 
+use super::index::{INDEX_ROW, INDEX_VERSION, rebuild};
 use super::tables::Table;
 use super::touched::{OnChange, Touched};
 use super::tx::{Read, Tx, View, failed, is_io};
@@ -202,6 +203,9 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
             owner
         }
     };
+    if changes.get(Table::Meta, INDEX_ROW)?.as_deref() != Some(INDEX_VERSION) {
+        rebuild(&mut changes)?;
+    }
     changes.apply()?;
     for table in Table::ALL {
         tx.open_table(table.definition()).map_err(failed)?;

@@ -1,13 +1,19 @@
 //! Plans and their journals.
 
 use super::records::{JournalEntry, PlanRecord, PlanState};
-use super::tables::{Table, decode, encode, key, numbered};
+use super::tables::{Table, decode, encode, key, number_behind, numbered};
 use super::tx::{Read, Tx, View};
-use crate::domain::ids::{OperationNo, PlanId, TargetName};
+use crate::domain::ids::{OperationNo, PlanId, SourceId, TargetName};
 use crate::error::Result;
 
 fn alive_row(target: &TargetName, plan: &PlanId) -> Vec<u8> {
     key(&[target.as_str().as_bytes(), plan.as_str().as_bytes()])
+}
+
+fn by_source(source: &SourceId, plan: &PlanId) -> Vec<u8> {
+    let mut row = key(&[source.as_str().as_bytes()]);
+    row.extend_from_slice(plan.as_str().as_bytes());
+    row
 }
 
 macro_rules! reads {
@@ -37,15 +43,25 @@ macro_rules! reads {
                 Ok(plans)
             }
 
+            /// The plans of a source, oldest first.
+            pub fn plans_of(&self, source: &SourceId) -> Result<Vec<PlanRecord>> {
+                let prefix = key(&[source.as_str().as_bytes()]);
+                let mut plans = Vec::new();
+                for (row, _) in self.all(Table::PlansBySource, &prefix)? {
+                    if let Some(bytes) = self.get(Table::Plans, &row[prefix.len()..])? {
+                        plans.push(decode(Table::Plans, &bytes)?);
+                    }
+                }
+                Ok(plans)
+            }
+
             /// What the journal has of a plan, in order.
             pub fn journal(&self, id: &PlanId) -> Result<Vec<(OperationNo, JournalEntry)>> {
                 let prefix = key(&[id.as_str().as_bytes()]);
                 let rows = self.all(Table::Journal, &prefix)?;
                 rows.iter()
                     .map(|(row, bytes)| {
-                        let mut number = [0; 8];
-                        number.copy_from_slice(&row[row.len().saturating_sub(8)..]);
-                        Ok((OperationNo(u64::from_be_bytes(number) as u32), decode(Table::Journal, bytes)?))
+                        Ok((OperationNo(number_behind(row) as u32), decode(Table::Journal, bytes)?))
                     })
                     .collect()
             }
@@ -70,6 +86,7 @@ impl Tx<'_> {
             }
         }
         self.put(Table::Plans, id.to_vec(), bytes);
+        self.put(Table::PlansBySource, by_source(plan.batch_id.source(), &plan.plan_id), Vec::new());
         Ok(())
     }
 
@@ -88,6 +105,7 @@ impl Tx<'_> {
             self.remove(Table::Alive, alive_row(target, &plan.plan_id));
         }
         self.remove(Table::Plans, plan.plan_id.as_str().as_bytes().to_vec());
+        self.remove(Table::PlansBySource, by_source(plan.batch_id.source(), &plan.plan_id));
     }
 
     /// Journals an operation.

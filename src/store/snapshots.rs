@@ -1,15 +1,20 @@
 //! Snapshots and which of them are current.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::records::SnapshotRecord;
 use super::tables::{Table, decode, encode, key};
-use super::tx::{Read, Tx, View};
+use super::tx::{KeyRange, Read, Tx, View};
 use crate::domain::ids::{SnapshotId, SourceId, TargetName};
 use crate::error::{Error, ErrorKind, Result};
 
 fn snapshot_id(bytes: Vec<u8>) -> Result<SnapshotId> {
     SnapshotId::new(String::from_utf8_lossy(&bytes).into_owned()).map_err(|e| Error::internal(e.to_string()))
+}
+
+fn snapshot_row(record: &SnapshotRecord) -> Vec<u8> {
+    key(&[record.target.as_str(), record.source.as_str(), record.id.as_str()].map(str::as_bytes))
 }
 
 macro_rules! reads {
@@ -44,6 +49,63 @@ macro_rules! reads {
                     .map(|(_, bytes)| decode(Table::Snapshots, bytes))
                     .collect()
             }
+
+            /// The snapshots of a source at a target, the newest first, at most `limit`.
+            pub fn snapshots_of(
+                &self,
+                target: &TargetName,
+                source: &SourceId,
+                limit: usize,
+            ) -> Result<Vec<SnapshotRecord>> {
+                let prefix = key(&[target.as_str().as_bytes(), source.as_str().as_bytes()]);
+                let range = KeyRange { backwards: true, ..KeyRange::of_prefix(&prefix) };
+                let rows = self.range(Table::Snapshots, &range, limit)?;
+                rows.iter().map(|(_, bytes)| decode(Table::Snapshots, bytes)).collect()
+            }
+
+            /// The targets that have snapshots, whether or not they are set.
+            pub fn targets(&self) -> Result<Vec<TargetName>> {
+                let mut targets = Vec::new();
+                let mut after: Option<Vec<u8>> = None;
+                // One row of each target: the search goes on behind all of its rows.
+                while let Some((found, _)) = self.scan(Table::Snapshots, b"", after.as_deref(), 1)?.pop() {
+                    let mut name = found.split(|b| *b == 0).next().unwrap_or_default().to_vec();
+                    let text = String::from_utf8_lossy(&name).into_owned();
+                    targets.push(TargetName::new(text).map_err(|e| Error::internal(e.to_string()))?);
+                    name.push(1);
+                    after = Some(name);
+                }
+                Ok(targets)
+            }
+
+            /// A snapshot by its id.
+            pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotRecord>> {
+                let Some(row) = self.get(Table::SnapshotIds, id.as_str().as_bytes())? else {
+                    return Ok(None);
+                };
+                let found = self.get(Table::Snapshots, &row)?;
+                found.map(|bytes| decode(Table::Snapshots, &bytes)).transpose()
+            }
+
+            /// Snapshots of all sources, the newest first, made before the one
+            /// of id `before`; at most `limit`.
+            pub fn newest_snapshots(
+                &self,
+                before: Option<&SnapshotId>,
+                limit: usize,
+            ) -> Result<Vec<SnapshotRecord>> {
+                let mut range = KeyRange { backwards: true, ..KeyRange::of_prefix(b"") };
+                if let Some(before) = before {
+                    range.to = Bound::Excluded(before.as_str().as_bytes().to_vec());
+                }
+                let mut snapshots = Vec::new();
+                for (_, row) in self.range(Table::SnapshotIds, &range, limit)? {
+                    if let Some(bytes) = self.get(Table::Snapshots, &row)? {
+                        snapshots.push(decode(Table::Snapshots, &bytes)?);
+                    }
+                }
+                Ok(snapshots)
+            }
         }
     };
 }
@@ -62,14 +124,20 @@ impl Tx<'_> {
         }
         let place = [record.target.as_str().as_bytes(), record.source.as_str().as_bytes()];
         let bytes = encode(record)?;
-        self.put(Table::Snapshots, key(&[place[0], place[1], record.id.as_str().as_bytes()]), bytes);
+        self.put(Table::Snapshots, snapshot_row(record), bytes);
+        self.index_snapshot(record);
         self.put(Table::Current, key(&place), record.id.as_str().as_bytes().to_vec());
         Ok(())
     }
 
+    /// Has a snapshot found by its id.
+    pub(super) fn index_snapshot(&mut self, record: &SnapshotRecord) {
+        self.put(Table::SnapshotIds, record.id.as_str().as_bytes().to_vec(), snapshot_row(record));
+    }
+
     /// Removes a snapshot that is not current.
     pub fn remove_snapshot(&mut self, record: &SnapshotRecord) {
-        let place = [record.target.as_str(), record.source.as_str(), record.id.as_str()].map(str::as_bytes);
-        self.remove(Table::Snapshots, key(&place));
+        self.remove(Table::Snapshots, snapshot_row(record));
+        self.remove(Table::SnapshotIds, record.id.as_str().as_bytes().to_vec());
     }
 }

@@ -1,7 +1,7 @@
 //! What holds sources, and what happened to them.
 
 use super::records::{SourceEntry, SourceHold, SourceHoldReason};
-use super::tables::{Table, decode, encode, key, numbered};
+use super::tables::{Table, decode, encode, key, number_behind, numbered};
 use super::tx::{Read, Tx, View};
 use crate::domain::ids::SourceId;
 use crate::error::Result;
@@ -75,7 +75,8 @@ impl Tx<'_> {
     /// Adds to a source's timeline.
     pub fn note_source(&mut self, source: &SourceId, cause: &str, actor: &str) -> Result<()> {
         let prefix = [source.as_str().as_bytes()];
-        let next = self.all(Table::SourceTimeline, &key(&prefix))?.len() as u64;
+        let last = self.last(Table::SourceTimeline, &key(&prefix))?;
+        let next = last.map_or(0, |(row, _)| number_behind(&row) + 1);
         let entry = SourceEntry { at: self.now(), cause: cause.to_owned(), actor: actor.to_owned() };
         let bytes = encode(&entry)?;
         self.put(Table::SourceTimeline, numbered(&prefix, next), bytes);

@@ -18,14 +18,28 @@ pub enum Table {
     Unfinished,
     /// Source, stamp → batch id, of all batches.
     ByStamp,
+    /// Stamp, source → batch id, of all batches.
+    ByTime,
+    /// Status, stamp, source → batch id, of all batches.
+    ByStatus,
+    /// Source, status, stamp → batch id, of all batches.
+    BySourceStatus,
+    /// Time of its end, batch id → batch id, of batches that have ended.
+    Ended,
+    /// What is counted → how many.
+    Counts,
     /// Batch id, number → [`super::TimelineEntry`].
     Timeline,
     /// Plan id → [`super::PlanRecord`].
     Plans,
+    /// Source, plan id → nothing.
+    PlansBySource,
     /// Plan id, operation → [`super::JournalEntry`].
     Journal,
     /// Target, source, snapshot id → [`super::SnapshotRecord`].
     Snapshots,
+    /// Snapshot id → its row in `Snapshots`.
+    SnapshotIds,
     /// Target, source → id of the current snapshot.
     Current,
     /// Number → [`super::DeadLetter`].
@@ -48,15 +62,22 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 17] = [
+    pub const ALL: [Table; 24] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
         Table::ByStamp,
+        Table::ByTime,
+        Table::ByStatus,
+        Table::BySourceStatus,
+        Table::Ended,
+        Table::Counts,
         Table::Timeline,
         Table::Plans,
+        Table::PlansBySource,
         Table::Journal,
         Table::Snapshots,
+        Table::SnapshotIds,
         Table::Current,
         Table::DeadLetters,
         Table::OpenDeadLetters,
@@ -75,10 +96,17 @@ impl Table {
             Self::Batches => "batches",
             Self::Unfinished => "unfinished",
             Self::ByStamp => "by_stamp",
+            Self::ByTime => "by_time",
+            Self::ByStatus => "by_status",
+            Self::BySourceStatus => "by_source_status",
+            Self::Ended => "ended",
+            Self::Counts => "counts",
             Self::Timeline => "timeline",
             Self::Plans => "plans",
+            Self::PlansBySource => "plans_by_source",
             Self::Journal => "journal",
             Self::Snapshots => "snapshots",
+            Self::SnapshotIds => "snapshot_ids",
             Self::Current => "current",
             Self::DeadLetters => "dead_letters",
             Self::OpenDeadLetters => "open_dead_letters",
@@ -147,4 +175,12 @@ pub fn numbered(parts: &[&[u8]], number: u64) -> Vec<u8> {
     let mut out = key(parts);
     out.extend_from_slice(&number.to_be_bytes());
     out
+}
+
+/// The number at the end of such a key.
+pub fn number_behind(key: &[u8]) -> u64 {
+    let mut number = [0; 8];
+    let from = key.len().saturating_sub(8);
+    number[8 - (key.len() - from)..].copy_from_slice(&key[from..]);
+    u64::from_be_bytes(number)
 }

@@ -31,9 +31,24 @@ pub trait Read {
     /// The value of a key.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
+    /// Up to `limit` rows between two keys, in order of keys or backwards.
+    fn range(&self, table: Table, range: &KeyRange, limit: usize) -> Result<Vec<Row>>;
+
     /// Up to `limit` rows with `prefix`, in order of keys, behind `after` if
     /// it is given.
-    fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>>;
+    fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>> {
+        let mut range = KeyRange::of_prefix(prefix);
+        if let Some(after) = after {
+            range.from = Bound::Excluded(after.to_vec());
+        }
+        self.range(table, &range, limit)
+    }
+
+    /// The last row with `prefix`.
+    fn last(&self, table: Table, prefix: &[u8]) -> Result<Option<Row>> {
+        let range = KeyRange { backwards: true, ..KeyRange::of_prefix(prefix) };
+        Ok(self.range(table, &range, 1)?.pop())
+    }
 
     /// All rows with `prefix`.
     fn all(&self, table: Table, prefix: &[u8]) -> Result<Vec<Row>> {
@@ -46,22 +61,85 @@ pub struct View<'a> {
     pub(super) tx: &'a ReadTransaction,
 }
 
+/// The keys between two bounds, and the direction in which they are read.
+#[derive(Debug, Clone)]
+pub struct KeyRange {
+    /// Where it begins, in the order of keys.
+    pub from: Bound<Vec<u8>>,
+    /// Where it ends.
+    pub to: Bound<Vec<u8>>,
+    /// Whether the last rows come first.
+    pub backwards: bool,
+}
+
+impl KeyRange {
+    /// All keys that begin with `prefix`.
+    pub fn of_prefix(prefix: &[u8]) -> Self {
+        let to = successor(prefix).map_or(Bound::Unbounded, Bound::Excluded);
+        Self { from: Bound::Included(prefix.to_vec()), to, backwards: false }
+    }
+
+    /// The bounds as redb and maps of the standard library take them;
+    /// `None` when nothing is between them.
+    fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+        let (from, to) = (as_slice(&self.from), as_slice(&self.to));
+        let empty = match (from, to) {
+            (Bound::Included(from), Bound::Included(to)) => from > to,
+            (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+                from >= to
+            }
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        };
+        (!empty).then_some((from, to))
+    }
+
+    fn has(&self, key: &[u8]) -> bool {
+        let behind = match &self.from {
+            Bound::Included(from) => key >= &from[..],
+            Bound::Excluded(from) => key > &from[..],
+            Bound::Unbounded => true,
+        };
+        let before = match &self.to {
+            Bound::Included(to) => key <= &to[..],
+            Bound::Excluded(to) => key < &to[..],
+            Bound::Unbounded => true,
+        };
+        behind && before
+    }
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    match bound {
+        Bound::Included(key) => Bound::Included(key),
+        Bound::Excluded(key) => Bound::Excluded(key),
+        Bound::Unbounded => Bound::Unbounded,
+    }
+}
+
+/// The first key behind all that begin with `prefix`.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut out = prefix.to_vec();
+    while let Some(last) = out.pop() {
+        if last < u8::MAX {
+            out.push(last + 1);
+            return Some(out);
+        }
+    }
+    None
+}
+
 fn collect(
     table: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    prefix: &[u8],
-    after: Option<&[u8]>,
+    range: &KeyRange,
     limit: usize,
 ) -> Result<Vec<Row>> {
-    let start = match after {
-        Some(after) => Bound::Excluded(after),
-        None => Bound::Included(prefix),
-    };
+    let Some(bounds) = range.bounds() else { return Ok(Vec::new()) };
+    let mut found = table.range::<&[u8]>(bounds).map_err(failed)?;
     let mut rows = Vec::new();
-    for row in table.range::<&[u8]>((start, Bound::Unbounded)).map_err(failed)? {
+    while rows.len() < limit {
+        let next = if range.backwards { found.next_back() } else { found.next() };
+        let Some(row) = next else { break };
         let (key, value) = row.map_err(failed)?;
-        if rows.len() >= limit || !key.value().starts_with(prefix) {
-            break;
-        }
         rows.push((key.value().to_vec(), value.value().to_vec()));
     }
     Ok(rows)
@@ -76,9 +154,9 @@ impl Read for View<'_> {
         }
     }
 
-    fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>> {
+    fn range(&self, table: Table, range: &KeyRange, limit: usize) -> Result<Vec<Row>> {
         match self.tx.open_table(table.definition()) {
-            Ok(table) => collect(&table, prefix, after, limit),
+            Ok(table) => collect(&table, range, limit),
             Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
             Err(error) => Err(failed(error)),
         }
@@ -146,27 +224,26 @@ impl Read for Tx<'_> {
         Ok(table.get(key).map_err(failed)?.map(|value| value.value().to_vec()))
     }
 
-    fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>> {
+    fn range(&self, table: Table, range: &KeyRange, limit: usize) -> Result<Vec<Row>> {
+        // The changes within the range, and how many stored rows they may hide.
+        let from = match &range.from {
+            Bound::Included(key) | Bound::Excluded(key) => key.clone(),
+            Bound::Unbounded => Vec::new(),
+        };
+        let changes = self.changes.range((table, from)..).take_while(|((t, _), _)| *t == table);
+        let changes: Vec<_> = changes.filter(|((_, key), _)| range.has(key)).collect();
         let stored = {
             let table = self.tx.open_table(table.definition()).map_err(failed)?;
-            // Removed rows may hide some of the first ones.
-            let removed = self.changes.values().filter(|value| value.is_none()).count();
-            collect(&table, prefix, after, limit.saturating_add(removed))?
+            collect(&table, range, limit.saturating_add(changes.len()))?
         };
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = stored.into_iter().collect();
-        for ((_, key), value) in self
-            .changes
-            .range((table, prefix.to_vec())..)
-            .take_while(|((t, key), _)| *t == table && key.starts_with(prefix))
-        {
-            if after.is_some_and(|after| &key[..] <= after) {
-                continue;
-            }
+        for ((_, key), value) in changes {
             match value {
                 Some(value) => drop(rows.insert(key.clone(), value.clone())),
                 None => drop(rows.remove(key)),
             }
         }
-        Ok(rows.into_iter().take(limit).collect())
+        let rows = rows.into_iter();
+        Ok(if range.backwards { rows.rev().take(limit).collect() } else { rows.take(limit).collect() })
     }
 }

@@ -67,6 +67,7 @@ pub fn pending(stamp: &Stamp) -> BatchRecord {
         scope: Scope::default(),
         complexity: None,
         files: "[]".into(),
+        totals: BatchTotals::default(),
         manifest_hash: "00".repeat(16),
         status: PublishStatus::Pending,
         metrics: None,
@@ -114,6 +115,7 @@ pub fn filled(stamp: &Stamp) -> BatchRecord {
     let at = time("2026-11-24T12:00:01.5Z");
     BatchRecord {
         complexity: Some(4),
+        totals: BatchTotals { files: 2, lines: Some(1_000), bytes: None },
         status: PublishStatus::Retrying,
         metrics: Some(metrics()),
         failure: Some(FailureDetails {

@@ -10,6 +10,7 @@ use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Key;
 use crate::domain::plan::{FootprintRef, PlanDigest, PlanHeader};
+use crate::domain::priority::estimated_complexity;
 use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishState, PublishStatus};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
@@ -63,6 +64,17 @@ pub struct Decision {
     pub at: Timestamp,
 }
 
+/// How much a batch has, as its manifest states it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchTotals {
+    /// Data files.
+    pub files: u64,
+    /// Lines of all of them, where every file's is stated.
+    pub lines: Option<u64>,
+    /// Stored bytes of all of them, where every file's are stated.
+    pub bytes: Option<u64>,
+}
+
 /// Everything that is known of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchRecord {
@@ -84,6 +96,9 @@ pub struct BatchRecord {
     pub complexity: Option<u8>,
     /// Its files, as JSON of intake's own form.
     pub files: String,
+    /// What they have together.
+    #[serde(default)]
+    pub totals: BatchTotals,
     /// Hash of the manifest.
     pub manifest_hash: String,
     /// Where it stands.
@@ -122,6 +137,12 @@ pub struct BatchRecord {
 }
 
 impl BatchRecord {
+    /// 1 to 10: the workflow's own word, or an estimate from the number of lines.
+    pub fn complexity(&self) -> u8 {
+        let estimate = || estimated_complexity(self.totals.lines.unwrap_or_default(), 1);
+        self.complexity.unwrap_or_else(estimate)
+    }
+
     /// The record that the API returns (contract: the publish state).
     pub fn publish_state(&self) -> PublishState {
         PublishState {
