@@ -134,6 +134,9 @@ error_kinds! {
     EntityRejected: "ENTITY_REJECTED", 422, 4, Never,
         "The target refused this entity or relationship.",
         "Read the target's answer in the dead letter, and repair the data at its source.";
+    UploadInvalid: "UPLOAD_INVALID", 422, 1, Never,
+        "The body is no archive of one batch folder.",
+        "Send a tar archive of plain files, with manifest.json at its top or in one folder.";
     PlanInvalid: "PLAN_INVALID", 500, 1, Never,
         "The check of the finished plan found a contradiction. Nothing was published.",
         "This is a defect in Tidegate: report it with the message.";

@@ -3,7 +3,7 @@
 //! order, resumably.
 //!
 //! The modules depend on each other in one direction, towards [`domain`]:
-//! `cli` → `service` → `publishing` → `planning` → `intake` → `domain`, with
+//! `cli` → `web` → `service` → `publishing` → `planning` → `intake` → `domain`, with
 //! `targets` and `store` beside them. `docs/architecture.md` is the map.
 #![forbid(unsafe_code)]
 
@@ -19,3 +19,4 @@ pub mod publishing;
 pub mod service;
 pub mod store;
 pub mod targets;
+pub mod web;

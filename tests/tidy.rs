@@ -31,9 +31,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "clock",
         ],
     ),
+    ("web", &["service", "targets", "store", "domain", "config", "error", "limits", "clock"]),
     (
         "cli",
         &[
+            "web",
             "service",
             "publishing",
             "planning",

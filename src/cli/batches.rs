@@ -13,6 +13,7 @@ use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Compression;
 use crate::intake::{check, write};
+use crate::service::query::plan_json;
 use crate::store::BatchFilter;
 
 /// Looks at batches, and decides on parked ones.
@@ -212,10 +213,7 @@ fn show(global: &Global, id: &BatchId, summary: bool, full: bool) -> Result<u8> 
         let timeline = engine.store().read(|view| view.timeline(id))?;
         let plan = engine.plan_of(&record)?;
         if global.json {
-            let plan = match &plan {
-                Some(plan) => Some(render::plan::json(plan, true)?),
-                None => None,
-            };
+            let plan = plan.as_ref().map(plan_json::Head::of);
             let value = serde_json::json!({
                 "publish_state": record.publish_state(),
                 "hold": record.hold,

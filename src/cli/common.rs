@@ -9,15 +9,15 @@ use serde::Serialize;
 use super::Global;
 use super::progress::Bars;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{LoadOptions, Settings};
+use crate::config::{LoadOptions, LogFormat, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::publishing::crash::CrashPoints;
 use crate::service::Engine;
 
-/// Sets up logs on standard error: warnings, of a service also what it does,
-/// or what `-q`, `-v` and `TIDEGATE_LOG` say.
-pub fn logging(global: &Global, service: bool) {
-    let level = match (global.quiet, global.verbose + u8::from(service)) {
+/// Sets up logs on standard error: warnings, of a service (which has a format
+/// for them) also what it does, or what `-q`, `-v` and `TIDEGATE_LOG` say.
+pub fn logging(global: &Global, service: Option<LogFormat>) {
+    let level = match (global.quiet, global.verbose + u8::from(service.is_some())) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info",
@@ -25,12 +25,16 @@ pub fn logging(global: &Global, service: bool) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("TIDEGATE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("tidegate={level}")));
-    let _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .try_init();
+        .with_target(false);
+    // A second call keeps what the first one set.
+    let _ = match service {
+        Some(LogFormat::Json) => log.json().flatten_event(true).try_init(),
+        Some(LogFormat::Pretty) | None => log.try_init(),
+    };
 }
 
 /// The environment's settings variables.

@@ -106,7 +106,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { ErrorKind::Usage.info().exit_code } else { 0 });
         }
     };
-    common::logging(&cli.global, matches!(cli.command, Command::Serve(_)));
+    let log = if let Command::Serve(args) = &cli.command {
+        Some(serve::log_format(&cli.global, args))
+    } else {
+        None
+    };
+    common::logging(&cli.global, log);
     match run(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) if common::is_closed_pipe(&error) => ExitCode::SUCCESS,

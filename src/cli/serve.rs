@@ -1,25 +1,81 @@
 //! `tidegate serve`: the long-running service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use tokio::net::TcpListener;
 
 use super::Global;
 use super::common::{clock, crash_points, load_options, settings};
-use crate::error::Result;
+use crate::config::LogFormat;
+use crate::error::{Error, ErrorKind, Result};
 use crate::service::{Engine, Service};
+use crate::web;
+use crate::web::presence::Presence;
 
-/// Watches the inboxes and publishes what comes, until it is asked to stop.
+/// Threads that answer requests; what blocks runs on others.
+const THREADS: usize = 2;
+/// How long what still blocks at the end is waited for.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Watches the inboxes, publishes what comes, and shows it, until it is asked
+/// to stop.
 #[derive(Debug, Args)]
-pub struct ServeArgs {}
+pub struct ServeArgs {
+    /// How the log is written [default: the setting server.log_format]
+    #[arg(long, value_enum)]
+    log_format: Option<LogFormatArg>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormatArg {
+    Pretty,
+    Json,
+}
+
+/// How the log is written. Settings that can't be read are told later.
+pub fn log_format(global: &Global, args: &ServeArgs) -> LogFormat {
+    match args.log_format {
+        Some(LogFormatArg::Pretty) => LogFormat::Pretty,
+        Some(LogFormatArg::Json) => LogFormat::Json,
+        None => settings(global).map_or(LogFormat::Pretty, |settings| settings.server.log_format),
+    }
+}
 
 /// Runs the command.
 pub fn run(global: &Global, _args: &ServeArgs) -> Result<u8> {
     let settings = settings(global)?;
-    let data = settings.data.clone();
+    let (data, address) = (settings.data.clone(), settings.server.listen);
     let crash = crash_points()?;
     let engine = Arc::new(Engine::open_with(&data, settings, clock(), crash.clone())?);
-    Service::start(engine)?.until_signal(&load_options(global))?;
+    engine.clear_uploads()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("web")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::internal("the server's threads could not be started").caused_by(e))?;
+    let unusable = |e| Error::new(ErrorKind::Io, format!("{address} can't be listened on")).caused_by(e);
+    let listener = runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
+    let url = format!("http://{}/", listener.local_addr().map_err(unusable)?);
+    let presence = Presence::announce(&data, &url)?;
+    let service = Service::start(Arc::clone(&engine))?;
+    // Read by people and by scripts that started it.
+    eprintln!("Tidegate serves {url}");
+    let mut stopped = engine.stop_signal();
+    let until = async move {
+        // An error says that the engine is gone, which is a stop too.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let answering = runtime.spawn(web::serve(Arc::clone(&engine), listener, until));
+    let result = service.until_signal(&load_options(global));
+    // The engine has stopped, and so does the server.
+    let answered = runtime.block_on(answering);
+    runtime.shutdown_timeout(LAST);
+    drop(presence);
+    result?;
+    answered.map_err(|_| Error::internal("the server ended in a panic"))??;
     crash.report()?;
     Ok(0)
 }

@@ -8,10 +8,13 @@ mod read;
 mod show;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
+
+pub use read::parse_duration;
 
 use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::priority::PriorityWeights;
@@ -75,6 +78,53 @@ pub struct RetentionSettings {
     pub grace: Duration,
 }
 
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Pretty,
+    /// A JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// `pretty` or `json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// How the server answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// A loopback address; port 0: any that is free.
+    pub listen: SocketAddr,
+    /// Hosts that requests may name besides loopback names.
+    pub allowed_hosts: Vec<String>,
+    /// Largest batch that may be sent to be planned, in bytes of its archive.
+    pub max_upload: u64,
+    /// How long the plan of such a batch is kept.
+    pub plan_ttl: Duration,
+    /// How `serve` writes its log.
+    pub log_format: LogFormat,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8484)),
+            allowed_hosts: Vec::new(),
+            max_upload: 256 << 20,
+            plan_ttl: Duration::from_secs(3600),
+            log_format: LogFormat::Pretty,
+        }
+    }
+}
+
 /// Everything that can be set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -84,6 +134,8 @@ pub struct Settings {
     pub state: PathBuf,
     /// How the service works.
     pub service: ServiceSettings,
+    /// How the server answers.
+    pub server: ServerSettings,
     /// Where batches are delivered.
     pub inboxes: Vec<InboxSettings>,
     /// Settings of sources by id; others have the defaults.
@@ -106,6 +158,17 @@ pub struct Settings {
     pub origins: BTreeMap<String, String>,
 }
 
+/// A setting in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingLine {
+    /// Its key, such as `sources.warehouse.importance`.
+    pub key: String,
+    /// Its value, as a settings file has it.
+    pub value: String,
+    /// A file and line, a variable, or `default`.
+    pub origin: String,
+}
+
 /// Where settings are looked for.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
@@ -126,6 +189,7 @@ impl Settings {
             data: data.into(),
             state: data.join("state"),
             service: ServiceSettings { workers: 2, unknown_sources: UnknownSources::Accept },
+            server: ServerSettings::default(),
             inboxes: inbox
                 .map(|url| {
                     vec![InboxSettings {
@@ -176,6 +240,11 @@ impl Settings {
         let mut settings = self.sources.get(id).cloned().unwrap_or_default();
         settings.max_future_seconds = self.max_future.as_secs();
         settings
+    }
+
+    /// The settings of a source in force, each value with where it came from.
+    pub fn source_lines(&self, id: &SourceId) -> Vec<SettingLine> {
+        show::source_lines(self, id)
     }
 
     /// The settings as a file, each value with where it came from.

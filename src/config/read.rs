@@ -1,13 +1,14 @@
 //! Reading the settings: file, then environment, with all problems collected.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::{Table, Value};
 use url::Url;
 
-use super::{LoadOptions, Settings, TargetSettings, UnknownSources};
+use super::{LoadOptions, LogFormat, Settings, TargetSettings, UnknownSources};
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardLimits;
 use crate::domain::ids::{SourceId, TargetName};
@@ -178,7 +179,7 @@ impl Reading {
         ];
         self.unknown(table, "", &known);
         if let Some(server) = self.section(table, "", "server") {
-            self.unknown(server, "server", &[]);
+            self.server(server, settings);
         }
         if let Some(state) = self.section(table, "", "state") {
             self.unknown(state, "state", &["url"]);
@@ -297,6 +298,33 @@ impl Reading {
             });
             self.value(retention, "retention", "grace", &mut settings.retention.grace, duration);
         }
+    }
+
+    fn server(&mut self, table: &Table, settings: &mut Settings) {
+        let known = ["listen", "allowed_hosts", "max_upload", "plan_ttl", "log_format"];
+        self.unknown(table, "server", &known);
+        let server = &mut settings.server;
+        self.value(table, "server", "listen", &mut server.listen, |value| listen_address(&text(value)?));
+        self.value(table, "server", "allowed_hosts", &mut server.allowed_hosts, |value| {
+            let hosts = texts(value)?;
+            let is_host = |host: &String| {
+                !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b))
+            };
+            if hosts.iter().all(is_host) {
+                Ok(hosts)
+            } else {
+                Err("must be an array of host names, such as \"tidegate.example.com\"".into())
+            }
+        });
+        self.value(table, "server", "max_upload", &mut server.max_upload, size);
+        self.value(table, "server", "plan_ttl", &mut server.plan_ttl, duration);
+        self.value(table, "server", "log_format", &mut server.log_format, |value| {
+            match text(value)?.as_str() {
+                "pretty" => Ok(LogFormat::Pretty),
+                "json" => Ok(LogFormat::Json),
+                _ => Err("must be \"pretty\" or \"json\"".into()),
+            }
+        });
     }
 
     fn inboxes(&mut self, table: &Table, base: &Path, settings: &mut Settings) {
@@ -530,7 +558,12 @@ fn size(value: &Value) -> Result<u64, String> {
 /// A duration such as `"500ms"`, `"10s"`, `"15m"`, `"1h"`, `"30d"`.
 pub fn duration(value: &Value) -> Result<Duration, String> {
     const PROBLEM: &str = "must be a duration such as \"500ms\", \"10s\", \"15m\", \"1h\" or \"30d\"";
-    let text = value.as_str().ok_or(PROBLEM)?;
+    parse_duration(value.as_str().ok_or(PROBLEM)?).map_err(|_| PROBLEM.into())
+}
+
+/// The same as text.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const PROBLEM: &str = "must be a duration such as 500ms, 10s, 15m, 1h or 30d";
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or(PROBLEM)?;
     let number: u64 = text[..at].parse().map_err(|_| PROBLEM)?;
     let millis = match &text[at..] {
@@ -542,6 +575,21 @@ pub fn duration(value: &Value) -> Result<Duration, String> {
         _ => return Err(PROBLEM.into()),
     };
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| PROBLEM.into())
+}
+
+/// An address of this machine's own loopback.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    const PROBLEM: &str = "must be an address with a port, such as \"127.0.0.1:8484\"";
+    let text =
+        text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr = text.parse().map_err(|_| PROBLEM)?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!(
+        "is {address}: only a loopback address such as 127.0.0.1 or [::1] is taken, because the server has no \
+         sign-in yet and whoever reaches it may approve and cancel; put a proxy that signs people in before it"
+    ))
 }
 
 fn complete(value: &Value) -> Result<Complete, String> {
@@ -665,6 +713,36 @@ mod tests {
             settings.origins["sources.my-source.precedence"],
             "TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE"
         );
+    }
+
+    #[test]
+    fn the_server_listens_on_loopback_only_and_says_why() {
+        let (settings, problems) = check(
+            "[server]\nlisten = \"localhost:0\"\nallowed_hosts = [\"tidegate.example\"]\nmax_upload = \"1MiB\"\nplan_ttl = \"5m\"\nlog_format = \"json\"\n",
+            &[],
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        let server = &settings.server;
+        assert_eq!(server.listen.to_string(), "127.0.0.1:0");
+        assert_eq!((server.max_upload, server.plan_ttl), (1 << 20, Duration::from_secs(300)));
+        assert_eq!(
+            (&server.allowed_hosts[..], server.log_format),
+            (&["tidegate.example".to_owned()][..], LogFormat::Json)
+        );
+        for address in ["0.0.0.0:8484", "192.168.0.1:80", "[::]:8484", "8.8.8.8:1"] {
+            let (_, problems) = check(&format!("[server]\nlisten = \"{address}\"\n"), &[]);
+            assert!(problems[0].contains("only a loopback address"), "{problems:?}");
+        }
+        for wrong in [
+            "listen = \"x\"",
+            "listen = \"127.0.0.1\"",
+            "allowed_hosts = [\"a b\"]",
+            "log_format = \"xml\"",
+            "port = 1",
+        ] {
+            let (_, problems) = check(&format!("[server]\n{wrong}\n"), &[]);
+            assert_eq!(problems.len(), 1, "{wrong}");
+        }
     }
 
     #[test]

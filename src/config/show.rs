@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Settings, UnknownSources};
+use super::{SettingLine, Settings, UnknownSources};
 use crate::domain::glob::Glob;
+use crate::domain::ids::SourceId;
 use crate::domain::scope::Scope;
 use crate::domain::settings::{Deletion, OnFailure, SourceSettings};
 use crate::intake::inbox::Complete;
@@ -17,11 +18,17 @@ pub fn to_toml(settings: &Settings) -> String {
 
 /// Every key with its value, as the file has it.
 pub fn values(settings: &Settings) -> BTreeMap<String, String> {
-    write(settings).values
+    write(settings).lines.into_iter().map(|line| (line.key, line.value)).collect()
 }
 
 fn write(settings: &Settings) -> Out<'_> {
-    let mut out = Out { text: String::new(), values: BTreeMap::new(), settings };
+    let mut out = Out { text: String::new(), lines: Vec::new(), settings };
+    out.section("server");
+    out.value("server.listen", quoted(&settings.server.listen.to_string()));
+    out.value("server.allowed_hosts", list(&settings.server.allowed_hosts));
+    out.value("server.max_upload", settings.server.max_upload.to_string());
+    out.value("server.plan_ttl", duration(settings.server.plan_ttl));
+    out.value("server.log_format", quoted(settings.server.log_format.as_str()));
     out.section("state");
     out.value("state.url", quoted(&settings.state.display().to_string()));
     out.section("service");
@@ -84,9 +91,16 @@ fn write(settings: &Settings) -> Out<'_> {
     out
 }
 
+/// The settings of a source, each value with where it came from.
+pub fn source_lines(settings: &Settings, id: &SourceId) -> Vec<SettingLine> {
+    let mut out = Out { text: String::new(), lines: Vec::new(), settings };
+    out.source(id.as_str(), &settings.source(id));
+    out.lines
+}
+
 struct Out<'a> {
     text: String,
-    values: BTreeMap<String, String>,
+    lines: Vec<SettingLine>,
     settings: &'a Settings,
 }
 
@@ -102,7 +116,7 @@ impl Out<'_> {
         let origin = self.settings.origins.get(key).filter(|origin| !origin.is_empty());
         let origin = origin.map_or("default", String::as_str);
         let _ = writeln!(self.text, "{name} = {value}  # {origin}");
-        self.values.insert(key.to_owned(), value);
+        self.lines.push(SettingLine { key: key.to_owned(), value, origin: origin.to_owned() });
     }
 
     fn source(&mut self, id: &str, source: &SourceSettings) {

@@ -11,4 +11,5 @@ pub mod manifest;
 pub mod monitor;
 pub mod prefix;
 pub mod reader;
+pub mod unpack;
 pub mod write;

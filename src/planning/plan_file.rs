@@ -13,6 +13,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -129,6 +130,17 @@ pub struct PlannedChange {
     pub replace: bool,
     /// Its values.
     pub value: PlannedValue,
+}
+
+/// Where a change lies in a plan: a place in the order of execution.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangeAt {
+    /// Its operation.
+    pub operation: u32,
+    /// Its block, counted within the operation.
+    pub block: u32,
+    /// Its record, counted within the block.
+    pub record: u32,
 }
 
 /// The values of a change.
@@ -320,6 +332,42 @@ impl Plan {
     pub fn changes(&self, mut each: impl FnMut(PlannedChange) -> Result<()>) -> Result<()> {
         for no in 0..self.manifest.operations.len() {
             self.operation(OperationNo(no as u32), &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Hands out changes in the order of execution, from a place on, until
+    /// `each` breaks.
+    pub fn changes_from(
+        &self,
+        from: ChangeAt,
+        mut each: impl FnMut(ChangeAt, PlannedChange) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut unpacker = Unpacker::new()?;
+        let mut raw = Vec::new();
+        let operations = self.manifest.operations.iter().enumerate();
+        for (operation, op) in operations.skip(from.operation as usize) {
+            let operation = operation as u32;
+            let first = if operation == from.operation { from.block } else { 0 };
+            for block in first..op.blocks {
+                self.file.read(op.first_block + block, &mut unpacker, &mut raw)?;
+                let (mut offset, mut record) = (0, 0);
+                while let Some((bytes, next)) = record_at(&raw, offset) {
+                    let at = ChangeAt { operation, block, record };
+                    if at >= from {
+                        let change = PlannedChange::read(bytes).ok_or_else(|| {
+                            invalid(
+                                self.path(),
+                                format!("operation {operation} has a record that is no change"),
+                            )
+                        })?;
+                        if each(at, change)?.is_break() {
+                            return Ok(());
+                        }
+                    }
+                    (offset, record) = (next, record + 1);
+                }
+            }
         }
         Ok(())
     }

@@ -24,11 +24,11 @@ impl Engine {
 
     /// Queues a batch that was opened.
     pub fn accept_batch(&self, batch: &Batch) -> Result<BatchId> {
-        self.queue(batch, None)
+        self.put_in_queue(batch, None)
     }
 
     /// Queues a batch; `unknown` holds its source, should this be its first.
-    pub(super) fn queue(&self, batch: &Batch, unknown: Option<SourceHold>) -> Result<BatchId> {
+    pub(super) fn put_in_queue(&self, batch: &Batch, unknown: Option<SourceHold>) -> Result<BatchId> {
         let record = self.record(batch)?;
         let id = batch.id.clone();
         self.store.write(move |tx| {

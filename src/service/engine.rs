@@ -14,8 +14,10 @@ use super::events::Events;
 use super::folded::Folded;
 use super::live::{Live, Progress};
 use super::looking::Inboxes;
+use super::query::Looks;
 use super::queue::Next;
 use super::stop::Stop;
+use super::uploads::Uploads;
 use super::work::Work;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -78,6 +80,8 @@ pub struct Engine {
     pub(super) live: Live,
     pub(super) work: Arc<Work>,
     pub(super) folded: Folded,
+    pub(super) looks: Looks,
+    pub(super) uploads: Uploads,
 }
 
 impl Engine {
@@ -142,6 +146,8 @@ impl Engine {
             events,
             work,
             folded: Folded::default(),
+            looks: Looks::default(),
+            uploads: Uploads::default(),
             clock,
             crash,
         })
@@ -196,6 +202,38 @@ impl Engine {
     /// What happens, as it happens.
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// The time.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
+    /// Time since some fixed moment, for measuring durations.
+    pub fn monotonic(&self) -> std::time::Duration {
+        self.clock.monotonic()
+    }
+
+    /// 64 random bits. Not for secrets.
+    pub fn random(&self) -> u64 {
+        self.clock.random()
+    }
+
+    /// Why the work can't be done now, in words; empty when it can.
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.store.failed() {
+            reasons.push("tidegate.redb failed: start Tidegate again".to_owned());
+        }
+        for (name, open) in &self.targets {
+            if let Err(error) = open.target.health() {
+                reasons.push(format!("the target {name} can't be used: {error}"));
+            }
+        }
+        if self.stopping() {
+            reasons.push("the service stops".to_owned());
+        }
+        reasons
     }
 
     /// How far a batch in work has come; `None` when it is not in work.

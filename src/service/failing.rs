@@ -31,8 +31,9 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
     match kind {
         ManifestMissing | ManifestInvalid | ManifestMismatch | ManifestVersion | ModeMissing | FromFuture
         | TooLate | IdReused | FolderChanged | FileMissing | FileUnsafe | SizeMismatch | ChecksumMismatch
-        | CountMismatch | CompressionInvalid | ExpansionLimit | TooManyBadLines | LineInvalid
-        | KeyConflict | EntityRejected | PlanInvalid | Rejected | Cancelled | Superseded | Partial => true,
+        | CountMismatch | UploadInvalid | CompressionInvalid | ExpansionLimit | TooManyBadLines
+        | LineInvalid | KeyConflict | EntityRejected | PlanInvalid | Rejected | Cancelled | Superseded
+        | Partial => true,
         Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
         | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
         | TargetThrottled | TargetFailed | TargetMoved | Interrupted | Internal => false,

@@ -139,7 +139,10 @@ impl Engine {
         let unknown = self.unknown_source(&self.settings(), source);
         let what = format!("folder {}{}", inbox.url, found.path);
         let mut broken = false;
-        let state = match self.open_folder(prefix, found, &id).and_then(|batch| self.queue(&batch, unknown)) {
+        let state = match self
+            .open_folder(prefix, found, &id)
+            .and_then(|batch| self.put_in_queue(&batch, unknown))
+        {
             Ok(id) => {
                 tracing::info!(batch = %id, %source, "accepted");
                 InboxState::Accepted { batch_id: id }

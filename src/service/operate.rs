@@ -207,10 +207,6 @@ impl Engine {
                         let text = format!("goes on: batch {batch} is tried again: {reason}");
                         tx.note_source(source, &text, &actor)?;
                     }
-                    if reopened.is_some() {
-                        // Its stamp is that of its manifest now.
-                        tx.unindex_batch(&record);
-                    }
                     tx.transition_batch(&batch, Event::Requeued, &reason, &actor, |record| {
                         if let Some(fresh) = reopened {
                             *record = BatchRecord { accepted_at: record.accepted_at, ..fresh };

@@ -141,13 +141,13 @@ impl Engine {
         }
     }
 
-    fn turn(
+    pub(super) fn turn(
         &self,
         view: &View<'_>,
         settings: &Settings,
         source: SourceId,
         now: Timestamp,
-        executing: &BTreeMap<SourceId, (BatchId, PlanId)>,
+        executing: &Executing,
     ) -> Result<Option<Turn>> {
         let holds = view.source_holds(&source)?;
         let found = match executing.get(&source) {
@@ -176,7 +176,7 @@ impl Engine {
     }
 
     /// How a source that has a batch which may run stands.
-    fn standing_of(&self, source: &SourceId, executing: &BTreeMap<SourceId, (BatchId, PlanId)>) -> Standing {
+    fn standing_of(&self, source: &SourceId, executing: &Executing) -> Standing {
         let over = match self.work.wait_of(source) {
             None => return Standing::Ready,
             Some(Wait::Plan(plan)) => {
@@ -212,7 +212,10 @@ fn stops_execution(reason: SourceHoldReason) -> bool {
 }
 
 /// The batch of each source that is being executed, with its plan.
-fn executing(view: &View<'_>) -> Result<BTreeMap<SourceId, (BatchId, PlanId)>> {
+pub(super) type Executing = BTreeMap<SourceId, (BatchId, PlanId)>;
+
+/// Finds those.
+pub(super) fn executing(view: &View<'_>) -> Result<Executing> {
     let plans = view.alive_plans(None)?.into_iter().filter(|plan| plan.state == PlanState::Executing);
     Ok(plans.map(|plan| (plan.batch_id.source().clone(), (plan.batch_id, plan.plan_id))).collect())
 }

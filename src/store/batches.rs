@@ -73,6 +73,13 @@ macro_rules! reads {
                 Ok(!self.scan(Table::Prioritised, &prefix, None, 1)?.is_empty())
             }
 
+            /// The batches of a source that a person put before those of others.
+            pub fn prioritised_of(&self, source: &SourceId) -> Result<Vec<BatchId>> {
+                let rows = self.all(Table::Prioritised, &key(&[source.as_str().as_bytes()]))?;
+                let id = |id: &[u8]| String::from_utf8_lossy(id).parse::<BatchId>();
+                rows.iter().map(|(_, bytes)| id(bytes).map_err(|e| Error::internal(e.to_string()))).collect()
+            }
+
             /// The batches of a source that have not ended, oldest first.
             pub fn unfinished(&self, source: &SourceId) -> Result<Vec<BatchRecord>> {
                 self.unfinished_page(source, None, usize::MAX)
@@ -147,15 +154,6 @@ impl Tx<'_> {
         let bytes = encode(batch)?;
         self.put(Table::Batches, id, bytes);
         Ok(())
-    }
-
-    /// Takes a batch out of the order of its source, before it is stored with
-    /// another stamp.
-    pub fn unindex_batch(&mut self, batch: &BatchRecord) {
-        let index = stamp_key(&batch.stamp);
-        for table in [Table::Unfinished, Table::ByStamp, Table::Prioritised] {
-            self.remove(table, index.clone());
-        }
     }
 
     /// Adds to a batch's timeline.

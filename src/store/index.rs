@@ -272,6 +272,7 @@ impl Tx<'_> {
         if let Some(row) = ended_row(batch) {
             self.put(Table::Ended, row, id);
         }
+        self.count_done(old, batch)?;
         let source = batch.batch_id.source();
         if old.is_none_or(|old| old.status != batch.status) {
             for of in [None, Some(source)] {

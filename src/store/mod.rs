@@ -16,14 +16,16 @@ pub mod records;
 mod snapshots;
 mod sources;
 mod tables;
+mod totals;
 mod touched;
 mod tx;
 mod writer;
 
 pub use batches::BatchFilter;
 pub use index::{BatchList, BatchRows};
-pub use open::{Store, StoreOptions};
+pub use open::{FORMAT_VERSION, Store, StoreOptions};
 pub use records::*;
+pub use totals::{BUCKETS, Durations, Totals};
 pub use touched::{OnChange, Touched};
 pub use tx::{KeyRange, Read, Row, Tx, View};
 

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Version of the file that this version of the program writes.
-const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 1;
 const PID_FILE: &str = "tidegate.pid";
 
 /// How the store is opened.

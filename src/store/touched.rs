@@ -32,7 +32,14 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         | Table::Batches
         | Table::Unfinished
         | Table::ByStamp
+        | Table::ByTime
+        | Table::ByStatus
+        | Table::BySourceStatus
+        | Table::Ended
+        | Table::Counts
         | Table::Plans
+        | Table::PlansBySource
+        | Table::SnapshotIds
         | Table::Journal
         | Table::Snapshots
         | Table::Current

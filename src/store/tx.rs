@@ -72,6 +72,9 @@ pub struct KeyRange {
     pub backwards: bool,
 }
 
+/// Both bounds of a range.
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 impl KeyRange {
     /// All keys that begin with `prefix`.
     pub fn of_prefix(prefix: &[u8]) -> Self {
@@ -81,7 +84,7 @@ impl KeyRange {
 
     /// The bounds as redb and maps of the standard library take them;
     /// `None` when nothing is between them.
-    fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    fn bounds(&self) -> Option<Bounds<'_>> {
         let (from, to) = (as_slice(&self.from), as_slice(&self.to));
         let empty = match (from, to) {
             (Bound::Included(from), Bound::Included(to)) => from > to,

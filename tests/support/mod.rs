@@ -8,6 +8,7 @@ pub mod faults;
 pub mod faulty_store;
 pub mod history;
 pub mod oracle;
+pub mod server;
 pub mod world;
 
 /// A folder for one test. In memory where the machine has such a place, so

@@ -1,10 +1,8 @@
-//! A plan as text, in the manner of Terraform, and as JSON (contract: command
-//! line).
+//! A plan as text, in the manner of Terraform.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufWriter, Write};
 
-use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 use unicode_normalization::UnicodeNormalization;
 
@@ -13,9 +11,10 @@ use crate::cli::common::{colour, write_error};
 use crate::domain::change::{Action, Change};
 use crate::domain::key::{Key, Kind};
 use crate::domain::plan::PlanHeader;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::planning::bodies::Bodies;
 use crate::planning::plan_file::Plan;
+use crate::service::query::plan_json;
 
 /// How a plan is shown.
 pub struct Options {
@@ -42,66 +41,11 @@ const LONG: usize = 120;
 /// Keys that are looked at for look-alikes.
 const LOOKED_AT: usize = 200_000;
 
-/// The plan as JSON, with or without its changes.
-pub fn json(plan: &Plan, summary: bool) -> Result<serde_json::Value> {
-    let mut bytes = Vec::new();
-    write_json(plan, summary, &mut bytes)?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::internal("a plan as JSON").caused_by(e))
-}
-
-#[derive(Serialize)]
-struct Head<'a> {
-    format: &'a str,
-    plan_id: String,
-    digest: String,
-    batch_id: String,
-    target: String,
-    base_snapshot: Option<String>,
-    summary: crate::domain::plan::PlanSummary,
-    guards: &'a [crate::domain::guards::GuardTrip],
-    warnings: &'a [String],
-}
-
-/// Streams the plan as JSON.
-pub fn write_json(plan: &Plan, summary: bool, out: &mut dyn Write) -> Result<()> {
-    let header = &plan.manifest().header;
-    let head = Head {
-        format: "tidegate.plan/1",
-        plan_id: header.plan_id.to_string(),
-        digest: header.digest.to_string(),
-        batch_id: header.batch_id.to_string(),
-        target: header.target.to_string(),
-        base_snapshot: header.bases.get(&header.source_id).map(ToString::to_string),
-        summary: header.summary,
-        guards: &header.guards,
-        warnings: &plan.manifest().warnings,
-    };
-    let mut text =
-        serde_json::to_string(&head).map_err(|e| Error::internal("a plan as JSON").caused_by(e))?;
-    if summary {
-        text.push('\n');
-        return out.write_all(text.as_bytes()).map_err(write_error);
-    }
-    text.pop();
-    text.push_str(",\"changes\":[");
-    out.write_all(text.as_bytes()).map_err(write_error)?;
-    let mut bodies = Bodies::new()?;
-    let mut first = true;
-    plan.changes(|change| {
-        let change = plan.resolve(change, &mut bodies)?;
-        let text =
-            serde_json::to_string(&change).map_err(|e| Error::internal("a change as JSON").caused_by(e))?;
-        let gap = if std::mem::take(&mut first) { "\n" } else { ",\n" };
-        out.write_all(gap.as_bytes()).and_then(|()| out.write_all(text.as_bytes())).map_err(write_error)
-    })?;
-    out.write_all(b"\n]}\n").map_err(write_error)
-}
-
 /// Prints the plan to standard output.
 pub fn print(plan: &Plan, options: &Options) -> Result<()> {
     let mut stdout = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     if options.json {
-        write_json(plan, options.summary, &mut stdout)?;
+        plan_json::write_plan(plan, options.summary, &mut stdout)?;
     } else {
         write_text(plan, options, colour(), &mut stdout)?;
     }

@@ -82,7 +82,7 @@ pub struct PlanGroups {
     pub groups: Vec<ChangeGroup>,
     /// Changes in no group.
     pub ungrouped: u64,
-    /// Whether all changes were looked at; if not, the first million were.
+    /// Whether all changes were looked at; if not, the first 200,000 were.
     pub complete: bool,
 }
 

@@ -196,17 +196,37 @@ impl<'a> Reading<'a> {
             .ok_or_else(|| Error::internal("an origin of the catalogue is missing"))
     }
 
-    fn relationships(&mut self, entity: u32, limit: usize) -> Result<(Vec<RelationshipView>, bool)> {
+    fn relationships(
+        &mut self,
+        entity: u32,
+        after: Option<(Direction, u128)>,
+        limit: usize,
+    ) -> Result<(Vec<RelationshipView>, bool)> {
         let mut rows = Vec::new();
         {
+            let to = end_key(entity, u128::MAX);
+            let behind = |direction| match after {
+                Some((of, hash)) if of == direction => (end_key(entity, hash), true),
+                Some(_) | None => (end_key(entity, 0), false),
+            };
+            let bound = |from: &'_ ([u8; 20], bool)| match from.1 {
+                true => Bound::Excluded(from.0.to_vec()),
+                false => Bound::Included(from.0.to_vec()),
+            };
             let forward = tables::FORWARD.read(&self.tx).map_err(|e| self.fail(e))?;
-            let (from, to) = (end_key(entity, 0), end_key(entity, u128::MAX));
-            for row in forward.range(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1) {
-                let (_, row) = row.map_err(|e| self.fail(e))?;
-                rows.extend(Row::decode(row.value()).map(|row| (Direction::Out, row)));
+            if after.is_none_or(|(direction, _)| direction == Direction::Out) {
+                let from = bound(&behind(Direction::Out));
+                let range = (from.as_ref().map(Vec::as_slice), Bound::Included(&to[..]));
+                for row in forward.range(range).map_err(|e| self.fail(e))?.take(limit + 1) {
+                    let (_, row) = row.map_err(|e| self.fail(e))?;
+                    rows.extend(Row::decode(row.value()).map(|row| (Direction::Out, row)));
+                }
             }
             let reverse = tables::REVERSE.read(&self.tx).map_err(|e| self.fail(e))?;
-            for row in reverse.range(&from[..]..=&to[..]).map_err(|e| self.fail(e))?.take(limit + 1) {
+            let from = bound(&behind(Direction::In));
+            let range = (from.as_ref().map(Vec::as_slice), Bound::Included(&to[..]));
+            let left = (limit + 1).saturating_sub(rows.len());
+            for row in reverse.range(range).map_err(|e| self.fail(e))?.take(left) {
                 let (key, end) = row.map_err(|e| self.fail(e))?;
                 let place = [end.value(), &key.value()[4..]].concat();
                 let found = forward.get(&place[..]).map_err(|e| self.fail(e))?;
@@ -309,7 +329,7 @@ impl EmbeddedCatalogue {
         let hash = key.hash();
         let attributes = json(reading.body(&row)?)?;
         let history = reading.history(hash, true)?;
-        let (relationships, more_relationships) = reading.relationships(row.number, relationships)?;
+        let (relationships, more_relationships) = reading.relationships(row.number, None, relationships)?;
         Ok(Some(EntityView {
             key: key.clone(),
             attributes,
@@ -321,6 +341,21 @@ impl EmbeddedCatalogue {
             relationships,
             more_relationships,
         }))
+    }
+
+    /// Up to `limit` relationships of an entity, those that lead away before
+    /// those that lead to it, behind the one of this direction and key hash;
+    /// and whether there are more. `None`: there is no such entity.
+    pub fn relationships_of(
+        &self,
+        key: &EntityKey,
+        after: Option<(Direction, KeyHash)>,
+        limit: usize,
+    ) -> Result<Option<(Vec<RelationshipView>, bool)>> {
+        let mut reading = Reading::new(self)?;
+        let Some(row) = reading.entity(key)? else { return Ok(None) };
+        let after = after.map(|(direction, hash)| (direction, hash.0));
+        reading.relationships(row.number, after, limit).map(Some)
     }
 
     /// Entities by type and by prefix or part of their names.

@@ -1,0 +1,82 @@
+//! Figures for the metrics: how things stand in numbers.
+
+use super::super::engine::Engine;
+use super::super::queue::is_parked;
+use super::waits::Fronts;
+use crate::domain::ids::SourceId;
+use crate::domain::publish_state::PublishStatus;
+use crate::error::Result;
+use crate::store::Totals;
+
+/// How things stand in numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Batches by status.
+    pub batches: Vec<(String, u64)>,
+    /// Batches that have not ended, by source; the last row may be `other`.
+    pub depth: Vec<(String, u64)>,
+    /// Batches that wait for a person.
+    pub parked: u64,
+    /// Sources that wait for a person.
+    pub held: u64,
+    /// Dead letters that wait for repair.
+    pub dead_letters: u64,
+    /// Size of the store's file.
+    pub store_bytes: u64,
+    /// Sizes of the catalogues' files, by target.
+    pub catalogues: Vec<(String, u64)>,
+    /// Listing calls to inboxes, since the process started.
+    pub listings: u64,
+    /// What was done since the data directory was made.
+    pub totals: Totals,
+}
+
+const STATUSES: [PublishStatus; 7] = [
+    PublishStatus::Pending,
+    PublishStatus::Planning,
+    PublishStatus::PlanComplete,
+    PublishStatus::Executing,
+    PublishStatus::Complete,
+    PublishStatus::Failed,
+    PublishStatus::Retrying,
+];
+
+impl Engine {
+    /// Figures, with at most `sources` sources by name.
+    pub fn figures(&self, sources: usize) -> Result<Figures> {
+        let mut figures = self.store.read(|view| {
+            let mut figures = Figures { totals: view.totals()?, ..Figures::default() };
+            for status in STATUSES {
+                figures.batches.push((status.as_str().to_owned(), view.count_batches(None, status)?));
+            }
+            let known: Vec<SourceId> = view.sources()?;
+            let mut fronts = Fronts::new(self, view);
+            let mut others = 0;
+            for (number, source) in known.iter().enumerate() {
+                let waiting = self.counts(view, Some(source))?.unfinished();
+                if number < sources {
+                    figures.depth.push((source.to_string(), waiting));
+                } else {
+                    others += waiting;
+                }
+                let front = fronts.of(source)?;
+                figures.held += u64::from(front.hold.is_some());
+                figures.parked += u64::from(front.oldest.as_ref().is_some_and(is_parked));
+                figures.dead_letters += view.count_open_dead_letters(source)?;
+            }
+            if known.len() > sources {
+                figures.depth.push(("other".to_owned(), others));
+            }
+            Ok(figures)
+        })?;
+        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let settings = self.settings();
+        figures.store_bytes = size(&settings.data.join("tidegate.redb"));
+        figures.catalogues =
+            settings.targets.iter().map(|(name, target)| (name.to_string(), size(&target.path))).collect();
+        for inbox in &settings.inboxes {
+            figures.listings += self.listings(&inbox.url)?;
+        }
+        Ok(figures)
+    }
+}

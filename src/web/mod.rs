@@ -1,0 +1,160 @@
+//! The server: API, events, pages, metrics. Shows what `service` knows, and
+//! passes on what operators decide; holds no rules of its own.
+
+mod accept;
+mod api;
+mod events;
+mod extract;
+mod guard;
+mod health;
+mod metrics;
+mod openapi;
+pub mod presence;
+mod problem;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+pub use openapi::document as openapi_document;
+pub use problem::Problem;
+
+use crate::config::ServerSettings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::service::Engine;
+
+/// Calls of the engine that run at a time; others wait for their turn.
+const CALLS: usize = 16;
+/// Batches that are planned at a time for those who sent them.
+const UPLOADS: usize = 2;
+/// How long open requests have to end when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What every handler has at hand.
+#[derive(Clone)]
+pub struct AppState {
+    /// The data directory.
+    pub engine: Arc<Engine>,
+    /// When the server started.
+    pub started: Timestamp,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    calls: Semaphore,
+    uploads: Arc<Semaphore>,
+    settings: ServerSettings,
+    events: events::Relay,
+    metrics: metrics::Metrics,
+    stop: watch::Receiver<bool>,
+}
+
+impl AppState {
+    /// Runs a call of the engine, which blocks, on a thread for such calls.
+    ///
+    /// # Errors
+    /// That of the call; [`ErrorKind::Internal`] when it panics.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let state = self.clone();
+        // The permit goes with the call: one whose client has gone still works.
+        let permit = Arc::clone(&self.inner).permit().await?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = call(&state.engine);
+            drop(permit);
+            result
+        });
+        done.await.unwrap_or_else(|_| Err(Error::internal("a call of the service ended in a panic")))
+    }
+
+    /// The settings of the server.
+    pub fn settings(&self) -> &ServerSettings {
+        &self.inner.settings
+    }
+
+    /// A place for an upload, if one is free.
+    fn upload_place(&self) -> Option<api::plans::Place> {
+        api::plans::Place::take(&self.inner.uploads)
+    }
+
+    /// Becomes `true` when the server stops.
+    fn stopping(&self) -> watch::Receiver<bool> {
+        self.inner.stop.clone()
+    }
+}
+
+/// A permit for a call of the engine.
+struct Permit(Arc<Inner>);
+
+impl Inner {
+    async fn permit(self: Arc<Self>) -> Result<Permit> {
+        let permit = self.calls.acquire().await;
+        permit.map_err(|_| Error::new(ErrorKind::Interrupted, "the server stops"))?.forget();
+        Ok(Permit(Arc::clone(&self)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.calls.add_permits(1);
+    }
+}
+
+/// Every route, behind the guards.
+fn router(state: AppState) -> Router {
+    Router::new()
+        .merge(api::routes())
+        .merge(health::routes())
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), guard::requests))
+        .layer(from_fn_with_state(state.clone(), guard::time))
+        .layer(from_fn(guard::panics))
+        .layer(from_fn(guard::headers))
+        .layer(from_fn_with_state(state.clone(), guard::watch))
+        .with_state(state)
+}
+
+/// Answers requests until `shutdown` ends, then lets open ones end within a
+/// few seconds. Runs on a tokio runtime.
+///
+/// # Errors
+/// When the listener can't be used.
+pub async fn serve(
+    engine: Arc<Engine>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let started = engine.now();
+    let (stop, stopping) = watch::channel(false);
+    let settings = engine.settings().server.clone();
+    let relay = events::Relay::start(&engine, stopping.clone());
+    let inner = Inner {
+        calls: Semaphore::new(CALLS),
+        uploads: Arc::new(Semaphore::new(UPLOADS)),
+        settings,
+        events: relay,
+        metrics: metrics::Metrics::new(),
+        stop: stopping.clone(),
+    };
+    let state = AppState { engine, started, inner: Arc::new(inner) };
+    let app = router(state);
+    let accepting = accept::accept(listener, app, stopping, GRACE);
+    tokio::pin!(accepting);
+    tokio::select! {
+        () = &mut accepting => Ok(()),
+        () = shutdown => {
+            // Whoever waits for events or for a batch is told by this.
+            let _ = stop.send(true);
+            accepting.await;
+            Ok(())
+        }
+    }
+}
