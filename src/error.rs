@@ -202,6 +202,12 @@ error_kinds! {
         "This is a defect in Tidegate: report it with the message.";
 }
 
+/// The row of a code, such as a stored failure has; `None` when it is of
+/// another version, or no error's.
+pub fn by_code(code: &str) -> Option<&'static KindInfo> {
+    TABLE.iter().find(|row| row.code == code)
+}
+
 /// An error with its kind, a message for the operator, and its causes.
 pub struct Error {
     kind: ErrorKind,

@@ -3,12 +3,14 @@
 
 mod accept;
 mod api;
+mod assets;
 mod events;
 mod extract;
 mod guard;
 mod health;
 mod metrics;
 mod openapi;
+mod pages;
 pub mod presence;
 mod problem;
 
@@ -112,7 +114,9 @@ fn router(state: AppState) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(health::routes())
-        .fallback(problem::not_found)
+        .merge(pages::routes())
+        .merge(assets::routes())
+        .fallback(pages::missing)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(from_fn_with_state(state.clone(), guard::requests))
         .layer(from_fn_with_state(state.clone(), guard::time))

@@ -7,6 +7,7 @@ mod catalogue;
 mod cursor;
 mod figures;
 mod inbox;
+mod lineage;
 mod overview;
 pub mod plan_json;
 mod plans;
@@ -23,6 +24,7 @@ pub use batches::BatchQuery;
 pub(super) use cache::Looks;
 pub use catalogue::FindEntities;
 pub use figures::Figures;
+pub use lineage::{Lineage, LineageNode};
 pub use plans::PlanQuery;
 
 use crate::error::{Error, ErrorKind, Result};

@@ -16,6 +16,10 @@ mod why;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use crate::targets::embedded::{
+    Direction, EntityView, FindHit, FindPage, FindQuery, MAX_OFFSET, Matched, Origin, RelationshipView,
+    TextRange, TypeCount as FoundType,
+};
 pub use batch::{
     ApprovalView, BatchAction, BatchView, HoldView, Phase, PlanBrief, PrioritisedView, PriorityView,
     ProgressUnit, ProgressView, TimelineItem, WaitCode, WaitView,

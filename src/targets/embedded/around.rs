@@ -95,7 +95,7 @@ type Rows = Vec<(u128, Row)>;
 
 /// Rows of relationships of an entity in one direction, behind one of them.
 /// Tells whether there are more.
-fn rows(
+pub(super) fn rows(
     reading: &Reading<'_>,
     entity: u32,
     direction: Direction,

@@ -10,6 +10,7 @@ mod around;
 mod blocks;
 mod buffered;
 mod export;
+mod lineage;
 mod look_ahead;
 mod read;
 mod row;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 pub use around::{Edge, HistoryPage, Neighbourhood, Node, RelationshipPage};
+pub use lineage::{Lineage, LineageNode, LineageQuery};
 pub use read::{Direction, EntityView, HistoryView, Hit, Origin, RelationshipView, SearchPage, SearchQuery};
 pub use search::behind::Following;
 pub use search::find::{

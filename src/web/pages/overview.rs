@@ -1,0 +1,136 @@
+//! `/`: everything at a glance, what waits for a person first.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use jiff::Timestamp;
+
+use super::AppState;
+use super::frame::{Frame, answer, rendered};
+use super::query::PageQuery;
+use super::show::number::counted;
+use super::show::{Html, filters, link, state};
+use crate::service::views::{BatchView, OverviewView, SourceState, SourceView};
+
+/// Sources that are shown.
+const SOURCES: usize = 12;
+
+/// Something that waits for a person.
+struct Attention {
+    key: String,
+    state: Html,
+    what: String,
+    why: String,
+    since: Option<Timestamp>,
+    href: String,
+    act: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "overview.html", blocks = ["live"])]
+struct Overview {
+    frame: Frame,
+    view: OverviewView,
+    attention: Vec<Attention>,
+    sources: Vec<SourceView>,
+    running: u64,
+    waiting: u64,
+    deepest: u64,
+}
+
+/// Answers with the page.
+pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
+    let started = state.started;
+    answer(state, move |engine| {
+        let mut view = engine.overview(started, true)?;
+        // They are shown above all others.
+        view.waiting.retain(|item| item.hold.is_none());
+        let sum = |of: fn(&crate::service::views::QueueDepth) -> u64| view.depth.iter().map(of).sum();
+        let page = Overview {
+            frame: Frame::at(view.at, "Overview", "/"),
+            attention: attention(&view),
+            sources: most_urgent(&view.sources),
+            running: sum(|depth| depth.running),
+            waiting: sum(|depth| depth.waiting),
+            deepest: view.depth.iter().map(|depth| depth.waiting + depth.running).max().unwrap_or(1),
+            view,
+        };
+        if query.is_fragment() { rendered(&page.as_live()) } else { rendered(&page) }
+    })
+    .await
+}
+
+/// Parked plans, held sources, and sources whose newest batch failed.
+fn attention(view: &OverviewView) -> Vec<Attention> {
+    let mut items: Vec<Attention> = view.parked.iter().map(parked).collect();
+    for source in &view.sources {
+        let look = state::of_source(source.state).html();
+        if let Some(hold) = source.hold.as_ref().filter(|_| source.state == SourceState::Held) {
+            items.push(Attention {
+                key: format!("source {}", source.source_id),
+                state: look,
+                what: source.source_id.to_string(),
+                why: hold.note.clone(),
+                since: Some(hold.since),
+                href: link::source(source.source_id.as_str()),
+                act: "Look",
+            });
+        } else if let Some(batch) =
+            source.newest_batch.as_ref().filter(|_| source.state == SourceState::Failing)
+        {
+            let id = batch.to_string();
+            let ended = view.results.iter().find(|ended| ended.publish_state.batch_id == id);
+            let failure = ended.and_then(|batch| batch.publish_state.failure_details.as_ref());
+            items.push(Attention {
+                key: format!("failed {id}"),
+                state: look,
+                why: failure.map_or_else(|| source.words.clone(), |failure| failure.error_message.clone()),
+                since: ended.and_then(|batch| batch.publish_state.publish_end_timestamp),
+                href: link::batch(&id),
+                what: id,
+                act: "Look",
+            });
+        }
+    }
+    items
+}
+
+fn parked(batch: &BatchView) -> Attention {
+    let id = &batch.publish_state.batch_id;
+    Attention {
+        key: format!("parked {id}"),
+        state: state::of_batch(batch).html(),
+        what: id.clone(),
+        why: tripped(batch),
+        since: batch.hold.as_ref().map(|hold| hold.since),
+        href: link::batch(id),
+        act: "Review the plan",
+    }
+}
+
+/// The first guard that a parked plan trips, and how many others.
+fn tripped(batch: &BatchView) -> String {
+    let trips = batch.plan.as_ref().map(|plan| plan.guards.as_slice()).unwrap_or_default();
+    match trips {
+        [] => batch.hold.as_ref().map(|hold| hold.note.clone()).unwrap_or_default(),
+        [only] => only.reason.clone(),
+        [first, others @ ..] => {
+            let others = counted(others.len() as u64, "other guard", "other guards");
+            format!("{}; {others} tripped", first.reason)
+        }
+    }
+}
+
+/// The sources that are in the worst state first, as many as there is room for.
+fn most_urgent(sources: &[SourceView]) -> Vec<SourceView> {
+    let rank = |source: &SourceView| match source.state {
+        SourceState::Held | SourceState::Failing | SourceState::Parked => 0,
+        SourceState::Publishing => 1,
+        SourceState::Retrying | SourceState::Waiting | SourceState::Paused => 2,
+        SourceState::UpToDate => 3,
+    };
+    let mut sorted: Vec<SourceView> = sources.to_vec();
+    sorted.sort_by_key(rank);
+    sorted.truncate(SOURCES);
+    sorted
+}

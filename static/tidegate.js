@@ -1,0 +1,305 @@
+// What the pages do beyond being read: they stay current, and they send what an
+// operator decides. Everything can be read without this file.
+(() => {
+  'use strict';
+
+  // ---- Times -------------------------------------------------------------
+
+  const units = [[60, 's', 1], [3600, 'min', 60], [86400, 'h', 3600], [86400 * 60, 'd', 86400]];
+
+  // The same words as the server's: src/web/pages/show/time.rs.
+  function relative(seconds) {
+    const size = Math.abs(seconds);
+    if (size < 5) return 'now';
+    const [, word, per] = units.find(([below]) => size < below) || [0, 'months', 86400 * 30];
+    const text = `${Math.floor(size / per)} ${word}`;
+    return seconds < 0 ? `in ${text}` : `${text} ago`;
+  }
+
+  // The server's clock decides, not the browser's.
+  let clockOffset = 0;
+  const serverTime = document.documentElement.dataset.at;
+  if (serverTime) clockOffset = Date.parse(serverTime) - Date.now();
+
+  function tick() {
+    for (const time of document.querySelectorAll('time[data-relative]')) {
+      const at = Date.parse(time.dateTime);
+      if (Number.isNaN(at)) continue;
+      const text = relative((Date.now() + clockOffset - at) / 1000);
+      if (time.textContent !== text) time.textContent = text;
+    }
+  }
+  setInterval(tick, 5000);
+
+  // ---- Making one tree like another --------------------------------------
+
+  // Elements stay where they can, so that focus, scroll positions, what was
+  // typed and what was unfolded stay too.
+  function morph(from, to) {
+    if (from.nodeType !== to.nodeType || from.nodeName !== to.nodeName || idOf(from) !== idOf(to)) {
+      from.replaceWith(document.importNode(to, true));
+      return;
+    }
+    if (from.nodeType !== Node.ELEMENT_NODE) {
+      if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
+      return;
+    }
+    for (const { name } of [...from.attributes]) {
+      if (!to.hasAttribute(name) && name !== 'open') from.removeAttribute(name);
+    }
+    for (const { name, value } of to.attributes) {
+      if (from.getAttribute(name) !== value) from.setAttribute(name, value);
+    }
+    if (from.nodeName === 'INPUT' || from.nodeName === 'TEXTAREA' || from.nodeName === 'SELECT') return;
+    const wanted = [...to.childNodes];
+    const keyed = new Map();
+    for (const child of from.childNodes) if (idOf(child)) keyed.set(idOf(child), child);
+    let place = from.firstChild;
+    for (const next of wanted) {
+      const id = idOf(next);
+      const known = id && keyed.get(id);
+      if (known) {
+        if (known !== place) from.insertBefore(known, place);
+        else place = place.nextSibling;
+        morph(known, next);
+      } else if (place && !idOf(place) && !id && place.nodeName === next.nodeName) {
+        const after = place.nextSibling;
+        morph(place, next);
+        place = after;
+      } else {
+        from.insertBefore(document.importNode(next, true), place);
+      }
+    }
+    while (place) {
+      const after = place.nextSibling;
+      place.remove();
+      place = after;
+    }
+  }
+
+  function idOf(node) {
+    return node.nodeType === Node.ELEMENT_NODE ? node.id || node.dataset.key || '' : '';
+  }
+
+  // ---- Staying current ---------------------------------------------------
+
+  const live = document.getElementById('live');
+  const link = document.getElementById('link');
+  const said = document.getElementById('said');
+  const POLL = 5000;
+  const LEAST = 1000;
+  let running = false;
+  let again = false;
+  let last = 0;
+  let waiting = null;
+  let stream = null;
+  let poll = null;
+
+  function say(text) {
+    if (said) said.textContent = text;
+  }
+
+  function show(state, words) {
+    if (!link || link.dataset.link === state) return;
+    link.dataset.link = state;
+    link.textContent = words;
+  }
+
+  function fragmentUrl() {
+    const url = new URL(location.href);
+    url.searchParams.set('fragment', '1');
+    return url;
+  }
+
+  async function page(url) {
+    const answer = await fetch(url, { headers: { Accept: 'text/html' }, credentials: 'same-origin' });
+    if (!answer.ok) throw new Error(String(answer.status));
+    return new DOMParser().parseFromString(await answer.text(), 'text/html');
+  }
+
+  async function refresh() {
+    if (!live) return;
+    if (running) { again = true; return; }
+    running = true;
+    last = Date.now();
+    try {
+      const found = (await page(fragmentUrl())).getElementById('live');
+      // Something that stands outside the live part belongs to another state
+      // now: fetch the page as a whole, but not under an open dialog.
+      if (found && found.dataset.whole !== live.dataset.whole) {
+        if (!document.querySelector('dialog[open]')) {
+          const main = (await page(location.href)).getElementById('main');
+          if (main) morph(document.getElementById('main'), main);
+        }
+      } else if (found) {
+        morph(live, found);
+      }
+      clockOffset = found && found.dataset.at ? Date.parse(found.dataset.at) - Date.now() : clockOffset;
+      tick();
+      if (link && link.dataset.link === 'lost') show(stream ? 'live' : 'polling', stream ? 'Live' : 'Every 5 s');
+    } catch {
+      show('lost', 'No answer. What is shown may be old');
+    } finally {
+      running = false;
+      if (again) { again = false; soon(); }
+    }
+  }
+
+  function soon() {
+    if (waiting) return;
+    waiting = setTimeout(() => { waiting = null; refresh(); }, Math.max(0, last + LEAST - Date.now()));
+  }
+
+  function startPolling() {
+    if (poll) return;
+    poll = setInterval(() => { if (!document.hidden) refresh(); }, POLL);
+    show('polling', 'Every 5 s');
+    refresh();
+  }
+
+  function stopPolling() {
+    clearInterval(poll);
+    poll = null;
+  }
+
+  function listen() {
+    if (!live || stream) return;
+    if (!('EventSource' in window)) { startPolling(); return; }
+    stream = new EventSource('/api/v1/events');
+    stream.onopen = () => {
+      const missed = poll !== null;
+      stopPolling();
+      show('live', 'Live');
+      if (missed) refresh();
+    };
+    stream.onerror = () => {
+      if (stream && stream.readyState === EventSource.CLOSED) { stream.close(); stream = null; setTimeout(listen, 30000); }
+      startPolling();
+    };
+    const batch = live.dataset.batch;
+    const source = live.dataset.source;
+    const about = (event) => {
+      // A page of one batch or source has no use for what others do.
+      let data = {};
+      try { data = JSON.parse(event.data); } catch { /* then it is about everything */ }
+      if (batch && data.batch_id && data.batch_id !== batch) return;
+      if (source && data.source_id && data.source_id !== source) return;
+      soon();
+    };
+    for (const kind of (live.dataset.live || '').split(' ')) stream.addEventListener(kind, about);
+  }
+
+  function stopListening() {
+    if (stream) stream.close();
+    stream = null;
+    stopPolling();
+  }
+
+  if (live) {
+    // A browser has few connections to one server: pages in the background
+    // give theirs back.
+    document.addEventListener('visibilitychange', () => {
+      if (document.hidden) stopListening();
+      else { listen(); refresh(); }
+    });
+    window.addEventListener('pagehide', stopListening);
+    window.addEventListener('pageshow', (event) => { if (event.persisted) { listen(); refresh(); } });
+    if (!document.hidden) listen();
+  } else if (link) {
+    link.hidden = true;
+  }
+
+  // ---- Deciding ----------------------------------------------------------
+
+  document.addEventListener('click', (event) => {
+    const opener = event.target.closest('[data-opens]');
+    if (opener) {
+      const dialog = document.getElementById(opener.dataset.opens);
+      if (dialog) {
+        const problem = dialog.querySelector('.problem');
+        if (problem) problem.hidden = true;
+        dialog.showModal();
+      }
+    }
+    const closer = event.target.closest('[data-closes]');
+    if (closer) closer.closest('dialog').close();
+    const copier = event.target.closest('[data-copy]');
+    if (copier && navigator.clipboard) {
+      navigator.clipboard.writeText(copier.dataset.copy).then(() => say('Copied'), () => {});
+    }
+  });
+
+  document.addEventListener('submit', (event) => {
+    const form = event.target.closest('form[data-post]');
+    if (!form) return;
+    event.preventDefault();
+    send(form);
+  });
+
+  async function send(form) {
+    const button = form.querySelector('button[type="submit"]');
+    const problem = form.querySelector('.problem');
+    if (button.disabled) return;
+    button.disabled = true;
+    if (problem) problem.hidden = true;
+    const body = {};
+    for (const [name, value] of new FormData(form)) body[name] = value;
+    try {
+      const answer = await fetch(form.dataset.post, {
+        method: 'POST',
+        credentials: 'same-origin',
+        headers: { 'Content-Type': 'application/json', Accept: 'application/json' },
+        body: JSON.stringify(body),
+      });
+      if (!answer.ok) {
+        const told = await answer.json().catch(() => ({}));
+        explain(problem, told.detail || told.title || `The server answered ${answer.status}.`, told.action);
+        return;
+      }
+      const dialog = form.closest('dialog');
+      if (dialog) dialog.close();
+      form.reset();
+      say(form.dataset.done || 'Done');
+      refresh();
+    } catch {
+      explain(problem, 'The server did not answer. Nothing is known to have been changed.', 'Look at the state again before you repeat it.');
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  function explain(problem, what, action) {
+    if (!problem) return;
+    problem.textContent = '';
+    for (const text of [what, action]) {
+      if (!text) continue;
+      const line = document.createElement('p');
+      line.textContent = text;
+      problem.append(line);
+    }
+    problem.hidden = false;
+    problem.focus();
+  }
+
+  // ---- Graphs ------------------------------------------------------------
+
+  // On a narrow screen, begin at the entity that the page is about.
+  for (const graph of document.querySelectorAll('.graph')) {
+    const here = graph.querySelector('.here rect');
+    if (!here || graph.scrollWidth <= graph.clientWidth) continue;
+    const box = here.getBoundingClientRect();
+    graph.scrollLeft += box.left + box.width / 2 - (graph.getBoundingClientRect().left + graph.clientWidth / 2);
+  }
+
+  // ---- Keys --------------------------------------------------------------
+
+  document.addEventListener('keydown', (event) => {
+    const typing = event.target.closest('input, textarea, select, [contenteditable]');
+    if (event.key !== '/' || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const find = document.getElementById('find');
+    if (!find || document.querySelector('dialog[open]')) return;
+    event.preventDefault();
+    find.focus();
+    find.select();
+  });
+})();
