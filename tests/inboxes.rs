@@ -15,8 +15,9 @@ use tidegate::config::Settings;
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::Mode;
+use tidegate::error::Result;
 use tidegate::intake::inbox::Complete;
-use tidegate::intake::prefix::{Prefix, RemotePrefix};
+use tidegate::intake::prefix::{Changed, Object, Passing, Prefix, RemotePrefix};
 use tidegate::service::Engine;
 use tidegate::store::{BatchRecord, InboxState};
 use url::Url;
@@ -226,4 +227,72 @@ fn a_batch_that_can_not_be_brought_now_is_tried_again_later_and_holds_up_no_othe
     let record = watch.batch(&batch(1, 1).id());
     assert_eq!((record.status, record.failure), (PublishStatus::Complete, None));
     assert_eq!(watch.export().lines().count(), 2);
+}
+
+/// An inbox whose manifest is finished just after a listing has shown it empty.
+struct Writing {
+    inner: Arc<dyn Prefix>,
+    unfinished: std::sync::Mutex<Option<(std::path::PathBuf, Vec<u8>)>>,
+}
+
+impl Writing {
+    fn finish(&self) {
+        if let Some((path, bytes)) = self.unfinished.lock().unwrap().take() {
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+impl Prefix for Writing {
+    fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        self.inner.folders(folder)
+    }
+
+    fn objects(&self, folder: &str) -> Result<Vec<Object>> {
+        let listed = self.inner.objects(folder);
+        self.finish();
+        listed
+    }
+
+    fn changed(&self, folder: &str) -> Result<Changed> {
+        self.inner.changed(folder)
+    }
+
+    fn tail(&self, folder: &str, after: &str) -> Result<Vec<(String, Vec<Object>)>> {
+        let listed = self.inner.tail(folder, after);
+        self.finish();
+        listed
+    }
+
+    fn listings(&self) -> u64 {
+        self.inner.listings()
+    }
+
+    fn local(&self, folder: &str) -> Option<std::path::PathBuf> {
+        self.inner.local(folder)
+    }
+
+    fn url_of(&self, folder: &str) -> String {
+        self.inner.url_of(folder)
+    }
+
+    fn fetch(&self, folder: &str, object: &Object, to: &std::path::Path, each: Passing<'_>) -> Result<()> {
+        self.inner.fetch(folder, object, to, each)
+    }
+}
+
+#[test]
+fn a_manifest_that_grows_while_it_is_read_is_not_taken_for_a_change_afterwards() {
+    let mut watch = Watch::new(false, |_| {});
+    let (path, manifest) = watch.deliver(&batch(1, 1));
+    watch.put(&path, b"");
+    let file = watch.data.path().join("inbox").join(&path);
+    let unfinished = std::sync::Mutex::new(Some((file, manifest)));
+    let prefix = Arc::new(Writing { inner: Arc::clone(&watch.prefix), unfinished });
+    let url = watch.settings.inboxes[0].url.clone();
+    watch.engine = watch.engine.with_prefix(url.clone(), prefix);
+    assert_eq!((watch.poll(), watch.poll(), watch.poll()), (0, 1, 0));
+    let folder = path.trim_end_matches("/manifest.json").to_owned();
+    let entry = watch.engine.store().read(|view| view.inbox_entry(url.as_str(), &folder)).unwrap().unwrap();
+    assert!(matches!(entry.state, InboxState::Accepted { .. }), "{entry:?}");
 }

@@ -139,10 +139,17 @@ impl Engine {
         let unknown = self.unknown_source(&self.settings(), source);
         let what = format!("folder {}{}", inbox.url, found.path);
         let mut broken = false;
-        let state = match self
-            .open_folder(prefix, found, &id)
-            .and_then(|batch| self.put_in_queue(&batch, unknown))
+        let opened = self.open_folder(prefix, found, &id);
+        // A file may grow between the listing and the reading; an object does not.
+        let may_grow = opened.is_ok() && prefix.local(&found.path).is_some();
+        if may_grow
+            && prefix
+                .objects(&found.path)
+                .is_ok_and(|objects| monitor::signature(&objects) != found.signature)
         {
+            return Ok(Became::Soon);
+        }
+        let state = match opened.and_then(|batch| self.put_in_queue(&batch, unknown)) {
             Ok(id) => {
                 tracing::info!(batch = %id, %source, "accepted");
                 InboxState::Accepted { batch_id: id }
