@@ -57,6 +57,11 @@ macro_rules! error_kinds {
             pub fn info(self) -> &'static KindInfo {
                 &TABLE[self as usize]
             }
+
+            /// The kind that has this code.
+            pub fn of_code(code: &str) -> Option<Self> {
+                TABLE.iter().find(|row| row.code == code).map(|row| row.kind)
+            }
         }
     };
 }
@@ -194,6 +199,12 @@ error_kinds! {
     TargetMoved: "TARGET_MOVED", 409, 1, Never,
         "The target is another one than the snapshot was published to, or was emptied or restored.",
         "Restore both from the same time, or point the source at a new target name.";
+    ServerUnreachable: "SERVER_UNREACHABLE", 502, 1, Delayed,
+        "The server that the command should talk to does not answer.",
+        "Start it, or correct --server or TIDEGATE_SERVER.";
+    ServerAnswer: "SERVER_ANSWER", 502, 1, Never,
+        "The server's answer is not one that this version understands.",
+        "Check that the URL is that of a Tidegate server of the same version.";
     Interrupted: "INTERRUPTED", 503, 5, Immediate,
         "The process was asked to stop; the work goes on at the next start.",
         "Start Tidegate again.";

@@ -14,6 +14,7 @@ pub mod domain;
 pub mod error;
 pub mod intake;
 pub mod limits;
+pub mod observe;
 pub mod planning;
 pub mod publishing;
 pub mod service;

@@ -14,11 +14,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("planning", &["intake", "domain", "error", "limits"]),
     ("targets", &["domain", "error", "limits", "clock"]),
     ("store", &["domain", "error", "limits", "clock"]),
+    ("observe", &["store", "config", "domain", "error", "limits", "clock"]),
     ("config", &["intake", "domain", "error", "limits"]),
     ("publishing", &["planning", "targets", "store", "intake", "domain", "error", "limits", "clock"]),
     (
         "service",
         &[
+            "observe",
             "publishing",
             "planning",
             "targets",
@@ -37,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "web",
             "service",
+            "observe",
             "publishing",
             "planning",
             "targets",

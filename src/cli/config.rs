@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::Global;
 use super::common::{load_options, out, out_json, settings};
-use crate::config::Settings;
+use crate::config::{Settings, reference};
 use crate::error::{ErrorKind, Result};
 
 /// Looks at the settings.
@@ -14,6 +14,9 @@ pub enum ConfigCommand {
     Check,
     /// Print those in force, each with where it came from
     Show,
+    /// Print every setting that there is, as docs/settings.md has it
+    #[command(hide = true)]
+    Reference,
 }
 
 /// Runs the command.
@@ -29,6 +32,10 @@ pub fn run(global: &Global, command: &ConfigCommand) -> Result<u8> {
                 out(problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
             }
             Ok(if problems.is_empty() { 0 } else { ErrorKind::Settings.info().exit_code })
+        }
+        ConfigCommand::Reference => {
+            out(reference::markdown())?;
+            Ok(0)
         }
         ConfigCommand::Show => {
             let settings = settings(global)?;

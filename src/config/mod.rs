@@ -5,7 +5,9 @@
 
 mod changes;
 mod read;
+pub mod reference;
 mod show;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use url::Url;
 
 pub use read::parse_duration;
+pub use webhook::{Secret, WebhookSettings};
 
 use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::priority::PriorityWeights;
@@ -154,6 +157,8 @@ pub struct Settings {
     pub max_changes: Option<usize>,
     /// How long things are kept.
     pub retention: RetentionSettings,
+    /// Who is told of what happens.
+    pub webhooks: Vec<WebhookSettings>,
     /// Where each value that is not a default came from, by key.
     pub origins: BTreeMap<String, String>,
 }
@@ -213,6 +218,7 @@ impl Settings {
             },
             max_changes: None,
             retention: RetentionSettings { snapshots: 30, grace: Duration::from_secs(3600) },
+            webhooks: Vec::new(),
             origins: BTreeMap::new(),
         }
     }

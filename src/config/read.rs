@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 use url::Url;
 
-use super::{LoadOptions, LogFormat, Settings, TargetSettings, UnknownSources};
+use super::{LoadOptions, LogFormat, Settings, TargetSettings, UnknownSources, reference};
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardLimits;
 use crate::domain::ids::{SourceId, TargetName};
@@ -62,7 +62,7 @@ pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
     Ok((settings, reading.problems))
 }
 
-struct Reading {
+pub(super) struct Reading {
     problems: Vec<String>,
     origins: BTreeMap<String, String>,
     file: Option<PathBuf>,
@@ -70,7 +70,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn problem(&mut self, key: &str, problem: impl std::fmt::Display) {
+    pub(super) fn problem(&mut self, key: &str, problem: impl std::fmt::Display) {
         let origin = self.origins.get(key).cloned().or_else(|| self.place(key));
         let place = origin.map_or_else(String::new, |origin| format!("{origin}: "));
         self.problems.push(format!("{place}`{key}` {problem}"));
@@ -114,7 +114,7 @@ impl Reading {
         }
     }
 
-    fn unknown(&mut self, table: &Table, path: &str, known: &[&str]) {
+    pub(super) fn unknown(&mut self, table: &Table, path: &str, known: &[&str]) {
         for name in table.keys() {
             if known.contains(&name.as_str()) {
                 continue;
@@ -133,7 +133,7 @@ impl Reading {
     }
 
     /// The value of a key, read by `read`, which says what it should have been.
-    fn value<T>(
+    pub(super) fn value<T>(
         &mut self,
         table: &Table,
         path: &str,
@@ -164,25 +164,12 @@ impl Reading {
     }
 
     fn settings(&mut self, table: &Table, base: &Path, settings: &mut Settings) {
-        let known = [
-            "server",
-            "state",
-            "service",
-            "inbox",
-            "sources",
-            "targets",
-            "priority",
-            "limits",
-            "planning",
-            "publishing",
-            "retention",
-        ];
-        self.unknown(table, "", &known);
+        self.unknown(table, "", &reference::names(""));
         if let Some(server) = self.section(table, "", "server") {
             self.server(server, settings);
         }
         if let Some(state) = self.section(table, "", "state") {
-            self.unknown(state, "state", &["url"]);
+            self.unknown(state, "state", &reference::names("state"));
             self.value(state, "state", "url", &mut settings.state, |value| {
                 let url = location(value, base)?;
                 url.to_file_path().map_err(|()| {
@@ -194,7 +181,7 @@ impl Reading {
             });
         }
         if let Some(service) = self.section(table, "", "service") {
-            self.unknown(service, "service", &["workers", "unknown_sources"]);
+            self.unknown(service, "service", &reference::names("service"));
             let into = &mut settings.service;
             self.value(service, "service", "workers", &mut into.workers, |value| match whole(value)? {
                 n @ 1..=64 => Ok(n as usize),
@@ -211,6 +198,7 @@ impl Reading {
             });
         }
         self.inboxes(table, base, settings);
+        self.webhooks(table, base, settings);
         if let Some(targets) = self.section(table, "", "targets") {
             settings.targets.clear();
             for name in targets.keys() {
@@ -249,11 +237,7 @@ impl Reading {
             }
         }
         if let Some(priority) = self.section(table, "", "priority") {
-            self.unknown(
-                priority,
-                "priority",
-                &["age_weight", "importance_weight", "simplicity_weight", "half_life"],
-            );
+            self.unknown(priority, "priority", &reference::names("priority"));
             let weights = &mut settings.priority;
             self.value(priority, "priority", "age_weight", &mut weights.age, positive);
             self.value(priority, "priority", "importance_weight", &mut weights.importance, positive);
@@ -263,7 +247,7 @@ impl Reading {
             });
         }
         if let Some(limits) = self.section(table, "", "limits") {
-            self.unknown(limits, "limits", &["max_line", "max_expansion", "max_file", "max_future"]);
+            self.unknown(limits, "limits", &reference::names("limits"));
             self.value(limits, "limits", "max_line", &mut settings.limits.max_line, |value| {
                 Ok(usize::try_from(size(value)?).unwrap_or(usize::MAX).clamp(1024, 1 << 30))
             });
@@ -272,7 +256,7 @@ impl Reading {
             self.value(limits, "limits", "max_future", &mut settings.max_future, duration);
         }
         if let Some(planning) = self.section(table, "", "planning") {
-            self.unknown(planning, "planning", &["fast_path", "threads", "sort_memory", "index_memory"]);
+            self.unknown(planning, "planning", &reference::names("planning"));
             let into = &mut settings.planning;
             self.value(planning, "planning", "fast_path", &mut into.fast_path, boolean);
             self.value(planning, "planning", "threads", &mut into.threads, |value| {
@@ -282,13 +266,13 @@ impl Reading {
             self.value(planning, "planning", "index_memory", &mut into.index_memory, size);
         }
         if let Some(publishing) = self.section(table, "", "publishing") {
-            self.unknown(publishing, "publishing", &["max_changes"]);
+            self.unknown(publishing, "publishing", &reference::names("publishing"));
             self.value(publishing, "publishing", "max_changes", &mut settings.max_changes, |value| {
                 Ok(Some(usize::try_from(whole(value)?).unwrap_or(usize::MAX).max(1)))
             });
         }
         if let Some(retention) = self.section(table, "", "retention") {
-            self.unknown(retention, "retention", &["snapshots", "grace"]);
+            self.unknown(retention, "retention", &reference::names("retention"));
             self.value(retention, "retention", "snapshots", &mut settings.retention.snapshots, |value| {
                 match usize::try_from(whole(value)?) {
                     Ok(0) => Err("must be at least 1".into()),
@@ -301,8 +285,7 @@ impl Reading {
     }
 
     fn server(&mut self, table: &Table, settings: &mut Settings) {
-        let known = ["listen", "allowed_hosts", "max_upload", "plan_ttl", "log_format"];
-        self.unknown(table, "server", &known);
+        self.unknown(table, "server", &reference::names("server"));
         let server = &mut settings.server;
         self.value(table, "server", "listen", &mut server.listen, |value| listen_address(&text(value)?));
         self.value(table, "server", "allowed_hosts", &mut server.allowed_hosts, |value| {
@@ -341,7 +324,7 @@ impl Reading {
                 self.problem(&path, "must be a section");
                 continue;
             };
-            self.unknown(inbox, &path, &["url", "poll", "rescan", "complete"]);
+            self.unknown(inbox, &path, &reference::names("inbox"));
             if !inbox.contains_key("url") {
                 self.problem(&join(&path, "url"), "is missing");
             }
@@ -354,7 +337,7 @@ impl Reading {
     }
 
     fn target(&mut self, table: &Table, path: &str, base: &Path, data: &Path, name: &str) -> TargetSettings {
-        self.unknown(table, path, &["kind", "path", "deletion", "history", "search_memory"]);
+        self.unknown(table, path, &reference::names("targets.<name>"));
         let mut target = TargetSettings::embedded(data);
         if name != "catalogue" {
             target.path = data.join(format!("catalogue-{name}.redb"));
@@ -380,24 +363,7 @@ impl Reading {
     }
 
     fn source(&mut self, table: &Table, path: &str) -> SourceSettings {
-        self.unknown(
-            table,
-            path,
-            &[
-                "target",
-                "importance",
-                "precedence",
-                "volatile",
-                "unordered",
-                "containment",
-                "guards",
-                "isolation",
-                "on_failure",
-                "max_lateness",
-                "mode",
-                "scope",
-            ],
-        );
+        self.unknown(table, path, &reference::names("sources.<id>"));
         let mut source = SourceSettings::default();
         self.value(table, path, "target", &mut source.target, |value| {
             TargetName::new(text(value)?).map_err(|e| e.problem.into())
@@ -427,7 +393,7 @@ impl Reading {
         });
         if let Some(scope) = self.section(table, path, "scope") {
             let (path, mut out) = (join(path, "scope"), Scope::default());
-            self.unknown(scope, &path, &["types", "names", "except"]);
+            self.unknown(scope, &path, &reference::names("sources.<id>.scope"));
             self.value(scope, &path, "types", &mut out.types, globs);
             self.value(scope, &path, "names", &mut out.names, globs);
             self.value(scope, &path, "except", &mut out.except, globs);
@@ -438,7 +404,7 @@ impl Reading {
         }
         if let Some(isolation) = self.section(table, path, "isolation") {
             let (path, mut limit) = (join(path, "isolation"), IsolationLimit::default());
-            self.unknown(isolation, &path, &["count", "ratio"]);
+            self.unknown(isolation, &path, &reference::names("sources.<id>.isolation"));
             self.value(isolation, &path, "count", &mut limit.count, whole);
             self.value(isolation, &path, "ratio", &mut limit.ratio, ratio);
             source.isolation = limit;
@@ -447,21 +413,7 @@ impl Reading {
     }
 
     fn guards(&mut self, table: &Table, path: &str) -> GuardLimits {
-        self.unknown(
-            table,
-            path,
-            &[
-                "delete_ratio",
-                "delete_min",
-                "delete_max",
-                "container_contents",
-                "empty_full",
-                "full_count_ratio",
-                "update_ratio",
-                "update_min",
-                "other_workflow",
-            ],
-        );
+        self.unknown(table, path, &reference::names("sources.<id>.guards"));
         let mut guards = GuardLimits::default();
         self.value(table, path, "delete_ratio", &mut guards.delete_ratio, ratio);
         self.value(table, path, "delete_min", &mut guards.delete_min, whole);
@@ -476,7 +428,7 @@ impl Reading {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
@@ -500,11 +452,11 @@ fn present(table: &Table, part: &str) -> String {
     table.keys().find(|name| plain(name) == wanted).cloned().unwrap_or(wanted)
 }
 
-fn text(value: &Value) -> Result<String, String> {
+pub(super) fn text(value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "must be a string".into())
 }
 
-fn texts(value: &Value) -> Result<Vec<String>, String> {
+pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or("must be an array of strings")?;
     list.iter()
         .map(|value| value.as_str().map(str::to_owned).ok_or_else(|| "must be an array of strings".into()))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{SettingLine, Settings, UnknownSources};
+use super::{Secret, SettingLine, Settings, UnknownSources};
 use crate::domain::glob::Glob;
 use crate::domain::ids::SourceId;
 use crate::domain::scope::Scope;
@@ -49,6 +49,21 @@ fn write(settings: &Settings) -> Out<'_> {
             Complete::Quiet(time) => format!("quiet:{}", duration(*time).trim_matches('"')),
         };
         out.value(&format!("inbox[{n}].complete"), quoted(&complete));
+    }
+    for (n, webhook) in settings.webhooks.iter().enumerate() {
+        out.text.push_str("\n[[webhook]]\n");
+        out.value(&format!("webhook[{n}].url"), quoted(webhook.url.as_str()));
+        let events: Vec<String> = webhook.events.iter().map(ToString::to_string).collect();
+        out.value(&format!("webhook[{n}].events"), list(&events));
+        out.value(&format!("webhook[{n}].timeout"), duration(webhook.timeout));
+        out.value(&format!("webhook[{n}].give_up"), duration(webhook.give_up));
+        match &webhook.secret {
+            Some(Secret::File(path)) => {
+                out.value(&format!("webhook[{n}].secret_file"), quoted(&path.display().to_string()));
+            }
+            Some(Secret::Env(name)) => out.value(&format!("webhook[{n}].secret_env"), quoted(name)),
+            None => {}
+        }
     }
     for (id, source) in &settings.sources {
         out.source(id.as_str(), source);

@@ -10,6 +10,7 @@ pub mod isolation;
 pub mod json;
 pub mod key;
 pub mod merge;
+pub mod notice;
 pub mod plan;
 pub mod priority;
 pub mod publish_state;

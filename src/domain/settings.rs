@@ -51,6 +51,16 @@ pub enum Deletion {
     Archive,
 }
 
+impl Deletion {
+    /// `delete` or `archive`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Archive => "archive",
+        }
+    }
+}
+
 /// Everything that is set per source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceSettings {

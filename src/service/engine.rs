@@ -132,7 +132,7 @@ impl Engine {
                 OpenTarget { target: Arc::clone(&catalogue) as _, catalogue, deletion: target.deletion };
             targets.insert(name.clone(), open);
         }
-        Ok(Self {
+        let engine = Self {
             store,
             state,
             targets,
@@ -150,7 +150,9 @@ impl Engine {
             uploads: Uploads::default(),
             clock,
             crash,
-        })
+        };
+        engine.set_outlets();
+        Ok(engine)
     }
 
     /// Has long work tell of itself.

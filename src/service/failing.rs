@@ -36,7 +36,8 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
         | Partial => true,
         Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
         | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
-        | TargetThrottled | TargetFailed | TargetMoved | Interrupted | Internal => false,
+        | TargetThrottled | TargetFailed | TargetMoved | ServerUnreachable | ServerAnswer | Interrupted
+        | Internal => false,
     }
 }
 

@@ -10,7 +10,7 @@
 //! operate   what a person can do
 //! events    what happens, told; live: how far batches in work have come
 //! find      search, and the threads that keep its index
-//! serve     workers, watchers, signals
+//! serve     workers, watchers, signals; notices: webhooks
 //! views     what is shown; query: filling it
 //! ```
 
@@ -27,6 +27,7 @@ mod letters;
 pub mod live;
 mod looking;
 mod making;
+mod notices;
 mod operate;
 mod prepare;
 mod publish;

@@ -20,9 +20,13 @@ impl Engine {
             reload
         };
         for change in &reload.changes {
-            let none = || "(not set)".to_owned();
-            let (old, new) =
-                (change.old.clone().unwrap_or_else(none), change.new.clone().unwrap_or_else(none));
+            // The path of a webhook may be known to its owner alone.
+            let shown = |value: &Option<String>| match value {
+                None => "(not set)".to_owned(),
+                Some(_) if change.key.starts_with("webhook") => "(not shown)".to_owned(),
+                Some(value) => value.clone(),
+            };
+            let (old, new) = (shown(&change.old), shown(&change.new));
             if change.needs_restart {
                 tracing::warn!(
                     key = change.key,
@@ -38,6 +42,7 @@ impl Engine {
             tracing::info!("the settings were read again; nothing changed");
             return Ok(reload);
         }
+        self.set_outlets();
         self.recheck_holds(None)?;
         self.events.settings();
         self.work.notify();

@@ -13,6 +13,7 @@ use super::watch::{self, Control};
 use crate::config::{LoadOptions, Reload, Settings};
 use crate::error::{Error, Result};
 use crate::intake::inbox::InboxSettings;
+use crate::observe::webhooks::Courier;
 use crate::targets::embedded::Following;
 
 /// Longest wait of a worker that nothing wakes.
@@ -35,6 +36,8 @@ struct Threads {
     ended: Vec<JoinHandle<()>>,
     /// Keep the search indexes.
     following: Vec<Following>,
+    /// Brings notices to webhooks.
+    courier: Option<JoinHandle<()>>,
 }
 
 struct Watcher {
@@ -60,6 +63,14 @@ impl Service {
         let service = Self { engine, threads: Mutex::default(), fatal: Arc::default() };
         service.fit()?;
         service.threads().following = service.engine.index_behind()?;
+        let (engine, fatal) = (Arc::clone(&service.engine), Arc::clone(&service.fatal));
+        let courier = Courier::new()?;
+        let courier = thread("webhooks".into(), move || {
+            if let Err(error) = engine.bring_notices(&courier) {
+                fail(&engine, &fatal, error);
+            }
+        })?;
+        service.threads().courier = Some(courier);
         Ok(service)
     }
 
@@ -132,7 +143,7 @@ impl Service {
     /// # Errors
     /// The failure of the store.
     pub fn wait(self) -> Result<()> {
-        let Threads { workers, watchers, ended, following } = std::mem::take(&mut *self.threads());
+        let Threads { workers, watchers, ended, following, courier } = std::mem::take(&mut *self.threads());
         for worker in workers {
             // Its panics were caught.
             let _ = worker.join();
@@ -143,7 +154,7 @@ impl Service {
             watcher.control.end();
             let _ = watcher.thread.join();
         }
-        for thread in ended {
+        for thread in ended.into_iter().chain(courier) {
             let _ = thread.join();
         }
         drop(following);
@@ -220,6 +231,12 @@ fn watch_on(engine: &Engine, inbox: &InboxSettings, control: &Arc<Control>) {
     }
 }
 
+/// The store answers nothing any more, and neither do we.
+fn fail(engine: &Engine, fatal: &Mutex<Option<Error>>, error: Error) {
+    fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    engine.stop();
+}
+
 /// Works until it is asked to stop, or there are too many workers.
 fn work(engine: &Engine, number: usize, fatal: &Mutex<Option<Error>>) {
     while !engine.stopping() && number < engine.workers.load(Ordering::Relaxed) {
@@ -239,9 +256,7 @@ fn work(engine: &Engine, number: usize, fatal: &Mutex<Option<Error>>) {
                 engine.work.wait(generation, most);
             }
             Err(error) if engine.is_fatal(&error) => {
-                // The store answers nothing any more, and neither do we.
-                fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                engine.stop();
+                fail(engine, fatal, error);
             }
             // The source is held, or waits; the others go on.
             Err(error) => tracing::debug!(%error, "a source has trouble"),

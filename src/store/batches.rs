@@ -5,6 +5,7 @@ use super::records::{BatchRecord, TimelineEntry};
 use super::tables::{Table, decode, encode, key, number_behind, numbered};
 use super::tx::{Read, Tx, View};
 use crate::domain::ids::{BatchId, SourceId};
+use crate::domain::notice::NoticeKind;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::{Event, transition};
 use crate::error::{Error, ErrorKind, Result};
@@ -200,6 +201,14 @@ impl Tx<'_> {
             actor: actor.to_owned(),
         };
         self.note(id, &entry)?;
+        if batch.status.is_final() {
+            let mut state = batch.publish_state();
+            // Causes are whatever a library said; only our own words leave the machine.
+            if let Some(failure) = &mut state.failure_details {
+                failure.stack_trace = None;
+            }
+            self.announce(NoticeKind::BatchEnded, &id.to_string(), &state)?;
+        }
         Ok(batch)
     }
 }

@@ -8,6 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use redb::{Database, DatabaseError};
 
 use super::index::{INDEX_ROW, INDEX_VERSION, rebuild};
+use super::outbox::{Outlet, Outlets};
 use super::tables::Table;
 use super::touched::{OnChange, Touched};
 use super::tx::{Read, Tx, View, failed, is_io};
@@ -40,6 +41,7 @@ impl Default for StoreOptions {
 pub struct Store {
     db: Arc<Database>,
     writer: Writer,
+    outlets: Arc<Outlets>,
     owner: String,
     pid_file: PathBuf,
 }
@@ -86,13 +88,20 @@ impl Store {
         let owner = prepare(&db, &path, &*clock)?;
         // Only to be shown; the lock is redb's.
         let _ = std::fs::write(&pid_file, std::process::id().to_string());
-        let writer = Writer::start(Arc::clone(&db), clock, options.after_commit, options.on_change)?;
-        Ok(Self { db, writer, owner, pid_file })
+        let outlets = Arc::<Outlets>::default();
+        let (after, on_change) = (options.after_commit, options.on_change);
+        let writer = Writer::start(Arc::clone(&db), clock, after, on_change, Arc::clone(&outlets))?;
+        Ok(Self { db, writer, outlets, owner, pid_file })
     }
 
     /// The id of the data directory: 32 hex digits, drawn when it was made.
     pub fn owner_id(&self) -> &str {
         &self.owner
+    }
+
+    /// Says who wants to hear of what happens from now on.
+    pub fn set_outlets(&self, outlets: Vec<Outlet>) {
+        self.outlets.set(outlets);
     }
 
     /// Whether the file failed: the process should end and be started again.
@@ -181,7 +190,8 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
     // The last commit decides how long a file takes to open after a kill: one
     // without this would undo what all the others did.
     tx.set_quick_repair(true);
-    let mut changes = Tx::new(&tx, clock.now());
+    let nobody = Outlets::default();
+    let mut changes = Tx::new(&tx, clock.now(), &nobody);
     let owner = match changes.get(Table::Meta, b"format")? {
         Some(version) => {
             let text = String::from_utf8_lossy(&version).into_owned();

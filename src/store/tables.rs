@@ -58,11 +58,13 @@ pub enum Table {
     Alive,
     /// Target, number → [`super::CommitRecord`].
     Commits,
+    /// Outlet, number → [`super::OutboxMessage`].
+    Outbox,
 }
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 24] = [
+    pub const ALL: [Table; 25] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -87,6 +89,7 @@ impl Table {
         Table::SourceTimeline,
         Table::Alive,
         Table::Commits,
+        Table::Outbox,
     ];
 
     /// Its name in the file.
@@ -116,6 +119,7 @@ impl Table {
             Self::SourceTimeline => "source_timeline",
             Self::Alive => "alive",
             Self::Commits => "commits",
+            Self::Outbox => "outbox",
         }
     }
 

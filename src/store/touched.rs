@@ -47,6 +47,7 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         | Table::OpenDeadLetters
         | Table::Prioritised
         | Table::Alive
-        | Table::Commits => None,
+        | Table::Commits
+        | Table::Outbox => None,
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
 
+use super::outbox::Outlets;
 use super::tables::Table;
 use super::touched::{self, Touched};
 use crate::error::{Error, ErrorKind, Result};
@@ -171,17 +172,23 @@ impl Read for View<'_> {
 pub struct Tx<'a> {
     tx: &'a WriteTransaction,
     now: jiff::Timestamp,
+    outlets: &'a Outlets,
     changes: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(tx: &'a WriteTransaction, now: jiff::Timestamp) -> Self {
-        Self { tx, now, changes: BTreeMap::new() }
+    pub(super) fn new(tx: &'a WriteTransaction, now: jiff::Timestamp, outlets: &'a Outlets) -> Self {
+        Self { tx, now, outlets, changes: BTreeMap::new() }
     }
 
     /// The time of the transaction.
     pub fn now(&self) -> jiff::Timestamp {
         self.now
+    }
+
+    /// Who wants to hear of what happens.
+    pub(super) fn outlets(&self) -> &'a Outlets {
+        self.outlets
     }
 
     /// Sets a value.

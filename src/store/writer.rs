@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use redb::{Database, Durability};
 
+use super::outbox::Outlets;
 use super::touched::{OnChange, Touched};
 use super::tx::{Tx, failed};
 use crate::clock::Clock;
@@ -40,13 +41,14 @@ impl Writer {
         clock: Arc<dyn Clock>,
         after: Option<AfterCommit>,
         on_change: Option<OnChange>,
+        outlets: Arc<Outlets>,
     ) -> Result<Self> {
         let (jobs, inbox) = channel();
         let broken = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&broken);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || work(&db, &*clock, &Hooks { after, on_change }, &inbox, &flag))
+            .spawn(move || work(&db, &*clock, &Hooks { after, on_change, outlets }, &inbox, &flag))
             .map_err(|e| Error::internal("the store's thread could not be started").caused_by(e))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), failed: broken })
     }
@@ -83,6 +85,7 @@ pub const FAILED_BEFORE: &str = "tidegate.redb failed before; start Tidegate aga
 struct Hooks {
     after: Option<AfterCommit>,
     on_change: Option<OnChange>,
+    outlets: Arc<Outlets>,
 }
 
 /// Most writes that share a commit.
@@ -108,7 +111,7 @@ fn work(
             // Whoever waits has to be answered, and the service has to learn
             // that nothing is written any more; a thread that just ends tells
             // neither. What the closure left behind is never committed.
-            match catch_unwind(AssertUnwindSafe(|| commit(db, clock, &mut jobs))) {
+            match catch_unwind(AssertUnwindSafe(|| commit(db, clock, &hooks.outlets, &mut jobs))) {
                 Ok(result) => result.err().map(|e| e.to_string()),
                 Err(_) => Some("tidegate.redb: a write ended in a panic, nothing of it was kept".to_owned()),
             }
@@ -132,12 +135,12 @@ fn work(
     }
 }
 
-fn commit(db: &Database, clock: &dyn Clock, jobs: &mut [Box<dyn Job>]) -> Result<()> {
+fn commit(db: &Database, clock: &dyn Clock, outlets: &Outlets, jobs: &mut [Box<dyn Job>]) -> Result<()> {
     let mut tx = db.begin_write().map_err(failed)?;
     tx.set_durability(Durability::Immediate).map_err(failed)?;
     tx.set_quick_repair(true);
     for job in jobs {
-        job.run(Tx::new(&tx, clock.now()))?;
+        job.run(Tx::new(&tx, clock.now(), outlets))?;
     }
     tx.commit().map_err(failed)
 }

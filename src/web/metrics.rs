@@ -85,6 +85,13 @@ impl Metrics {
         let listeners = Gauge::<i64>::default();
         listeners.set(i64::try_from(state.inner.events.clients()).unwrap_or(i64::MAX));
         registry.register("event_listeners", "Clients that follow the events", listeners);
+        let outbox = state.run(|engine| engine.store().read(|view| view.outbox_counts())).await?;
+        let waiting = Gauge::<i64>::default();
+        waiting.set(i64::try_from(outbox.waiting).unwrap_or(i64::MAX));
+        registry.register("webhook_messages_waiting", "Messages that wait for their webhooks", waiting);
+        let given_up = Counter::<u64>::default();
+        given_up.inc_by(outbox.given_up);
+        registry.register("webhook_messages_given_up", "Messages that never arrived", given_up);
         register(&mut registry, &figures);
         let mut text = String::new();
         prometheus_text::encode(&mut text, &registry)

@@ -8,7 +8,9 @@ pub mod faults;
 pub mod faulty_store;
 pub mod history;
 pub mod oracle;
+pub mod receiver;
 pub mod server;
+pub mod shell;
 pub mod world;
 
 /// A folder for one test. In memory where the machine has such a place, so

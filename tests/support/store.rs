@@ -9,6 +9,7 @@ use tidegate::clock::ManualClock;
 use tidegate::domain::guards::{GuardRule, GuardTrip};
 use tidegate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use tidegate::domain::key::{EntityKey, Key};
+use tidegate::domain::notice::NoticeKind;
 use tidegate::domain::plan::{FootprintRef, PlanDigest, PlanHeader, PlanSummary};
 use tidegate::domain::publish_state::{BatchMetrics, FailureDetails, PublishStatus};
 use tidegate::domain::scope::Scope;
@@ -252,6 +253,21 @@ pub fn source_hold() -> SourceHold {
     }
 }
 
+pub fn message() -> OutboxMessage {
+    OutboxMessage {
+        number: 7,
+        outlet: "https://example.org/hook".into(),
+        id: "0123-7".into(),
+        kind: NoticeKind::BatchEnded,
+        subject: stamp(1, "r").batch_id.to_string(),
+        body: "{}".into(),
+        created_at: time("2026-11-24T12:00:00Z"),
+        attempts: 1,
+        next_attempt: Some(time("2026-11-24T12:00:02Z")),
+        last_error: Some("the receiver answered 500".into()),
+    }
+}
+
 /// Writes one filled-in record of each kind.
 pub fn fill(store: &Store) {
     store
@@ -265,7 +281,8 @@ pub fn fill(store: &Store) {
             tx.put_inbox_entry("file:///inbox/", "warehouse/x", &inbox_entry())?;
             tx.hold_source(&source(), &source_hold())?;
             tx.note_source(&source(), "held: the target is another one", "tidegate")?;
-            tx.put_commit(&target(), &commit())
+            tx.put_commit(&target(), &commit())?;
+            tx.put_message(&message())
         })
         .unwrap();
 }

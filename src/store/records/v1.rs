@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Key;
+use crate::domain::notice::NoticeKind;
 use crate::domain::plan::{FootprintRef, PlanDigest, PlanHeader};
 use crate::domain::priority::estimated_complexity;
 use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishState, PublishStatus};
@@ -432,4 +433,29 @@ pub struct SourceHold {
     pub since: Timestamp,
     /// The batch that led to it.
     pub batch_id: Option<BatchId>,
+}
+
+/// A message that waits to be delivered to one outlet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxMessage {
+    /// Its number: messages of an outlet are delivered in this order.
+    pub number: u64,
+    /// Where it goes: the URL of a webhook.
+    pub outlet: String,
+    /// Its id, the same for every outlet and every attempt.
+    pub id: String,
+    /// What it is about.
+    pub kind: NoticeKind,
+    /// Of what: the id of a batch.
+    pub subject: String,
+    /// What is sent: JSON.
+    pub body: String,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// How often its delivery failed.
+    pub attempts: u32,
+    /// When it is tried again; `None`: at once.
+    pub next_attempt: Option<Timestamp>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
 }

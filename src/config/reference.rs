@@ -1,0 +1,441 @@
+//! Every setting in one place: its section, its name, what it takes, what it
+//! means. Reading takes the names that are known from here, and
+//! `docs/settings.md` is made from it; the defaults come from the code.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::Settings;
+use super::webhook::WebhookSettings;
+use crate::domain::ids::SourceId;
+use crate::domain::settings::SourceSettings;
+
+/// Where a default comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Default {
+    /// The code: what `config show` prints without any settings.
+    Code,
+    /// None; this is what happens then.
+    None(&'static str),
+    /// A value that depends on the machine, in these words.
+    Words(&'static str),
+}
+
+/// A setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name within the section.
+    pub name: &'static str,
+    /// What it takes, with its unit.
+    pub takes: &'static str,
+    /// Where its default comes from.
+    pub default: Default,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// A section of the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// Its path; `<…>` stands for a name that is yours.
+    pub path: &'static str,
+    /// Whether it is written as `[[…]]`, once for each.
+    pub list: bool,
+    /// What it is about.
+    pub about: &'static str,
+    /// What can be set in it.
+    pub keys: &'static [Key],
+}
+
+const fn key(name: &'static str, takes: &'static str, meaning: &'static str) -> Key {
+    Key { name, takes, default: Default::Code, meaning }
+}
+
+const fn unset(name: &'static str, takes: &'static str, without: &'static str, meaning: &'static str) -> Key {
+    Key { name, takes, default: Default::None(without), meaning }
+}
+
+const fn words(name: &'static str, takes: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, takes, default: Default::Words(default), meaning }
+}
+
+/// All of them, in the order of the documentation.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        path: "server",
+        list: false,
+        about: "How `tidegate serve` answers requests. Read at the start alone.",
+        keys: &[
+            key("listen", "address and port", "A loopback address; port 0: any that is free."),
+            key(
+                "allowed_hosts",
+                "host names",
+                "Hosts that requests may name besides loopback names, for a proxy in front.",
+            ),
+            key("max_upload", "size", "The largest archive that `plan --server` may send."),
+            key("plan_ttl", "duration", "How long the plan of such an archive is kept."),
+            key("log_format", "`pretty`, `json`", "How the log is written."),
+        ],
+    },
+    Section {
+        path: "service",
+        list: false,
+        about: "How `tidegate serve` works.",
+        keys: &[
+            key("workers", "1 to 64", "Batches of different sources that are worked on at once."),
+            key(
+                "unknown_sources",
+                "`accept`, `hold`",
+                "Whether a source that the settings do not name is published, or its first batch waits until they do.",
+            ),
+        ],
+    },
+    Section {
+        path: "state",
+        list: false,
+        about: "Where plans and snapshots are kept.",
+        keys: &[words("url", "path or URL", "`<data>/state`", "The folder of plans and snapshots.")],
+    },
+    Section {
+        path: "inbox",
+        list: true,
+        about: "A place that workflows deliver batches to. Without any there is one: `<data>/inbox`, polled every 2 s.",
+        keys: &[
+            words(
+                "url",
+                "path or URL (`file`, `s3`)",
+                "required",
+                "The prefix that is watched; below it `<source>/<time>_<run>/`.",
+            ),
+            key("poll", "duration", "Time between two looks at it."),
+            key(
+                "rescan",
+                "duration",
+                "Time between two looks at a watched local folder, in case a notification was lost.",
+            ),
+            key(
+                "complete",
+                "`manifest`, `marker:<name>`, `quiet:<duration>`",
+                "How it is known that a folder is complete.",
+            ),
+        ],
+    },
+    Section {
+        path: "sources.<id>",
+        list: false,
+        about: "A system that metadata comes from. A source without a section has the defaults.",
+        keys: &[
+            key("target", "name of a target", "The catalogue that it is published to."),
+            key("importance", "0 to 100", "How much it matters against other sources when batches wait."),
+            key(
+                "precedence",
+                "whole number",
+                "Which source's value of an attribute shows where several assert it: the highest.",
+            ),
+            key(
+                "volatile",
+                "paths of attributes",
+                "Kept, but a difference in them alone makes no update. Segments are parted by `.`, `*` is any run of characters of one.",
+            ),
+            key("unordered", "paths of attributes", "Arrays whose order means nothing."),
+            key(
+                "containment",
+                "globs of relationship types",
+                "Types that lead from a container to its contents.",
+            ),
+            unset(
+                "on_failure",
+                "`continue`, `hold`",
+                "after a full batch `continue`, after an incremental one `hold`",
+                "What follows within the source when a batch fails.",
+            ),
+            key("max_lateness", "duration", "How far behind the newest published batch a late one may be."),
+            unset(
+                "mode",
+                "`full`, `incremental`",
+                "such batches wait in the inbox",
+                "The mode of batches without a manifest.",
+            ),
+        ],
+    },
+    Section {
+        path: "sources.<id>.scope",
+        list: false,
+        about: "What a full batch without a manifest speaks for.",
+        keys: &[
+            words("types", "globs", "`[\"*\"]`", "Types."),
+            words("names", "globs", "`[\"*\"]`", "Qualified names."),
+            words("except", "globs", "`[]`", "Qualified names that it does not speak for."),
+        ],
+    },
+    Section {
+        path: "sources.<id>.guards",
+        list: false,
+        about: "Limits past which a plan waits for a person.",
+        keys: &[
+            key("delete_ratio", "0 to 1", "Share of a type, or of the source, that is deleted."),
+            key("delete_min", "number", "Fewer deletions than this never trip `delete_ratio`."),
+            key("delete_max", "number", "Deletions, whatever their share."),
+            key("container_contents", "number", "Contents of a container that is deleted."),
+            key(
+                "empty_full",
+                "boolean",
+                "Whether an empty full batch trips over a snapshot that is not empty.",
+            ),
+            key(
+                "full_count_ratio",
+                "0 to 1",
+                "A full batch with less than this share of the lines of the one before trips.",
+            ),
+            key("update_ratio", "0 to 1", "Share of the source that is updated."),
+            key("update_min", "number", "Fewer updates than this never trip `update_ratio`."),
+            key("other_workflow", "boolean", "Whether deleting what another workflow asserted last trips."),
+        ],
+    },
+    Section {
+        path: "sources.<id>.isolation",
+        list: false,
+        about: "How many bad lines or refused changes a batch survives: the larger of the two.",
+        keys: &[key("count", "number", "So many."), key("ratio", "0 to 1", "This share of them.")],
+    },
+    Section {
+        path: "targets.<name>",
+        list: false,
+        about: "A metadata catalogue. Without any there is one: `catalogue`, embedded.",
+        keys: &[
+            key("kind", "`embedded`", "What it is."),
+            key("path", "path", "Its file; of a target of another name `<data>/catalogue-<name>.redb`."),
+            key("deletion", "`delete`, `archive`", "What a deletion means there."),
+            key("history", "number", "Versions that are kept of each entity and relationship."),
+            key("search_memory", "size", "Memory that writing the search index may hold, 16 MiB to 2 GiB."),
+        ],
+    },
+    Section {
+        path: "priority",
+        list: false,
+        about: "Weights of the score that decides between batches of several sources. Within a source the older batch goes first.",
+        keys: &[
+            key("age_weight", "number", "Weight of the batch's age, for each `half_life`."),
+            key("importance_weight", "number", "Weight of the source's importance."),
+            key("simplicity_weight", "number", "Weight of the workflow's simplicity."),
+            key("half_life", "duration", "The age that counts as 1."),
+        ],
+    },
+    Section {
+        path: "limits",
+        list: false,
+        about: "Limits of what is read.",
+        keys: &[
+            key("max_line", "size", "The longest line of a batch file."),
+            key(
+                "max_expansion",
+                "number",
+                "Bytes that a compressed file may unfold to, for each stored byte.",
+            ),
+            key("max_file", "size", "Bytes that one file may unfold to."),
+            key("max_future", "duration", "How far ahead of the clock a source timestamp may lie."),
+        ],
+    },
+    Section {
+        path: "planning",
+        list: false,
+        about: "How plans are made.",
+        keys: &[
+            key(
+                "fast_path",
+                "boolean",
+                "Whether lines equal to what is published are taken without being parsed. The plan is the same either way.",
+            ),
+            key("threads", "number", "Threads that read a batch; 0: as many as there are cores, up to 4."),
+            key("sort_memory", "size", "Memory that sorting may hold before it spills to disk."),
+            key("index_memory", "size", "Memory for index blocks of snapshots."),
+        ],
+    },
+    Section {
+        path: "publishing",
+        list: false,
+        about: "How plans are executed.",
+        keys: &[unset("max_changes", "number", "what the target takes", "Most changes of one operation.")],
+    },
+    Section {
+        path: "retention",
+        list: false,
+        about: "How long things are kept.",
+        keys: &[
+            key("snapshots", "number", "Snapshots of each source, the current one included."),
+            key("grace", "duration", "Files that nothing refers to are removed when they are older."),
+        ],
+    },
+    Section {
+        path: "webhook",
+        list: true,
+        about: "A receiver of notices: see [webhooks.md](webhooks.md).",
+        keys: &[
+            words(
+                "url",
+                "URL (`http`, `https`)",
+                "required",
+                "Where notices are sent. No redirect is followed.",
+            ),
+            key("events", "list of events", "What it wants to hear of."),
+            key("timeout", "duration, 100 ms to 60 s", "How long an answer may take."),
+            key("give_up", "duration", "How long a notice is tried to be delivered."),
+            unset("secret_file", "path", "not signed", "File with the secret that notices are signed with."),
+            unset("secret_env", "name of a variable", "not signed", "Variable with that secret."),
+        ],
+    },
+];
+
+/// The names that are known in a section, those of sections in it included;
+/// `""` is the file itself.
+pub fn names(path: &str) -> Vec<&'static str> {
+    let keys = SECTIONS.iter().filter(|section| section.path == path).flat_map(|section| section.keys);
+    let mut names: Vec<&'static str> = keys.map(|key| key.name).collect();
+    let below = if path.is_empty() { String::new() } else { format!("{path}.") };
+    for section in SECTIONS {
+        let Some(rest) = section.path.strip_prefix(&below) else { continue };
+        let first = rest.split('.').next().unwrap_or(rest);
+        if !first.is_empty() && !first.starts_with('<') && !names.contains(&first) {
+            names.push(first);
+        }
+    }
+    names
+}
+
+/// Settings with one of everything, as the code has them.
+fn sample() -> Table {
+    let mut settings = Settings::defaults(Path::new("<data>"));
+    if let (Ok(id), Ok(url)) = (SourceId::new("id"), "https://localhost/".parse()) {
+        settings.sources.insert(id, SourceSettings::default());
+        settings.webhooks.push(WebhookSettings::new(url));
+    }
+    settings.to_toml().parse().unwrap_or_default()
+}
+
+/// The value of a key in `sample`.
+fn default_of(sample: &Table, section: &Section, name: &str) -> Option<String> {
+    let mut table = sample;
+    for part in section.path.split('.') {
+        let part = part.trim_start_matches('<').trim_end_matches('>');
+        let part = if part == "name" { "catalogue" } else { part };
+        table = match table.get(part)? {
+            Value::Table(inner) => inner,
+            Value::Array(list) => list.first()?.as_table()?,
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_) => {
+                return None;
+            }
+        };
+    }
+    let value = table.get(name)?;
+    Some(match value.as_integer() {
+        Some(bytes) if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => format!("`\"{}MiB\"`", bytes >> 20),
+        Some(_) | None => format!("`{value}`"),
+    })
+}
+
+/// The variable that sets a key; `None` for one of a list.
+fn variable(section: &Section, name: &str) -> Option<String> {
+    let path = format!("{}.{name}", section.path).to_uppercase().replace('.', "__");
+    (!section.list).then(|| format!("`TIDEGATE_{path}`"))
+}
+
+/// `docs/settings.md`.
+pub fn markdown() -> String {
+    let sample = sample();
+    let mut out = String::from(
+        "# Settings\n\n\
+         This page is made from the code: `tidegate config reference > docs/settings.md`.\n\n\
+         Settings are read from the file that `--config` or `TIDEGATE_CONFIG` names, else from\n\
+         `<data>/tidegate.toml` if it is there. Every setting has a default; no file at all is\n\
+         a working one. A variable of the environment wins over the file; characters of your own\n\
+         names other than letters and digits are written `_` in it. Keys that are not known are\n\
+         refused with the nearest right name. `tidegate config check` tells everything that is\n\
+         wrong, `tidegate config show` prints the settings in force with where each came from.\n\n\
+         A *duration* is a number with `ms`, `s`, `m`, `h` or `d`, such as `\"15m\"`. A *size* is a\n\
+         number of bytes, or a text such as `\"64MiB\"`. A *glob* has `*` for any run of characters\n\
+         and `?` for one. Paths are relative to the folder of the settings file.\n",
+    );
+    for section in SECTIONS {
+        let (open, close) = if section.list { ("[[", "]]") } else { ("[", "]") };
+        // Writing to a string can't fail.
+        let _ = write!(out, "\n## `{open}{}{close}`\n\n{}\n\n", section.path, section.about);
+        let _ = writeln!(out, "| key | takes | default | meaning | variable |\n|---|---|---|---|---|");
+        for key in section.keys {
+            let default = match key.default {
+                Default::Code => default_of(&sample, section, key.name).unwrap_or_default(),
+                Default::None(without) => format!("none: {without}"),
+                Default::Words(words) => words.to_owned(),
+            };
+            let variable = variable(section, key.name).unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "| `{}` | {} | {default} | {} | {variable} |",
+                key.name, key.takes, key.meaning
+            );
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_default_comes_from_the_code_and_every_printed_key_is_described() {
+        let sample = sample();
+        for section in SECTIONS {
+            for key in section.keys {
+                let found = default_of(&sample, section, key.name);
+                match key.default {
+                    Default::Code => assert!(found.is_some(), "{}.{} has no default", section.path, key.name),
+                    Default::None(_) => assert_eq!(found, None, "{}.{}", section.path, key.name),
+                    Default::Words(_) => {}
+                }
+            }
+        }
+        fn leaves(table: &Table, path: &str, found: &mut BTreeSet<String>) {
+            for (name, value) in table {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                match value {
+                    Value::Table(inner) => leaves(inner, &path, found),
+                    Value::Array(list) if list.iter().any(Value::is_table) => {
+                        list.iter().filter_map(Value::as_table).for_each(|inner| leaves(inner, &path, found));
+                    }
+                    _ => drop(found.insert(path)),
+                }
+            }
+        }
+        let mut printed = BTreeSet::new();
+        leaves(&sample, "", &mut printed);
+        let described: BTreeSet<String> = SECTIONS
+            .iter()
+            .flat_map(|s| s.keys.iter().map(|k| format!("{}.{}", s.path, k.name)))
+            .map(|path| path.replace("<id>", "id").replace("<name>", "catalogue"))
+            .collect();
+        let missing: Vec<_> = printed.difference(&described).collect();
+        assert!(missing.is_empty(), "not described: {missing:?}");
+    }
+
+    #[test]
+    fn the_documentation_is_as_the_code_has_it() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+        let stored = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(stored == markdown(), "run: tidegate config reference > docs/settings.md");
+    }
+
+    #[test]
+    fn sections_know_their_keys_and_the_sections_in_them() {
+        assert_eq!(names("priority"), ["age_weight", "importance_weight", "simplicity_weight", "half_life"]);
+        assert!(names("").contains(&"sources") && names("").contains(&"webhook"));
+        assert!(names("sources.<id>").contains(&"guards") && names("sources.<id>").contains(&"target"));
+    }
+}

@@ -1,0 +1,3 @@
+//! What others learn of Tidegate without asking it.
+
+pub mod webhooks;

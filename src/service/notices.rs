@@ -1,0 +1,34 @@
+//! The thread that brings notices to their webhooks while the service runs.
+
+use std::time::Duration;
+
+use super::engine::Engine;
+use crate::error::Result;
+use crate::observe::webhooks::{Courier, outlets};
+
+/// Longest wait where nothing waits to be sent.
+const IDLE: Duration = Duration::from_secs(60);
+/// Longest wait where something has to be sent again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Brings notices until all work is to end.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub(super) fn bring_notices(&self, courier: &Courier) -> Result<()> {
+        while !self.stopping() {
+            let generation = self.work.generation();
+            let settings = self.settings();
+            courier.round(&self.store, &settings.webhooks, &*self.clock, &|| self.stopping())?;
+            let waiting = !self.store.read(|view| view.outlets_with_messages())?.is_empty();
+            self.work.wait(generation, if waiting { AGAIN } else { IDLE });
+        }
+        Ok(())
+    }
+
+    /// The store writes notices for the webhooks of the settings in force.
+    pub(super) fn set_outlets(&self) {
+        self.store.set_outlets(outlets(&self.settings().webhooks));
+    }
+}

@@ -1,0 +1,217 @@
+//! Webhooks: whoever asked is told of every batch that ended, in order, at
+//! least once, whatever the receiver or the process does meanwhile.
+
+mod support;
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use support::batches::{TestBatch, entity, says};
+use support::receiver::Receiver;
+use support::world::World;
+use tidegate::config::{Secret, WebhookSettings};
+use tidegate::observe::webhooks::{Courier, Round, signature};
+use tidegate::store::OutboxCounts;
+
+fn hook(url: &str) -> WebhookSettings {
+    WebhookSettings::new(url.parse().unwrap())
+}
+
+fn world(webhooks: Vec<WebhookSettings>) -> World {
+    World::with(|settings| settings.webhooks = webhooks)
+}
+
+fn batch(time: u32) -> TestBatch {
+    TestBatch::incremental("alpha", time).with([says(entity("a"), i64::from(time))])
+}
+
+fn round(world: &World) -> Round {
+    let courier = Courier::new().unwrap();
+    courier.round(world.engine().store(), &world.settings.webhooks, &*world.clock, &|| false).unwrap()
+}
+
+fn counts(world: &World) -> OutboxCounts {
+    world.engine().store().read(|view| view.outbox_counts()).unwrap()
+}
+
+fn subjects(receiver: &Receiver) -> Vec<String> {
+    receiver.received().iter().map(|received| received.subject().to_owned()).collect()
+}
+
+#[test]
+fn every_batch_that_ended_is_told_in_order_with_its_publish_state() {
+    let receiver = Receiver::start();
+    let world = world(vec![hook(&receiver.url())]);
+    let empty = TestBatch::full("alpha", 3);
+    world.publish(&batch(1));
+    world.publish(&TestBatch::incremental("beta", 2).with([says(entity("b"), 7)]));
+    let last = world.publish(&empty);
+    assert_eq!(round(&world), Round { arrived: 3, failed: 0, given_up: 0 });
+    assert_eq!(subjects(&receiver), [batch(1).id(), TestBatch::incremental("beta", 2).id(), empty.id()]);
+    let received = receiver.received().pop().unwrap();
+    assert_eq!(received.path, "/hook");
+    assert_eq!(received.headers["content-type"], "application/json");
+    assert_eq!(received.headers["webhook-id"], received.body["id"].as_str().unwrap());
+    assert_eq!(received.body["format"], "tidegate.event/1");
+    assert_eq!(received.body["kind"], "batch.ended");
+    assert_eq!(received.body["data"], serde_json::to_value(last.publish_state()).unwrap());
+    assert!(!received.headers.contains_key("webhook-signature"));
+    // Told once: nothing is left.
+    assert_eq!(round(&world), Round::default());
+    assert_eq!(counts(&world), OutboxCounts::default());
+}
+
+#[test]
+fn nothing_is_kept_for_nobody() {
+    let world = world(Vec::new());
+    world.publish(&batch(1));
+    assert_eq!(counts(&world), OutboxCounts::default());
+}
+
+#[test]
+fn messages_hold_no_values_of_attributes() {
+    let receiver = Receiver::start();
+    let world = world(vec![hook(&receiver.url())]);
+    let secret = serde_json::json!("a-value-of-an-attribute");
+    let line = support::batches::Line::Value(entity("a"), [("x".to_owned(), secret)].into(), 0);
+    world.publish(
+        &TestBatch::incremental("alpha", 1).with([line, support::batches::Line::BadKeyed(entity("b"))]),
+    );
+    round(&world);
+    let text = &receiver.received()[0].text;
+    assert!(text.contains("PARTIAL") && !text.contains("a-value-of-an-attribute"), "{text}");
+}
+
+#[test]
+fn a_message_that_failed_is_sent_again_before_those_behind_it() {
+    let receiver = Receiver::start();
+    let world = world(vec![hook(&receiver.url())]);
+    world.publish(&batch(1));
+    world.publish(&batch(2));
+    receiver.answers(&["500 Internal Server Error", "hang up"]);
+    assert_eq!(round(&world), Round { arrived: 0, failed: 1, given_up: 0 });
+    // Not before its time has come.
+    assert_eq!(round(&world), Round::default());
+    world.clock.advance(Duration::from_secs(3));
+    assert_eq!(round(&world).failed, 1);
+    world.clock.advance(Duration::from_secs(6));
+    assert_eq!(round(&world).arrived, 2);
+    let (one, two) = (batch(1).id(), batch(2).id());
+    assert_eq!(subjects(&receiver), [&one, &one, &one, &two].map(String::as_str));
+    // The same message each time, so that receivers can tell.
+    let all = receiver.received();
+    assert!(all[..3].iter().all(|received| received.text == all[0].text));
+}
+
+#[test]
+fn a_receiver_that_asks_to_wait_is_left_alone_for_so_long() {
+    let receiver = Receiver::start();
+    let world = world(vec![hook(&receiver.url())]);
+    world.publish(&batch(1));
+    receiver.answers(&["429 Too Many Requests\r\nretry-after: 600"]);
+    round(&world);
+    world.clock.advance(Duration::from_secs(599));
+    assert_eq!(round(&world), Round::default());
+    world.clock.advance(Duration::from_secs(2));
+    assert_eq!(round(&world).arrived, 1);
+}
+
+#[test]
+fn what_waited_when_the_process_ended_is_sent_by_the_next_one() {
+    let receiver = Receiver::start();
+    let mut world = world(vec![hook(&receiver.url())]);
+    world.publish(&batch(1));
+    receiver.answers(&["503 Service Unavailable"]);
+    round(&world);
+    world.restart();
+    world.publish(&batch(2));
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(round(&world).arrived, 2);
+    let (one, two) = (batch(1).id(), batch(2).id());
+    assert_eq!(subjects(&receiver), [&one, &one, &two].map(String::as_str));
+}
+
+#[test]
+fn a_message_is_given_up_after_its_time_and_counted_and_the_next_one_goes_on() {
+    let receiver = Receiver::start();
+    let mut world =
+        world(vec![WebhookSettings { give_up: Duration::from_secs(3600), ..hook(&receiver.url()) }]);
+    world.publish(&batch(1));
+    receiver.answers(&["500 Error"; 40]);
+    let mut given_up = 0;
+    for _ in 0..40 {
+        world.clock.advance(Duration::from_secs(300));
+        given_up += round(&world).given_up;
+        if given_up > 0 {
+            break;
+        }
+    }
+    assert_eq!(given_up, 1);
+    assert_eq!(counts(&world), OutboxCounts { waiting: 0, given_up: 1 });
+    world.restart();
+    assert_eq!(counts(&world).given_up, 1);
+    world.publish(&batch(2));
+    for _ in 0..40 {
+        world.clock.advance(Duration::from_secs(300));
+        if round(&world).arrived == 1 {
+            break;
+        }
+    }
+    assert_eq!(subjects(&receiver).last(), Some(&batch(2).id()));
+}
+
+#[test]
+fn a_webhook_that_is_down_does_not_hold_up_another() {
+    let (down, up) = (Receiver::start(), Receiver::start());
+    let world = world(vec![hook(&down.url()), hook(&up.url())]);
+    world.publish(&batch(1));
+    world.publish(&batch(2));
+    down.answers(&["500 Error"]);
+    assert_eq!(round(&world), Round { arrived: 2, failed: 1, given_up: 0 });
+    assert_eq!(subjects(&up), [batch(1).id(), batch(2).id()]);
+}
+
+#[test]
+fn messages_of_a_webhook_that_was_taken_out_of_the_settings_are_given_up() {
+    let receiver = Receiver::start();
+    let mut world = world(vec![hook(&receiver.url())]);
+    world.publish(&batch(1));
+    world.set(|settings| settings.webhooks.clear());
+    assert_eq!(round(&world).given_up, 1);
+    assert_eq!(counts(&world), OutboxCounts { waiting: 0, given_up: 1 });
+    assert!(receiver.received().is_empty());
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    let (first, other) = (Receiver::start(), Receiver::start());
+    let world = world(vec![hook(&first.url())]);
+    world.publish(&batch(1));
+    let answer = format!("307 Temporary Redirect\r\nlocation: {}", other.url());
+    first.answers(&[&answer]);
+    assert_eq!(round(&world).failed, 1);
+    assert!(other.received().is_empty());
+}
+
+#[test]
+fn messages_are_signed_with_the_secret_of_the_file() {
+    let receiver = Receiver::start();
+    let folder = support::folder();
+    let file = folder.path().join("secret");
+    let text = base64::engine::general_purpose::STANDARD.encode(b"our secret");
+    std::fs::write(&file, format!("whsec_{text}\n")).unwrap();
+    let world =
+        world(vec![WebhookSettings { secret: Some(Secret::File(file.clone())), ..hook(&receiver.url()) }]);
+    world.publish(&batch(1));
+    let message = world.engine().store().read(|view| view.next_message(&receiver.url())).unwrap().unwrap();
+    assert_eq!(round(&world).arrived, 1);
+    let received = &receiver.received()[0];
+    let at = received.headers["webhook-timestamp"].parse().unwrap();
+    let expected = signature(b"our secret", &message, jiff::Timestamp::from_second(at).unwrap());
+    assert_eq!(received.headers["webhook-signature"], expected);
+    // Without its secret nothing goes out.
+    std::fs::remove_file(file).unwrap();
+    world.publish(&batch(2));
+    assert_eq!(round(&world).failed, 1);
+    assert_eq!(receiver.received().len(), 1);
+}
