@@ -3,57 +3,12 @@
 
 mod support;
 
-use std::io::{BufRead, Write};
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::io::Write;
+use std::process::Stdio;
 
 use serde_json::Value;
 use support::batches::{Line, TestBatch, edge, entity, says};
-
-struct Shell {
-    folder: tempfile::TempDir,
-}
-
-impl Shell {
-    fn new() -> Self {
-        Self { folder: support::folder() }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.env_clear().arg("--data").arg(self.data()).args(arguments).current_dir(self.folder.path());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Runs a command that has to end with this code, and returns its results.
-    #[track_caller]
-    fn expect(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let stdout = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
-        stdout
-    }
-
-    fn json(&self, code: i32, arguments: &[&str]) -> Value {
-        let mut all = vec!["--json"];
-        all.extend_from_slice(arguments);
-        let text = self.expect(code, &all);
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
-    }
-
-    fn write(&self, batch: &TestBatch) -> String {
-        batch.write(&self.folder.path().join("batches")).display().to_string()
-    }
-}
+use support::shell::Shell;
 
 fn first() -> TestBatch {
     TestBatch::full("alpha", 1)
@@ -279,85 +234,34 @@ fn settings_that_are_not_known_are_refused_with_the_nearest_right_name() {
 }
 
 #[test]
-fn a_second_process_is_told_who_holds_the_data_directory() {
+fn a_second_server_is_told_who_holds_the_data_directory() {
     let shell = Shell::new();
-    let mut server = Serving::start(&shell);
-    server.until("watching");
-    let output = shell.run(&["batches", "list"]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let id = server.process.id();
-    server.stop();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("STORE_IN_USE") && text.contains(&id.to_string()), "{text}");
+    let server = shell.serve();
+    let error = shell.refused(1, &["serve"]);
+    let id = server.process.id().to_string();
+    assert!(error.contains("STORE_IN_USE") && error.contains(&id), "{error}");
+    assert_eq!(server.stop().code(), Some(0));
 }
 
 #[test]
 fn serve_publishes_what_comes_and_ends_cleanly_when_asked_to() {
     let shell = Shell::new();
-    let inbox = shell.data().join("inbox");
-    // Complete at once: folders are moved in.
-    let bring = |time| {
-        let batch = TestBatch { time, ..first() };
-        let made = PathBuf::from(shell.write(&batch));
-        std::fs::create_dir_all(inbox.join("alpha")).unwrap();
-        std::fs::rename(made, inbox.join("alpha").join(batch.folder_name())).unwrap();
-    };
-    let mut server = Serving::start(&shell);
-    server.until("watching");
-    bring(2);
-    bring(1);
-    server.until("done");
-    server.until("done");
+    let server = shell.serve();
+    let later = shell.bring(&TestBatch { time: 2, ..first() });
+    let earlier = shell.bring(&TestBatch { time: 1, ..first() });
+    shell.expect(0, &["batches", "wait", &later]);
+    shell.expect(0, &["batches", "wait", &earlier]);
     assert_eq!(server.stop().code(), Some(0));
     let batches = shell.json(0, &["batches", "list"]);
     assert_eq!(batches["items"].as_array().unwrap().len(), 2, "{batches}");
     // What comes while nobody watches is done by the next start.
-    bring(3);
-    let mut server = Serving::start(&shell);
-    server.until("done");
+    let third = shell.bring(&TestBatch { time: 3, ..first() });
+    let server = shell.serve();
+    shell.expect(0, &["batches", "wait", &third]);
     assert_eq!(server.stop().code(), Some(0));
     let batches = shell.json(0, &["batches", "list"]);
     let items = batches["items"].as_array().unwrap();
     assert_eq!(items.len(), 3, "{batches}");
     assert!(items.iter().all(|batch| batch["status"] == "COMPLETE"), "{batches}");
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
-}
-
-/// A server whose log is read.
-struct Serving {
-    process: std::process::Child,
-    log: std::io::Lines<std::io::BufReader<std::process::ChildStderr>>,
-}
-
-impl Serving {
-    fn start(shell: &Shell) -> Self {
-        let mut process = shell.command(&["serve"]).stderr(Stdio::piped()).spawn().unwrap();
-        let log = std::io::BufReader::new(process.stderr.take().unwrap()).lines();
-        Self { process, log }
-    }
-
-    /// Reads on until a line holds the text.
-    #[track_caller]
-    fn until(&mut self, text: &str) {
-        let mut seen = String::new();
-        for line in self.log.by_ref() {
-            let line = line.unwrap();
-            if line.contains(text) {
-                return;
-            }
-            seen += &line;
-            seen.push('\n');
-        }
-        panic!("{text:?} is not in the log:\n{seen}");
-    }
-
-    fn stop(mut self) -> std::process::ExitStatus {
-        let id = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        // Read on: a full pipe would hold the server up.
-        for line in self.log {
-            line.unwrap();
-        }
-        self.process.wait().unwrap()
-    }
 }

@@ -5,12 +5,12 @@ use std::io::{BufWriter, Write};
 use clap::Subcommand;
 
 use super::Global;
-use super::common::{out, out_json, table, with_engine, write_error};
+use super::backend::{self, Backend, all, copy_out};
+use super::common::{more, out, out_json, table, target, write_error};
 use super::render;
-use crate::domain::ids::TargetName;
 use crate::domain::key::EntityKey;
-use crate::error::{Error, ErrorKind, Result};
-use crate::targets::embedded::SearchQuery;
+use crate::error::Result;
+use crate::service::query::{FindEntities, Part};
 
 /// Looks into the embedded catalogue.
 #[derive(Debug, Subcommand)]
@@ -38,9 +38,9 @@ pub enum CatalogueCommand {
         #[arg(long)]
         target: Option<String>,
     },
-    /// Find entities by a part of their names
+    /// Find entities by their names and by words of their attributes
     Search {
-        /// A part of the name, whatever the case; without it everything is listed
+        /// What to find; without it everything is listed
         text: Option<String>,
         /// Of this type
         #[arg(long = "type", value_name = "TYPE")]
@@ -52,66 +52,80 @@ pub enum CatalogueCommand {
         #[arg(long)]
         archived: bool,
         /// At most so many
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Go on behind a list that gave this
+        #[arg(long)]
+        cursor: Option<String>,
         /// The target, where there are several
         #[arg(long)]
         target: Option<String>,
     },
 }
 
-fn target(name: Option<&String>) -> Result<Option<TargetName>> {
-    name.map(|name| TargetName::new(name).map_err(|e| Error::new(ErrorKind::Usage, e.to_string())))
-        .transpose()
-}
-
 /// Runs the command.
 pub fn run(global: &Global, command: &CatalogueCommand) -> Result<u8> {
-    with_engine(global, |engine| match command {
-        CatalogueCommand::Export { archived, target: name } => {
-            let mut stdout = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
-            engine.catalogue(target(name.as_ref())?.as_ref())?.export(&mut stdout, *archived)?;
-            stdout.flush().map_err(write_error)?;
-            Ok(0)
-        }
+    match command {
+        CatalogueCommand::Export { archived, target: name } => export(global, *archived, name.as_ref()),
         CatalogueCommand::Get { type_name, name, relationships, target: of } => {
-            let key = EntityKey::new(type_name, name);
-            let catalogue = engine.catalogue(target(of.as_ref())?.as_ref())?;
-            let Some(view) = catalogue.get(&key, *relationships)? else {
-                return Err(Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}")));
-            };
+            let (key, of) = (EntityKey::new(type_name, name), target(of.as_ref())?);
+            let page = backend::with(global, |backend| backend.entity(&key, of.as_ref(), *relationships))?;
             if global.json {
-                out_json(&view)?;
+                out_json(&page.entity)?;
             } else {
-                out(render::entity::entity(&view))?;
+                out(render::entity::entity(&page.entity))?;
             }
             Ok(0)
         }
-        CatalogueCommand::Search { text, type_name, prefix, archived, limit, target: of } => {
-            let page = engine.catalogue(target(of.as_ref())?.as_ref())?.search(&SearchQuery {
+        CatalogueCommand::Search { text, type_name, prefix, archived, limit, cursor, target: of } => {
+            let find = FindEntities {
+                text: text.clone(),
                 type_name: type_name.clone(),
                 prefix: prefix.clone(),
-                contains: text.clone(),
                 archived: *archived,
-                limit: *limit,
-                after: None,
+                target: target(of.as_ref())?,
+                part: Part::default(),
+            };
+            let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+            let page = backend::with(global, |backend| {
+                all(limit, cursor.clone(), |part| {
+                    backend.find(&FindEntities { part: part.clone(), ..find.clone() })
+                })
             })?;
             if global.json {
-                out_json(&page)?;
-            } else {
-                let rows: Vec<Vec<String>> = page
-                    .items
-                    .iter()
-                    .map(|hit| {
-                        let mark = if hit.archived { "archived" } else { "" };
-                        vec![hit.key.type_name.clone(), hit.key.qualified_name.clone(), mark.into()]
-                    })
-                    .collect();
-                let more =
-                    if page.more { "There are more: raise --limit, or narrow the search.\n" } else { "" };
-                out(format!("{}{more}", table(&["TYPE", "NAME", ""], &rows)))?;
+                return out_json(&page).map(|()| 0);
             }
+            let rows: Vec<Vec<String>> = page
+                .items
+                .iter()
+                .map(|hit| {
+                    let mark = if hit.archived { "archived" } else { "" };
+                    vec![hit.type_name.clone(), hit.qualified_name.clone(), mark.into()]
+                })
+                .collect();
+            out(format!("{}{}", table(&["TYPE", "NAME", ""], &rows), more(page.next_cursor.as_deref())))?;
             Ok(0)
         }
+    }
+}
+
+fn export(global: &Global, archived: bool, name: Option<&String>) -> Result<u8> {
+    let target = target(name)?;
+    backend::with(global, |backend| {
+        match backend {
+            Backend::Directory(engine, _) => {
+                let mut stdout = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
+                engine.catalogue(target.as_ref())?.export(&mut stdout, archived)?;
+                stdout.flush().map_err(write_error)?;
+            }
+            Backend::Server(client) => {
+                let query = [
+                    ("archived", archived.then(|| "true".to_owned())),
+                    ("target", target.as_ref().map(ToString::to_string)),
+                ];
+                copy_out(client.stream(&["api", "v1", "export"], &query, "application/x-ndjson")?)?;
+            }
+        }
+        Ok(0)
     })
 }

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Global;
-use super::progress::Bars;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{LoadOptions, LogFormat, Settings};
+use crate::config::{LoadOptions, LogFormat, Settings, parse_duration};
+use crate::domain::ids::TargetName;
 use crate::error::{Error, ErrorKind, Result};
 use crate::publishing::crash::CrashPoints;
-use crate::service::Engine;
 
 /// Sets up logs on standard error: warnings, of a service (which has a format
 /// for them) also what it does, or what `-q`, `-v` and `TIDEGATE_LOG` say.
@@ -59,21 +58,55 @@ pub fn crash_points() -> Result<Arc<CrashPoints>> {
     CrashPoints::new(after.as_deref(), report).map(Arc::new)
 }
 
-/// Opens the data directory for a command that works on it, and runs it.
-pub fn with_engine<T>(global: &Global, work: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
-    let settings = settings(global)?;
-    let crash = crash_points()?;
-    let data = settings.data.clone();
-    let engine = Engine::open_with(&data, settings, clock(), Arc::clone(&crash))?;
-    let engine = if global.quiet || !std::io::stderr().is_terminal() {
-        engine
-    } else {
-        engine.with_progress(Box::new(Bars::new()))
-    };
-    let result = work(&engine);
-    drop(engine);
-    crash.report()?;
-    result
+/// A use of the command line that can't be served.
+pub fn usage(error: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Usage, error.to_string())
+}
+
+/// The target that a command names.
+pub fn target(name: Option<&String>) -> Result<Option<TargetName>> {
+    name.map(TargetName::new).transpose().map_err(usage)
+}
+
+/// A time: RFC 3339, or a duration ago.
+pub fn parse_time(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ago = parse_duration(text)
+        .map_err(|_| "must be a time with an offset, or a duration ago such as 90m, 2h or 7d".to_owned())?;
+    let ago = jiff::SignedDuration::try_from(ago).unwrap_or(jiff::SignedDuration::MAX);
+    Ok(clock().now().checked_sub(ago).unwrap_or(jiff::Timestamp::MIN))
+}
+
+/// Asks a person, once, before something that can't be taken back.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] when there is nobody to ask, and no `--yes`.
+pub fn confirmed(global: &Global, question: &str) -> Result<bool> {
+    if global.yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(usage(format!("{question} There is nobody to ask: give --yes to go on")));
+    }
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "{} [y/N] ", super::render::safe(question));
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|e| Error::new(ErrorKind::Io, "standard input").caused_by(e))?;
+    let yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
+    if !yes {
+        let _ = writeln!(stderr, "Nothing was done.");
+    }
+    Ok(yes)
+}
+
+/// The line under a list that goes on.
+pub fn more(cursor: Option<&str>) -> String {
+    cursor.map_or_else(String::new, |cursor| format!("There are more: --cursor {cursor}\n"))
 }
 
 /// The operating system's clock.
@@ -86,6 +119,15 @@ pub fn actor() -> String {
     let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
     let plain: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     if plain.is_empty() { "operator".into() } else { plain }
+}
+
+/// A file for a while: it is gone when it is closed.
+pub fn scratch_file() -> Result<std::fs::File> {
+    let path = std::env::temp_dir().join(format!("tidegate-{:016x}", clock().random()));
+    let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+    let file = file.map_err(|e| Error::io(&path, e))?;
+    std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+    Ok(file)
 }
 
 /// Writes to standard output.

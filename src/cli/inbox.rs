@@ -1,51 +1,96 @@
-//! `tidegate inbox`: folders that are no batches yet.
+//! `tidegate inbox`: folders that are no batches, and why.
 
 use clap::Subcommand;
 
 use super::Global;
-use super::common::{out, out_json, settings, table};
+use super::backend;
+use super::common::{more, out, out_json, table};
 use crate::error::Result;
-use crate::intake::{monitor, prefix};
-use crate::service::inboxes;
+use crate::service::query::{PAGE_MAX, Part};
+use crate::service::views::{InboxFolderState, InboxListView};
 
 /// Looks into the inboxes.
 #[derive(Debug, Subcommand)]
 pub enum InboxCommand {
-    /// List every folder that is not accepted, with the reason
-    List,
+    /// List every folder that is not accepted, with reason and age
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Go on behind a list that gave this
+        #[arg(long)]
+        cursor: Option<String>,
+    },
 }
 
 /// Runs the command.
 pub fn run(global: &Global, command: &InboxCommand) -> Result<u8> {
-    match command {
-        InboxCommand::List => {
-            let settings = settings(global)?;
-            let now = super::common::clock().now();
-            let mut rows = Vec::new();
-            for inbox in &settings.inboxes {
-                let prefix = prefix::open(&inbox.url)?;
-                for folder in monitor::scan(inbox, &*prefix, now, |_| Ok(false))? {
-                    let held = inboxes::held(&settings, &folder);
-                    if let Some(reason) = folder.waits.as_ref().or(held.as_ref()) {
-                        let age = now.duration_since(folder.newest).as_secs().max(0);
-                        rows.push((folder.path.clone(), reason.clone(), age));
-                    }
+    let InboxCommand::List { limit, cursor } = command;
+    let list = backend::with(global, |backend| {
+        let mut wanted = usize::try_from(*limit).unwrap_or(usize::MAX);
+        let mut list: Option<InboxListView> = None;
+        let mut cursor = cursor.clone();
+        loop {
+            let part = backend.inbox(&Part { limit: Some(wanted.min(PAGE_MAX)), cursor })?;
+            wanted = wanted.saturating_sub(part.items.len());
+            cursor = part.next_cursor.clone();
+            let list = match &mut list {
+                Some(list) => {
+                    list.items.extend(part.items);
+                    list.next_cursor = part.next_cursor;
+                    list
                 }
+                None => list.insert(part),
+            };
+            if cursor.is_none() || wanted == 0 {
+                return Ok(list.clone());
             }
-            if global.json {
-                let items: Vec<_> = rows
-                    .iter()
-                    .map(|(folder, reason, age)| serde_json::json!({ "folder": folder, "reason": reason, "age_seconds": age }))
-                    .collect();
-                out_json(&serde_json::json!({ "items": items }))?;
-            } else {
-                let rows: Vec<Vec<String>> = rows
-                    .into_iter()
-                    .map(|(folder, reason, age)| vec![folder, format!("{age} s"), reason])
-                    .collect();
-                out(table(&["FOLDER", "UNCHANGED FOR", "REASON"], &rows))?;
-            }
-            Ok(0)
         }
+    })?;
+    if global.json {
+        return out_json(&list).map(|()| 0);
+    }
+    for inbox in &list.inboxes {
+        if let Some(error) = &inbox.error {
+            let text = format!("{} can't be looked into: {error}", inbox.url);
+            out(format!("{}\n", super::render::safe(&text)))?;
+        }
+    }
+    let several = list.inboxes.len() > 1;
+    let rows: Vec<Vec<String>> = list
+        .items
+        .iter()
+        .map(|item| {
+            let state = match item.state {
+                InboxFolderState::Waiting => "waiting",
+                InboxFolderState::Ignored => "ignored",
+                InboxFolderState::Changed => "changed",
+            };
+            let folder = if several { format!("{}{}", item.inbox, item.folder) } else { item.folder.clone() };
+            vec![folder, state.into(), age(item.age_seconds), item.reason.clone()]
+        })
+        .collect();
+    let head = table(&["FOLDER", "STATE", "UNCHANGED FOR", "REASON"], &rows);
+    out(format!("{head}{}", more(list.next_cursor.as_deref())))?;
+    Ok(0)
+}
+
+/// A span of time in its largest whole units.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_told_in_their_largest_unit() {
+        assert_eq!([5, 60, 7200, 172_800].map(age), ["5 s", "1 min", "2 h", "2 d"]);
     }
 }

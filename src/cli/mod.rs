@@ -1,8 +1,10 @@
 //! The command line (contract). One file a command; results on standard
 //! output, everything else on standard error.
 
+mod backend;
 mod batches;
 mod catalogue;
+mod client;
 mod common;
 mod config;
 pub mod demo;
@@ -12,8 +14,12 @@ mod progress;
 mod publish;
 mod render;
 mod serve;
+mod shown;
 mod snapshots;
 mod sources;
+mod sse;
+mod targets;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,15 +41,16 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Data directory [default: ./data]
-    #[arg(long, global = true, value_name = "DIR", env = "TIDEGATE_DATA")]
+    #[arg(long, global = true, value_name = "DIR", env = "TIDEGATE_DATA", hide_env_values = true)]
     pub data: Option<PathBuf>,
-    /// Settings file [default: tidegate.toml in the data directory, if it is there]
-    #[arg(long, global = true, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    /// Settings file [default: tidegate.toml in the data directory]
+    #[arg(long, global = true, value_name = "FILE", env = "TIDEGATE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
-    /// Talk to a running server
-    #[arg(long, global = true, value_name = "URL", env = "TIDEGATE_SERVER")]
+    /// Talk to this server [default: one that holds the data directory]
+    #[arg(long, global = true, value_name = "URL", env = "TIDEGATE_SERVER", hide_env_values = true)]
     pub server: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -87,6 +94,11 @@ enum Command {
     /// The embedded catalogue
     #[command(subcommand, alias = "catalog")]
     Catalogue(catalogue::CatalogueCommand),
+    /// Tell why an entity looks as it does
+    Why(why::WhyArgs),
+    /// The catalogues that are published to
+    #[command(subcommand)]
+    Targets(targets::TargetsCommand),
     /// Settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -124,14 +136,6 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8> {
     let global = &cli.global;
-    if let Some(server) = &global.server {
-        return Err(crate::error::Error::new(
-            ErrorKind::Usage,
-            format!(
-                "--server {server}: this version has no server to talk to; leave --server and TIDEGATE_SERVER out"
-            ),
-        ));
-    }
     match &cli.command {
         Command::Serve(args) => serve::run(global, args),
         Command::Demo(args) => demo::run(global, args),
@@ -142,6 +146,8 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Sources(command) => sources::run(global, command),
         Command::Snapshots(command) => snapshots::run(global, command),
         Command::Catalogue(command) => catalogue::run(global, command),
+        Command::Why(args) => why::run(global, args),
+        Command::Targets(command) => targets::run(global, command),
         Command::Config(command) => config::run(global, command),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());

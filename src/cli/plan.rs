@@ -1,16 +1,21 @@
 //! `tidegate plan`: what a batch would change. Publishes nothing.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::Global;
-use super::common::with_engine;
+use super::backend::Backend;
+use super::client::Client;
 use super::render;
-use crate::error::{ErrorKind, Result};
+use super::shown::{Answered, Shown, Stored};
+use crate::error::{Error, ErrorKind, Result};
 
-/// Shows what a batch folder would change.
+/// Shows what a batch folder would change. A server is sent the folder; what
+/// is published there is what the batch is compared with, and nothing is queued.
 #[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 no changes, 2 there are changes, 3 a guard would park the plan.")]
 pub struct PlanArgs {
     /// The batch folder
     folder: PathBuf,
@@ -24,18 +29,61 @@ pub struct PlanArgs {
 
 /// Runs the command.
 pub fn run(global: &Global, args: &PlanArgs) -> Result<u8> {
-    with_engine(global, |engine| {
-        engine.plan_only(&args.folder, |plan| {
-            let options = render::plan::Options { summary: args.summary, full: args.full, json: global.json };
-            render::plan::print(plan, &options)?;
-            let header = &plan.manifest().header;
-            Ok(if !header.guards.is_empty() {
-                ErrorKind::Parked.info().exit_code
-            } else if header.summary.changes() > 0 {
-                2
-            } else {
-                0
-            })
+    let show = |plan: &dyn Shown| {
+        let options = render::plan::Options { summary: args.summary, full: args.full, json: global.json };
+        render::plan::print(plan, &options)?;
+        let head = plan.head();
+        Ok(if !head.guards.is_empty() {
+            ErrorKind::Parked.info().exit_code
+        } else if head.summary.changes() > 0 {
+            2
+        } else {
+            0
         })
-    })
+    };
+    let backend = Backend::open(global)?;
+    let code = match &backend {
+        Backend::Directory(engine, _) => engine.plan_only(&args.folder, |plan| show(&Stored::new(plan))),
+        Backend::Server(client) => show(&upload(client, &args.folder)?),
+    };
+    backend.close()?;
+    code
+}
+
+/// Has the server plan a folder.
+fn upload(client: &Client, folder: &Path) -> Result<Answered> {
+    let archive = pack(folder)?;
+    let answer = client.upload(&["api", "v1", "plans"], "application/x-tar", archive)?;
+    Answered::read(&answer)
+}
+
+/// The files of a folder as an archive, in a file that is gone when it is closed.
+fn pack(folder: &Path) -> Result<File> {
+    let at = |e| Error::io(folder, e);
+    let entries = std::fs::read_dir(folder).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::NotFound, format!("there is no folder {}", folder.display()))
+        }
+        _ => Error::io(folder, e),
+    })?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(at)?;
+        // Only what the contract knows: plain files. The server says what is
+        // missing, as it would of a batch in its inbox.
+        if entry.file_type().map_err(at)?.is_file() {
+            names.push(entry.file_name());
+        }
+    }
+    names.sort();
+    let mut archive = tar::Builder::new(super::common::scratch_file()?);
+    archive.mode(tar::HeaderMode::Deterministic);
+    for name in names {
+        let path = folder.join(&name);
+        let mut file = File::open(&path).map_err(|e| Error::io(&path, e))?;
+        archive.append_file(&name, &mut file).map_err(|e| Error::io(&path, e))?;
+    }
+    let mut file = archive.into_inner().map_err(at)?;
+    std::io::Seek::rewind(&mut file).map_err(at)?;
+    Ok(file)
 }

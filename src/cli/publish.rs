@@ -5,16 +5,21 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Global;
-use super::common::{actor, out, out_json, with_engine};
-use super::render;
+use super::backend::Backend;
+use super::batches::exit_after;
+use super::client::Client;
+use super::common::{actor, usage};
 use crate::domain::plan::PlanDigest;
-use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::Engine;
-use crate::store::BatchRecord;
+use crate::service::query::Part;
+use crate::service::views::InboxListView;
 
 /// Publishes one batch folder and prints its publish state.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 COMPLETE, 1 FAILED, 3 parked by a guard, 4 COMPLETE with dead letters, \
+                        5 not finished."
+)]
 pub struct PublishArgs {
     /// The batch folder
     folder: PathBuf,
@@ -30,47 +35,41 @@ pub struct PublishArgs {
 pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
     let digest = match args.approve.as_deref() {
         None | Some("") => None,
-        Some(text) => Some(text.parse::<PlanDigest>().map_err(|e| Error::new(ErrorKind::Usage, e))?),
+        Some(text) => Some(text.parse::<PlanDigest>().map_err(usage)?),
     };
-    with_engine(global, |engine| {
+    let backend = Backend::open(global)?;
+    let engine = match &backend {
+        Backend::Directory(engine, _) => engine,
+        Backend::Server(client) => return Err(held(client)),
+    };
+    let work = || {
         let id = engine.accept(&args.folder)?;
-        let mut record = engine.run_batch(&id)?;
+        let record = engine.run_batch(&id)?;
         if record.hold.is_some() && args.approve.is_some() {
             engine.approve(&id, digest, &actor(), &args.reason)?;
-            record = engine.run_batch(&id)?;
+            engine.run_batch(&id)?;
         }
-        print(global, engine, &record)
-    })
+        exit_after(global, &backend.batch(&id)?)
+    };
+    let result = work();
+    backend.close()?;
+    result
 }
 
-/// Prints a batch's publish state and tells the exit code that goes with it.
-pub fn print(global: &Global, engine: &Engine, record: &BatchRecord) -> Result<u8> {
-    let state = record.publish_state();
-    if global.json {
-        out_json(&state)?;
-    } else {
-        let mut text = render::state::publish_state(&state);
-        if let (Some(hold), Some(plan)) = (&record.hold, engine.plan_of(record)?) {
-            text.push_str(&render::safe(&format!("  held         {}\n", hold.note)));
-            text.push_str(&format!("  digest       {}\n", plan.manifest().header.digest));
-            text.push_str(&format!("\nApprove or reject it: tidegate batches approve {}\n", record.batch_id));
-        }
-        out(text)?;
-    }
-    Ok(exit_code(record))
-}
-
-/// The exit code that tells how a batch stands.
-pub fn exit_code(record: &BatchRecord) -> u8 {
-    match record.status {
-        PublishStatus::Complete if record.failure.is_some() => ErrorKind::Partial.info().exit_code,
-        PublishStatus::Complete => 0,
-        PublishStatus::Failed => 1,
-        PublishStatus::PlanComplete if record.hold.is_some() => ErrorKind::Parked.info().exit_code,
-        PublishStatus::Pending
-        | PublishStatus::Planning
-        | PublishStatus::PlanComplete
-        | PublishStatus::Executing
-        | PublishStatus::Retrying => ErrorKind::Interrupted.info().exit_code,
-    }
+/// One shot needs the directory; a server publishes what lies in its inboxes.
+fn held(client: &Client) -> Error {
+    let part = [("limit", Part::first(1).limit.map(|limit| limit.to_string()))];
+    let inboxes = client
+        .get::<InboxListView>(&["api", "v1", "inbox"], &part)
+        .map(|list| list.inboxes.into_iter().map(|inbox| inbox.url).collect::<Vec<_>>())
+        .unwrap_or_default();
+    let place = match inboxes.first() {
+        Some(url) => format!("drop the folder into {url}<source>/<time>_<run>/"),
+        None => "it watches no inbox".to_owned(),
+    };
+    let text = format!(
+        "the server {} holds the data directory and publishes what comes to its inbox: {place}",
+        client.url()
+    );
+    Error::new(ErrorKind::StoreInUse, text)
 }

@@ -1,9 +1,13 @@
 //! Results as text for people. Metadata is hostile: nothing of it reaches a
 //! terminal unless it is made visible first.
 
+pub mod batch;
 pub mod entity;
 pub mod plan;
+pub mod snapshot;
+pub mod source;
 pub mod state;
+pub mod why;
 
 /// Text with everything made visible that a terminal would act on, or that
 /// would make text read other than it is: control characters, and marks that

@@ -8,13 +8,11 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::safe;
 use crate::cli::common::{colour, write_error};
+use crate::cli::shown::Shown;
 use crate::domain::change::{Action, Change};
 use crate::domain::key::{Key, Kind};
-use crate::domain::plan::PlanHeader;
 use crate::error::Result;
-use crate::planning::bodies::Bodies;
-use crate::planning::plan_file::Plan;
-use crate::service::query::plan_json;
+use crate::service::query::plan_json::{self, Head};
 
 /// How a plan is shown.
 pub struct Options {
@@ -42,10 +40,11 @@ const LONG: usize = 120;
 const LOOKED_AT: usize = 200_000;
 
 /// Prints the plan to standard output.
-pub fn print(plan: &Plan, options: &Options) -> Result<()> {
+pub fn print(plan: &dyn Shown, options: &Options) -> Result<()> {
     let mut stdout = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     if options.json {
-        plan_json::write_plan(plan, options.summary, &mut stdout)?;
+        let each = |f: &mut dyn FnMut(&Change) -> Result<()>| plan.each(f);
+        plan_json::write(plan.head(), (!options.summary).then_some(each), &mut stdout)?;
     } else {
         write_text(plan, options, colour(), &mut stdout)?;
     }
@@ -93,20 +92,18 @@ struct Counts {
 }
 
 /// Writes the plan as text.
-pub fn write_text(plan: &Plan, options: &Options, colour: bool, out: &mut dyn Write) -> Result<()> {
-    let header = &plan.manifest().header;
+pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn Write) -> Result<()> {
+    let head = plan.head();
     let paint = Paint(colour);
-    let mut text = format!("Plan of batch {} for {}\n", header.batch_id, header.target);
+    let mut text = format!("Plan of batch {} for {}\n", safe(&head.batch_id), safe(&head.target));
     let mut groups: HashMap<GroupKey, Group> = HashMap::new();
     let mut counts = Counts::default();
     let mut alike = LookAlikes::default();
-    let mut bodies = Bodies::new()?;
     // The first time through: what is alike, and how much there is of it.
-    plan.changes(|change| {
-        let change = plan.resolve(change, &mut bodies)?;
-        counts.take(&change);
-        alike.take(&change);
-        if let Some(key) = group_key(&change)
+    plan.each(&mut |change| {
+        counts.take(change);
+        alike.take(change);
+        if let Some(key) = group_key(change)
             && (groups.len() < GROUPS || groups.contains_key(&key))
         {
             let group = groups.entry(key).or_default();
@@ -118,23 +115,22 @@ pub fn write_text(plan: &Plan, options: &Options, colour: bool, out: &mut dyn Wr
         Ok(())
     })?;
     groups.retain(|_, group| group.count >= GROUP as u64);
-    if !options.summary && header.summary.changes() + header.summary.relationships.waiting > 0 {
+    if !options.summary && head.summary.changes() + head.summary.relationships.waiting > 0 {
         text.push('\n');
         let mut listed = 0u64;
         let mut hidden = 0u64;
         let mut shown: HashSet<GroupKey> = HashSet::new();
         // The second time: one by one, a group where its first one stands.
-        plan.changes(|change| {
-            let change = plan.resolve(change, &mut bodies)?;
-            if let Some(key) = group_key(&change).filter(|_| !options.full)
+        plan.each(&mut |change| {
+            if let Some(key) = group_key(change).filter(|_| !options.full)
                 && let Some(group) = groups.get(&key)
             {
                 if shown.insert(key) {
-                    text.push_str(&group_text(&paint, &change, group));
+                    text.push_str(&group_text(&paint, change, group));
                 }
             } else if listed < LISTED as u64 || options.full {
                 listed += 1;
-                text.push_str(&change_text(&paint, &change, options.full));
+                text.push_str(&change_text(&paint, change, options.full));
             } else {
                 hidden += 1;
             }
@@ -149,20 +145,20 @@ pub fn write_text(plan: &Plan, options: &Options, colour: bool, out: &mut dyn Wr
         }
     }
     text.push_str(&counts.text());
-    for trip in &header.guards {
+    for trip in &head.guards {
         text.push_str(&format!("guard: {}\n", safe(&trip.reason)));
     }
-    let warnings = plan.manifest().warnings.iter().cloned().chain(alike.found);
+    let warnings = head.warnings.iter().cloned().chain(alike.found);
     for warning in warnings {
         text.push_str(&format!("\nwarning: {}\n", safe(&warning)));
     }
-    text.push_str(&summary_line(header));
+    text.push_str(&summary_line(head));
     out.write_all(text.as_bytes()).map_err(write_error)
 }
 
 /// `Plan: 3 to create, …`
-pub fn summary_line(header: &PlanHeader) -> String {
-    let (e, r) = (header.summary.entities, header.summary.relationships);
+pub fn summary_line(head: &Head) -> String {
+    let (e, r) = (head.summary.entities, head.summary.relationships);
     let sum = |a: u64, b: u64| thousands(a + b);
     let mut text = format!(
         "\nPlan: {} to create, {} to update, {} to delete. {} unchanged",
@@ -181,7 +177,7 @@ pub fn summary_line(header: &PlanHeader) -> String {
             text.push_str(&format!(", {} {word}", thousands(count)));
         }
     }
-    text.push_str(&format!(".\nDigest: {}\n", header.digest));
+    text.push_str(&format!(".\nDigest: {}\n", head.digest));
     text
 }
 

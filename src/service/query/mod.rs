@@ -5,6 +5,7 @@ mod batches;
 mod cache;
 mod catalogue;
 mod cursor;
+mod diff;
 mod figures;
 mod inbox;
 mod lineage;
@@ -14,6 +15,7 @@ mod plans;
 mod queue;
 mod snapshots;
 mod sources;
+mod targets;
 mod waits;
 mod why;
 

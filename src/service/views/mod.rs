@@ -11,6 +11,7 @@ mod problem;
 mod queue;
 mod snapshot;
 mod source;
+mod target;
 mod why;
 
 use serde::{Deserialize, Serialize};
@@ -34,8 +35,9 @@ pub use plan::{
 };
 pub use problem::ProblemView;
 pub use queue::{QueueDepth, QueueItem, QueueView};
-pub use snapshot::SnapshotView;
+pub use snapshot::{SnapshotChange, SnapshotView};
 pub use source::{SettingView, SourceDetail, SourceHoldView, SourceView};
+pub use target::TargetView;
 pub use why::{
     AssertionKind, VerdictCode, WaitingRelationship, WhyAttribute, WhySource, WhyVerdict, WhyView,
 };

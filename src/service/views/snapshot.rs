@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::change::Action;
 use crate::domain::ids::{BatchId, SnapshotId, SourceId, TargetName};
+use crate::domain::key::{Key, Kind};
+use serde_json::value::RawValue;
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -31,4 +34,21 @@ pub struct SnapshotView {
     pub relationships: u64,
     /// Whether it is the current one.
     pub current: bool,
+}
+
+/// A key that two snapshots have otherwise.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SnapshotChange {
+    /// What happened to it.
+    pub action: Action,
+    /// What it is.
+    pub kind: Kind,
+    /// Which one.
+    pub key: Key,
+    /// Of an update, the attributes that changed, before; else `null`.
+    #[schema(value_type = Option<Object>)]
+    pub before: Option<Box<RawValue>>,
+    /// The same after.
+    #[schema(value_type = Option<Object>)]
+    pub after: Option<Box<RawValue>>,
 }

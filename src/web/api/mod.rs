@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod entities;
+pub mod export;
 pub mod inbox;
 pub mod plans;
 pub mod publish_states;
@@ -9,6 +10,7 @@ pub mod queue;
 pub mod snapshots;
 pub mod sources;
 pub mod status;
+pub mod targets;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -46,6 +48,10 @@ pub fn routes() -> Router<AppState> {
         .route("/api/v1/sources/{source_id}/resume", post(sources::resume))
         .route("/api/v1/snapshots", get(snapshots::list))
         .route("/api/v1/snapshots/{snapshot_id}", get(snapshots::show))
+        .route("/api/v1/snapshots/{snapshot_id}/diff/{before}", get(snapshots::diff))
+        .route("/api/v1/targets", get(targets::list))
+        .route("/api/v1/targets/{target}", get(targets::show))
+        .route("/api/v1/export", get(export::show))
         .route("/api/v1/entities", get(entities::find))
         .route("/api/v1/entities/{type}/{name}", get(entities::show))
         .route("/api/v1/entities/{type}/{name}/history", get(entities::history))

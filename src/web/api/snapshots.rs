@@ -1,13 +1,14 @@
 //! Snapshots.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::PartParams;
 use crate::domain::ids::{SnapshotId, SourceId};
 use crate::service::query::Part;
-use crate::service::views::{Page, ProblemView, SnapshotView};
+use crate::service::views::{Page, ProblemView, SnapshotChange, SnapshotView};
 use crate::web::AppState;
 use crate::web::extract::{Id, Params};
 use crate::web::problem::Problem;
@@ -48,4 +49,23 @@ pub async fn show(
     Id(id): Id<SnapshotId>,
 ) -> Result<Json<SnapshotView>, Problem> {
     Ok(Json(state.run(move |engine| engine.snapshot_view(&id)).await?))
+}
+
+/// Show what differs between a snapshot and one before it
+///
+/// First what the newer one has that the older one has not, or has otherwise, then what is gone. A part may be short, or empty, and still have more behind it.
+#[utoipa::path(get, path = "/api/v1/snapshots/{snapshot_id}/diff/{before}", tag = "snapshots", operation_id = "diffSnapshots",
+    params(("snapshot_id" = String, Path, description = "The id of the newer one"),
+           ("before" = String, Path, description = "The id of the older one, of the same source"), PartParams),
+    responses((status = 200, description = "A part of the keys that they have otherwise", body = Page<SnapshotChange>),
+              (status = 400, description = "They are of different sources", body = ProblemView, content_type = "application/problem+json"),
+              (status = 404, description = "There is no such snapshot", body = ProblemView, content_type = "application/problem+json")))]
+pub async fn diff(
+    State(state): State<AppState>,
+    Path((after, before)): Path<(String, String)>,
+    Params(params): Params<PartParams>,
+) -> Result<Json<Page<SnapshotChange>>, Problem> {
+    let id = |text: String| SnapshotId::new(text).map_err(|error| Problem::usage(error.to_string()));
+    let (after, before, part) = (id(after)?, id(before)?, params.part());
+    Ok(Json(state.run(move |engine| engine.snapshot_diff(&before, &after, &part)).await?))
 }

@@ -1,0 +1,420 @@
+//! Whom a command talks to: the server that it was told of, else the one that
+//! holds the data directory, else the directory itself. Commands ask here and
+//! render what they get; it is the same values either way.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Global;
+use super::client::Client;
+use super::common::{clock, crash_points, settings, write_error};
+use super::progress::Bars;
+use super::shown::{Fetched, Shown, Stored};
+use crate::config::Settings;
+use crate::domain::ids::{BatchId, SnapshotId, SourceId, TargetName};
+use crate::domain::key::EntityKey;
+use crate::domain::plan::PlanDigest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::publishing::crash::CrashPoints;
+use crate::service::Engine;
+use crate::service::query::{BatchQuery, FindEntities, PAGE_MAX, Part};
+use crate::service::views::{
+    BatchAction, BatchView, CatalogueHit, EntityPage, InboxListView, Page, SnapshotChange, SnapshotView,
+    SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
+};
+use crate::web::presence::{Announcement, FILE};
+
+/// Whom the command talks to.
+pub enum Backend {
+    /// A server.
+    Server(Client),
+    /// A data directory that this process holds.
+    Directory(Box<Engine>, Arc<CrashPoints>),
+}
+
+/// Who acts, and why: what every action of a person carries.
+#[derive(Debug, Clone, Serialize)]
+pub struct Act<'a> {
+    /// Who.
+    pub actor: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Approve<'a> {
+    plan_digest: String,
+    #[serde(flatten)]
+    act: &'a Act<'a>,
+}
+
+/// The server that holds a data directory, if one does and answers.
+fn holder(settings: &Settings) -> Option<Client> {
+    let text = std::fs::read_to_string(settings.data.join(FILE)).ok()?;
+    let file: Announcement = serde_json::from_str(&text).ok()?;
+    let client = Client::new(&file.url).ok()?;
+    if client.answers() {
+        return Some(client);
+    }
+    tracing::debug!(pid = file.pid, url = file.url, "a server file names a server that does not answer");
+    None
+}
+
+impl Backend {
+    /// Finds out whom to talk to, and opens the data directory if it is nobody.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ServerUnreachable`] when the server that was named does not
+    /// answer; [`ErrorKind::StoreInUse`], with who it is, when another process
+    /// holds the directory and has no server.
+    pub fn open(global: &Global) -> Result<Self> {
+        if let Some(url) = &global.server {
+            return Client::new(url).map(Self::Server);
+        }
+        let settings = settings(global)?;
+        if let Some(client) = holder(&settings) {
+            return Ok(Self::Server(client));
+        }
+        Self::directory(global, settings)
+    }
+
+    /// The data directory itself, for what a server can't do for others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreInUse`] when another process holds it.
+    pub fn directory(global: &Global, settings: Settings) -> Result<Self> {
+        let crash = crash_points()?;
+        let data = settings.data.clone();
+        let engine = Engine::open_with(&data, settings, clock(), Arc::clone(&crash))?;
+        let engine = if global.quiet || !std::io::stderr().is_terminal() {
+            engine
+        } else {
+            engine.with_progress(Box::new(Bars::new()))
+        };
+        Ok(Self::Directory(Box::new(engine), crash))
+    }
+
+    /// The server, if it is one.
+    pub fn server(&self) -> Option<&Client> {
+        match self {
+            Self::Server(client) => Some(client),
+            Self::Directory(..) => None,
+        }
+    }
+
+    /// A part of the batches.
+    pub fn batches(&self, query: &BatchQuery) -> Result<Page<BatchView>> {
+        match self {
+            Self::Directory(engine, _) => engine.batches(query),
+            Self::Server(client) => client.get(
+                &["api", "v1", "batches"],
+                &[
+                    ("source_id", query.source_id.as_ref().map(ToString::to_string)),
+                    ("status", query.status.map(|status| status.as_str().to_owned())),
+                    ("since", query.since.map(|time| time.to_string())),
+                    ("until", query.until.map(|time| time.to_string())),
+                    ("order", text_of(&query.order)),
+                    ("limit", query.part.limit.map(|limit| limit.to_string())),
+                    ("cursor", query.part.cursor.clone()),
+                ],
+            ),
+        }
+    }
+
+    /// A batch.
+    pub fn batch(&self, id: &BatchId) -> Result<BatchView> {
+        match self {
+            Self::Directory(engine, _) => engine.batch_view(id),
+            Self::Server(client) => client.get(&["api", "v1", "batches", &id.to_string()], &[]),
+        }
+    }
+
+    /// What happened to a batch, all of it.
+    pub fn timeline(&self, id: &BatchId) -> Result<Vec<TimelineItem>> {
+        let page = all(usize::MAX, None, |part| match self {
+            Self::Directory(engine, _) => engine.timeline(id, part),
+            Self::Server(client) => {
+                client.get(&["api", "v1", "batches", &id.to_string(), "timeline"], &part_of(part))
+            }
+        })?;
+        Ok(page.items)
+    }
+
+    /// Hands the newest plan of a batch to `look`, if it is still stored.
+    pub fn plan_of(&self, batch: &BatchView, look: impl FnOnce(&dyn Shown) -> Result<()>) -> Result<()> {
+        let id = &batch.publish_state.batch_id;
+        match self {
+            Self::Directory(engine, _) => {
+                let record = engine.batch(&id.parse().map_err(|_| Error::internal("a batch id"))?)?;
+                match engine.plan_of(&record)? {
+                    Some(plan) if plan.manifest().header.plan_id.as_str() == plan_id(batch) => {
+                        look(&Stored::new(&plan))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Self::Server(client) => match Fetched::find(client, &["api", "v1", "batches", id, "plan"])? {
+                Some(plan) => look(&plan),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Approves what a guard parks; with a digest, only if it is the plan's.
+    pub fn approve(&self, id: &BatchId, digest: Option<PlanDigest>, act: &Act<'_>) -> Result<()> {
+        match self {
+            Self::Directory(engine, _) => engine.approve(id, digest, act.actor, act.reason).map(|_| ()),
+            Self::Server(client) => {
+                let digest = match digest {
+                    Some(digest) => digest,
+                    // The server wants to know what was looked at; without a
+                    // digest that is whatever is parked now.
+                    None => match self.batch(id)?.plan.map(|plan| plan.digest) {
+                        Some(digest) => digest,
+                        None => {
+                            let text = format!("batch {id} does not wait for an approval");
+                            return Err(Error::new(ErrorKind::Conflict, text));
+                        }
+                    },
+                };
+                let path = ["api", "v1", "batches", &id.to_string(), "approve"];
+                client
+                    .post::<_, serde::de::IgnoredAny>(
+                        &path,
+                        &Approve { plan_digest: digest.to_string(), act },
+                    )
+                    .map(|_| ())
+            }
+        }
+    }
+
+    /// Does something else with a batch.
+    pub fn act(&self, id: &BatchId, action: BatchAction, act: &Act<'_>) -> Result<()> {
+        match self {
+            Self::Directory(engine, _) => match action {
+                BatchAction::Approve => engine.approve(id, None, act.actor, act.reason),
+                BatchAction::Reject => engine.reject(id, act.actor, act.reason),
+                BatchAction::Prioritize => engine.prioritize(id, act.actor, act.reason),
+                BatchAction::Unprioritize => engine.unprioritize(id, act.actor, act.reason),
+                BatchAction::Cancel => engine.cancel(id, act.actor, act.reason),
+                BatchAction::Retry => engine.retry(id, act.actor, act.reason),
+            }
+            .map(|_| ()),
+            Self::Server(client) => {
+                let path = ["api", "v1", "batches", &id.to_string(), action.as_str()];
+                client.post::<_, serde::de::IgnoredAny>(&path, act).map(|_| ())
+            }
+        }
+    }
+
+    /// The folders that are no batches.
+    pub fn inbox(&self, part: &Part) -> Result<InboxListView> {
+        match self {
+            Self::Directory(engine, _) => engine.inbox_view(part),
+            Self::Server(client) => client.get(&["api", "v1", "inbox"], &part_of(part)),
+        }
+    }
+
+    /// A part of the sources.
+    pub fn sources(&self, part: &Part) -> Result<Page<SourceView>> {
+        match self {
+            Self::Directory(engine, _) => engine.sources(part),
+            Self::Server(client) => client.get(&["api", "v1", "sources"], &part_of(part)),
+        }
+    }
+
+    /// A source.
+    pub fn source(&self, id: &SourceId) -> Result<SourceDetail> {
+        match self {
+            Self::Directory(engine, _) => engine.source_view(id),
+            Self::Server(client) => client.get(&["api", "v1", "sources", id.as_str()], &[]),
+        }
+    }
+
+    /// Pauses a source, or lets it go on.
+    pub fn pause(&self, id: &SourceId, pause: bool, act: &Act<'_>) -> Result<()> {
+        match self {
+            Self::Directory(engine, _) => {
+                engine.source_view(id)?;
+                if pause {
+                    engine.pause_source(id, act.actor, act.reason)
+                } else {
+                    engine.resume_source(id, act.actor, act.reason)
+                }
+            }
+            Self::Server(client) => {
+                let action = if pause { "pause" } else { "resume" };
+                let path = ["api", "v1", "sources", id.as_str(), action];
+                client.post::<_, serde::de::IgnoredAny>(&path, act).map(|_| ())
+            }
+        }
+    }
+
+    /// A part of the snapshots.
+    pub fn snapshots(&self, source: Option<&SourceId>, part: &Part) -> Result<Page<SnapshotView>> {
+        match self {
+            Self::Directory(engine, _) => engine.snapshots(source, part),
+            Self::Server(client) => {
+                let mut query = vec![("source_id", source.map(ToString::to_string))];
+                query.extend(part_of(part));
+                client.get(&["api", "v1", "snapshots"], &query)
+            }
+        }
+    }
+
+    /// A snapshot.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<SnapshotView> {
+        match self {
+            Self::Directory(engine, _) => engine.snapshot_view(id),
+            Self::Server(client) => client.get(&["api", "v1", "snapshots", id.as_str()], &[]),
+        }
+    }
+
+    /// A part of what differs between two snapshots.
+    pub fn snapshot_diff(
+        &self,
+        before: &SnapshotId,
+        after: &SnapshotId,
+        cursor: Option<String>,
+    ) -> Result<Page<SnapshotChange>> {
+        let part = Part { limit: Some(PAGE_MAX), cursor };
+        match self {
+            Self::Directory(engine, _) => engine.snapshot_diff(before, after, &part),
+            Self::Server(client) => {
+                let path = ["api", "v1", "snapshots", after.as_str(), "diff", before.as_str()];
+                client.get(&path, &part_of(&part))
+            }
+        }
+    }
+
+    /// The targets, or one of them.
+    pub fn targets(&self, name: Option<&TargetName>) -> Result<Vec<TargetView>> {
+        match (self, name) {
+            (Self::Directory(engine, _), None) => engine.targets(),
+            (Self::Directory(engine, _), Some(name)) => Ok(vec![engine.target_view(name)?]),
+            (Self::Server(client), None) => {
+                Ok(client.get::<Page<TargetView>>(&["api", "v1", "targets"], &[])?.items)
+            }
+            (Self::Server(client), Some(name)) => {
+                Ok(vec![client.get(&["api", "v1", "targets", name.as_str()], &[])?])
+            }
+        }
+    }
+
+    /// Why an entity looks as it does.
+    pub fn why(&self, key: &EntityKey, target: Option<&TargetName>) -> Result<WhyView> {
+        match self {
+            Self::Directory(engine, _) => engine.why(key, target),
+            Self::Server(client) => client.get(
+                &["api", "v1", "entities", &key.type_name, &key.qualified_name, "why"],
+                &[("target", target.map(ToString::to_string))],
+            ),
+        }
+    }
+
+    /// An entity of the catalogue.
+    pub fn entity(
+        &self,
+        key: &EntityKey,
+        target: Option<&TargetName>,
+        relationships: usize,
+    ) -> Result<EntityPage> {
+        match self {
+            Self::Directory(engine, _) => engine.entity_view(key, target, relationships),
+            Self::Server(client) => client.get(
+                &["api", "v1", "entities", &key.type_name, &key.qualified_name],
+                &[
+                    ("target", target.map(ToString::to_string)),
+                    ("relationships", Some(relationships.to_string())),
+                ],
+            ),
+        }
+    }
+
+    /// Entities of the catalogue.
+    pub fn find(&self, find: &FindEntities) -> Result<Page<CatalogueHit>> {
+        match self {
+            Self::Directory(engine, _) => engine.find_entities(find),
+            Self::Server(client) => client.get(
+                &["api", "v1", "entities"],
+                &[
+                    ("q", find.text.clone()),
+                    ("type", find.type_name.clone()),
+                    ("prefix", find.prefix.clone()),
+                    ("archived", find.archived.then(|| "true".to_owned())),
+                    ("target", find.target.as_ref().map(ToString::to_string)),
+                    ("limit", find.part.limit.map(|limit| limit.to_string())),
+                    ("cursor", find.part.cursor.clone()),
+                ],
+            ),
+        }
+    }
+
+    /// Ends the work: a test's crash points report what they counted.
+    pub fn close(self) -> Result<()> {
+        match self {
+            Self::Server(_) => Ok(()),
+            Self::Directory(engine, crash) => {
+                drop(engine);
+                crash.report()
+            }
+        }
+    }
+}
+
+/// Opens the backend for a command, runs it and closes it.
+pub fn with<T>(global: &Global, work: impl FnOnce(&Backend) -> Result<T>) -> Result<T> {
+    let backend = Backend::open(global)?;
+    let result = work(&backend);
+    backend.close()?;
+    result
+}
+
+fn plan_id(batch: &BatchView) -> &str {
+    batch.plan.as_ref().map_or("", |plan| plan.plan_id.as_str())
+}
+
+/// A value as a parameter has it.
+fn text_of<T: Serialize>(value: &T) -> Option<String> {
+    serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
+}
+
+fn part_of(part: &Part) -> [(&'static str, Option<String>); 2] {
+    [("limit", part.limit.map(|limit| limit.to_string())), ("cursor", part.cursor.clone())]
+}
+
+/// Up to `limit` items behind `cursor`, in as many parts as it takes.
+pub fn all<T>(
+    limit: usize,
+    cursor: Option<String>,
+    mut part: impl FnMut(&Part) -> Result<Page<T>>,
+) -> Result<Page<T>> {
+    let mut items: Vec<T> = Vec::new();
+    let mut cursor = cursor;
+    loop {
+        let wanted = (limit - items.len()).min(PAGE_MAX);
+        let page = part(&Part { limit: Some(wanted), cursor })?;
+        items.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() || items.len() >= limit {
+            return Ok(Page { items, next_cursor: cursor });
+        }
+    }
+}
+
+/// Copies what a server streams to standard output.
+pub fn copy_out(mut stream: impl std::io::Read) -> Result<()> {
+    let mut stdout = std::io::BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = stream
+            .read(&mut buffer)
+            .map_err(|e| Error::new(ErrorKind::ServerUnreachable, "the answer broke off").caused_by(e))?;
+        if read == 0 {
+            return stdout.flush().map_err(write_error);
+        }
+        stdout.write_all(&buffer[..read]).map_err(write_error)?;
+    }
+}

@@ -1,0 +1,67 @@
+//! What a person does with a batch. Without a server the batch is worked on
+//! here and now; a server is waited for until the batch has ended or waits.
+
+use super::super::Global;
+use super::super::backend::{self, Act, Backend};
+use super::super::common::{actor, confirmed, usage};
+use super::{On, batch_id, exit_after, settled};
+use crate::domain::ids::BatchId;
+use crate::domain::plan::PlanDigest;
+use crate::error::Result;
+use crate::service::views::BatchAction;
+
+/// What stands in the timeline when nobody says why.
+fn reason(on: &On, action: BatchAction) -> String {
+    on.reason.clone().unwrap_or_else(|| {
+        let done = match action {
+            BatchAction::Approve => "approved",
+            BatchAction::Reject => "rejected",
+            BatchAction::Prioritize => "prioritised",
+            BatchAction::Unprioritize => "no longer prioritised",
+            BatchAction::Cancel => "cancelled",
+            BatchAction::Retry => "tried again",
+        };
+        format!("{done} on the command line")
+    })
+}
+
+/// Runs `batches approve`.
+pub fn approve(global: &Global, on: &On, digest: Option<&str>) -> Result<u8> {
+    let id = batch_id(&on.id)?;
+    let digest = digest.map(str::parse::<PlanDigest>).transpose().map_err(usage)?;
+    backend::with(global, |backend| {
+        let (actor, reason) = (actor(), reason(on, BatchAction::Approve));
+        backend.approve(&id, digest, &Act { actor: &actor, reason: &reason })?;
+        go_on(global, backend, &id)
+    })
+}
+
+/// Runs any other action.
+pub fn act(global: &Global, on: &On, action: BatchAction) -> Result<u8> {
+    let id = batch_id(&on.id)?;
+    backend::with(global, |backend| {
+        if action == BatchAction::Cancel {
+            // Whoever is asked should know that there is such a batch.
+            let status = backend.batch(&id)?.publish_state.status;
+            if !confirmed(global, &format!("Cancel batch {id}, which is {}?", status.as_str()))? {
+                return Ok(1);
+            }
+        }
+        let (actor, reason) = (actor(), reason(on, action));
+        backend.act(&id, action, &Act { actor: &actor, reason: &reason })?;
+        match action {
+            BatchAction::Approve | BatchAction::Retry => go_on(global, backend, &id),
+            BatchAction::Cancel => exit_after(global, &settled(backend, &id)?).map(|_| 0),
+            BatchAction::Reject | BatchAction::Prioritize | BatchAction::Unprioritize => {
+                exit_after(global, &backend.batch(&id)?).map(|_| 0)
+            }
+        }
+    })
+}
+
+fn go_on(global: &Global, backend: &Backend, id: &BatchId) -> Result<u8> {
+    if let Backend::Directory(engine, _) = backend {
+        engine.run_batch(id)?;
+    }
+    exit_after(global, &settled(backend, id)?)
+}

@@ -1,0 +1,210 @@
+//! `tidegate batches watch`: what happens, as it happens. Listens to the
+//! server's events; where they can't be had, looks at it every other second.
+
+use std::collections::HashMap;
+use std::io::BufReader;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::super::Global;
+use super::super::backend::Backend;
+use super::super::client::Client;
+use super::super::common::{clock, out, settings};
+use super::super::{render, sse};
+use crate::clock::Clock;
+use crate::domain::ids::BatchId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::service::views::{BatchView, OverviewView};
+
+/// Time between two looks where there are no events.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long a server that was there is waited for.
+const GONE: Duration = Duration::from_secs(60);
+/// Looks before events are asked for again.
+const LOOKS: u32 = 10;
+
+/// As much of an event as says what to look at.
+#[derive(Deserialize)]
+struct Happened {
+    kind: String,
+    batch_id: Option<BatchId>,
+}
+
+struct Watch<'a> {
+    global: &'a Global,
+    client: &'a Client,
+    only: Option<&'a BatchId>,
+    /// What was printed last of each batch.
+    told: HashMap<String, String>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Runs the command.
+pub fn run(global: &Global, only: Option<&BatchId>) -> Result<u8> {
+    let backend = Backend::open(global)?;
+    let Some(client) = backend.server() else {
+        if let Some(id) = only {
+            let batch = backend.batch(id)?;
+            if batch.publish_state.status.is_final() {
+                Watch::new(global, &Client::new("http://localhost")?, only).tell(&batch)?;
+                return Ok(render::batch::exit_code(&batch));
+            }
+        }
+        let data = settings(global)?.data;
+        let text = format!("no server holds {}: nothing happens there to watch", data.display());
+        return Err(Error::new(ErrorKind::ServerUnreachable, text));
+    };
+    Watch::new(global, client, only).follow()
+}
+
+impl<'a> Watch<'a> {
+    fn new(global: &'a Global, client: &'a Client, only: Option<&'a BatchId>) -> Self {
+        Self { global, client, only, told: HashMap::new(), clock: clock() }
+    }
+
+    /// Until the only batch has ended, or for ever.
+    fn follow(mut self) -> Result<u8> {
+        let mut gone = None;
+        loop {
+            // Listening begins before the first look, so that nothing falls between.
+            let stream = self.client.stream(&["api", "v1", "events"], &[], "text/event-stream");
+            match self.look() {
+                Ok(Some(code)) => return Ok(code),
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::ServerUnreachable && !self.told.is_empty() => {
+                    // It may be started again.
+                    let since = *gone.get_or_insert(self.clock.monotonic());
+                    if self.clock.monotonic().saturating_sub(since) > GONE {
+                        return Err(error);
+                    }
+                    self.clock.sleep(PAUSE);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            gone = None;
+            match stream {
+                Ok(stream) => {
+                    if let Some(code) = self.listen(&mut BufReader::new(stream))? {
+                        return Ok(code);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no events can be had; looking every {} s", PAUSE.as_secs());
+                    for _ in 0..LOOKS {
+                        self.clock.sleep(PAUSE);
+                        match self.look() {
+                            Ok(Some(code)) => return Ok(code),
+                            Ok(None) => {}
+                            Err(error) if error.kind() == ErrorKind::ServerUnreachable => break,
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+            }
+            self.clock.sleep(PAUSE);
+        }
+    }
+
+    /// Tells what changed since the last look.
+    fn look(&mut self) -> Result<Option<u8>> {
+        if let Some(id) = self.only {
+            return self.see(&id.clone());
+        }
+        let seen: OverviewView = self.client.get(&["api", "v1", "overview"], &[])?;
+        let mut ids: Vec<String> = seen.waiting.iter().map(|item| item.batch_id.to_string()).collect();
+        let mut batches: Vec<BatchView> = Vec::new();
+        // What ended is news only if it was not so when the watch began.
+        let began = self.told.is_empty();
+        for batch in seen.results.into_iter().rev() {
+            if began {
+                self.told.insert(batch.publish_state.batch_id.clone(), what(&batch));
+            } else {
+                batches.push(batch);
+            }
+        }
+        batches.extend(seen.parked.into_iter().chain(seen.running));
+        ids.retain(|id| batches.iter().all(|batch| batch.publish_state.batch_id != *id));
+        for batch in &batches {
+            self.tell(batch)?;
+        }
+        for id in ids {
+            if let Ok(id) = id.parse() {
+                self.see(&id)?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn listen(&mut self, stream: &mut BufReader<reqwest::blocking::Response>) -> Result<Option<u8>> {
+        loop {
+            let event = match sse::next(stream) {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(None),
+                // A server that is started again is listened to again.
+                Err(error) if error.kind() == ErrorKind::ServerUnreachable => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let Ok(happened) = serde_json::from_str::<Happened>(&event.data) else {
+                // Whoever lags behind is told to look again.
+                if let Some(code) = self.look()? {
+                    return Ok(Some(code));
+                }
+                continue;
+            };
+            let wanted = happened.batch_id.filter(|id| self.only.is_none_or(|only| only == id));
+            let progress = happened.kind == "progress";
+            if let Some(id) = wanted.filter(|_| !progress || self.global.verbose > 0)
+                && let Some(code) = self.see(&id)?
+            {
+                return Ok(Some(code));
+            }
+        }
+    }
+
+    /// Looks at one batch: the exit code, when it is the only one and has ended.
+    fn see(&mut self, id: &BatchId) -> Result<Option<u8>> {
+        let Some(batch) = self.client.find::<BatchView>(&["api", "v1", "batches", &id.to_string()], &[])?
+        else {
+            if self.only.is_some() {
+                return Err(Error::new(ErrorKind::NotFound, format!("there is no batch {id}")));
+            }
+            return Ok(None);
+        };
+        self.tell(&batch)?;
+        let ended = batch.publish_state.status.is_final() && self.only.is_some();
+        Ok(ended.then(|| render::batch::exit_code(&batch)))
+    }
+
+    /// Prints how a batch stands, if it stood otherwise before.
+    fn tell(&mut self, batch: &BatchView) -> Result<()> {
+        let now = if self.global.verbose > 0 { line(batch) } else { what(batch) };
+        if self.told.get(&batch.publish_state.batch_id) == Some(&now) {
+            return Ok(());
+        }
+        self.told.insert(batch.publish_state.batch_id.clone(), now);
+        if self.global.json {
+            let text = serde_json::to_string(batch).map_err(|e| Error::internal("JSON").caused_by(e))?;
+            return out(format!("{text}\n"));
+        }
+        out(format!("{}  {}\n", self.clock.now().strftime("%F %T"), line(batch)))
+    }
+}
+
+/// What makes a line of its own: the status and what holds the batch.
+fn what(batch: &BatchView) -> String {
+    let state = &batch.publish_state;
+    let code = state.failure_details.as_ref().map_or("", |failure| failure.error_code.as_str());
+    let held = batch.hold.is_some();
+    format!("{} {held} {} {code} {}", state.status.as_str(), batch.prioritised.is_some(), batch.attempts)
+}
+
+fn line(batch: &BatchView) -> String {
+    let [id, status, changes, note] = <[String; 4]>::try_from(render::batch::row(batch)).unwrap_or_default();
+    let ended = batch.publish_state.status.is_final();
+    let changes = if ended { changes } else { String::new() };
+    let text = format!("{id:<48}  {status:<13}  {changes}  {note}");
+    render::safe(text.trim_end())
+}

@@ -1,0 +1,109 @@
+//! `tidegate batches write`: a batch folder of lines on standard input.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::super::Global;
+use super::super::common::{clock, out, out_json, usage};
+use crate::domain::glob::Glob;
+use crate::domain::ids::{RunId, SourceId};
+use crate::domain::scope::Scope;
+use crate::domain::settings::Mode;
+use crate::error::Result;
+use crate::intake::batch::Compression;
+use crate::intake::write;
+
+/// What `batches write` is told.
+#[derive(Debug, Args)]
+pub struct WriteArgs {
+    /// The source that the metadata comes from
+    #[arg(long)]
+    source: String,
+    /// The run; with the time it names the folder
+    #[arg(long)]
+    run: String,
+    /// Folder that gets <source>/<time>_<run>/
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    out: PathBuf,
+    /// What the batch asserts
+    #[arg(long, value_enum)]
+    mode: ModeArg,
+    /// When the data was extracted (RFC 3339) [default: now]
+    #[arg(long, value_name = "TIME")]
+    source_timestamp: Option<String>,
+    /// The workflow that made it
+    #[arg(long, default_value = "")]
+    workflow: String,
+    /// Globs of types that a full batch speaks for
+    #[arg(long = "scope-type", value_name = "GLOB")]
+    types: Vec<String>,
+    /// Globs of names that a full batch speaks for
+    #[arg(long = "scope-name", value_name = "GLOB")]
+    names: Vec<String>,
+    /// Globs of names that it does not speak for
+    #[arg(long = "scope-except", value_name = "GLOB")]
+    except: Vec<String>,
+    /// How files are packed
+    #[arg(long, value_enum, default_value = "zst")]
+    compress: CompressArg,
+    /// Lines of a file
+    #[arg(long, default_value_t = 100_000)]
+    lines: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ModeArg {
+    Full,
+    Incremental,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CompressArg {
+    None,
+    Zst,
+    Gz,
+}
+
+/// Runs the command.
+pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
+    let now = clock().now();
+    let scope = Scope::default();
+    let globs = |list: &[String], default: Vec<Glob>| {
+        if list.is_empty() { default } else { list.iter().map(Glob::new).collect() }
+    };
+    let options = write::WriteOptions {
+        source_id: SourceId::new(&args.source).map_err(usage)?,
+        run_id: RunId::new(&args.run).map_err(usage)?,
+        workflow: args.workflow.clone(),
+        mode: match args.mode {
+            ModeArg::Full => Mode::Full,
+            ModeArg::Incremental => Mode::Incremental,
+        },
+        source_timestamp: match &args.source_timestamp {
+            Some(text) => text
+                .parse()
+                .map_err(|_| usage(format!("--source-timestamp {text}: no time with an offset")))?,
+            None => now,
+        },
+        processing_timestamp: now,
+        scope: Scope {
+            types: globs(&args.types, scope.types),
+            names: globs(&args.names, scope.names),
+            except: globs(&args.except, scope.except),
+        },
+        compression: match args.compress {
+            CompressArg::None => Compression::None,
+            CompressArg::Zst => Compression::Zstd,
+            CompressArg::Gz => Compression::Gzip,
+        },
+        lines_per_file: args.lines.max(1),
+    };
+    let written = write::write_batch(&options, &mut std::io::stdin().lock(), &args.out)?;
+    if global.json {
+        out_json(&serde_json::json!({ "folder": written }))?;
+    } else {
+        out(format!("{}\n", written.display()))?;
+    }
+    Ok(0)
+}

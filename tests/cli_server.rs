@@ -1,0 +1,384 @@
+//! The command line against a server, with real processes: the same output as
+//! without one, actions, waiting, watching, plans of what is not delivered.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::batches::{Line, TestBatch, edge, entity, says};
+use support::receiver::Receiver;
+use support::shell::Shell;
+
+fn first() -> TestBatch {
+    TestBatch::full("alpha", 1)
+        .with(["a", "b", "ua"].iter().map(|name| says(entity(name), 1)))
+        .with([says(edge("a", "b"), 1), says(edge("a", "z"), 1)])
+}
+
+fn many(time: u32, count: u32) -> TestBatch {
+    TestBatch::full("alpha", time).with((0..count).map(|n| says(entity(&format!("e{n}")), 1)))
+}
+
+/// A data directory in which much has happened, and nothing is going on.
+fn filled() -> Shell {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&first())]);
+    let next = TestBatch::full("alpha", 2).with([
+        says(entity("a"), 2),
+        says(entity("ua"), 1),
+        says(entity("c"), 3),
+        says(edge("a", "z"), 1),
+    ]);
+    shell.expect(0, &["publish", &shell.write(&next)]);
+    let bad =
+        TestBatch::incremental("beta", 3).with([says(entity("a"), 7), Line::BadKeyed(entity("\u{202e}d"))]);
+    shell.expect(4, &["publish", &shell.write(&bad)]);
+    shell.expect(1, &["publish", &shell.write(&TestBatch::full("gamma", 90_000))]);
+    shell
+}
+
+#[test]
+fn every_command_that_reads_prints_the_same_with_a_server_and_without_byte_for_byte() {
+    let shell = filled();
+    let snapshots = shell.json(0, &["snapshots", "list", "--source", "alpha"]);
+    let snapshot = |n: usize| snapshots["items"][n]["snapshot_id"].as_str().unwrap().to_owned();
+    let (newer, older) = (snapshot(0), snapshot(1));
+    let (alpha, beta) = (TestBatch::full("alpha", 2).id(), TestBatch::incremental("beta", 3).id());
+    let commands: &[&[&str]] = &[
+        &["batches", "list"],
+        &["batches", "list", "--limit", "1"],
+        &["batches", "list", "--order", "oldest", "--source", "alpha"],
+        &["batches", "list", "--status", "failed"],
+        &["batches", "list", "--since", "2026-11-01T00:02:00Z", "--until", "2026-11-01T00:03:00Z"],
+        &["batches", "show", &alpha],
+        &["batches", "show", &alpha, "--full"],
+        &["batches", "show", &beta, "--summary"],
+        &["batches", "wait", &beta],
+        &["batches", "show", "alpha:20261101T000900Z_r9"],
+        &["inbox", "list"],
+        &["sources", "list"],
+        &["sources", "show", "alpha"],
+        &["sources", "show", "nobody"],
+        &["snapshots", "list"],
+        &["snapshots", "list", "--source", "alpha", "--limit", "1"],
+        &["snapshots", "show", &newer],
+        &["snapshots", "diff", &older, &newer],
+        &["targets", "list"],
+        &["targets", "check"],
+        &["targets", "check", "nowhere"],
+        &["catalogue", "get", "t", "a"],
+        &["catalogue", "get", "t", "nothing"],
+        &["catalogue", "search"],
+        &["catalogue", "search", "--type", "t", "--limit", "1"],
+        &["catalogue", "search", "ua"],
+        &["catalogue", "export"],
+        &["why", "t", "a"],
+        &["why", "t", "b"],
+        &["why", "t", "nothing"],
+    ];
+    let look = || {
+        let mut seen = Vec::new();
+        for command in commands {
+            for json in [false, true] {
+                let mut arguments = command.to_vec();
+                if json {
+                    arguments.push("--json");
+                }
+                let output = shell.run(&arguments);
+                let error = String::from_utf8(output.stderr).unwrap();
+                // Times of looking are those of the look.
+                let text = String::from_utf8(output.stdout).unwrap();
+                let text: Vec<&str> = text.lines().filter(|line| !line.contains("\"seen_at\"")).collect();
+                seen.push((arguments.join(" "), output.status.code(), text.join("\n"), error));
+            }
+        }
+        seen
+    };
+    let without = look();
+    let server = shell.serve();
+    let with = look();
+    assert_eq!(server.stop().code(), Some(0));
+    for (with, without) in with.iter().zip(&without) {
+        assert_eq!(with, without);
+    }
+    assert!(without.iter().filter(|(_, code, ..)| *code == Some(0)).count() > 40);
+}
+
+#[test]
+fn a_server_that_was_named_and_does_not_answer_is_an_error_that_says_so() {
+    let shell = filled();
+    let nowhere = "http://127.0.0.1:1";
+    let error = shell.refused(1, &["--server", nowhere, "batches", "list"]);
+    assert!(error.contains("SERVER_UNREACHABLE") && error.contains(nowhere), "{error}");
+    let output = shell.command(&["sources", "list"]).env("TIDEGATE_SERVER", nowhere).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = shell.refused(64, &["--server", "tidegate.example", "batches", "list"]);
+    assert!(error.contains("http://"), "{error}");
+    // What is no Tidegate is told too.
+    let other = Receiver::start();
+    let error = shell.refused(1, &["--server", &other.url(), "batches", "list"]);
+    assert!(error.contains("SERVER_ANSWER"), "{error}");
+}
+
+#[test]
+fn a_directory_that_is_held_without_a_server_is_told_with_its_holder() {
+    let shell = filled();
+    let server = shell.serve();
+    // The file is gone, or tells of a server that is gone: the holder is told.
+    let file = shell.data().join("tidegate.server");
+    for text in [None, Some("{\"pid\":1,\"url\":\"http://127.0.0.1:1/\"}"), Some("no JSON")] {
+        match text {
+            None => std::fs::remove_file(&file).unwrap(),
+            Some(text) => std::fs::write(&file, text).unwrap(),
+        }
+        let error = shell.refused(1, &["batches", "list"]);
+        let pid = server.process.id().to_string();
+        assert!(error.contains("STORE_IN_USE") && error.contains(&pid), "{error}");
+    }
+    // It can be named all the same.
+    shell.expect(0, &["--server", &server.url, "batches", "list"]);
+    server.stop();
+    // A file that a killed server left is passed over.
+    std::fs::write(&file, "{\"pid\":1,\"url\":\"http://127.0.0.1:1/\"}").unwrap();
+    shell.expect(0, &["batches", "list"]);
+}
+
+#[test]
+fn publish_says_where_to_put_the_batch_when_a_server_holds_the_directory() {
+    let shell = Shell::new();
+    let server = shell.serve();
+    let error = shell.refused(1, &["publish", &shell.write(&first())]);
+    let inbox = format!("{}/inbox/", shell.data().display());
+    assert!(error.contains(&inbox) && error.contains(&server.url), "{error}");
+    server.stop();
+}
+
+#[test]
+fn wait_ends_when_the_batch_has_ended_and_tells_how_by_its_exit_code() {
+    let shell = Shell::new();
+    shell.settings("[sources.beta]\n");
+    let server = shell.serve();
+    let wait = |id: &str| {
+        shell.command(&["batches", "wait", id, "--timeout", "60s"]).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let batches = [
+        (many(1, 30), 0),
+        (TestBatch::incremental("alpha", 2).with([says(entity("x"), 1), Line::BadKeyed(entity("y"))]), 4),
+        (many(3, 2), 3),
+    ];
+    for (batch, code) in batches {
+        // It is waited for before it is there.
+        let waiting = wait(&batch.id());
+        shell.bring(&batch);
+        let output = waiting.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(&batch.id()), "{text}");
+    }
+    // One of a source that waits for a person does not end.
+    shell.expect(0, &["sources", "pause", "beta", "--reason", "moving"]);
+    let held = shell.bring(&TestBatch::incremental("beta", 5).with([says(entity("q"), 1)]));
+    let output = shell.run(&["batches", "wait", &held, "--timeout", "2s"]);
+    assert_eq!(output.status.code(), Some(5));
+    let error = shell.refused(1, &["batches", "wait", "alpha:20261102T000000Z_r9", "--timeout", "1s"]);
+    assert!(error.contains("did not arrive"), "{error}");
+    shell.expect(0, &["sources", "resume", "beta"]);
+    assert_eq!(wait(&held).wait_with_output().unwrap().status.code(), Some(0));
+    server.stop();
+}
+
+#[test]
+fn what_a_guard_parks_is_approved_or_rejected_and_stale_digests_are_refused() {
+    let shell = Shell::new();
+    let server = shell.serve();
+    shell.expect(0, &["batches", "wait", &shell.bring(&many(1, 30))]);
+    let parked = shell.bring(&many(2, 3));
+    let text = shell.expect(3, &["batches", "wait", &parked]);
+    assert!(text.contains("batches approve"), "{text}");
+    let zeros = "0".repeat(32);
+    let error = shell.refused(1, &["batches", "approve", &parked, "--digest", &zeros]);
+    assert!(error.contains("PLAN_STALE"), "{error}");
+    let digest = text.lines().find_map(|line| line.trim().strip_prefix("digest")).unwrap().trim().to_owned();
+    let state = shell.json(0, &["batches", "approve", &parked, "--digest", &digest, "--reason", "closing"]);
+    assert_eq!(
+        (state["status"].as_str(), &state["metrics"]["entities_deleted"]),
+        (Some("COMPLETE"), &27.into())
+    );
+    let error = shell.refused(1, &["batches", "approve", &parked]);
+    assert!(error.contains("CONFLICT"), "{error}");
+
+    shell.expect(0, &["batches", "wait", &shell.bring(&many(3, 40))]);
+    let parked = shell.bring(&many(4, 3));
+    shell.expect(3, &["batches", "wait", &parked]);
+    let state = shell.json(0, &["batches", "reject", &parked, "--reason", "cut off"]);
+    assert_eq!(state["failure_details"]["error_code"], "REJECTED");
+    let timeline = shell.expect(0, &["batches", "show", &parked]);
+    assert!(timeline.contains("cut off"), "{timeline}");
+    // Put back, it is parked again.
+    shell.expect(3, &["batches", "retry", &parked]);
+    server.stop();
+}
+
+#[test]
+fn what_can_not_be_taken_back_is_not_done_without_being_asked_for() {
+    let shell = Shell::new();
+    shell.settings("[sources.alpha]\n");
+    let server = shell.serve();
+    shell.expect(0, &["sources", "pause", "alpha"]);
+    let id = shell.bring(&many(1, 3));
+    shell.run(&["batches", "wait", &id, "--timeout", "1s"]);
+    let error = shell.refused(64, &["batches", "cancel", &id]);
+    assert!(error.contains("--yes") && error.contains(&id), "{error}");
+    assert_eq!(shell.json(0, &["batches", "list"])["items"][0]["status"], "PENDING");
+    let state = shell.json(0, &["batches", "cancel", &id, "--yes"]);
+    assert_eq!(state["failure_details"]["error_code"], "CANCELLED");
+    server.stop();
+}
+
+#[test]
+fn a_batch_can_be_put_ahead_of_other_sources() {
+    let shell = Shell::new();
+    shell.settings("[sources.alpha]\n");
+    let server = shell.serve();
+    shell.expect(0, &["sources", "pause", "alpha"]);
+    let id = shell.bring(&many(1, 3));
+    shell.run(&["batches", "wait", &id, "--timeout", "1s"]);
+    shell.expect(0, &["batches", "prioritize", &id, "--reason", "the board meets"]);
+    assert!(shell.expect(0, &["batches", "show", &id]).contains("the board meets"));
+    let undone = shell.expect(0, &["batches", "prioritize", &id, "--undo"]);
+    assert!(!undone.contains("  ahead"), "{undone}");
+    server.stop();
+    // The same in a directory of one's own.
+    shell.expect(0, &["batches", "prioritize", &id]);
+    shell.expect(0, &["sources", "resume", "alpha"]);
+    shell.expect(0, &["batches", "cancel", &id, "--yes"]);
+    shell.expect(0, &["batches", "retry", &id]);
+}
+
+#[test]
+fn a_plan_of_what_is_not_delivered_is_the_same_from_a_server_and_queues_nothing() {
+    let shell = filled();
+    let queued = shell.json(0, &["batches", "list"])["items"].as_array().unwrap().len();
+    let folders = [
+        (2, shell.write(&TestBatch::full("alpha", 5).with([says(entity("a"), 9), says(entity("c"), 3)]))),
+        (0, shell.write(&TestBatch::full("alpha", 2))),
+        (3, shell.write(&TestBatch::full("alpha", 6))),
+    ];
+    let look = |more: &[&str]| {
+        let mut seen = Vec::new();
+        for (code, folder) in &folders {
+            for options in [&["--summary"][..], &["--full"], &["--json"], &["--json", "--summary"]] {
+                let arguments = [&["plan", folder.as_str()], options, more].concat();
+                let text = shell.expect(*code, &arguments);
+                // Every plan has an id of its own.
+                match serde_json::from_str::<Value>(&text) {
+                    Ok(mut plan) => {
+                        assert!(plan["plan_id"].take().is_string());
+                        seen.push(plan.to_string());
+                    }
+                    Err(_) => seen.push(text),
+                }
+            }
+        }
+        seen
+    };
+    let without = look(&[]);
+    let server = shell.serve();
+    assert_eq!(look(&[]), without);
+    assert_eq!(look(&["--server", &server.url]), without);
+    let error = shell.refused(1, &["plan", "nowhere"]);
+    assert!(error.contains("NOT_FOUND"), "{error}");
+    let empty = shell.folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    shell.refused(1, &["plan", &empty.display().to_string()]);
+    assert_eq!(shell.json(0, &["batches", "list"])["items"].as_array().unwrap().len(), queued);
+    server.stop();
+}
+
+#[test]
+fn watch_tells_each_change_on_a_line_and_ends_with_its_batch() {
+    let shell = Shell::new();
+    shell.settings("[sources.alpha]\n");
+    let server = shell.serve();
+    let mut all = shell.command(&["batches", "watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(all.stdout.take().unwrap()).lines();
+    let batch = many(1, 30);
+    shell.expect(0, &["sources", "pause", "alpha"]);
+    let id = shell.bring(&batch);
+    let seen: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(seen["publish_state"]["batch_id"], id);
+    let one = shell.command(&["batches", "watch", &id]).stdout(Stdio::piped()).spawn().unwrap();
+    shell.expect(0, &["sources", "resume", "alpha"]);
+    let output = one.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.lines().all(|line| line.contains(&id)), "{text}");
+    assert!(text.lines().last().unwrap().contains("COMPLETE"), "{text}");
+    for line in lines {
+        let seen: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if seen["publish_state"]["status"] == "COMPLETE" {
+            break;
+        }
+    }
+    // Whoever reads goes away: that is no error. The next change tells it.
+    drop(all.stdout.take());
+    shell.bring(&TestBatch::incremental("alpha", 2).with([says(entity("z"), 1)]));
+    assert_eq!(all.wait().unwrap().code(), Some(0));
+    server.stop();
+    let error = shell.refused(1, &["batches", "watch"]);
+    assert!(error.contains("no server"), "{error}");
+}
+
+#[test]
+fn the_inbox_tells_what_is_not_picked_up_and_why() {
+    let shell = Shell::new();
+    let server = shell.serve();
+    let folder = shell.data().join("inbox/alpha/20261101T000100Z_r1");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("entities-00000.ndjson"), "").unwrap();
+    let text = shell.expect(0, &["inbox", "list"]);
+    assert!(text.contains("alpha/20261101T000100Z_r1") && text.contains("manifest.json"), "{text}");
+    server.stop();
+}
+
+#[test]
+fn a_webhook_is_told_of_every_batch_that_ended_also_of_those_while_it_was_down() {
+    let shell = Shell::new();
+    let receiver = Receiver::start();
+    shell.settings(&format!("[[webhook]]\nurl = \"{}\"\n", receiver.url()));
+    receiver.answers(&["500 Error", "hang up"]);
+    let one = shell.write(&many(1, 3));
+    shell.expect(0, &["publish", &one]);
+    let server = shell.serve();
+    let two = shell.bring(&many(2, 4));
+    shell.expect(0, &["batches", "wait", &two]);
+    // Two failures, then both in order.
+    let received = receiver.wait_for(4);
+    let subjects: Vec<&str> = received.iter().map(|received| received.subject()).collect();
+    let first = many(1, 3).id();
+    assert_eq!(subjects, [&first, &first, &first, &two]);
+    assert_eq!(received[3].body["data"]["status"], "COMPLETE");
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+#[test]
+fn help_is_short_and_every_command_has_it() {
+    let shell = Shell::new();
+    for command in [
+        &["batches", "wait"][..],
+        &["batches", "watch"],
+        &["batches", "prioritize"],
+        &["batches", "cancel"],
+        &["why"],
+        &["targets", "check"],
+        &["sources", "pause"],
+        &["plan"],
+    ] {
+        let text = shell.expect(0, &[command, &["--help"]].concat());
+        assert!(text.lines().count() < 45, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+    assert!(shell.expect(0, &["completions", "zsh"]).contains("prioritize"));
+}
