@@ -4,8 +4,9 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -40,6 +41,44 @@ fn the_demo_leaves_nothing_behind_without_a_data_directory() {
     let folder = support::folder();
     let output = tidegate().args(["demo", "--once"]).env("TMPDIR", folder.path()).output().unwrap();
     assert!(output.status.success());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_demo_is_the_real_service_and_cleans_up_when_it_is_asked_to_end() {
+    let folder = support::folder();
+    let mut demo = tidegate()
+        .args(["demo", "--minutes", "0", "--hurry"])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let url = lines.by_ref().map(Result::unwrap).find_map(|line| {
+        line.strip_prefix("The demo company is published at").map(|url| url.trim().to_owned())
+    });
+    let url = url.unwrap();
+    let until_the_end = lines.map(Result::unwrap).any(|line| line.starts_with("No more batches"));
+    assert!(until_the_end);
+    let look = |arguments: &[&str]| {
+        let output = tidegate().args(["--json", "--server", &url]).args(arguments).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let batches = look(&["batches", "list"]);
+    let code = |run: &str| {
+        let items = batches["items"].as_array().unwrap();
+        let batch = items.iter().find(|batch| batch["batch_id"].as_str().unwrap().ends_with(run)).unwrap();
+        (batch["status"].clone(), batch["failure_details"]["error_code"].clone())
+    };
+    assert_eq!(batches["items"].as_array().unwrap().len(), 15);
+    assert_eq!(code("_inc-0003"), ("COMPLETE".into(), "PARTIAL".into()));
+    assert_eq!(code("_inc-0002"), ("COMPLETE".into(), Value::Null));
+    assert_eq!(code("010000Z_run-0005"), ("FAILED".into(), "SUPERSEDED".into()));
+    let counts = look(&["sources", "list"]);
+    assert_eq!(counts["items"].as_array().unwrap().len(), 3);
+    let id = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use super::Global;
 use super::common::{clock, crash_points, load_options, settings};
-use crate::config::LogFormat;
+use crate::config::{LoadOptions, LogFormat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::{Engine, Service};
 use crate::web;
@@ -43,39 +45,81 @@ pub fn log_format(global: &Global, args: &ServeArgs) -> LogFormat {
     }
 }
 
+/// A data directory that is being served by this process.
+pub struct Served {
+    engine: Arc<Engine>,
+    runtime: Runtime,
+    service: Service,
+    answering: JoinHandle<Result<()>>,
+    url: String,
+    // Goes last: whoever finds it may come.
+    presence: Presence,
+}
+
+impl Served {
+    /// Publishes what comes to the inboxes, and answers requests.
+    ///
+    /// # Errors
+    /// When the address can't be listened on, or threads can't be started.
+    pub fn start(engine: Arc<Engine>) -> Result<Self> {
+        let settings = engine.settings();
+        let address = settings.server.listen;
+        engine.clear_uploads()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("web")
+            .enable_all()
+            .build()
+            .map_err(|e| Error::internal("the server's threads could not be started").caused_by(e))?;
+        let unusable = |e| Error::new(ErrorKind::Io, format!("{address} can't be listened on")).caused_by(e);
+        let listener = runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
+        let url = format!("http://{}/", listener.local_addr().map_err(unusable)?);
+        let presence = Presence::announce(&settings.data, &url)?;
+        let service = Service::start(Arc::clone(&engine))?;
+        let mut stopped = engine.stop_signal();
+        let until = async move {
+            // An error says that the engine is gone, which is a stop too.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        let answering = runtime.spawn(web::serve(Arc::clone(&engine), listener, until));
+        Ok(Self { engine, runtime, service, answering, url, presence })
+    }
+
+    /// Where it answers, with a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What is served.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Serves until it is asked to stop, and ends everything.
+    ///
+    /// # Errors
+    /// The failure of the store, or of the server.
+    pub fn until_signal(self, options: &LoadOptions) -> Result<()> {
+        let result = self.service.until_signal(options);
+        // The engine has stopped, and so does the server.
+        let answered = self.runtime.block_on(self.answering);
+        self.runtime.shutdown_timeout(LAST);
+        drop(self.presence);
+        result?;
+        answered.map_err(|_| Error::internal("the server ended in a panic"))?
+    }
+}
+
 /// Runs the command.
 pub fn run(global: &Global, _args: &ServeArgs) -> Result<u8> {
     let settings = settings(global)?;
-    let (data, address) = (settings.data.clone(), settings.server.listen);
+    let data = settings.data.clone();
     let crash = crash_points()?;
     let engine = Arc::new(Engine::open_with(&data, settings, clock(), crash.clone())?);
-    engine.clear_uploads()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .thread_name("web")
-        .enable_all()
-        .build()
-        .map_err(|e| Error::internal("the server's threads could not be started").caused_by(e))?;
-    let unusable = |e| Error::new(ErrorKind::Io, format!("{address} can't be listened on")).caused_by(e);
-    let listener = runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
-    let url = format!("http://{}/", listener.local_addr().map_err(unusable)?);
-    let presence = Presence::announce(&data, &url)?;
-    let service = Service::start(Arc::clone(&engine))?;
+    let served = Served::start(engine)?;
     // Read by people and by scripts that started it.
-    eprintln!("Tidegate serves {url}");
-    let mut stopped = engine.stop_signal();
-    let until = async move {
-        // An error says that the engine is gone, which is a stop too.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    let answering = runtime.spawn(web::serve(Arc::clone(&engine), listener, until));
-    let result = service.until_signal(&load_options(global));
-    // The engine has stopped, and so does the server.
-    let answered = runtime.block_on(answering);
-    runtime.shutdown_timeout(LAST);
-    drop(presence);
-    result?;
-    answered.map_err(|_| Error::internal("the server ended in a panic"))??;
+    eprintln!("Tidegate serves {}", served.url());
+    served.until_signal(&load_options(global))?;
     crash.report()?;
     Ok(0)
 }

@@ -46,6 +46,19 @@ pub fn steps() -> Result<Vec<Step>> {
     serde_json::from_str(STORY).map_err(|e| Error::internal("the demo's story").caused_by(e))
 }
 
+/// The lines of one of the batches, entities first.
+pub fn lines(batch: &str) -> Result<Vec<String>> {
+    let missing = || Error::internal(format!("the demo has no batch {batch}"));
+    let mut files: Vec<_> = BATCHES.get_dir(batch).ok_or_else(missing)?.files().collect();
+    files.sort_by_key(|file| file.path());
+    let mut lines = Vec::new();
+    for file in files.into_iter().filter(|file| !file.path().ends_with(MANIFEST)) {
+        let text = file.contents_utf8().ok_or_else(missing)?;
+        lines.extend(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+    }
+    Ok(lines)
+}
+
 /// Delivers a step's batch below `inbox`, as a workflow does it: the manifest
 /// last. Returns the folder.
 pub fn deliver(step: &Step, inbox: &Path) -> Result<PathBuf> {
@@ -56,8 +69,10 @@ pub fn deliver(step: &Step, inbox: &Path) -> Result<PathBuf> {
     let mut files: Vec<_> = batch.files().collect();
     files.sort_by_key(|file| file.path().ends_with(MANIFEST));
     for file in files {
-        let path = inbox.join(file.path());
-        std::fs::write(&path, file.contents()).map_err(|e| Error::io(&path, e))?;
+        // Under its name it is whole: whoever watches reads it at once.
+        let (path, partial) = (inbox.join(file.path()), folder.join(".partial"));
+        std::fs::write(&partial, file.contents()).map_err(|e| Error::io(&partial, e))?;
+        std::fs::rename(&partial, &path).map_err(|e| Error::io(&path, e))?;
     }
     Ok(folder)
 }
