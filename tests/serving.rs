@@ -20,7 +20,8 @@ fn tidegate(data: &Path) -> Command {
         .env_clear()
         .args(["--data", data.to_str().unwrap()])
         .env("TIDEGATE_PUBLISHING__MAX_CHANGES", "3")
-        .env("TIDEGATE_SERVICE__WORKERS", "3");
+        .env("TIDEGATE_SERVICE__WORKERS", "3")
+        .env("TIDEGATE_SERVER__LISTEN", "127.0.0.1:0");
     command
 }
 
