@@ -12,6 +12,7 @@ use super::Global;
 use super::common::{clock, crash_points, load_options, settings};
 use crate::config::{LoadOptions, LogFormat};
 use crate::error::{Error, ErrorKind, Result};
+use crate::service::serve::Signals;
 use crate::service::{Engine, Service};
 use crate::web;
 use crate::web::presence::Presence;
@@ -48,6 +49,7 @@ pub fn log_format(global: &Global, args: &ServeArgs) -> LogFormat {
 /// A data directory that is being served by this process.
 pub struct Served {
     engine: Arc<Engine>,
+    signals: Signals,
     runtime: Runtime,
     service: Service,
     answering: JoinHandle<Result<()>>,
@@ -62,6 +64,7 @@ impl Served {
     /// # Errors
     /// When the address can't be listened on, or threads can't be started.
     pub fn start(engine: Arc<Engine>) -> Result<Self> {
+        let signals = Signals::listen()?;
         let settings = engine.settings();
         let address = settings.server.listen;
         engine.clear_uploads()?;
@@ -82,7 +85,7 @@ impl Served {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
         let answering = runtime.spawn(web::serve(Arc::clone(&engine), listener, until));
-        Ok(Self { engine, runtime, service, answering, url, presence })
+        Ok(Self { engine, signals, runtime, service, answering, url, presence })
     }
 
     /// Where it answers, with a slash at the end.
@@ -100,7 +103,7 @@ impl Served {
     /// # Errors
     /// The failure of the store, or of the server.
     pub fn until_signal(self, options: &LoadOptions) -> Result<()> {
-        let result = self.service.until_signal(options);
+        let result = self.service.until_signal(self.signals, options);
         // The engine has stopped, and so does the server.
         let answered = self.runtime.block_on(self.answering);
         self.runtime.shutdown_timeout(LAST);

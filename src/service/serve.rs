@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
 use super::engine::Engine;
 use super::queue::Next;
 use super::watch::{self, Control};
@@ -167,17 +169,9 @@ impl Service {
     /// nothing is lost by that.
     ///
     /// # Errors
-    /// The failure of the store; when signals can't be listened to.
-    pub fn until_signal(self, options: &LoadOptions) -> Result<()> {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-        // Registered first, so that a signal finds the flag as it was before it.
-        let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&asked))
-                .map_err(|e| Error::internal("signals can't be listened to").caused_by(e))?;
-        }
-        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
-            .map_err(|e| Error::internal("signals can't be listened to").caused_by(e))?;
+    /// The failure of the store.
+    pub fn until_signal(self, signals: Signals, options: &LoadOptions) -> Result<()> {
+        let Signals { asked, mut signals } = signals;
         let handle = signals.handle();
         // Ends the waiting for signals when the workers end by themselves.
         let mut stopped = self.engine.stop_signal();
@@ -208,6 +202,32 @@ impl Service {
         let result = self.wait();
         tracing::info!("stopped");
         result
+    }
+}
+
+/// The signals that a service listens to. Set up before it starts: one that
+/// comes earlier would end the process without a word.
+pub struct Signals {
+    /// Whether the process was asked to end.
+    asked: Arc<AtomicBool>,
+    signals: signal_hook::iterator::Signals,
+}
+
+impl Signals {
+    /// Begins to listen to SIGTERM, SIGINT and SIGHUP.
+    ///
+    /// # Errors
+    /// When signals can't be listened to.
+    pub fn listen() -> Result<Self> {
+        let failed = |e| Error::internal("signals can't be listened to").caused_by(e);
+        // Registered first, so that a signal finds the flag as it was before it.
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&asked))
+                .map_err(failed)?;
+        }
+        let signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+        Ok(Self { asked, signals })
     }
 }
 
