@@ -65,7 +65,7 @@ impl Ord for Total {
 }
 
 impl Engine {
-    /// The queue, a part at a time, down to position [`DEEPEST`].
+    /// The queue, a part at a time, down to position `DEEPEST`.
     pub fn queue(&self, part: &Part) -> Result<QueueView> {
         let limit = part.limit()?;
         let skip = match part.after(NAME)? {
