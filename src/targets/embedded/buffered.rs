@@ -18,7 +18,8 @@ type Key = &'static [u8];
 type Entry<'a> = (AccessGuard<'a, Key>, AccessGuard<'a, Key>);
 type Rows<'a> = Peekable<Range<'a, Key, Key>>;
 
-/// From so many rows on an operation writes past the buffer.
+/// From so many new rows on an operation writes past the buffer: those of a
+/// first publish lie side by side.
 const DIRECT: usize = 40_000;
 /// So many rows may always wait.
 const WAITING: u64 = 4_096;
@@ -42,12 +43,18 @@ impl Definition {
         Ok(Reader { base: tx.open_table(self.base)?, buffer: tx.open_table(self.buffer)? })
     }
 
-    /// Opens it for an operation that writes about `rows` rows.
-    pub fn write<'t>(&self, tx: &'t WriteTransaction, rows: usize) -> Result<Writer<'t>, redb::Error> {
+    /// Opens it for an operation that writes about `rows` rows; `new`: most of
+    /// them are not there yet.
+    pub fn write<'t>(
+        &self,
+        tx: &'t WriteTransaction,
+        rows: usize,
+        new: bool,
+    ) -> Result<Writer<'t>, redb::Error> {
         let base = tx.open_table(self.base)?;
         let buffer = tx.open_table(self.buffer)?;
         // Where rows lie this close, pages are shared anyway.
-        let direct = rows >= DIRECT || rows as u64 >= base.len()? / 32;
+        let direct = new && rows >= DIRECT || rows as u64 >= base.len()? / 32;
         let buffered = !buffer.is_empty()?;
         Ok(Writer { base, buffer, direct, buffered, waiting: WAITING, written: 0 })
     }
@@ -272,7 +279,7 @@ mod tests {
             for write in writes {
                 let tx = db.begin_write().unwrap();
                 {
-                    let mut table = TABLE.write(&tx, 0).unwrap();
+                    let mut table = TABLE.write(&tx, 0, false).unwrap();
                     table.direct = write.direct;
                     table.waiting = write.waiting;
                     for (key, row) in write.rows {
@@ -317,7 +324,7 @@ mod tests {
         for n in 0..400u32 {
             let tx = db.begin_write().unwrap();
             {
-                let mut table = TABLE.write(&tx, 10).unwrap();
+                let mut table = TABLE.write(&tx, 10, false).unwrap();
                 table.direct = n == 0;
                 table.waiting = 500;
                 for m in 0..10 {

@@ -34,7 +34,7 @@ pub const LAST_PLAN: TableDefinition<'static, &'static str, &'static str> = Tabl
 /// Makes every table, so that readers find them.
 pub fn create_all(tx: &WriteTransaction) -> Result<(), redb::Error> {
     for table in [ENTITIES, FORWARD, REVERSE, HISTORY] {
-        table.write(tx, 0)?;
+        table.write(tx, 0, false)?;
     }
     tx.open_table(META)?;
     tx.open_table(OPERATIONS)?;

@@ -45,11 +45,14 @@ pub fn write(
     origin: &Origin,
     changes: &[TargetChange],
 ) -> Result<Outcomes, redb::Error> {
+    let rows = changes.len();
+    let created = changes.iter().filter(|change| change.action == Action::Create).count();
+    let new = created >= rows - rows / 4;
     let mut tables = Tables {
-        entities: tables::ENTITIES.write(tx, changes.len())?,
-        forward: tables::FORWARD.write(tx, changes.len())?,
-        reverse: tables::REVERSE.write(tx, changes.len())?,
-        history: tables::HISTORY.write(tx, changes.len())?,
+        entities: tables::ENTITIES.write(tx, rows, new)?,
+        forward: tables::FORWARD.write(tx, rows, new)?,
+        reverse: tables::REVERSE.write(tx, rows, new)?,
+        history: tables::HISTORY.write(tx, rows, new)?,
         blocks: tx.open_table(tables::BLOCKS)?,
         uses: tx.open_table(tables::BLOCK_USE)?,
         types: tx.open_table(tables::TYPES)?,
