@@ -166,7 +166,7 @@ fn register(registry: &mut Registry, figures: &Figures) {
         "code",
         &errors,
     );
-    counters(registry, "inbox_listings", "Listing calls to inboxes", "kind", &[("all", figures.listings)]);
+    inboxes(registry, figures);
     for (name, help, durations) in [
         (
             "publish_duration_seconds",
@@ -181,6 +181,23 @@ fn register(registry: &mut Registry, figures: &Figures) {
     ] {
         registry.register_collector(Box::new(Stored { name, help, durations: durations.clone() }));
     }
+}
+
+/// What looking into the inboxes cost. Whoever asks for the inbox makes the other listings.
+fn inboxes(registry: &mut Registry, figures: &Figures) {
+    let mut looks = Vec::new();
+    let mut listings = Vec::new();
+    let seconds = Family::<Label, Counter<f64, AtomicU64>>::default();
+    for (kind, costs) in &figures.looks {
+        looks.push((*kind, costs.looks));
+        listings.push((*kind, costs.listings));
+        seconds.get_or_create(&[("kind", (*kind).to_owned())]).inc_by(costs.time.as_secs_f64());
+    }
+    let known: u64 = listings.iter().map(|(_, count)| count).sum();
+    listings.push(("other", figures.listings.saturating_sub(known)));
+    counters(registry, "inbox_looks", "Looks into inboxes, by what gave rise to them", "kind", &looks);
+    counters(registry, "inbox_listings", "Listing calls to inboxes, by kind of look", "kind", &listings);
+    registry.register("inbox_look_seconds", "Time of looks until everything was seen, by kind", seconds);
 }
 
 fn counters(registry: &mut Registry, name: &str, help: &str, label: &'static str, values: &[(&str, u64)]) {

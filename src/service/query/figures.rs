@@ -1,6 +1,7 @@
 //! Figures for the metrics: how things stand in numbers.
 
 use super::super::engine::Engine;
+use super::super::looking::{LookCosts, LookKind};
 use super::super::queue::is_parked;
 use super::waits::Fronts;
 use crate::domain::ids::SourceId;
@@ -27,6 +28,8 @@ pub struct Figures {
     pub catalogues: Vec<(String, u64)>,
     /// Listing calls to inboxes, since the process started.
     pub listings: u64,
+    /// What looks into inboxes cost, by what gave rise to them.
+    pub looks: Vec<(&'static str, LookCosts)>,
     /// What was done since the data directory was made.
     pub totals: Totals,
 }
@@ -76,6 +79,14 @@ impl Engine {
             settings.targets.iter().map(|(name, target)| (name.to_string(), size(&target.path))).collect();
         for inbox in &settings.inboxes {
             figures.listings += self.listings(&inbox.url)?;
+        }
+        let costs = self.look_costs();
+        for (name, kind) in [
+            ("poll", LookKind::Poll),
+            ("rescan", LookKind::Rescan),
+            ("notified", LookKind::Notified),
+        ] {
+            figures.looks.push((name, costs.get(&kind).copied().unwrap_or_default()));
         }
         Ok(figures)
     }
