@@ -81,11 +81,9 @@ impl Engine {
             figures.listings += self.listings(&inbox.url)?;
         }
         let costs = self.look_costs();
-        for (name, kind) in [
-            ("poll", LookKind::Poll),
-            ("rescan", LookKind::Rescan),
-            ("notified", LookKind::Notified),
-        ] {
+        for (name, kind) in
+            [("poll", LookKind::Poll), ("rescan", LookKind::Rescan), ("notified", LookKind::Notified)]
+        {
             figures.looks.push((name, costs.get(&kind).copied().unwrap_or_default()));
         }
         Ok(figures)
