@@ -95,7 +95,8 @@ def write_batch(inbox, source, at, run, lines, mode="incremental"):
     manifest = {"format": "tidegate.batch/1", "source_id": source, "run_id": run, "workflow": "bench", "mode": mode,
                 "source_timestamp": stamp, "processing_timestamp": stamp,
                 "files": [{"path": "entities-00000.ndjson", "kind": "entities", "count": len(lines)}]}
-    part = folder / ".manifest.json.part"
+    # Beside the inbox, so that no listing shows it.
+    part = inbox.parent / f".{folder.name}.part"
     part.write_text(json.dumps(manifest))
 
     def appear():
@@ -212,7 +213,9 @@ class Bench:
                 try:
                     state = server.json(f"/api/v1/publish-states/{urllib.parse.quote(batch)}")
                 except urllib.error.HTTPError:
-                    pass
+                    continue
+                if state["status"] == "FAILED":
+                    sys.exit(f"{batch}: {state['failure_details']}")
             done = time.time()
             follower.close()
             end = datetime.fromisoformat(re.sub(r"\.(\d{6})\d*Z", r".\1+00:00", state["publish_end_timestamp"]))
@@ -220,6 +223,7 @@ class Bench:
                 seen.append((done - began) * 1000)
                 own.append((end.timestamp() - began) * 1000)
         server.stop()
+        print(f"{name}: the slowest {' '.join(f'{ms:.0f}' for ms in sorted(own)[-6:])}")
         print(f"{name}: {len(seen)} batches of 50 entities, COMPLETE after p50 {share(own, 50):.0f} ms, "
               f"p99 {share(own, 99):.0f} ms; as a client sees it p50 {share(seen, 50):.0f} ms, "
               f"p99 {share(seen, 99):.0f} ms, at most {max(seen):.0f} ms (bar: p99 under {bar} ms)", flush=True)

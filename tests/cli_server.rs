@@ -96,6 +96,8 @@ fn every_command_that_reads_prints_the_same_with_a_server_and_without_byte_for_b
         }
         seen
     };
+    // A server makes it when it starts.
+    std::fs::create_dir_all(shell.data().join("inbox")).unwrap();
     let without = look();
     let server = shell.serve();
     let with = look();

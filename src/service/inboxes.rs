@@ -28,6 +28,9 @@ use crate::store::{BatchRecord, InboxEntry, InboxState};
 /// Folder of the data directory that remote batches are brought to.
 const SPOOL: &str = "spool";
 
+/// What is said of an inbox that is gone.
+pub(super) const NOT_THERE: &str = "it is not there";
+
 /// Why a folder that is complete is still no batch: it has no manifest, and
 /// its source's settings do not say how it is meant.
 pub fn held(settings: &Settings, folder: &InboxFolder) -> Option<String> {
