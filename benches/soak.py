@@ -205,7 +205,7 @@ def main():
     for thread in threads:
         thread.start()
     print(f"{'min':>4} {'RSS':>7} {'anon':>7} {'peak':>7} {'threads':>7} {'store':>8} {'catalogue':>9} "
-          f"{'state':>8} {'files':>6} {'search':>8} {'files':>6} {'complete':>8} others   (MB)", flush=True)
+          f"{'state':>8} {'packs':>8} {'files':>6} {'search':>8} {'files':>6} {'log':>6} {'complete':>8} others   (MB)", flush=True)
     started = time.monotonic()
     resident = {}
     try:
@@ -217,14 +217,16 @@ def main():
             store, _ = size(data / "tidegate.redb")
             catalogue, _ = size(data / "catalogue.redb")
             state, state_files = size(data / "state")
+            packs = sum(size(path)[0] for path in data.glob("state/*/packs"))
+            log_size = (options.work / "serve.log").stat().st_size
             search = [size(path) for path in data.glob("catalogue*search*")]
             resident[minute] = of["VmRSS"]
             complete = counts.pop("COMPLETE", 0)
             mb = 1 << 20
             print(f"{minute:4} {of['VmRSS']:7.1f} {of['RssAnon']:7.1f} {of['VmHWM']:7.1f} "
                   f"{of['Threads'] * 1024:7.0f} {store / mb:8.1f} {catalogue / mb:9.1f} {state / mb:8.1f} "
-                  f"{state_files:6} {sum(s for s, _ in search) / mb:8.1f} {sum(n for _, n in search):6} "
-                  f"{complete:8} {' '.join(f'{k}={v}' for k, v in counts.items() if v)}", flush=True)
+                  f"{packs / mb:8.1f} {state_files:6} {sum(s for s, _ in search) / mb:8.1f} "
+                  f"{sum(n for _, n in search):6} {log_size / mb:6.1f} {complete:8} {' '.join(f'{k}={v}' for k, v in counts.items() if v)}", flush=True)
         early = min(10, options.minutes)
         print(f"RSS at the end is {resident[options.minutes] / resident[early]:.2f} times that at {early} minutes; "
               f"requests that failed: {len(troubles)} {troubles[:3]}")
