@@ -183,7 +183,7 @@ fn register(registry: &mut Registry, figures: &Figures) {
     }
 }
 
-/// What looking into the inboxes cost. Whoever asks for the inbox makes the other listings.
+/// What looking into the inboxes cost.
 fn inboxes(registry: &mut Registry, figures: &Figures) {
     let mut looks = Vec::new();
     let mut listings = Vec::new();
@@ -193,8 +193,6 @@ fn inboxes(registry: &mut Registry, figures: &Figures) {
         listings.push((*kind, costs.listings));
         seconds.get_or_create(&[("kind", (*kind).to_owned())]).inc_by(costs.time.as_secs_f64());
     }
-    let known: u64 = listings.iter().map(|(_, count)| count).sum();
-    listings.push(("other", figures.listings.saturating_sub(known)));
     counters(registry, "inbox_looks", "Looks into inboxes, by what gave rise to them", "kind", &looks);
     counters(registry, "inbox_listings", "Listing calls to inboxes, by kind of look", "kind", &listings);
     registry.register("inbox_look_seconds", "Time of looks until everything was seen, by kind", seconds);

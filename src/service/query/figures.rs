@@ -26,9 +26,7 @@ pub struct Figures {
     pub store_bytes: u64,
     /// Sizes of the catalogues' files, by target.
     pub catalogues: Vec<(String, u64)>,
-    /// Listing calls to inboxes, since the process started.
-    pub listings: u64,
-    /// What looks into inboxes cost, by what gave rise to them.
+    /// What looks into inboxes cost since the process started, by what gave rise to them.
     pub looks: Vec<(&'static str, LookCosts)>,
     /// What was done since the data directory was made.
     pub totals: Totals,
@@ -77,9 +75,6 @@ impl Engine {
         figures.store_bytes = size(&settings.data.join("tidegate.redb"));
         figures.catalogues =
             settings.targets.iter().map(|(name, target)| (name.to_string(), size(&target.path))).collect();
-        for inbox in &settings.inboxes {
-            figures.listings += self.listings(&inbox.url)?;
-        }
         let costs = self.look_costs();
         for (name, kind) in
             [("poll", LookKind::Poll), ("rescan", LookKind::Rescan), ("notified", LookKind::Notified)]
