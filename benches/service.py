@@ -3,13 +3,16 @@
 
 Usage: service.py --work WORK [--tidegate BINARY] [--fill BINARY] [--batches DIR] ROW [ROW …]
 
-Rows: discovery, discovery-s3, latency, latency-s3, pages (see benches/README.md). Standard library alone.
-The rows with -s3 watch a bucket whose server keeps its objects as files of the folder `--s3-folder`, as the
-Versity gateway does: batches are written there, and the service lists and reads them through S3.
+Rows: discovery, discovery-s3, latency, latency-s3, pages (see benches/README.md). Standard
+library alone. The rows with -s3 write to and watch a bucket: TIDEGATE_S3_BUCKET at AWS_ENDPOINT_URL_S3, with
+the usual AWS_… variables.
 """
 
 import argparse
+import atexit
 import collections
+import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -44,7 +47,9 @@ class Server:
         (data / "tidegate.toml").write_text(SETTINGS.format(inbox=inbox, poll=poll, rescan=rescan))
         log = data.parent / f"{data.name}.log"
         with open(log, "w") as out:
-            self.process = subprocess.Popen([options.tidegate, "serve", "--data", data], stderr=out)
+            self.process = subprocess.Popen([options.tidegate, "serve", "--data", data], stdout=out, stderr=out)
+        # Whatever ends this script.
+        atexit.register(self.process.kill)
         self.address = None
         while self.address is None:
             if self.process.poll() is not None:
@@ -86,25 +91,72 @@ class Server:
             sys.exit(f"the server ended with {self.process.returncode}")
 
 
+class Folder:
+    """An inbox that is a local folder."""
+
+    def __init__(self, root):
+        self.root = root
+        self.url = str(root)
+        root.mkdir(parents=True, exist_ok=True)
+
+    def put(self, name, content):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the inbox, so that no listing shows a file that is not whole.
+        part = self.root.parent / f".{path.parent.name}.part"
+        part.write_bytes(content)
+        part.rename(path)
+
+
+class Bucket:
+    """An inbox that is an empty prefix of a bucket; requests are signed as AWS Signature Version 4 has it."""
+
+    def __init__(self, name):
+        self.bucket = os.environ["TIDEGATE_S3_BUCKET"]
+        self.prefix = f"{name}-{time.time_ns()}/"
+        self.url = f"s3://{self.bucket}/{self.prefix}"
+        self.server = urllib.parse.urlsplit(os.environ["AWS_ENDPOINT_URL_S3"]).netloc
+        self.connection = http.client.HTTPConnection(self.server)
+
+    def put(self, name, content):
+        now = datetime.now(timezone.utc)
+        region = os.environ.get("AWS_REGION", "us-east-1")
+        path = urllib.parse.quote(f"/{self.bucket}/{self.prefix}{name}")
+        headers = {"host": self.server, "x-amz-content-sha256": hashlib.sha256(content).hexdigest(),
+                   "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}"}
+        signed = ";".join(headers)
+        request = "\n".join(["PUT", path, "", *(f"{key}:{value}" for key, value in headers.items()), "", signed,
+                             headers["x-amz-content-sha256"]])
+        scope = f"{now:%Y%m%d}/{region}/s3/aws4_request"
+        text = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope,
+                          hashlib.sha256(request.encode()).hexdigest()])
+        key = f"AWS4{os.environ['AWS_SECRET_ACCESS_KEY']}".encode()
+        for part in (*scope.split("/"), text):
+            key = hmac.digest(key, part.encode(), "sha256")
+        headers["authorization"] = (f"AWS4-HMAC-SHA256 Credential={os.environ['AWS_ACCESS_KEY_ID']}/{scope}, "
+                                    f"SignedHeaders={signed}, Signature={key.hex()}")
+        self.connection.request("PUT", path, content, headers)
+        answer = self.connection.getresponse()
+        told = answer.read()
+        if answer.status != 200:
+            sys.exit(f"{path}: {answer.status} {told.decode()}")
+
+
 def write_batch(inbox, source, at, run, lines, mode="incremental"):
     """A batch folder but for its manifest; returns its id and what makes it appear."""
-    folder = inbox / source / f"{at:%Y%m%dT%H%M%SZ}_{run}"
-    folder.mkdir(parents=True)
-    (folder / "entities-00000.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = f"{at:%Y%m%dT%H%M%SZ}_{run}"
+    inbox.put(f"{source}/{folder}/entities-00000.ndjson", "".join(json.dumps(line) + "\n" for line in lines).encode())
     stamp = f"{at:%Y-%m-%dT%H:%M:%SZ}"
     manifest = {"format": "tidegate.batch/1", "source_id": source, "run_id": run, "workflow": "bench", "mode": mode,
                 "source_timestamp": stamp, "processing_timestamp": stamp,
                 "files": [{"path": "entities-00000.ndjson", "kind": "entities", "count": len(lines)}]}
-    # Beside the inbox, so that no listing shows it.
-    part = inbox.parent / f".{folder.name}.part"
-    part.write_text(json.dumps(manifest))
 
     def appear():
         before = time.time()
-        part.rename(folder / "manifest.json")
+        inbox.put(f"{source}/{folder}/manifest.json", json.dumps(manifest).encode())
         return before
 
-    return f"{source}:{folder.name}", appear
+    return f"{source}:{folder}", appear
 
 
 def tables(source, names, value):
@@ -128,21 +180,12 @@ class Bench:
         data.mkdir(parents=True)
         return data
 
-    def s3(self, name):
-        """An empty prefix of the bucket, as folder and as URL."""
-        folder = self.options.s3_folder / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return folder, f"s3://{os.environ['TIDEGATE_S3_BUCKET']}/{name}/"
-
-    def looks(self, name, folder, url):
+    def looks(self, name, inbox_of):
         """What a poll costs with few and with many batches that have ended, published one and all."""
         costs = {}
         for finished in (10, self.options.finished):
             data = self.fresh(f"{name}-{finished}")
-            inbox = folder or data / "inbox"
-            if folder:
-                shutil.rmtree(inbox, ignore_errors=True)
+            inbox = inbox_of(data)
             first = datetime(2026, 1, 1, tzinfo=timezone.utc)
             sources = [f"source-{n}" for n in range(4)]
             for n in range(finished):
@@ -151,7 +194,7 @@ class Bench:
                                         tables(source, [n % 50], n))
                 appear()
             began = time.monotonic()
-            server = Server(self.options, data, url or "inbox", poll="200ms", rescan="2s")
+            server = Server(self.options, data, inbox.url, poll="200ms", rescan="2s")
             while server.ended() < finished:
                 time.sleep(0.2)
             took = time.monotonic() - began
@@ -183,16 +226,16 @@ class Bench:
               flush=True)
 
     def discovery(self):
-        self.looks("discovery", None, None)
+        self.looks("discovery", lambda data: Folder(data / "inbox"))
 
     def discovery_s3(self):
-        self.looks("discovery-s3", *self.s3("discovery"))
+        self.looks("discovery-s3", lambda _: Bucket("discovery"))
 
-    def soon(self, name, folder, url, poll, bar):
+    def soon(self, name, inbox_of, poll, bar):
         """From the appearance of a manifest to COMPLETE, seen from outside and by the service's own time."""
         data = self.fresh(name)
-        inbox = folder or data / "inbox"
-        server = Server(self.options, data, url or "inbox", poll=poll)
+        inbox = inbox_of(data)
+        server = Server(self.options, data, inbox.url, poll=poll)
         dice = random.Random(7)
         at = datetime.now(timezone.utc) - timedelta(hours=2)
         seen, own = [], []
@@ -229,10 +272,10 @@ class Bench:
               f"p99 {share(seen, 99):.0f} ms, at most {max(seen):.0f} ms (bar: p99 under {bar} ms)", flush=True)
 
     def latency(self):
-        self.soon("latency", None, None, "30s", 250)
+        self.soon("latency", lambda data: Folder(data / "inbox"), "30s", 250)
 
     def latency_s3(self):
-        self.soon("latency-s3", *self.s3("latency"), "1s", 1100)
+        self.soon("latency-s3", lambda _: Bucket("latency"), "1s", 1100)
 
     def prepared(self):
         """A data directory with 100,000 batches that have ended, and some real ones of every kind."""
@@ -243,18 +286,20 @@ class Bench:
         data.mkdir(parents=True)
         # cargo adds `--bench` to what it runs itself.
         subprocess.run([self.options.fill, data, str(self.options.stored)], check=True)
+        inbox = Folder(data / "inbox")
         server = Server(self.options, data)
         at = datetime.now(timezone.utc) - timedelta(hours=1)
         last = []
         for n in range(3):
             for source in range(20):
                 name = f"source-{source:03}"
-                lines = tables(name, range(100 - n), n if n % 2 else 0)
-                batch, appear = write_batch(data / "inbox", name, at + timedelta(minutes=n), f"real-{n}", lines, "full")
+                # Few enough changes that no guard minds.
+                lines = tables(name, range(90), 0) + tables(name, range(90, 100 - n), n)
+                batch, appear = write_batch(inbox, name, at + timedelta(minutes=n), f"real-{n}", lines, "full")
                 appear()
                 last.append(batch)
         # One that a guard parks: most of it is gone.
-        parked, appear = write_batch(data / "inbox", "source-003", at + timedelta(minutes=9), "gone",
+        parked, appear = write_batch(inbox, "source-003", at + timedelta(minutes=9), "gone",
                                      tables("source-003", range(9), 1), "full")
         appear()
         for batch in last:
@@ -411,7 +456,6 @@ def main():
     parser.add_argument("--tidegate", default="target/release/tidegate")
     parser.add_argument("--fill", help="the binary of the bench `fill`")
     parser.add_argument("--batches", type=Path, help="folder with run 0 and run 1 of a large source (generate.py)")
-    parser.add_argument("--s3-folder", type=Path, help="where the S3 server keeps the objects of the bucket")
     parser.add_argument("--finished", type=int, default=10_000)
     parser.add_argument("--stored", type=int, default=100_000)
     parser.add_argument("--count", type=int, default=100, help="batches of the rows latency")

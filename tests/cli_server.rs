@@ -148,6 +148,18 @@ fn a_directory_that_is_held_without_a_server_is_told_with_its_holder() {
 }
 
 #[test]
+fn a_second_server_on_a_directory_is_told_who_holds_it_and_harms_nothing() {
+    let shell = filled();
+    let server = shell.serve();
+    let error = shell.refused(1, &["serve"]);
+    let pid = server.process.id().to_string();
+    assert!(error.contains("STORE_IN_USE") && error.contains(&pid), "{error}");
+    // Commands still find the first.
+    shell.expect(0, &["batches", "list"]);
+    server.stop();
+}
+
+#[test]
 fn publish_says_where_to_put_the_batch_when_a_server_holds_the_directory() {
     let shell = Shell::new();
     let server = shell.serve();
