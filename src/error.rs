@@ -9,10 +9,13 @@ use std::fmt;
 /// What an error means for the work that met it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Retry {
-    /// Tier 1: a few quick retries, in place.
+    /// Tier 1: a few quick retries, in place; should they not help, tier 2.
     Immediate,
     /// Tier 2: exponential backoff; the worker is let go.
     Delayed,
+    /// What is needed is not there: everything that needs it waits until it
+    /// is, and no budget is spent.
+    Unavailable,
     /// Tier 3: at the next maintenance window's end, or when an operator lifts a known issue.
     Scheduled,
     /// Trying again without a change makes no difference.
@@ -178,7 +181,7 @@ error_kinds! {
     StoreFailed: "STORE_FAILED", 500, 1, Never,
         "tidegate.redb could not be read or written.",
         "Check the disk; start Tidegate again: it goes on where it was.";
-    DiskFull: "DISK_FULL", 507, 1, Delayed,
+    DiskFull: "DISK_FULL", 507, 1, Unavailable,
         "There is no room left on the device.",
         "Make room; Tidegate goes on where it was.";
     Io: "IO_FAILED", 500, 1, Delayed,
@@ -187,15 +190,36 @@ error_kinds! {
     ObjectStore: "OBJECT_STORE_FAILED", 502, 1, Delayed,
         "The object store did not answer, or answered with an error.",
         "Check the URL, the credentials and the network.";
-    TargetUnavailable: "TARGET_UNAVAILABLE", 502, 5, Delayed,
+    TargetUnavailable: "TARGET_UNAVAILABLE", 502, 5, Unavailable,
         "The target could not be reached.",
         "Check that the target runs; everything waits and goes on by itself.";
+    TargetTimeout: "TARGET_TIMEOUT", 504, 5, Unavailable,
+        "The target did not answer in time. Whether the request took effect is not known.",
+        "Check that the target runs and is not overloaded; everything waits and goes on by itself. `targets.NAME.timeout` says how long an answer may take.";
+    TargetUnauthorized: "TARGET_UNAUTHORIZED", 502, 5, Unavailable,
+        "The target refuses the credentials, or what they allow is not enough.",
+        "Correct the target's credentials in the settings; everything waits and goes on by itself once they are right.";
+    TargetContract: "TARGET_CONTRACT", 502, 5, Unavailable,
+        "What answers at the target's address does not know the requests of its contract.",
+        "Correct the target's `url`, or the version that runs there; everything waits and goes on by itself.";
     TargetThrottled: "TARGET_THROTTLED", 503, 5, Delayed,
         "The target asked to be sent less.",
         "Nothing; the batch goes on by itself.";
-    TargetFailed: "TARGET_FAILED", 502, 1, Never,
-        "The target failed in a way that a retry does not mend.",
-        "Read the target's answer in the message.";
+    TargetInterrupted: "TARGET_INTERRUPTED", 502, 5, Immediate,
+        "The connection to the target broke before its answer was complete.",
+        "Nothing, unless it goes on: the batch goes on by itself. Then check the network and the target's log.";
+    TargetAnswer: "TARGET_ANSWER_INVALID", 502, 5, Immediate,
+        "The target's answer is not of the form that its contract asks for.",
+        "Read the message; check the target's version and what stands between it and Tidegate.";
+    TargetFailed: "TARGET_FAILED", 502, 5, Immediate,
+        "The target failed while it worked on a request.",
+        "Read the target's answer in the message, and its log.";
+    CatalogueFailed: "CATALOGUE_FAILED", 500, 1, Never,
+        "The file of the embedded catalogue could not be read or written, or is damaged.",
+        "Check the disk; start Tidegate again: it goes on where it was.";
+    BulkRejected: "TARGET_BULK_REJECTED", 422, 1, Never,
+        "The target refused a request as a whole and did not say which of its changes it means.",
+        "Nothing; the request is taken apart until the bad changes are alone.";
     TargetMoved: "TARGET_MOVED", 409, 1, Never,
         "The target is another one than the snapshot was published to, or was emptied or restored.",
         "Restore both from the same time, or point the source at a new target name.";
@@ -205,12 +229,33 @@ error_kinds! {
     ServerAnswer: "SERVER_ANSWER", 502, 1, Never,
         "The server's answer is not one that this version understands.",
         "Check that the URL is that of a Tidegate server of the same version.";
+    Paused: "PAUSED", 503, 5, Scheduled,
+        "The target or the source is left alone for a while: a maintenance window, or a known issue.",
+        "Nothing; the batch goes on when that is over.";
     Interrupted: "INTERRUPTED", 503, 5, Immediate,
         "The process was asked to stop; the work goes on at the next start.",
         "Start Tidegate again.";
     Internal: "INTERNAL", 500, 1, Never,
         "Tidegate met a state that its code excludes.",
         "This is a defect in Tidegate: report it with the message.";
+}
+
+impl ErrorKind {
+    /// Whether a request that failed so certainly had no effect. After every
+    /// other failure nobody knows.
+    pub fn is_answer(self) -> bool {
+        use ErrorKind::*;
+        matches!(
+            self,
+            TargetUnavailable | TargetUnauthorized | TargetContract | TargetThrottled | BulkRejected
+        )
+    }
+
+    /// Whether it says that a target as a whole can't be used.
+    pub fn is_of_target(self) -> bool {
+        use ErrorKind::*;
+        matches!(self, TargetUnavailable | TargetTimeout | TargetUnauthorized | TargetContract)
+    }
 }
 
 /// The row of a code, such as a stored failure has; `None` when it is of
@@ -224,6 +269,17 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    answer: Option<Box<Answer>>,
+}
+
+/// What a store or a target said when it failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// How long it asked to be left alone.
+    pub retry_after: Option<std::time::Duration>,
+    /// Its own words, cut: may name attribute values, so they go into
+    /// diagnostics and never into a log.
+    pub text: String,
 }
 
 /// The program's result type.
@@ -233,13 +289,24 @@ impl Error {
     /// An error of this kind. The message says what was met where; the table
     /// adds what it means and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, answer: None }
     }
 
     /// Keeps the error that led to this one.
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Keeps what the other side said.
+    pub fn with_answer(mut self, answer: Answer) -> Self {
+        self.answer = Some(Box::new(answer));
+        self
+    }
+
+    /// What the other side said, if it said something.
+    pub fn answer(&self) -> Option<&Answer> {
+        self.answer.as_deref()
     }
 
     /// An I/O error at `path`. A full disk is told apart from the rest.

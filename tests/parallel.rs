@@ -301,7 +301,7 @@ fn a_target_that_fails_for_one_source_holds_that_source_alone_and_a_resume_goes_
     let world = World::new();
     world.faults.before(|operation| {
         if operation.source_id.as_str() == "alpha" && operation.no.0 == 1 {
-            return Err(Error::new(ErrorKind::TargetFailed, "it does not work"));
+            return Err(Error::new(ErrorKind::CatalogueFailed, "it does not work"));
         }
         Ok(())
     });

@@ -58,3 +58,25 @@ pub struct Change {
     #[schema(value_type = Option<Object>)]
     pub after: Option<Box<RawValue>>,
 }
+
+/// Why a target refuses a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// Its reason, in words. May name attribute values.
+    pub reason: String,
+    /// Its whole answer, cut, where it says more than the reason.
+    #[serde(default)]
+    pub answer: String,
+}
+
+impl From<String> for Rejection {
+    fn from(reason: String) -> Self {
+        Self { reason, answer: String::new() }
+    }
+}
+
+impl From<&str> for Rejection {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
+}

@@ -36,6 +36,8 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
         | Partial => true,
         Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
         | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
+        | TargetTimeout | TargetUnauthorized | TargetContract | TargetInterrupted | TargetAnswer | BulkRejected
+        | CatalogueFailed
         | TargetThrottled | TargetFailed | TargetMoved | ServerUnreachable | ServerAnswer | Interrupted
         | Internal => false,
     }
