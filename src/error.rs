@@ -229,9 +229,12 @@ error_kinds! {
     ServerAnswer: "SERVER_ANSWER", 502, 1, Never,
         "The server's answer is not one that this version understands.",
         "Check that the URL is that of a Tidegate server of the same version.";
-    Paused: "PAUSED", 503, 5, Scheduled,
-        "The target or the source is left alone for a while: a maintenance window, or a known issue.",
-        "Nothing; the batch goes on when that is over.";
+    Maintenance: "MAINTENANCE_WINDOW", 503, 5, Scheduled,
+        "The target or the source is left alone during its maintenance window.",
+        "Nothing; the batch goes on when the window ends.";
+    KnownIssue: "KNOWN_ISSUE", 503, 5, Scheduled,
+        "An operator declared a known issue, and what it is about waits until it is lifted.",
+        "Nothing; `tidegate issues lift` ends it when it is solved.";
     Interrupted: "INTERRUPTED", 503, 5, Immediate,
         "The process was asked to stop; the work goes on at the next start.",
         "Start Tidegate again.";

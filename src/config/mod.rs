@@ -14,13 +14,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use url::Url;
 
 pub use read::parse_duration;
 pub use webhook::{Secret, WebhookSettings};
 
 use crate::domain::ids::{SourceId, TargetName};
+use crate::domain::maintenance::{self, Window};
 use crate::domain::priority::PriorityWeights;
+use crate::domain::retry::RetrySettings;
 use crate::domain::settings::{Deletion, SourceSettings, default_target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::inbox::{Complete, InboxSettings};
@@ -39,6 +42,8 @@ pub struct TargetSettings {
     pub history: u32,
     /// Bytes that writing the search index may hold.
     pub search_memory: u64,
+    /// When it is left alone.
+    pub maintenance: Vec<Window>,
 }
 
 /// How plans are made and executed.
@@ -155,6 +160,8 @@ pub struct Settings {
     pub planning: PlanningSettings,
     /// Most changes of an operation; `None`: what the target takes.
     pub max_changes: Option<usize>,
+    /// When what failed is tried again.
+    pub retry: RetrySettings,
     /// How long things are kept.
     pub retention: RetentionSettings,
     /// Who is told of what happens.
@@ -217,6 +224,7 @@ impl Settings {
                 index_memory: 112 << 20,
             },
             max_changes: None,
+            retry: RetrySettings::default(),
             retention: RetentionSettings { snapshots: 30, grace: Duration::from_secs(3600) },
             webhooks: Vec::new(),
             origins: BTreeMap::new(),
@@ -248,6 +256,14 @@ impl Settings {
         settings
     }
 
+    /// When the maintenance window of a target or a source ends that is open.
+    pub fn window_open(&self, target: &TargetName, source: &SourceId, now: Timestamp) -> Option<Timestamp> {
+        let of_target = self.targets.get(target).map(|target| target.maintenance.as_slice());
+        let of_source = self.sources.get(source).map(|source| source.maintenance.as_slice());
+        let windows = of_target.into_iter().chain(of_source);
+        windows.filter_map(|windows| maintenance::open_until(windows, now)).max()
+    }
+
     /// The settings of a source in force, each value with where it came from.
     pub fn source_lines(&self, id: &SourceId) -> Vec<SettingLine> {
         show::source_lines(self, id)
@@ -267,6 +283,7 @@ impl TargetSettings {
             deletion: Deletion::Delete,
             history: 20,
             search_memory: 32 << 20,
+            maintenance: Vec::new(),
         }
     }
 }

@@ -42,7 +42,8 @@ impl Window {
     /// The name of the setting that is wrong, and what is wrong with it.
     pub fn check(&self, now: Timestamp) -> Result<(), (&'static str, String)> {
         if jiff::tz::TimeZone::get(self.time_zone.trim()).is_err() {
-            let text = format!("{:?} is no time zone; it takes names such as Europe/Berlin or UTC", self.time_zone);
+            let text =
+                format!("{:?} is no time zone; it takes names such as Europe/Berlin or UTC", self.time_zone);
             return Err(("time_zone", text));
         }
         if self.cron.split_whitespace().count() != 5 {

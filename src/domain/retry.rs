@@ -26,6 +26,8 @@ pub struct RetrySettings {
     pub attempts: u32,
     /// Tier 2: and so long after the first of them.
     pub give_up_after: Duration,
+    /// A target that can't be used is probed at least so often.
+    pub longest_probe: Duration,
 }
 
 impl Default for RetrySettings {
@@ -37,6 +39,7 @@ impl Default for RetrySettings {
             longest_wait: Duration::from_secs(15 * 60),
             attempts: 50,
             give_up_after: Duration::from_secs(24 * 3600),
+            longest_probe: Duration::from_secs(30),
         }
     }
 }
@@ -61,6 +64,17 @@ impl RetrySettings {
             Some(asked) => asked.min(LONGEST_ASKED).saturating_add(jitter(self.first_wait, random)),
             None => jitter(whole, random),
         }
+    }
+
+    /// The wait before probe `n` (from 1) of a target that can't be used:
+    /// doubles from a fifth of the first wait. At least half of it, for there
+    /// is one probe at a time and nothing to be parted.
+    pub fn probe_wait(&self, n: u32, random: u64) -> Duration {
+        let whole = 2u32
+            .checked_pow(n.saturating_sub(1))
+            .and_then(|factor| (self.first_wait / 5).checked_mul(factor))
+            .map_or(self.longest_probe, |wait| wait.min(self.longest_probe));
+        whole / 2 + jitter(whole / 2, random)
     }
 
     /// Whether the budget is spent: after so many attempts, the first of
@@ -98,7 +112,8 @@ mod tests {
     #[test]
     fn waits_double_to_their_limit_and_are_drawn_from_the_whole() {
         let settings = RetrySettings::default();
-        for (attempts, seconds) in [(1, 5), (2, 10), (3, 20), (8, 640), (9, 900), (60, 900), (u32::MAX, 900)] {
+        for (attempts, seconds) in [(1, 5), (2, 10), (3, 20), (8, 640), (9, 900), (60, 900), (u32::MAX, 900)]
+        {
             assert_eq!(settings.wait(attempts, None, u64::MAX), Duration::from_secs(seconds), "{attempts}");
             assert_eq!(settings.wait(attempts, None, 0), Duration::ZERO);
         }

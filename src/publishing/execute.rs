@@ -15,7 +15,7 @@ use crate::domain::isolation::IsolationLimit;
 use crate::domain::key::{Key, KeyHash};
 use crate::domain::publish_state::BatchMetrics;
 use crate::domain::retry::RetrySettings;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::planning::bodies::Bodies;
 use crate::planning::next::PlanOutcome;
 use crate::planning::plan_file::Plan;
@@ -53,7 +53,7 @@ pub enum Going {
     Cancelled,
     /// The target or the source is to be left alone, for this reason: the
     /// batch is committed as far as it came, and goes on later.
-    Paused(String),
+    Paused(ErrorKind, String),
 }
 
 /// A change that the target refused.
@@ -191,7 +191,7 @@ impl Executor<'_> {
             match (self.going)() {
                 Going::On => {}
                 Going::Stopped => return Err(stopped(batch, no, count)),
-                going @ (Going::Cancelled | Going::Paused(_)) => match known {
+                going @ (Going::Cancelled | Going::Paused(..)) => match known {
                     Some(JournalEntry::Done { .. }) => {}
                     Some(JournalEntry::Sent { .. }) => {
                         // Whether it arrived before the process ended nobody knows.
@@ -262,31 +262,34 @@ impl Executor<'_> {
                 let mut metrics = operation::metrics(&operation.changes, &fates.changes);
                 let elapsed = self.clock.monotonic().saturating_sub(started);
                 metrics.execution_time_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-                if matches!(fates.stopped, Some(Stopped::Interrupted)) {
-                    return Err(stopped(batch, no, count));
-                }
                 operation::add(&mut run.out.metrics, &metrics);
                 let rejected: Vec<(u32, Rejection)> = rejections(&fates.changes);
                 if let Some(why) = fates.stopped {
-                    let rest: Vec<Fate> = fates.changes;
+                    let later = match why {
+                        Stopped::Interrupted => return Err(stopped(batch, no, count)),
+                        // Trying again makes no difference: it goes on from
+                        // its journal when what is wrong here was mended.
+                        Stopped::Failed(error) if error.kind().info().retry == Retry::Never => {
+                            return Err(error.context(format!("batch {batch}")));
+                        }
+                        Stopped::Failed(error) => Some(error),
+                        Stopped::TooMany => None,
+                    };
                     run.out.unjournalled = metrics;
                     let refused = run.refuse(no, &operation.changes, &hashes, rejected);
-                    let done = run.take_rest(&operation, &hashes, &rest);
+                    let done = run.take_rest(&operation, &hashes, &fates.changes);
                     let told = Completion { done, skipped: refused.skipped + skipped, ..refused };
                     self.tell(&mut run.out, told);
-                    let end = match why {
-                        Stopped::TooMany => Ended::Failed(run.too_many(total)),
-                        Stopped::Failed(error) => {
-                            Ended::Later(error.context(format!("batch {batch}, operation {} of {count}", no.0 + 1)))
-                        }
-                        Stopped::Interrupted => return Err(stopped(batch, no, count)),
+                    let place = format!("batch {batch}, operation {} of {count}", no.0 + 1);
+                    let end = match later {
+                        Some(error) => Ended::Later(error.context(place)),
+                        None => Ended::Failed(run.too_many(total)),
                     };
                     return run.ended(end);
                 }
                 run.executed.push(no);
-                let (before, refused_before) = (run.out.completion, run.refusals.keys.len());
+                let before = run.out.completion;
                 let refused = run.refuse(no, &operation.changes, &hashes, rejected.clone());
-                debug_assert!(run.refusals.keys.len() >= refused_before);
                 let done = (operation.changes.len() as u64).saturating_sub(refused.failed + refused.skipped);
                 let told = Completion { done, skipped: refused.skipped + skipped, ..refused };
                 let completion = before.plus(&told);
@@ -322,9 +325,9 @@ impl Executor<'_> {
                 run.out.counts = run.sender.counts;
                 Ok(run.out)
             }
-            Some((_, Going::Paused(why))) => {
+            Some((_, Going::Paused(kind, why))) => {
                 let text = format!("batch {batch}: {why}");
-                run.ended(Ended::Later(Error::new(ErrorKind::Paused, text)))
+                run.ended(Ended::Later(Error::new(kind, text)))
             }
             Some((no, _)) => {
                 let text = format!("batch {batch} was cancelled before operation {} of {count}", no.0 + 1);

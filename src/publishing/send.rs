@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::isolate::Density;
 use super::crash::{CrashPoints, Point};
+use super::isolate::Density;
 use crate::clock::Clock;
 use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -95,8 +95,7 @@ impl Sender<'_> {
                 Fates { changes: outcomes.into_iter().map(fate).collect(), stopped: None }
             }
             Err((error, _)) if error.kind() == ErrorKind::BulkRejected => {
-                let mut apart =
-                    Apart { operation, fates: vec![Fate::Unsent; count], allowed, refused: 0 };
+                let mut apart = Apart { operation, fates: vec![Fate::Unsent; count], allowed, refused: 0 };
                 let stopped = if count <= 1 {
                     apart.fates.fill(Fate::Rejected(rejection(&error)));
                     self.density.told(1, 1);

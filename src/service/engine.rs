@@ -308,13 +308,16 @@ impl Engine {
     /// What is wrong with the machine, a target or a snapshot: the source is
     /// held, and the others go on with the next step.
     pub fn step(&self) -> Result<Option<BatchId>> {
-        match self.claim(None)? {
-            Next::Batch(claim) => {
-                let id = claim.batch.batch_id.clone();
-                self.attempt(claim)?;
-                Ok(Some(id))
+        loop {
+            match self.claim(None)? {
+                Next::Batch(claim) => {
+                    let id = claim.batch.batch_id.clone();
+                    self.attempt(claim)?;
+                    return Ok(Some(id));
+                }
+                Next::Probe(probing) => self.probe(&probing.target)?,
+                Next::Nothing(_) => return Ok(None),
             }
-            Next::Nothing(_) => Ok(None),
         }
     }
 
@@ -331,7 +334,7 @@ impl Engine {
                 self.one_stage(claim)?;
                 Ok(Some(id))
             }
-            Next::Nothing(_) => Ok(None),
+            Next::Probe(_) | Next::Nothing(_) => Ok(None),
         }
     }
 
@@ -352,6 +355,7 @@ impl Engine {
     pub fn run_batch(&self, id: &BatchId) -> Result<BatchRecord> {
         // Whoever asks for it wants it tried again.
         self.recheck_holds(Some(id.source()))?;
+        self.probe_now(Some(self.target_of(id.source())?.0))?;
         loop {
             let record = self.batch(id)?;
             if record.status.is_final() || self.stopping() {
@@ -360,12 +364,14 @@ impl Engine {
             let generation = self.work.generation();
             match self.claim(Some(id.source()))? {
                 Next::Batch(claim) => self.attempt(claim)?,
+                Next::Probe(_) => {}
                 Next::Nothing(_) if self.work.is_busy(id.source()) => {
                     self.work.wait(generation, std::time::Duration::from_secs(1));
                 }
                 Next::Nothing(_) => match self.blocked_by(id.source())? {
                     Some(other) => match self.claim(Some(&other))? {
                         Next::Batch(claim) => self.attempt(claim)?,
+                        Next::Probe(_) => {}
                         Next::Nothing(_) if self.work.is_busy(&other) => {
                             self.work.wait(generation, std::time::Duration::from_secs(1));
                         }

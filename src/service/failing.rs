@@ -36,10 +36,9 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
         | Partial => true,
         Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
         | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
-        | TargetTimeout | TargetUnauthorized | TargetContract | TargetInterrupted | TargetAnswer | BulkRejected
-        | CatalogueFailed
-        | TargetThrottled | TargetFailed | TargetMoved | ServerUnreachable | ServerAnswer | Interrupted
-        | Internal => false,
+        | TargetTimeout | TargetUnauthorized | TargetContract | TargetInterrupted | TargetAnswer
+        | BulkRejected | CatalogueFailed | TargetThrottled | TargetFailed | TargetMoved | Maintenance
+        | KnownIssue | ServerUnreachable | ServerAnswer | Interrupted | Internal => false,
     }
 }
 
@@ -93,27 +92,6 @@ impl Engine {
         })
     }
 
-    /// What a disk or an object store refused now may go well later: the batch
-    /// waits, twice as long each time, and lets others go on.
-    pub(super) fn retry_later(&self, id: &BatchId, error: &Error) -> Result<BatchRecord> {
-        let what = format!("retry of {}", id.source());
-        if self.folded.is_news(&what, &error.to_string()) {
-            tracing::warn!(batch = %id, source = %id.source(), %error, "it is tried again later");
-        }
-        let attempts = self.batch(id)?.attempts.saturating_add(1);
-        let wait = backoff(attempts);
-        let details = failure(error, Some("planning".into()), attempts);
-        let (id, cause) = (id.clone(), error.to_string());
-        self.store.write(move |tx| {
-            let at = tx.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
-            tx.transition_batch(&id, Event::RetryScheduled, &cause, SELF, |record| {
-                record.attempts = attempts;
-                record.next_attempt = Some(at);
-                record.failure = Some(details);
-            })
-        })
-    }
-
     /// What was tried again went well at last.
     pub(super) fn goes_on(&self, id: &BatchId) {
         if let Some(times) = self.folded.over(&format!("retry of {}", id.source())) {
@@ -147,8 +125,8 @@ impl Engine {
         if record.status.is_final() {
             return Ok(());
         }
-        if error.kind().info().retry == Retry::Delayed {
-            if matches!(record.status, PublishStatus::Planning | PublishStatus::PlanComplete) {
+        if error.kind().info().retry != Retry::Never {
+            if record.status != PublishStatus::Executing {
                 return self.retry_later(id, error).map(|_| ());
             }
             // EXECUTING goes on from its journal, and is left only by a commit.

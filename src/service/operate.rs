@@ -216,7 +216,9 @@ impl Engine {
                         record.hold = None;
                         record.approval = None;
                         record.cancel = None;
+                        record.completion = None;
                         record.attempts = 0;
+                        record.retry = None;
                         record.next_attempt = None;
                     })
                 }

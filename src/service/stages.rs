@@ -39,8 +39,10 @@ impl Engine {
             Err(Error::internal(format!("batch {id}: a worker panicked: {text}")))
         });
         self.live.end(&id);
-        if let Err(error) = &result {
-            self.trouble(&id, error)?;
+        match &result {
+            Err(error) => self.trouble(&id, error)?,
+            Ok(()) if self.stopping() => {}
+            Ok(()) => self.close_breaker(&self.settings().source(id.source()).target)?,
         }
         drop(claim);
         result

@@ -1,5 +1,7 @@
 //! Plans and their journals.
 
+use jiff::Timestamp;
+
 use super::records::{JournalEntry, PlanRecord, PlanState};
 use super::tables::{Table, decode, encode, key, number_behind, numbered};
 use super::tx::{Read, Tx, View};
@@ -97,6 +99,16 @@ impl Tx<'_> {
             Some(plan) if plan.is_alive() => self.put_plan(&PlanRecord { state: PlanState::Dropped, ..plan }),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Has the plans of a target that lingered long enough hold nothing any more.
+    pub fn end_lingering(&mut self, target: &TargetName, now: Timestamp) -> Result<()> {
+        for plan in self.alive_plans(Some(target))? {
+            if plan.state == PlanState::Lingering && plan.lingers_until.is_none_or(|until| until <= now) {
+                self.put_plan(&PlanRecord { state: PlanState::Committed, lingers_until: None, ..plan })?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a plan.

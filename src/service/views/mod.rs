@@ -23,7 +23,7 @@ pub use crate::targets::embedded::{
 };
 pub use batch::{
     ApprovalView, BatchAction, BatchView, HoldView, Phase, PlanBrief, PrioritisedView, PriorityView,
-    ProgressUnit, ProgressView, TimelineItem, WaitCode, WaitView,
+    ProgressUnit, ProgressView, RetryView, TimelineItem, WaitCode, WaitView,
 };
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};

@@ -220,9 +220,18 @@ pub struct BreakerRecord {
     pub probes: u32,
     /// When it is probed next.
     pub next_probe: Timestamp,
-    /// A probe went well: one batch at a time is tried, until the target has
-    /// taken something.
+    /// A probe went well: one batch at a time is tried, until one has come to
+    /// its end.
     pub half_open: bool,
+    /// When it could be used again; set when this is over.
+    pub closed_at: Option<Timestamp>,
+}
+
+impl BreakerRecord {
+    /// Whether the target is left alone, but for probes and a trial.
+    pub fn is_open(&self) -> bool {
+        self.closed_at.is_none()
+    }
 }
 
 /// Something that an operator knows of, for which matching batches wait.
@@ -244,6 +253,27 @@ pub struct KnownIssue {
     pub until: Option<Timestamp>,
     /// Who lifted it; set when it is over.
     pub lifted: Option<Decision>,
+}
+
+impl KnownIssue {
+    /// Whether it is neither lifted nor over.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.lifted.is_none() && self.until.is_none_or(|until| until > now)
+    }
+
+    /// When it ended, if it did.
+    pub fn ended(&self, now: Timestamp) -> Option<Timestamp> {
+        let over = self.until.filter(|until| *until <= now);
+        self.lifted.as_ref().map(|lifted| lifted.at).into_iter().chain(over).min()
+    }
+
+    /// Whether a batch of `source` for `target`, which failed last with
+    /// `code`, waits for it while it is in force.
+    pub fn is_about(&self, target: &TargetName, source: &SourceId, code: Option<&str>) -> bool {
+        self.target.as_ref().is_none_or(|of| of == target)
+            && self.source.as_ref().is_none_or(|of| of == source)
+            && self.code.as_ref().is_none_or(|of| Some(of.as_str()) == code)
+    }
 }
 
 /// Something that happened to a batch.
@@ -316,10 +346,7 @@ impl PlanRecord {
     /// footprints for it.
     pub fn is_alive(&self) -> bool {
         match self.state {
-            PlanState::Registered
-            | PlanState::Complete
-            | PlanState::Executing
-            | PlanState::Lingering => true,
+            PlanState::Registered | PlanState::Complete | PlanState::Executing | PlanState::Lingering => true,
             PlanState::Committed | PlanState::Dropped => false,
         }
     }
