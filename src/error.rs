@@ -244,16 +244,6 @@ error_kinds! {
 }
 
 impl ErrorKind {
-    /// Whether a request that failed so certainly had no effect. After every
-    /// other failure nobody knows.
-    pub fn is_answer(self) -> bool {
-        use ErrorKind::*;
-        matches!(
-            self,
-            TargetUnavailable | TargetUnauthorized | TargetContract | TargetThrottled | BulkRejected
-        )
-    }
-
     /// Whether it says that a target as a whole can't be used.
     pub fn is_of_target(self) -> bool {
         use ErrorKind::*;
@@ -283,6 +273,8 @@ pub struct Answer {
     /// Its own words, cut: may name attribute values, so they go into
     /// diagnostics and never into a log.
     pub text: String,
+    /// Whether the request may have taken effect all the same.
+    pub unsure: bool,
 }
 
 /// The program's result type.
@@ -305,6 +297,17 @@ impl Error {
     pub fn with_answer(mut self, answer: Answer) -> Self {
         self.answer = Some(Box::new(answer));
         self
+    }
+
+    /// Whether the request that failed so certainly had no effect. After every
+    /// other failure nobody knows.
+    pub fn is_answer(&self) -> bool {
+        use ErrorKind::*;
+        let certain = matches!(
+            self.kind,
+            TargetUnavailable | TargetUnauthorized | TargetContract | TargetThrottled | BulkRejected
+        );
+        certain && !self.answer.as_ref().is_some_and(|answer| answer.unsure)
     }
 
     /// What the other side said, if it said something.

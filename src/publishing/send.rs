@@ -198,7 +198,7 @@ impl Sender<'_> {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(error) => error,
             };
-            unsure |= !error.kind().is_answer();
+            unsure |= !error.is_answer();
             if !is_quick(&error) || tries >= self.retry.quick_tries.max(1) || (self.stop)() {
                 return Err((error, unsure));
             }

@@ -72,8 +72,11 @@ impl Engine {
         let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
         let settings = self.settings();
         figures.store_bytes = size(&settings.data.join("tidegate.redb"));
-        figures.catalogues =
-            settings.targets.iter().map(|(name, target)| (name.to_string(), size(&target.path))).collect();
+        figures.catalogues = settings
+            .targets
+            .iter()
+            .filter_map(|(name, target)| Some((name.to_string(), size(target.path()?))))
+            .collect();
         for inbox in &settings.inboxes {
             figures.listings += self.listings(&inbox.url)?;
         }

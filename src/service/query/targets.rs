@@ -40,7 +40,7 @@ impl Engine {
         }
         Ok(TargetView {
             target: name.clone(),
-            kind: "embedded".to_owned(),
+            kind: if open.embedded.is_some() { "embedded" } else { "http" }.to_owned(),
             deletion: open.deletion,
             identity: open.target.identity().ok(),
             sources,

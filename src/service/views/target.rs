@@ -11,7 +11,7 @@ use crate::domain::settings::Deletion;
 pub struct TargetView {
     /// Its name.
     pub target: TargetName,
-    /// What it is: `embedded`.
+    /// What it is: `embedded` or `http`.
     pub kind: String,
     /// What a deletion means there.
     pub deletion: Deletion,
