@@ -26,6 +26,7 @@ mod find;
 mod folded;
 mod holds;
 pub mod inboxes;
+pub mod issues;
 mod letters;
 pub mod live;
 mod looking;
