@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use support::batches::{TestBatch, entity, says};
 use support::target_server::{Fault, TargetServer};
 use support::world::World;

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tidegate::clock::{Clock, SystemClock};
 
 /// What becomes of a request, instead of what should.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +40,8 @@ pub enum Fault {
 /// A request that came.
 #[derive(Debug, Clone)]
 pub struct Request {
-    pub at: Instant,
+    /// Since the server was started.
+    pub at: Duration,
     pub path: String,
     pub changes: usize,
     pub batch: String,
@@ -81,6 +83,7 @@ struct State {
 #[derive(Clone)]
 pub struct TargetServer {
     state: Arc<(Mutex<State>, Condvar)>,
+    clock: Arc<SystemClock>,
     pub address: SocketAddr,
 }
 
@@ -90,6 +93,7 @@ impl TargetServer {
         let state = State { identity: "target-1".into(), bulk: true, ..State::default() };
         let server = Self {
             state: Arc::new((Mutex::new(state), Condvar::new())),
+            clock: Arc::default(),
             address: listener.local_addr().unwrap(),
         };
         server.listen(listener);
@@ -270,7 +274,7 @@ impl TargetServer {
         let (fault, takes) = {
             let mut state = self.lock();
             state.requests.push(Request {
-                at: Instant::now(),
+                at: self.clock.monotonic(),
                 path: path.clone(),
                 changes: body["changes"].as_array().map_or(0, Vec::len),
                 batch: body["batch_id"].as_str().unwrap_or_default().to_owned(),

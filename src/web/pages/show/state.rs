@@ -4,7 +4,9 @@ use super::Html;
 use crate::domain::change::Action;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
-use crate::service::views::{BatchView, InboxFolderState, InboxView, QueueItem, SourceState, VerdictCode};
+use crate::service::views::{
+    BatchView, InboxFolderState, InboxView, QueueItem, SourceState, TargetView, VerdictCode,
+};
 
 /// How a state is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,17 @@ pub fn of_source(state: SourceState) -> Look {
         SourceState::Held => look("warn", "hand", "Held"),
         SourceState::Paused => look("off", "pause", "Paused"),
         SourceState::Failing => look("bad", "bad", "Failing"),
+    }
+}
+
+/// Whether a target can be used.
+pub fn of_target(target: &TargetView) -> Look {
+    match (&target.down, target.maintenance.iter().any(|window| window.open_until.is_some())) {
+        (Some(down), _) if down.half_open => look("warn", "retry", "Tried again"),
+        (Some(_), _) => look("bad", "bad", "Down"),
+        (None, true) => look("wait", "pause", "Maintenance"),
+        (None, false) if !target.problems.is_empty() => look("bad", "bad", "Has problems"),
+        (None, false) => look("ok", "ok", "In use"),
     }
 }
 
