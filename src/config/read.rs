@@ -387,6 +387,7 @@ impl Reading {
             self.unknown(isolation, &path, &reference::names("sources.<id>.isolation"));
             self.value(isolation, &path, "count", &mut limit.count, whole);
             self.value(isolation, &path, "ratio", &mut limit.ratio, ratio);
+            self.value(isolation, &path, "requests", &mut limit.requests, whole);
             source.isolation = limit;
         }
         source

@@ -198,7 +198,15 @@ pub const SECTIONS: &[Section] = &[
         path: "sources.<id>.isolation",
         list: false,
         about: "How many bad lines or refused changes a batch survives: the larger of the two.",
-        keys: &[key("count", "number", "So many."), key("ratio", "0 to 1", "This share of them.")],
+        keys: &[
+            key("count", "number", "So many."),
+            key("ratio", "0 to 1", "This share of them."),
+            key(
+                "requests",
+                "number",
+                "Requests that may be spent on finding refused changes, where the target refuses requests as a whole. Past it the batch fails.",
+            ),
+        ],
     },
     Section {
         path: "sources.<id>.maintenance",

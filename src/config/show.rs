@@ -187,6 +187,7 @@ impl Out<'_> {
         self.section(&format!("{section}.isolation"));
         self.value(&format!("{isolation}.count"), source.isolation.count.to_string());
         self.value(&format!("{isolation}.ratio"), number(source.isolation.ratio));
+        self.value(&format!("{isolation}.requests"), source.isolation.requests.to_string());
         self.windows(&section, &path, &source.maintenance);
     }
 

@@ -40,6 +40,8 @@ pub enum Stopped {
     Failed(Error),
     /// More changes were refused than are allowed.
     TooMany,
+    /// More requests would be needed to find them all than are allowed.
+    TooManyRequests,
     /// The process is to stop: nothing of the operation is journalled.
     Interrupted,
 }
@@ -67,6 +69,8 @@ pub struct Sender<'a> {
     pub crash: &'a CrashPoints,
     /// Whether all work is to end, asked between requests.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Requests that may be parts of others.
+    pub most_parts: u64,
     /// What is known of how many changes are bad.
     pub density: Density,
     /// Figures so far.
@@ -135,6 +139,9 @@ impl Sender<'_> {
             let rest = to - at;
             let half = if known_bad { rest.div_ceil(2).min(rest - 1).max(1) } else { rest };
             let size = half.min(self.density.group()).max(1);
+            if self.counts.parts >= self.most_parts {
+                return Err(Stopped::TooManyRequests);
+            }
             let operation = part(apart.operation, at, size);
             match self.request(&operation, false) {
                 Ok(outcomes) => {
