@@ -116,9 +116,7 @@ fn a_batch_in_a_maintenance_window_is_the_same_after_a_kill() {
     let (server, shell) = (TargetServer::start(), Shell::new());
     // One that began in this minute or the one before, and is open for hours.
     let now = SystemClock::default().now().strftime("%M %H").to_string();
-    let window = format!(
-        "[[targets.catalogue.maintenance]]\ncron = \"{now} * * *\"\nduration = \"3h\"\n"
-    );
+    let window = format!("[[targets.catalogue.maintenance]]\ncron = \"{now} * * *\"\nduration = \"3h\"\n");
     shell.settings(&settings(&server, &window));
     let mut serving = shell.serve();
     let id = shell.bring(&batch(1));

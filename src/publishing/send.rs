@@ -57,6 +57,15 @@ pub struct SendCounts {
     pub parts: u64,
 }
 
+impl SendCounts {
+    /// Adds those of an execution.
+    pub fn add(&mut self, more: &Self) {
+        self.requests += more.requests;
+        self.quick_retries += more.quick_retries;
+        self.parts += more.parts;
+    }
+}
+
 /// Sends operations of one execution.
 pub struct Sender<'a> {
     /// Where to.

@@ -29,6 +29,7 @@ use crate::intake::prefix::Prefix;
 use crate::planning::planner::PlanningOptions;
 use crate::planning::state_dir::StateDir;
 use crate::publishing::crash::{CrashPoints, Point};
+use crate::publishing::send::SendCounts;
 use crate::store::{BatchRecord, Store, StoreOptions, Touched};
 use crate::targets::Target;
 use crate::targets::embedded::{EmbeddedCatalogue, EmbeddedOptions};
@@ -131,6 +132,8 @@ pub struct Engine {
     pub(super) folded: Folded,
     pub(super) looks: Looks,
     pub(super) uploads: Uploads,
+    /// Requests to targets of this process.
+    pub(super) sent: Mutex<SendCounts>,
 }
 
 impl Engine {
@@ -188,6 +191,7 @@ impl Engine {
             folded: Folded::default(),
             looks: Looks::default(),
             uploads: Uploads::default(),
+            sent: Mutex::default(),
             clock,
             crash,
         };

@@ -1,5 +1,7 @@
 //! Executing a plan, and the commit of what came of it.
 
+use std::sync::PoisonError;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::SELF;
@@ -61,6 +63,7 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(None),
             other => other?,
         };
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).add(&executed.counts);
         self.live.begin(id, Phase::Committing, None);
         let record = self.commit(&record, &plan, executed)?;
         self.work.succeeded(id.source());
