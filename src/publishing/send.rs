@@ -232,7 +232,12 @@ impl Sender<'_> {
 /// Whether quick retries may help. Who asked to be left alone is.
 fn is_quick(error: &Error) -> bool {
     let asked = error.answer().and_then(|answer| answer.retry_after).unwrap_or(Duration::ZERO);
-    let quick = error.kind().info().retry == Retry::Immediate || error.kind() == ErrorKind::TargetUnavailable;
+    let quick = match error.kind() {
+        // The process is to end.
+        ErrorKind::Interrupted => false,
+        ErrorKind::TargetUnavailable => true,
+        kind => kind.info().retry == Retry::Immediate,
+    };
     quick && asked.is_zero()
 }
 

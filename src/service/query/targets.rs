@@ -16,6 +16,16 @@ impl Engine {
         self.targets.iter().map(|(name, open)| self.seen(name, open)).collect()
     }
 
+    /// The targets that can't be used now, or are tried again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn targets_down(&self) -> Result<Vec<(TargetName, DownView)>> {
+        let open = self.store.read(|view| view.open_breakers())?.into_iter();
+        let here = open.filter(|(name, _)| self.targets.contains_key(name));
+        Ok(here.map(|(name, breaker)| (name, down(breaker))).collect())
+    }
+
     /// A target.
     ///
     /// # Errors
