@@ -6,7 +6,9 @@
 //! inboxes   folders → accepted batches; looking: into an inbox; watch: when
 //! queue     whose turn it is; work: who is in work, and waking
 //! stages    the way of one batch: prepare → begin → publish
-//! failing   what follows when that goes wrong; holds: what ends by itself
+//! failing   what follows when that goes wrong; retrying: when it is tried
+//!           again; breaker: targets that can't be used
+//! holds     what holds sources and ends by itself
 //! operate   what a person can do
 //! events    what happens, told; live: how far batches in work have come
 //! find      search, and the threads that keep its index
@@ -16,6 +18,7 @@
 
 mod accept;
 mod begin;
+mod breaker;
 pub mod engine;
 pub mod events;
 mod failing;
@@ -23,6 +26,7 @@ mod find;
 mod folded;
 mod holds;
 pub mod inboxes;
+pub mod issues;
 mod letters;
 pub mod live;
 mod looking;
@@ -35,11 +39,13 @@ pub mod query;
 pub mod queue;
 mod reload;
 mod retention;
+mod retrying;
 pub mod serve;
 mod stages;
 mod stop;
 mod uploads;
 pub mod views;
+pub mod waiting;
 mod watch;
 mod work;
 

@@ -60,11 +60,15 @@ pub enum Table {
     Commits,
     /// Outlet, number → [`super::OutboxMessage`].
     Outbox,
+    /// Target → [`super::BreakerRecord`].
+    Breakers,
+    /// Number → [`super::KnownIssue`].
+    KnownIssues,
 }
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 25] = [
+    pub const ALL: [Table; 27] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -90,6 +94,8 @@ impl Table {
         Table::Alive,
         Table::Commits,
         Table::Outbox,
+        Table::Breakers,
+        Table::KnownIssues,
     ];
 
     /// Its name in the file.
@@ -120,6 +126,8 @@ impl Table {
             Self::Alive => "alive",
             Self::Commits => "commits",
             Self::Outbox => "outbox",
+            Self::Breakers => "breakers",
+            Self::KnownIssues => "known_issues",
         }
     }
 

@@ -5,6 +5,7 @@
 mod batch;
 mod catalogue;
 mod inbox;
+mod issue;
 mod overview;
 mod plan;
 mod problem;
@@ -23,10 +24,11 @@ pub use crate::targets::embedded::{
 };
 pub use batch::{
     ApprovalView, BatchAction, BatchView, HoldView, Phase, PlanBrief, PrioritisedView, PriorityView,
-    ProgressUnit, ProgressView, TimelineItem, WaitCode, WaitView,
+    ProgressUnit, ProgressView, RetryView, TimelineItem, WaitCode, WaitView,
 };
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
+pub use issue::{KnownIssueView, LiftedView};
 pub use overview::{
     FormatView, OverviewView, ServiceInfo, SourceState, SourceStatus, StatusCounts, StatusView,
 };
@@ -37,7 +39,7 @@ pub use problem::ProblemView;
 pub use queue::{QueueDepth, QueueItem, QueueView};
 pub use snapshot::{SnapshotChange, SnapshotView};
 pub use source::{SettingView, SourceDetail, SourceHoldView, SourceView};
-pub use target::TargetView;
+pub use target::{DownView, TargetView, WindowView};
 pub use why::{
     AssertionKind, VerdictCode, WaitingRelationship, WhyAttribute, WhySource, WhyVerdict, WhyView,
 };
