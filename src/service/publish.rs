@@ -257,7 +257,7 @@ impl Engine {
                     End::Whole if count > 0 => {
                         let published = summary.changes();
                         let text = format!(
-                            "batch {id}: {count} entities or relationships became dead letters, {published} changes were planned"
+                            "batch {id}: dead letters: {count}; changes that were planned: {published}"
                         );
                         Some(failure(&Error::new(ErrorKind::Partial, text), None, record.attempts))
                     }
