@@ -128,8 +128,31 @@ fn failure(path: &Path, error: impl Into<redb::Error>) -> Error {
     Error::new(kind, format!("the embedded catalogue {}", path.display())).caused_by(error)
 }
 
+/// The identity of a file that needs no preparing: of the present format and
+/// with every table.
+fn ready(db: &Database) -> std::result::Result<Option<String>, redb::Error> {
+    use redb::TableHandle;
+    let tx = db.begin_read()?;
+    let names: Vec<String> = tx.list_tables()?.map(|table| table.name().to_owned()).collect();
+    if !tables::names().iter().all(|table| names.iter().any(|name| name == table)) {
+        return Ok(None);
+    }
+    let meta = tx.open_table(tables::META)?;
+    let found = |name: &str| -> std::result::Result<Option<String>, redb::Error> {
+        Ok(meta.get(name.as_bytes())?.map(|value| String::from_utf8_lossy(value.value()).into_owned()))
+    };
+    if found("format")? != Some(FORMAT_VERSION.to_string()) {
+        return Ok(None);
+    }
+    found("identity")
+}
+
 fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
     let fail = |e: redb::Error| failure(path, e);
+    // A commit that changes nothing would still cost its syncs.
+    if let Some(identity) = ready(db).map_err(fail)? {
+        return Ok(identity);
+    }
     let tx = db.begin_write().map_err(|e| fail(e.into()))?;
     let identity = {
         let mut meta = tx.open_table(tables::META).map_err(|e| fail(e.into()))?;
