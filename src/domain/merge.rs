@@ -54,11 +54,28 @@ pub fn diff(before: &[u8], after: &[u8]) -> Option<Patch> {
     if before == after {
         return None;
     }
-    let (old, new): (Map<'_>, Map<'_>) = (members(before).collect(), members(after).collect());
-    Some(Patch {
-        before: write(members(before).filter(|(name, value)| new.get(name) != Some(value))),
-        after: write(members(after).filter(|(name, value)| old.get(name) != Some(value))),
-    })
+    let (mut old, mut new) = (members(before), members(after));
+    let (mut gone, mut come) = (Vec::new(), Vec::new());
+    loop {
+        let (old_rest, new_rest) = (old.clone(), new.clone());
+        match (old.next(), new.next()) {
+            // Mostly the same attributes stand in both, side by side.
+            (Some(a), Some(b)) if a.0 == b.0 => {
+                if a.1 != b.1 {
+                    gone.push(a);
+                    come.push(b);
+                }
+            }
+            (Some(_), _) | (None, Some(_)) => {
+                let (old, new): (Map<'_>, Map<'_>) = (old_rest.clone().collect(), new_rest.clone().collect());
+                gone.extend(old_rest.filter(|(name, value)| new.get(name) != Some(value)));
+                come.extend(new_rest.filter(|(name, value)| old.get(name) != Some(value)));
+                break;
+            }
+            (None, None) => break,
+        }
+    }
+    Some(Patch { before: write(gone.into_iter()), after: write(come.into_iter()) })
 }
 
 /// A value with some attributes set and others removed.
