@@ -263,6 +263,19 @@ impl PlannedChange {
     }
 }
 
+/// Room for a block that is read; one per thread.
+pub struct BlockRoom {
+    unpacker: Unpacker,
+    raw: Vec<u8>,
+}
+
+impl BlockRoom {
+    /// Empty.
+    pub fn new() -> Result<Self> {
+        Ok(Self { unpacker: Unpacker::new()?, raw: Vec::new() })
+    }
+}
+
 /// A stored plan, open for reading.
 pub struct Plan {
     manifest: PlanManifest,
@@ -310,22 +323,32 @@ impl Plan {
     ) -> Result<()> {
         let bad = || invalid(self.path(), format!("operation {no} is not there"));
         let op = self.manifest.operations.get(no.0 as usize).ok_or_else(bad)?;
-        let mut unpacker = Unpacker::new()?;
-        let mut raw = Vec::new();
+        let mut room = BlockRoom::new()?;
         let mut count = 0;
         for block in op.first_block..op.first_block + op.blocks {
-            self.file.read(block, &mut unpacker, &mut raw)?;
-            let mut at = 0;
-            while let Some((record, next)) = record_at(&raw, at) {
-                let change = PlannedChange::read(record).ok_or_else(|| {
-                    invalid(self.path(), format!("block {block} has a record that is no change"))
-                })?;
-                each(change)?;
-                count += 1;
-                at = next;
-            }
+            count += self.block(block, &mut room, &mut each)?;
         }
         if count == op.changes { Ok(()) } else { Err(bad()) }
+    }
+
+    /// Hands out the changes of a block, and returns how many there are.
+    pub fn block(
+        &self,
+        block: u32,
+        room: &mut BlockRoom,
+        mut each: impl FnMut(PlannedChange) -> Result<()>,
+    ) -> Result<u32> {
+        self.file.read(block, &mut room.unpacker, &mut room.raw)?;
+        let (mut at, mut count) = (0, 0);
+        while let Some((record, next)) = record_at(&room.raw, at) {
+            let change = PlannedChange::read(record).ok_or_else(|| {
+                invalid(self.path(), format!("block {block} has a record that is no change"))
+            })?;
+            each(change)?;
+            count += 1;
+            at = next;
+        }
+        Ok(count)
     }
 
     /// Hands out all changes in the order of execution.
