@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::crash::{CrashPoints, Point};
-use super::operation::{self, MissingEnd, Prepared, Refusals, prepare};
+use super::operation::{self, MissingEnd, Prepared, Refusals, prepare, prepare_at_once};
 use crate::clock::Clock;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
@@ -173,7 +173,7 @@ impl Executor<'_> {
             };
             let prepared = match ahead.take(no, &refusals) {
                 Some(prepared) => prepared,
-                None => prepare(plan, no, &refusals, &mut bodies)?,
+                None => prepare_at_once(plan, no, &refusals, &mut bodies)?,
             };
             out.outcome.unsure.extend(prepared.unsure);
             if !matches!(known, Some(JournalEntry::Done { .. })) {

@@ -6,7 +6,8 @@
 //! on a relationship is said at [`relationships`].
 
 use std::collections::{HashMap, HashSet};
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
@@ -57,9 +58,59 @@ fn is_worth_it(tx: &ReadTransaction, changes: usize) -> Result<bool, redb::Error
     Ok(changes >= FEW && threads > 1 && !tables::ENTITIES.read(tx)?.is_empty()?)
 }
 
+/// Chunks of rows as they are looked up.
+struct Found {
+    rows: Mutex<Looked>,
+    ready: Condvar,
+    /// The chunk that nobody has begun.
+    next: AtomicUsize,
+}
+
+struct Looked {
+    chunks: Vec<Option<Rows>>,
+    /// Whether the thread that goes ahead has ended.
+    ended: bool,
+}
+
+impl Found {
+    fn lock(&self) -> MutexGuard<'_, Looked> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, chunk: usize, rows: Rows) {
+        self.lock().chunks[chunk] = Some(rows);
+        self.ready.notify_one();
+    }
+
+    /// Waits for a chunk that the other thread has begun.
+    fn wait(&self, chunk: usize) -> Rows {
+        let mut looked = self.lock();
+        loop {
+            if let Some(rows) = looked.chunks[chunk].take() {
+                return rows;
+            }
+            if looked.ended {
+                return Err(redb::Error::Io(std::io::Error::other("the thread that looks ahead has ended")));
+            }
+            looked = self.ready.wait(looked).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Says that the thread that goes ahead has ended, however it does.
+struct Ending<'a>(&'a Found);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.lock().ended = true;
+        self.0.ready.notify_one();
+    }
+}
+
 /// Calls `each` with every place of an entity, its key's hash and its row, in
-/// order, while another thread goes ahead of it and looks the rows up.
-/// Returns `false`, without a call, when the writing thread does better alone.
+/// order, while another thread goes ahead of it and looks the rows up; where
+/// that one is not far enough ahead, both look up. Returns `false`, without a
+/// call, when the writing thread does better alone.
 pub fn entities<P: Placed>(
     catalogue: &EmbeddedCatalogue,
     places: &[P],
@@ -70,30 +121,50 @@ pub fn entities<P: Placed>(
     if !is_worth_it(&tx, places.len())? {
         return Ok(false);
     }
-    let reader = tables::ENTITIES.read(&tx)?;
+    let (own, others) = (tables::ENTITIES.read(&tx)?, tables::ENTITIES.read(&tx)?);
+    let chunks: Vec<&[P]> = places.chunks(CHUNK).collect();
+    let look = |reader: &Reader, chunk: &[P]| -> Rows {
+        let rows = chunk.iter().map(|place| {
+            let found = reader.get(place.row())?;
+            let hash = changes[place.number()].key.hash();
+            Ok((hash, found.and_then(|row| Row::decode(row.value()))))
+        });
+        rows.collect()
+    };
+    let looked = Looked { chunks: chunks.iter().map(|_| None).collect(), ended: false };
+    let found = Found { rows: Mutex::new(looked), ready: Condvar::new(), next: AtomicUsize::new(0) };
+    let next = || Some(found.next.fetch_add(1, Ordering::Relaxed)).filter(|next| *next < chunks.len());
     std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel::<Rows>(4);
-        scope.spawn(move || {
-            for chunk in places.chunks(CHUNK) {
-                let rows = chunk.iter().map(|place| {
-                    let found = reader.get(place.row())?;
-                    let hash = changes[place.number()].key.hash();
-                    Ok((hash, found.and_then(|row| Row::decode(row.value()))))
-                });
-                // Who writes has failed: nobody needs the rest.
-                if sender.send(rows.collect()).is_err() {
-                    return;
-                }
+        scope.spawn(|| {
+            let _ending = Ending(&found);
+            while let Some(n) = next() {
+                found.put(n, look(&others, chunks[n]));
             }
         });
-        for chunk in places.chunks(CHUNK) {
-            let gone = |_| redb::Error::Io(std::io::Error::other("the thread that looks ahead has ended"));
-            let rows = receiver.recv().map_err(gone)??;
-            for (place, (hash, row)) in chunk.iter().zip(rows) {
-                each(place, hash, row)?;
+        let mut write = || -> Result<(), redb::Error> {
+            for (n, chunk) in chunks.iter().enumerate() {
+                let rows = loop {
+                    let ready = found.lock().chunks[n].take();
+                    if let Some(rows) = ready {
+                        break rows;
+                    }
+                    // Nobody waits while there is something to look up.
+                    match next() {
+                        Some(own_chunk) if own_chunk == n => break look(&own, chunk),
+                        Some(other) => found.put(other, look(&own, chunks[other])),
+                        None => break found.wait(n),
+                    }
+                }?;
+                for (place, (hash, row)) in chunk.iter().zip(rows) {
+                    each(place, hash, row)?;
+                }
             }
-        }
-        Ok(true)
+            Ok(())
+        };
+        let done = write();
+        // Should it have failed, nobody needs the rest.
+        found.next.store(chunks.len(), Ordering::Relaxed);
+        done.map(|()| true)
     })
 }
 
@@ -113,10 +184,13 @@ pub fn relationships(
     let moving: HashSet<KeyHash> =
         entities.filter(|change| change.action != Action::Update).map(|change| change.key.hash()).collect();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
-    let share = changes.len().div_ceil(threads);
-    let parts: Vec<Result<Vec<Option<Held>>, redb::Error>> = std::thread::scope(|scope| {
+    // Relationships come one after the other: shares are counted in them.
+    let wanted: Vec<usize> = (0..changes.len()).filter(|n| is_looked_up(&changes[*n])).collect();
+    let share = wanted.len().div_ceil(threads);
+    let parts: Vec<Result<Vec<(usize, Held)>, redb::Error>> = std::thread::scope(|scope| {
         let (tx, moving) = (&tx, &moving);
-        let mut shares = changes.chunks(share);
+        let look = |tx, share, moving| look(tx, changes, share, moving);
+        let mut shares = wanted.chunks(share);
         let first = shares.next();
         let others: Vec<_> = shares.map(|share| scope.spawn(move || look(tx, share, moving))).collect();
         let first = first.map(|share| look(tx, share, moving));
@@ -126,34 +200,51 @@ pub fn relationships(
         });
         first.into_iter().chain(others).collect()
     });
-    let mut all = Vec::with_capacity(changes.len());
+    let mut all: Vec<Option<Held>> = changes.iter().map(|_| None).collect();
     for part in parts {
-        all.append(&mut part?);
+        for (n, held) in part? {
+            all[n] = Some(held);
+        }
     }
     Ok(Some(all))
+}
+
+/// Whether a change is looked up ahead: a relationship; or an entity that
+/// goes, whose relationships will be wanted from the file.
+fn is_looked_up(change: &TargetChange) -> bool {
+    change.key.kind() == Kind::Relationship || change.action == Action::Delete
 }
 
 fn look(
     tx: &ReadTransaction,
     changes: &[TargetChange],
+    share: &[usize],
     moving: &HashSet<KeyHash>,
-) -> Result<Vec<Option<Held>>, redb::Error> {
+) -> Result<Vec<(usize, Held)>, redb::Error> {
     let mut types: HashMap<String, u32> = HashMap::new();
     for row in tx.open_table(tables::TYPES)?.iter()? {
         let (number, name) = row?;
         types.insert(name.value().to_owned(), number.value());
     }
-    let looking = Looking { types, entities: tables::ENTITIES.read(tx)?, forward: tables::FORWARD.read(tx)? };
+    let looking = Looking {
+        types,
+        entities: tables::ENTITIES.read(tx)?,
+        forward: tables::FORWARD.read(tx)?,
+        reverse: tables::REVERSE.read(tx)?,
+    };
     // Contents come one after the other.
     let mut last: Option<(&EntityKey, End)> = None;
-    let mut all = Vec::with_capacity(changes.len());
-    for change in changes {
-        let Key::Relationship(key) = &change.key else {
-            all.push(None);
-            continue;
+    let mut all = Vec::with_capacity(share.len());
+    for n in share {
+        let change = &changes[*n];
+        let key = match &change.key {
+            Key::Relationship(key) => key,
+            Key::Entity(key) => {
+                looking.touch(key)?;
+                continue;
+            }
         };
         if !moving.is_empty() && (moving.contains(&key.from.hash()) || moving.contains(&key.to.hash())) {
-            all.push(None);
             continue;
         }
         let from = match &last {
@@ -170,7 +261,7 @@ fn look(
             }
             (Some(_) | None, _) => None,
         };
-        all.push(Some(Held { hash, ends: (from, to), row }));
+        all.push((*n, Held { hash, ends: (from, to), row }));
     }
     Ok(all)
 }
@@ -179,9 +270,23 @@ struct Looking {
     types: HashMap<String, u32>,
     entities: Reader,
     forward: Reader,
+    reverse: Reader,
 }
 
 impl Looking {
+    /// Reads where the relationships of an entity are, so that they are at
+    /// hand when it goes.
+    fn touch(&self, key: &EntityKey) -> Result<(), redb::Error> {
+        let Some((number, _)) = self.end(key)? else { return Ok(()) };
+        let (from, to) = (end_key(number, 0), end_key(number, u128::MAX));
+        for table in [&self.forward, &self.reverse] {
+            for row in table.range(&from[..]..=&to[..])? {
+                row?;
+            }
+        }
+        Ok(())
+    }
+
     fn end(&self, key: &EntityKey) -> Result<End, redb::Error> {
         let Some(number) = self.types.get(&key.type_name) else { return Ok(None) };
         let row = self.entities.get(&entity_key(*number, &key.qualified_name))?;

@@ -7,6 +7,7 @@
 
 mod apply;
 mod around;
+mod aside;
 mod blocks;
 mod buffered;
 mod export;

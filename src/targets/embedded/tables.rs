@@ -50,8 +50,11 @@ pub fn create_all(tx: &WriteTransaction) -> Result<(), redb::Error> {
 /// Names of every table that [`create_all`] makes.
 pub fn names() -> Vec<String> {
     use redb::TableHandle;
-    let mut names: Vec<String> =
-        [ENTITIES, FORWARD, REVERSE, HISTORY].iter().flat_map(|table| table.names()).map(Into::into).collect();
+    let mut names: Vec<String> = [ENTITIES, FORWARD, REVERSE, HISTORY]
+        .iter()
+        .flat_map(|table| table.names())
+        .map(Into::into)
+        .collect();
     names.extend([META, OPERATIONS].iter().map(|table| table.name().to_owned()));
     names.extend([TYPES.name(), BLOCKS.name(), BLOCK_USE.name(), ORIGINS.name()].map(Into::into));
     names.extend([LAST_PLAN.name(), FEED.name()].map(Into::into));
