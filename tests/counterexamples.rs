@@ -379,6 +379,25 @@ fn a_changed_precedence_is_applied_by_the_sources_next_plan() {
 }
 
 #[test]
+fn an_unsure_key_is_judged_once_when_the_precedence_changes_too() {
+    let mut world = World::new();
+    world.publish(&full(1).with([says(k(), 1)]));
+    world.publish(&TestBatch::full("beta", 1).with([says(k(), 2)]));
+    // The change of precedence is refused at the key, which is unsure then.
+    world.source("beta", |source| source.precedence = 5);
+    world.faults.refuse([k()]);
+    world.publish(&TestBatch::incremental("beta", 2));
+    world.expect(&[(k(), 1)]);
+    world.faults.heal();
+    // Another source's value is to show again: judged without regard to what
+    // is unsure, the key would be changed a second time.
+    world.source("beta", |source| source.precedence = -1);
+    let record = world.publish(&TestBatch::incremental("beta", 3));
+    assert_eq!(record.status, PublishStatus::Complete, "{:?}", record.failure);
+    world.expect(&[(k(), 1)]);
+}
+
+#[test]
 fn a_plan_made_before_the_other_end_was_published_is_made_again() {
     // alpha's plan has A→B waiting; beta publishes B before alpha's runs.
     let mut world = World::new();

@@ -1,7 +1,7 @@
 //! Making a plan: from a batch and the published snapshots to files under the
 //! state folder. Nothing at the target changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ use super::view::{Reader, TargetView};
 use crate::domain::guards;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::json::ComparisonRules;
-use crate::domain::key::{KeyHash, Kind};
+use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::{PlanHeader, PlanSummary};
 use crate::domain::settings::{Deletion, Mode, SourceSettings};
 use crate::error::{Error, ErrorKind, Result};
@@ -392,7 +392,8 @@ impl<'a> Making<'a> {
             let found = self.view.own_live(key, &mut reader)?;
             candidates.push(refreshed(key, found, UNSURE))?;
         }
-        self.refresh(&mut candidates, &mut reader, &layer_path)?;
+        let unsure = unsure_keys(self.view);
+        self.refresh(&mut candidates, &mut reader, &layer_path, &unsure)?;
 
         tracing::debug!(plan = %input.plan_id, "the source's own changes are settled");
         // Changes at the target.
@@ -402,7 +403,6 @@ impl<'a> Making<'a> {
         let mut sections = Sections::new(tmp, limits.changes, limits.bytes)?;
         let mut footprint = Footprint::new(tmp, options.sort_memory / 8);
         (input.progress)(Step::Settled(candidates.len()));
-        let unsure = unsure_keys(self.view);
         let mut summary = settled.summary;
         let digest = judge::run(
             &JudgeInput {
@@ -492,8 +492,15 @@ impl<'a> Making<'a> {
     }
 
     /// With another precedence than before, every key that another source
-    /// asserts too has to be judged anew (`SEMANTICS` 12).
-    fn refresh(&self, candidates: &mut Sorter<Candidate>, reader: &mut Reader, layer: &Path) -> Result<()> {
+    /// asserts too has to be judged anew (`SEMANTICS` 12). The unsure keys are
+    /// judged as it is.
+    fn refresh(
+        &self,
+        candidates: &mut Sorter<Candidate>,
+        reader: &mut Reader,
+        layer: &Path,
+        unsure: &HashMap<KeyHash, Key>,
+    ) -> Result<()> {
         let Some(own) = &self.view.own else { return Ok(()) };
         if own.manifest().precedence == self.input.settings.precedence || self.view.others.is_empty() {
             return Ok(());
@@ -504,7 +511,7 @@ impl<'a> Making<'a> {
         own.each_live(|found| {
             pace.tick()?;
             let key = found.entry.key;
-            if !self.view.others_have(key, reader)? {
+            if unsure.contains_key(&key) || !self.view.others_have(key, reader)? {
                 return Ok(());
             }
             // A key that the plan changes is judged already; one whose stamp
