@@ -144,7 +144,21 @@ mod tests {
         })
     }
 
+    /// The slow twin of [`diff`]: by maps of all attributes.
+    fn plain_diff(before: &[u8], after: &[u8]) -> Option<Patch> {
+        let (old, new): (Map<'_>, Map<'_>) = (members(before).collect(), members(after).collect());
+        (before != after).then(|| Patch {
+            before: write(members(before).filter(|(name, value)| new.get(name) != Some(value))),
+            after: write(members(after).filter(|(name, value)| old.get(name) != Some(value))),
+        })
+    }
+
     proptest! {
+        #[test]
+        fn a_difference_is_that_of_the_slow_twin(before in object(), after in object()) {
+            prop_assert_eq!(diff(&before, &after), plain_diff(&before, &after));
+        }
+
         #[test]
         fn applying_a_difference_gives_the_new_value(before in object(), after in object()) {
             match diff(&before, &after) {

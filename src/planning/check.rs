@@ -93,7 +93,7 @@ pub fn check(
         stages.extend(part.stages);
         keys.absorb(part.keys)?;
     }
-    stages.sort_unstable_by_key(|block| block.number);
+    stages.sort_unstable_by_key(|block| block.place);
     if stages.windows(2).any(|pair| pair[0].last > pair[1].first) {
         return Err(fail("its operations are out of order".into()));
     }
@@ -142,8 +142,8 @@ struct Part {
 
 /// What a block holds, if it holds anything.
 struct Stages {
-    /// Its number in the file.
-    number: u32,
+    /// Its place in the order of execution.
+    place: usize,
     operation: u32,
     changes: u32,
     /// Stage of its first and of its last change.
@@ -172,9 +172,8 @@ impl Checking<'_> {
         let (mut ends, mut room) = (Ends::new()?, BlockRoom::new()?);
         let mut pace = self.halt.pace();
         loop {
-            let Some((operation, number)) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                return Ok(part);
-            };
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((operation, number)) = blocks.get(place) else { return Ok(part) };
             let (mut first, mut stage) = (None, 0);
             let changes = self.plan.block(*number, &mut room, |change| {
                 pace.tick()?;
@@ -187,8 +186,7 @@ impl Checking<'_> {
                 Ok(())
             })?;
             if let Some(first) = first {
-                let (number, operation) = (*number, *operation);
-                part.stages.push(Stages { number, operation, changes, first, last: stage });
+                part.stages.push(Stages { place, operation: *operation, changes, first, last: stage });
             }
         }
     }

@@ -85,8 +85,8 @@ const HOLD: usize = 1 << 20;
 /// Judges every candidate, then the relationships whose ends come or go.
 ///
 /// Candidates do not depend on each other: threads judge the shares of a chunk
-/// as they are free, while this one puts what was found of the chunk before into the
-/// sections, in the candidates' order.
+/// as they are free, while this one puts what was found of the chunk before
+/// into the sections, in the candidates' order.
 pub fn run(
     input: &JudgeInput<'_>,
     mut candidates: Sorted<Candidate>,

@@ -321,14 +321,27 @@ impl Plan {
         no: OperationNo,
         mut each: impl FnMut(PlannedChange) -> Result<()>,
     ) -> Result<()> {
-        let bad = || invalid(self.path(), format!("operation {no} is not there"));
-        let op = self.manifest.operations.get(no.0 as usize).ok_or_else(bad)?;
+        let missing = || invalid(self.path(), format!("operation {no} is not there"));
+        let op = self.manifest.operations.get(no.0 as usize).ok_or_else(missing)?;
         let mut room = BlockRoom::new()?;
         let mut count = 0;
         for block in op.first_block..op.first_block + op.blocks {
             count += self.block(block, &mut room, &mut each)?;
         }
-        if count == op.changes { Ok(()) } else { Err(bad()) }
+        self.expect_changes(no, count)
+    }
+
+    /// Whether an operation has as many changes as were found of it.
+    ///
+    /// # Errors
+    /// When it has not: blocks of it are missing, or are another's.
+    pub fn expect_changes(&self, no: OperationNo, found: u32) -> Result<()> {
+        let expected = self.manifest.operations.get(no.0 as usize).map(|op| op.changes);
+        if expected == Some(found) {
+            return Ok(());
+        }
+        let expected = expected.unwrap_or_default();
+        Err(invalid(self.path(), format!("operation {no} has {found} changes, its manifest says {expected}")))
     }
 
     /// Hands out the changes of a block, and returns how many there are.

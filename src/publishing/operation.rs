@@ -108,13 +108,14 @@ pub fn prepare_at_once(
         return prepare(plan, no, refusals, bodies);
     };
     let middle = op.first_block + op.blocks / 2;
-    let share = |blocks: Range<u32>, bodies: &mut Bodies| -> Result<Prepared> {
+    let share = |blocks: Range<u32>, bodies: &mut Bodies| -> Result<(Prepared, u32)> {
         let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), unsure: Vec::new() };
         let mut room = BlockRoom::new()?;
+        let mut count = 0;
         for block in blocks {
-            plan.block(block, &mut room, |change| take(plan, change, refusals, bodies, &mut out))?;
+            count += plan.block(block, &mut room, |change| take(plan, change, refusals, bodies, &mut out))?;
         }
-        Ok(out)
+        Ok((out, count))
     };
     let (first, second) = std::thread::scope(|scope| {
         let second = scope.spawn(|| share(middle..op.first_block + op.blocks, &mut Bodies::new()?));
@@ -124,7 +125,8 @@ pub fn prepare_at_once(
             Err(panic) => std::panic::resume_unwind(panic),
         }
     });
-    let (mut out, mut second) = (first?, second?);
+    let ((mut out, count), (mut second, second_count)) = (first?, second?);
+    plan.expect_changes(no, count + second_count)?;
     out.changes.append(&mut second.changes);
     out.hashes.append(&mut second.hashes);
     out.unsure.append(&mut second.unsure);

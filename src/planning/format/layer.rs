@@ -552,6 +552,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_looked_up_before_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.layer");
+        write(&path, 5000, 0);
+        let layer = Layer::open(&path, &CacheBudget::new(0)).unwrap();
+        let mut scratch = Scratch::default();
+        let mut key = 0u128;
+        for n in 0..4000u128 {
+            // Steps to keys close by, far behind and far ahead, some not there.
+            key = if n % 5 == 0 { n * 7919 % 10_100 } else { key + n % 600 };
+            let found = layer.lookup(KeyHash(key), &mut scratch).unwrap();
+            assert_eq!(found, layer.lookup(KeyHash(key), &mut Scratch::default()).unwrap(), "{key}");
+            assert_eq!(found.is_some(), key % 2 == 1 && key < 10_000, "{key}");
+        }
+    }
+
+    #[test]
     fn a_flipped_bit_anywhere_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.layer");

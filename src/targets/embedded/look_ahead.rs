@@ -6,13 +6,12 @@
 //! on a relationship is said at [`relationships`].
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::EmbeddedCatalogue;
 use super::buffered::Reader;
+use super::hand_over::{HandOver, Turn};
 use super::row::Row;
 use super::tables::{self, end_key, entity_key};
 use crate::domain::change::Action;
@@ -50,61 +49,14 @@ type Rows = Result<Vec<(KeyHash, Option<Row>)>, redb::Error>;
 
 /// Rows that are handed over at a time.
 const CHUNK: usize = 256;
+/// Chunks that may be held ready.
+const AHEAD: usize = 16;
 
 /// Whether looking so many changes up ahead is worth it: there must be many,
 /// and something to find.
 fn is_worth_it(tx: &ReadTransaction, changes: usize) -> Result<bool, redb::Error> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(changes >= FEW && threads > 1 && !tables::ENTITIES.read(tx)?.is_empty()?)
-}
-
-/// Chunks of rows as they are looked up.
-struct Found {
-    rows: Mutex<Looked>,
-    ready: Condvar,
-    /// The chunk that nobody has begun.
-    next: AtomicUsize,
-}
-
-struct Looked {
-    chunks: Vec<Option<Rows>>,
-    /// Whether the thread that goes ahead has ended.
-    ended: bool,
-}
-
-impl Found {
-    fn lock(&self) -> MutexGuard<'_, Looked> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn put(&self, chunk: usize, rows: Rows) {
-        self.lock().chunks[chunk] = Some(rows);
-        self.ready.notify_one();
-    }
-
-    /// Waits for a chunk that the other thread has begun.
-    fn wait(&self, chunk: usize) -> Rows {
-        let mut looked = self.lock();
-        loop {
-            if let Some(rows) = looked.chunks[chunk].take() {
-                return rows;
-            }
-            if looked.ended {
-                return Err(redb::Error::Io(std::io::Error::other("the thread that looks ahead has ended")));
-            }
-            looked = self.ready.wait(looked).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// Says that the thread that goes ahead has ended, however it does.
-struct Ending<'a>(&'a Found);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.lock().ended = true;
-        self.0.ready.notify_one();
-    }
 }
 
 /// Calls `each` with every place of an entity, its key's hash and its row, in
@@ -131,40 +83,31 @@ pub fn entities<P: Placed>(
         });
         rows.collect()
     };
-    let looked = Looked { chunks: chunks.iter().map(|_| None).collect(), ended: false };
-    let found = Found { rows: Mutex::new(looked), ready: Condvar::new(), next: AtomicUsize::new(0) };
-    let next = || Some(found.next.fetch_add(1, Ordering::Relaxed)).filter(|next| *next < chunks.len());
+    let hand_over = HandOver::new(chunks.len(), AHEAD);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let _ending = Ending(&found);
-            while let Some(n) = next() {
-                found.put(n, look(&others, chunks[n]));
+            let _side = hand_over.side();
+            while let Some(n) = hand_over.next_ahead() {
+                hand_over.put(n, look(&others, chunks[n]));
             }
         });
-        let mut write = || -> Result<(), redb::Error> {
-            for (n, chunk) in chunks.iter().enumerate() {
-                let rows = loop {
-                    let ready = found.lock().chunks[n].take();
-                    if let Some(rows) = ready {
-                        break rows;
+        let _side = hand_over.side();
+        for (n, chunk) in chunks.iter().enumerate() {
+            let rows = loop {
+                match hand_over.take(n) {
+                    Turn::Found(rows) => break rows?,
+                    Turn::LookUp(other) => hand_over.put(other, look(&own, chunks[other])),
+                    Turn::Lost => {
+                        let text = "the thread that looks ahead has ended";
+                        return Err(redb::Error::Io(std::io::Error::other(text)));
                     }
-                    // Nobody waits while there is something to look up.
-                    match next() {
-                        Some(own_chunk) if own_chunk == n => break look(&own, chunk),
-                        Some(other) => found.put(other, look(&own, chunks[other])),
-                        None => break found.wait(n),
-                    }
-                }?;
-                for (place, (hash, row)) in chunk.iter().zip(rows) {
-                    each(place, hash, row)?;
                 }
+            };
+            for (place, (hash, row)) in chunk.iter().zip(rows) {
+                each(place, hash, row)?;
             }
-            Ok(())
-        };
-        let done = write();
-        // Should it have failed, nobody needs the rest.
-        found.next.store(chunks.len(), Ordering::Relaxed);
-        done.map(|()| true)
+        }
+        Ok(true)
     })
 }
 

@@ -11,6 +11,7 @@ mod aside;
 mod blocks;
 mod buffered;
 mod export;
+mod hand_over;
 mod lineage;
 mod look_ahead;
 mod read;
