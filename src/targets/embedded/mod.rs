@@ -155,7 +155,10 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
     if let Some(identity) = ready(db).map_err(fail)? {
         return Ok(identity);
     }
-    let tx = db.begin_write().map_err(|e| fail(e.into()))?;
+    let mut tx = db.begin_write().map_err(|e| fail(e.into()))?;
+    // Else a file whose process is killed before the first operation would be
+    // read as a whole at the next start.
+    tx.set_quick_repair(true);
     let identity = {
         let mut meta = tx.open_table(tables::META).map_err(|e| fail(e.into()))?;
         let found = |name: &str| -> Result<Option<String>> {
@@ -221,5 +224,31 @@ impl Target for EmbeddedCatalogue {
 
     fn forget_operations(&self, plan: &PlanId) -> Result<()> {
         apply::forget(self, plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_file_that_was_opened_is_not_read_as_a_whole_after_a_kill() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalogue.redb");
+        let clock = Arc::new(ManualClock::new("2026-11-24T12:00:00Z".parse().unwrap(), 7));
+        // New, and opened again: as a kill at that moment would leave it.
+        for time in ["made", "opened again"] {
+            let _open = EmbeddedCatalogue::open(&path, EmbeddedOptions::default(), clock.clone()).unwrap();
+            let copy = folder.path().join(time);
+            std::fs::copy(&path, &copy).unwrap();
+            let repaired = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&repaired);
+            let mut builder = Database::builder();
+            builder.set_repair_callback(move |_| seen.store(true, Ordering::Relaxed));
+            drop(builder.open(&copy).unwrap());
+            assert!(!repaired.load(Ordering::Relaxed), "{time}");
+        }
     }
 }
