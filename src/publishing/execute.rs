@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::ahead::Ahead;
 use super::crash::CrashPoints;
 use super::isolate::Density;
-use super::operation::{self, MissingEnd, Prepared, Refusals, prepare};
+use super::operation::{self, MissingEnd, Prepared, Refusals, prepare_at_once};
 use super::outcome::{Ended, Executed, Refused};
 use super::send::{Fate, Fates, SendCounts, Sender, Stopped};
 use crate::clock::Clock;
@@ -327,7 +327,7 @@ impl Run<'_> {
     fn prepare(&mut self, no: OperationNo) -> Result<(Prepared, u64)> {
         let mut prepared = match self.ahead.take(no, &self.refusals) {
             Some(prepared) => prepared,
-            None => prepare(self.plan, no, &self.refusals, &mut self.bodies)?,
+            None => prepare_at_once(self.plan, no, &self.refusals, &mut self.bodies)?,
         };
         self.out.outcome.unsure.append(&mut prepared.unsure);
         let skipped = self.changes_of(no).saturating_sub(prepared.changes.len() as u64);
