@@ -166,19 +166,7 @@ fn register(registry: &mut Registry, figures: &Figures) {
         "code",
         &errors,
     );
-    gauges(registry, "target_down", "Whether a target can't be used", "target", &figures.targets_down);
-    gauge(registry, "known_issues", "Known issues that batches wait for", figures.known_issues as f64);
-    let sent =
-        [("whole", figures.sent.requests.saturating_sub(figures.sent.parts)), ("part", figures.sent.parts)];
-    counters(
-        registry,
-        "target_requests",
-        "Requests to targets, of whole operations and of parts of those that were refused",
-        "what",
-        &sent,
-    );
-    let retried = [("all", figures.sent.quick_retries)];
-    counters(registry, "target_quick_retries", "Requests that were repeated at once", "kind", &retried);
+    targets(registry, figures);
     inboxes(registry, figures);
     for (name, help, durations) in [
         (
@@ -209,6 +197,23 @@ fn inboxes(registry: &mut Registry, figures: &Figures) {
     counters(registry, "inbox_looks", "Looks into inboxes, by what gave rise to them", "kind", &looks);
     counters(registry, "inbox_listings", "Listing calls to inboxes, by kind of look", "kind", &listings);
     registry.register("inbox_look_seconds", "Time of looks until everything was seen, by kind", seconds);
+}
+
+/// Whether targets can be used, and what was sent to them.
+fn targets(registry: &mut Registry, figures: &Figures) {
+    gauges(registry, "target_down", "Whether a target can't be used", "target", &figures.targets_down);
+    gauge(registry, "known_issues", "Known issues that batches wait for", figures.known_issues as f64);
+    let sent =
+        [("whole", figures.sent.requests.saturating_sub(figures.sent.parts)), ("part", figures.sent.parts)];
+    counters(
+        registry,
+        "target_requests",
+        "Requests to targets, of whole operations and of parts of those that were refused",
+        "what",
+        &sent,
+    );
+    let retried = [("all", figures.sent.quick_retries)];
+    counters(registry, "target_quick_retries", "Requests that were repeated at once", "kind", &retried);
 }
 
 fn counters(registry: &mut Registry, name: &str, help: &str, label: &'static str, values: &[(&str, u64)]) {

@@ -27,14 +27,14 @@ pub struct Figures {
     pub store_bytes: u64,
     /// Sizes of the catalogues' files, by target.
     pub catalogues: Vec<(String, u64)>,
-    /// What looks into inboxes cost since the process started, by what gave rise to them.
-    pub looks: Vec<(&'static str, LookCosts)>,
     /// Whether each target can't be used: 1 or 0.
     pub targets_down: Vec<(String, u64)>,
     /// Known issues in force.
     pub known_issues: u64,
     /// Requests to targets, since the process started.
     pub sent: SendCounts,
+    /// What looks into inboxes cost since the process started, by what gave rise to them.
+    pub looks: Vec<(&'static str, LookCosts)>,
     /// What was done since the data directory was made.
     pub totals: Totals,
 }
