@@ -104,8 +104,8 @@ impl Bench {
                     self.keys.push(hit.key.clone());
                 }
             }
-            match page.items.last().filter(|_| page.more) {
-                Some(last) => query.after = Some(last.key.clone()),
+            match page.next {
+                Some(last) => query.after = Some(last),
                 None => return Ok(()),
             }
         }

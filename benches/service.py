@@ -344,6 +344,9 @@ class Bench:
             for name, values in filled.items():
                 paths = [path.replace(name, value) for path in paths for value in (values if name in path else [""])]
             for path in paths:
+                # Plans of old batches are gone.
+                if "/plan" in route and quote(old) in path:
+                    continue
                 found += [(route, path + query) for query in queries.get(route, [""])]
         pages = ["/", "/batches", "/batches?status=FAILED", "/batches?source=source-007", "/batches?order=oldest",
                  "/batches?since=2026-01-02&until=2026-01-03", *[f"/batches/{quote(i)}" for i in ids],

@@ -126,6 +126,33 @@ fn hits_say_where_they_are_met() {
 }
 
 #[test]
+fn a_look_through_names_can_be_bounded_and_goes_on_where_it_was() {
+    let mut catalogue = TestCatalogue::new(Deletion::Delete);
+    catalogue.apply((0..40).map(|n| create(["table", "view"][n % 2], &format!("t{n:02}"), "{}")).collect());
+    for contains in ["7", "t", "none"] {
+        let query = SearchQuery { contains: Some(contains.into()), limit: 3, ..SearchQuery::default() };
+        let whole = catalogue.get().search(&SearchQuery { limit: 1_000, ..query.clone() }).unwrap();
+        assert_eq!(whole.next, None);
+        for examine in [1, 2, 7, 40, 41] {
+            let (mut found, mut parts, mut after) = (Vec::new(), 0, None);
+            loop {
+                let query = SearchQuery { examine, after, ..query.clone() };
+                let page = catalogue.get().search(&query).unwrap();
+                assert!(page.items.len() <= examine.min(3), "{examine}");
+                found.extend(page.items);
+                parts += 1;
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, whole.items, "{contains} by {examine}");
+            assert!(parts > 40 / examine.max(3), "{contains} by {examine}: {parts}");
+        }
+    }
+}
+
+#[test]
 fn counts_pages_and_types_go_together() {
     let mut catalogue = TestCatalogue::new(Deletion::Delete);
     let many: Vec<_> = (0..150)

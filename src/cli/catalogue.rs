@@ -38,9 +38,9 @@ pub enum CatalogueCommand {
         #[arg(long)]
         target: Option<String>,
     },
-    /// Find entities by their names and by words of their attributes
+    /// Find entities by their names
     Search {
-        /// What to find; without it everything is listed
+        /// A part of the name, whatever the case; without it everything is listed
         text: Option<String>,
         /// Of this type
         #[arg(long = "type", value_name = "TYPE")]

@@ -232,6 +232,11 @@ pub const SECTIONS: &[Section] = &[
             ),
             key("history", "number", "`embedded`: versions that are kept of each entity and relationship."),
             key(
+                "cache_memory",
+                "size",
+                "`embedded`: memory that pages of its file may hold, 4 MiB to 64 GiB. It fills up as the file grows.",
+            ),
+            key(
                 "search_memory",
                 "size",
                 "`embedded`: memory that writing the search index may hold, 16 MiB to 2 GiB.",

@@ -201,6 +201,7 @@ impl Out<'_> {
             TargetKind::Embedded(embedded) => {
                 set("path", quoted(&embedded.path.display().to_string()));
                 set("history", embedded.history.to_string());
+                set("cache_memory", embedded.cache_memory.to_string());
                 set("search_memory", embedded.search_memory.to_string());
             }
             TargetKind::Http(http) => {

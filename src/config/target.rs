@@ -48,6 +48,8 @@ pub struct EmbeddedSettings {
     pub path: PathBuf,
     /// Versions kept of each entity or relationship.
     pub history: u32,
+    /// Bytes that pages of its file may hold.
+    pub cache_memory: u64,
     /// Bytes that writing the search index may hold.
     pub search_memory: u64,
 }
@@ -83,10 +85,12 @@ impl HttpSettings {
     }
 }
 
+/// What pages of the file may hold, in bytes.
+const CACHE_MEMORY: std::ops::RangeInclusive<u64> = (4 << 20)..=(64 << 30);
 /// What writing a search index may hold, in bytes.
 const SEARCH_MEMORY: std::ops::RangeInclusive<u64> = (16 << 20)..=(2 << 30);
 /// Keys that only the embedded catalogue has, and those of the others.
-const EMBEDDED: &[&str] = &["path", "history", "search_memory"];
+const EMBEDDED: &[&str] = &["path", "history", "cache_memory", "search_memory"];
 const HTTP: &[&str] =
     &["url", "token_file", "token_env", "timeout", "request_limit", "max_changes", "max_bytes"];
 
@@ -96,6 +100,7 @@ impl TargetSettings {
         Self::of(TargetKind::Embedded(EmbeddedSettings {
             path: data.join("catalogue.redb"),
             history: 20,
+            cache_memory: 144 << 20,
             search_memory: 32 << 20,
         }))
     }
@@ -192,6 +197,10 @@ impl Reading {
         self.value(table, path, "path", &mut embedded.path, |value| Ok(base.join(text(value)?)));
         self.value(table, path, "history", &mut embedded.history, |value| {
             u32::try_from(whole(value)?).map_err(|_| "is too large".into())
+        });
+        self.value(table, path, "cache_memory", &mut embedded.cache_memory, |value| match size(value)? {
+            bytes if CACHE_MEMORY.contains(&bytes) => Ok(bytes),
+            _ => Err("must be from 4MiB to 64GiB".into()),
         });
         self.value(table, path, "search_memory", &mut embedded.search_memory, |value| match size(value)? {
             bytes if SEARCH_MEMORY.contains(&bytes) => Ok(bytes),

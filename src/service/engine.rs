@@ -67,6 +67,7 @@ fn open_target(settings: &TargetSettings, clock: &Arc<dyn Clock>) -> Result<Open
             let options = EmbeddedOptions {
                 deletion,
                 history: embedded.history,
+                cache_bytes: usize::try_from(embedded.cache_memory).unwrap_or(usize::MAX),
                 search_memory: usize::try_from(embedded.search_memory).unwrap_or(usize::MAX),
                 ..EmbeddedOptions::default()
             };

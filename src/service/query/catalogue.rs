@@ -11,10 +11,14 @@ use crate::targets::embedded::{Direction, SearchQuery};
 /// Relationships that an entity is shown with, at most.
 pub const RELATIONSHIPS: usize = 500;
 
+/// Entities that are looked at for one part of a list: a text that few names
+/// have must not keep anyone waiting while a million are looked at.
+const EXAMINED: usize = 20_000;
+
 /// Which entities to find.
 #[derive(Debug, Clone, Default)]
 pub struct FindEntities {
-    /// Words, or a part of the name.
+    /// A part of the name, whatever the case.
     pub text: Option<String>,
     /// Of this type.
     pub type_name: Option<String>,
@@ -80,7 +84,8 @@ impl Engine {
         Ok(RelationshipsPage { items, next_cursor })
     }
 
-    /// A part of the entities that fit.
+    /// A part of the entities that fit, by type and name. It may be short, or
+    /// empty, and still have more behind it.
     pub fn find_entities(&self, query: &FindEntities) -> Result<Page<CatalogueHit>> {
         let (target, open) = self.open_target(query.target.as_ref())?;
         let name = format!(
@@ -103,10 +108,11 @@ impl Engine {
             contains: query.text.clone().filter(|text| !text.is_empty()),
             archived: query.archived,
             limit: query.part.limit()?,
+            examine: EXAMINED,
             after,
         })?;
-        let next_cursor = page.items.last().filter(|_| page.more).map(|last| {
-            let place = format!("{}\0{}", last.key.type_name, last.key.qualified_name);
+        let next_cursor = page.next.map(|last| {
+            let place = format!("{}\0{}", last.type_name, last.qualified_name);
             cursor::encode(&name, place.as_bytes())
         });
         let items = page.items.into_iter().map(|hit| CatalogueHit {

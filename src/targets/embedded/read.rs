@@ -111,6 +111,8 @@ pub struct SearchQuery {
     pub archived: bool,
     /// At most so many.
     pub limit: usize,
+    /// Looks at no more than so many entities at once; 0 is no bound.
+    pub examine: usize,
     /// Behind this one.
     pub after: Option<EntityKey>,
 }
@@ -131,8 +133,9 @@ pub struct Hit {
 pub struct SearchPage {
     /// The entities.
     pub items: Vec<Hit>,
-    /// Whether there are more behind the last one.
-    pub more: bool,
+    /// Behind what to go on: the last one, or the last that was looked at.
+    /// `None` when everything was.
+    pub next: Option<EntityKey>,
 }
 
 /// One transaction of the catalogue, to look things up in.
@@ -365,7 +368,8 @@ impl EmbeddedCatalogue {
         let wanted = query.contains.as_ref().map(|text| text.to_lowercase());
         let prefix = query.prefix.as_deref().unwrap_or_default();
         let limit = query.limit.max(1);
-        let mut items = Vec::new();
+        let mut items: Vec<Hit> = Vec::new();
+        let mut examined = 0;
         for (type_name, number) in reading.types()? {
             if query.type_name.as_ref().is_some_and(|wanted| *wanted != type_name)
                 || query.after.as_ref().is_some_and(|after| after.type_name > type_name)
@@ -384,17 +388,21 @@ impl EmbeddedCatalogue {
                 }
                 let archived = row.value().first().is_some_and(|flags| flags & 1 == 1);
                 let name = String::from_utf8_lossy(&key.value()[4..]);
+                examined += 1;
                 let fits = wanted.as_ref().is_none_or(|wanted| name.to_lowercase().contains(wanted));
-                if !fits || (archived && !query.archived) {
-                    continue;
+                if fits && (!archived || query.archived) {
+                    if items.len() == limit {
+                        let next = items.last().map(|hit| hit.key.clone());
+                        return Ok(SearchPage { items, next });
+                    }
+                    items.push(Hit { key: EntityKey::new(&*type_name, &*name), archived });
                 }
-                if items.len() == limit {
-                    return Ok(SearchPage { items, more: true });
+                if examined == query.examine {
+                    return Ok(SearchPage { items, next: Some(EntityKey::new(&*type_name, &*name)) });
                 }
-                items.push(Hit { key: EntityKey::new(&*type_name, &*name), archived });
             }
         }
-        Ok(SearchPage { items, more: false })
+        Ok(SearchPage { items, next: None })
     }
 
     /// Changes an entity directly, as a person would in the catalogue's own

@@ -39,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FindParams {
-    /// Words of the name or of any attribute, best first; without it all are listed, by type and name
+    /// A part of the name, whatever the case
     q: Option<String>,
     /// Only of this type
     #[serde(rename = "type")]
@@ -89,7 +89,9 @@ pub struct RelationshipParams {
     cursor: Option<String>,
 }
 
-/// Find entities
+/// Find entities by their names
+///
+/// By type and name. A part may be short, or empty, and still have more behind it. Ranked search over the words of all attributes is on the page `/catalogue`.
 #[utoipa::path(get, path = "/api/v1/entities", tag = "entities", operation_id = "findEntities", params(FindParams),
     responses((status = 200, description = "A part of the entities that were found", body = Page<CatalogueHit>),
               (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]

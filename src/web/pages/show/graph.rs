@@ -171,6 +171,11 @@ fn entity(out: &mut String, at: &Placed, node: &LineageNode, here: bool) {
         if here { " aria-current=\"true\"" } else { "" },
         attribute(&title)
     ));
+    // Letters may be wider than most: what does not fit is cut at the box.
+    let width = WIDTH - 12;
+    out.push_str(&format!(
+        "<svg x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{HEIGHT}\" viewBox=\"{x} {y} {width} {HEIGHT}\">"
+    ));
     for (class, dy, text) in [
         ("label", 17, end_of(&node.key.qualified_name, NAME)),
         ("kind", 32, start_of(&node.key.type_name, TYPE)),
@@ -182,7 +187,7 @@ fn entity(out: &mut String, at: &Placed, node: &LineageNode, here: bool) {
             attribute(&text)
         ));
     }
-    out.push_str("</a>");
+    out.push_str("</svg></a>");
     if node.more > 0 {
         let anchor = if node.step < 0 { ("start", x + 2) } else { ("end", x + WIDTH - 2) };
         out.push_str(&format!(
