@@ -3,10 +3,11 @@
 //! the file holds.
 
 use std::fs::File;
+use std::hash::Hasher as _;
 use std::io::{self, Read};
 use std::path::Path;
 
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 use super::batch::{BatchFile, Compression};
 use crate::domain::assertion::BadLine;
@@ -98,7 +99,7 @@ pub fn read_file(
         }
         _ => Error::io(&path, e),
     })?;
-    let stored = Stored { file: handle, hash: Xxh3::new(), bytes: 0 };
+    let stored = Stored { file: handle, hash: XxHash3_64::new(), bytes: 0 };
     let mut lines = Lines::new(&file.path, limits);
     let (stored, done) = match file.compression {
         Compression::None => {
@@ -129,7 +130,7 @@ pub fn read_file(
         lines: lines.count,
         stored_bytes: stored.bytes,
         unpacked_bytes: lines.unpacked,
-        xxh3: stored.hash.digest(),
+        xxh3: stored.hash.finish(),
     };
     verify(file, &report)?;
     Ok(report)
@@ -156,14 +157,14 @@ fn verify(file: &BatchFile, report: &FileReport) -> Result<()> {
 /// The stored bytes, hashed and counted as they pass.
 struct Stored {
     file: File,
-    hash: Xxh3,
+    hash: XxHash3_64,
     bytes: u64,
 }
 
 impl Read for Stored {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.file.read(buffer)?;
-        self.hash.update(&buffer[..n]);
+        self.hash.write(&buffer[..n]);
         self.bytes += n as u64;
         Ok(n)
     }
