@@ -135,6 +135,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Folder of plans and snapshots.
     pub state: PathBuf,
+    /// Whether the files of batches that wait are copied there.
+    pub pin: bool,
     /// How the service works.
     pub service: ServiceSettings,
     /// How the server answers.
@@ -193,6 +195,7 @@ impl Settings {
         Self {
             data: data.into(),
             state: data.join("state"),
+            pin: true,
             service: ServiceSettings { workers: 2, unknown_sources: UnknownSources::Accept },
             server: ServerSettings::default(),
             inboxes: inbox

@@ -180,6 +180,9 @@ impl Reading {
                 })
             });
         }
+        if let Some(state) = self.section(table, "", "state") {
+            self.value(state, "state", "pin", &mut settings.pin, boolean);
+        }
         if let Some(service) = self.section(table, "", "service") {
             self.unknown(service, "service", &reference::names("service"));
             let into = &mut settings.service;

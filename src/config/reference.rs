@@ -96,7 +96,14 @@ pub const SECTIONS: &[Section] = &[
         path: "state",
         list: false,
         about: "Where plans and snapshots are kept.",
-        keys: &[words("url", "path or URL", "`<data>/state`", "The folder of plans and snapshots.")],
+        keys: &[
+            words("url", "path or URL", "`<data>/state`", "The folder of plans and snapshots."),
+            key(
+                "pin",
+                "boolean",
+                "Whether the files of a batch that waits or failed are copied there, so that the inbox may lose them.",
+            ),
+        ],
     },
     Section {
         path: "inbox",

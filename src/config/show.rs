@@ -31,6 +31,7 @@ fn write(settings: &Settings) -> Out<'_> {
     out.value("server.log_format", quoted(settings.server.log_format.as_str()));
     out.section("state");
     out.value("state.url", quoted(&settings.state.display().to_string()));
+    out.value("state.pin", settings.pin.to_string());
     out.section("service");
     out.value("service.workers", settings.service.workers.to_string());
     let unknown = match settings.service.unknown_sources {

@@ -7,6 +7,7 @@
 //! <source>/layers/<plan>[-merged|-base].layer
 //! <source>/orders/<plan>.order
 //! <source>/plans/<plan>.plan, .json       changes; the manifest is written last
+//! <source>/pins/<folder>/                 files of a batch that waits; `.pin.json` is written last
 //! <source>/snapshots/<target>/<id>.json   manifest of a snapshot, written last
 //! tmp/<plan>/                             work in progress, emptied at start
 //! ```
@@ -22,7 +23,7 @@ use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::format::block_file::{BlockReader, FileKind, invalid};
-use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
+use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Called after each object under the state URL is durable.
@@ -151,6 +152,45 @@ impl StateDir {
     /// Path of a snapshot's manifest.
     pub fn snapshot_path(&self, source: &SourceId, target: &TargetName, id: &SnapshotId) -> PathBuf {
         self.source(source).join("snapshots").join(target.as_str()).join(format!("{id}.json"))
+    }
+
+    /// The folder that a batch's files are pinned in.
+    pub fn pin_path(&self, batch: &BatchId) -> PathBuf {
+        self.source(batch.source()).join("pins").join(batch.folder().to_string())
+    }
+
+    /// The pins of a source, by the names of their batches' folders.
+    pub fn pins(&self, source: &SourceId) -> Result<Vec<(String, PathBuf)>> {
+        let folder = self.source(source).join("pins");
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Error::io(&folder, e)),
+        };
+        let mut pins = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io(&folder, e))?;
+            pins.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
+        Ok(pins)
+    }
+
+    /// Makes the names of everything in a folder durable, and its own and
+    /// those of the folders up to the root.
+    pub fn sync_tree(&self, folder: &Path) -> Result<()> {
+        self.sync_names(folder)?;
+        let above = folder.ancestors().skip(1).take_while(|path| path.starts_with(&self.root));
+        above.into_iter().try_for_each(sync_folder)
+    }
+
+    fn sync_names(&self, folder: &Path) -> Result<()> {
+        for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+            let path = entry.map_err(|e| Error::io(folder, e))?.path();
+            if path.is_dir() {
+                self.sync_names(&path)?;
+            }
+        }
+        sync_folder(folder)
     }
 
     /// The URL of a path under the folder.

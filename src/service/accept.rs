@@ -97,6 +97,7 @@ impl Engine {
             next_attempt: None,
             priority: None,
             cancel: None,
+            pin: None,
         })
     }
 

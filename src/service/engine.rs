@@ -82,6 +82,8 @@ pub struct Engine {
     pub(super) folded: Folded,
     pub(super) looks: Looks,
     pub(super) uploads: Uploads,
+    /// Held while a pin is made or removed.
+    pub(super) pinning: Mutex<()>,
 }
 
 impl Engine {
@@ -148,6 +150,7 @@ impl Engine {
             folded: Folded::default(),
             looks: Looks::default(),
             uploads: Uploads::default(),
+            pinning: Mutex::default(),
             clock,
             crash,
         };

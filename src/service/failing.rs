@@ -32,8 +32,8 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
         ManifestMissing | ManifestInvalid | ManifestMismatch | ManifestVersion | ModeMissing | FromFuture
         | TooLate | IdReused | FolderChanged | FileMissing | FileUnsafe | SizeMismatch | ChecksumMismatch
         | CountMismatch | UploadInvalid | CompressionInvalid | ExpansionLimit | TooManyBadLines
-        | LineInvalid | KeyConflict | EntityRejected | PlanInvalid | Rejected | Cancelled | Superseded
-        | Partial => true,
+        | LineInvalid | KeyConflict | EntityRejected | PlanInvalid | PinDamaged | Rejected | Cancelled
+        | Superseded | Partial => true,
         Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
         | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
         | TargetThrottled | TargetFailed | TargetMoved | ServerUnreachable | ServerAnswer | Interrupted
@@ -48,7 +48,7 @@ pub(super) fn hold(tx: &mut Tx<'_>, id: &BatchId, hold: &SourceHold) -> Result<(
 }
 
 /// Twice as long each time, up to five minutes.
-fn backoff(attempts: u32) -> jiff::SignedDuration {
+pub(super) fn backoff(attempts: u32) -> jiff::SignedDuration {
     jiff::SignedDuration::from_secs((1i64 << attempts.min(9)).min(300))
 }
 

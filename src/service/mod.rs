@@ -7,7 +7,7 @@
 //! queue     whose turn it is; work: who is in work, and waking
 //! stages    the way of one batch: prepare → begin → publish
 //! failing   what follows when that goes wrong; holds: what ends by itself
-//! operate   what a person can do
+//! operate   what a person can do; pins: files of batches that wait
 //! events    what happens, told; live: how far batches in work have come
 //! find      search, and the threads that keep its index
 //! serve     workers, watchers, signals; notices: webhooks
@@ -29,6 +29,7 @@ mod looking;
 mod making;
 mod notices;
 mod operate;
+mod pins;
 mod prepare;
 mod publish;
 pub mod query;

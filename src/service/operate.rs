@@ -18,7 +18,7 @@ fn conflict(text: impl Into<String>) -> Error {
 }
 
 /// Adds something to a timeline that does not change the status.
-fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: &str) -> Result<()> {
+pub(super) fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: &str) -> Result<()> {
     let entry = TimelineEntry {
         at: tx.now(),
         event: None,

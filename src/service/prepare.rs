@@ -24,7 +24,16 @@ impl Engine {
             return Ok(None);
         }
         self.check_target(id.source())?;
-        let batch = self.batch_of(&record)?;
+        let mut batch = self.batch_of(&record)?;
+        if record.pin.is_some()
+            && let Err(error) = self.read_from_pin(&mut batch)
+        {
+            return match error.kind() {
+                ErrorKind::PinDamaged => self.fail(&id, &error, Some("planning".into())).map(Some),
+                ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            };
+        }
         let plan_id = self.new_plan_id()?;
         let (name, _) = self.target_of(id.source())?;
         let old_plan = record.plan_id.clone();

@@ -61,7 +61,8 @@ fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Holds
         | Table::SourceTimeline
         | Table::Commits
-        | Table::Outbox => {
+        | Table::Outbox
+        | Table::Pins => {
             let value: serde_json::Value = super::tables::decode(table, value)?;
             serde_json::to_string(&value).map_err(|e| Error::internal("a record").caused_by(e))
         }

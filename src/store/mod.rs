@@ -12,6 +12,7 @@ mod inbox;
 mod index;
 mod open;
 mod outbox;
+mod pins;
 mod plans;
 pub mod records;
 mod snapshots;

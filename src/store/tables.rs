@@ -60,11 +60,13 @@ pub enum Table {
     Commits,
     /// Outlet, number → [`super::OutboxMessage`].
     Outbox,
+    /// Batch id → [`super::PinWork`].
+    Pins,
 }
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 25] = [
+    pub const ALL: [Table; 26] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -90,6 +92,7 @@ impl Table {
         Table::Alive,
         Table::Commits,
         Table::Outbox,
+        Table::Pins,
     ];
 
     /// Its name in the file.
@@ -120,6 +123,7 @@ impl Table {
             Self::Alive => "alive",
             Self::Commits => "commits",
             Self::Outbox => "outbox",
+            Self::Pins => "pins",
         }
     }
 

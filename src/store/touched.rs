@@ -48,6 +48,7 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         | Table::Prioritised
         | Table::Alive
         | Table::Commits
-        | Table::Outbox => None,
+        | Table::Outbox
+        | Table::Pins => None,
     }
 }

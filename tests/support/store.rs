@@ -85,6 +85,7 @@ pub fn pending(stamp: &Stamp) -> BatchRecord {
         next_attempt: None,
         priority: None,
         cancel: None,
+        pin: None,
     }
 }
 
@@ -144,6 +145,7 @@ pub fn filled(stamp: &Stamp) -> BatchRecord {
         next_attempt: Some(at),
         priority: Some(decision()),
         cancel: Some(decision()),
+        pin: Some(Pin { at, files: 3, bytes: 4_096 }),
         ..pending(stamp)
     }
 }
@@ -268,6 +270,15 @@ pub fn message() -> OutboxMessage {
     }
 }
 
+pub fn pin_work() -> PinWork {
+    PinWork {
+        attempts: 1,
+        next_attempt: Some(time("2026-11-24T12:00:02Z")),
+        last_error: Some("there is no room".into()),
+        ..PinWork::new(PinTask::Copy)
+    }
+}
+
 /// Writes one filled-in record of each kind.
 pub fn fill(store: &Store) {
     store
@@ -282,7 +293,8 @@ pub fn fill(store: &Store) {
             tx.hold_source(&source(), &source_hold())?;
             tx.note_source(&source(), "held: the target is another one", "tidegate")?;
             tx.put_commit(&target(), &commit())?;
-            tx.put_message(&message())
+            tx.put_message(&message())?;
+            tx.set_pin_work(&stamp(1, "r").batch_id, Some(&pin_work()))
         })
         .unwrap();
 }

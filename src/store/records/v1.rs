@@ -76,6 +76,47 @@ pub struct BatchTotals {
     pub bytes: Option<u64>,
 }
 
+/// A copy of a batch's files under the state URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// When it was complete.
+    pub at: Timestamp,
+    /// Its files, the manifest among them.
+    pub files: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// What is to be done about a batch's pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinTask {
+    /// Its files are to be copied.
+    Copy,
+    /// The copy is to go.
+    Remove,
+}
+
+/// The same, and how often it was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinWork {
+    /// What.
+    pub task: PinTask,
+    /// How often it failed.
+    pub attempts: u32,
+    /// When it is tried again; `None`: at once.
+    pub next_attempt: Option<Timestamp>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+}
+
+impl PinWork {
+    /// To be done at once.
+    pub fn new(task: PinTask) -> Self {
+        Self { task, attempts: 0, next_attempt: None, last_error: None }
+    }
+}
+
 /// Everything that is known of a batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchRecord {
@@ -135,6 +176,10 @@ pub struct BatchRecord {
     /// two operations.
     #[serde(default)]
     pub cancel: Option<Decision>,
+    /// Set when its files were copied out of the inbox's reach: it is read
+    /// from there.
+    #[serde(default)]
+    pub pin: Option<Pin>,
 }
 
 impl BatchRecord {
