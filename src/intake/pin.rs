@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::manifest;
+use super::manifest::{self, MANIFEST};
 use super::prefix::Passing;
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,8 +62,10 @@ pub struct Wanted {
 /// and those of the disk.
 pub fn copy(from: &Path, to: &Path, file: &Wanted, each: Passing<'_>) -> Result<PinnedFile> {
     let path = &file.path;
-    manifest::safe_path(path)
-        .map_err(|problem| Error::new(ErrorKind::FileUnsafe, format!("file {path:?} {problem}")))?;
+    if path != MANIFEST {
+        manifest::safe_path(path)
+            .map_err(|problem| Error::new(ErrorKind::FileUnsafe, format!("file {path:?} {problem}")))?;
+    }
     let (source, copy) = (from.join(path), to.join(path));
     let look = || {
         let meta = std::fs::symlink_metadata(&source).map_err(|e| match e.kind() {

@@ -48,7 +48,7 @@ pub(super) fn hold(tx: &mut Tx<'_>, id: &BatchId, hold: &SourceHold) -> Result<(
 }
 
 /// Twice as long each time, up to five minutes.
-pub(super) fn backoff(attempts: u32) -> jiff::SignedDuration {
+fn backoff(attempts: u32) -> jiff::SignedDuration {
     jiff::SignedDuration::from_secs((1i64 << attempts.min(9)).min(300))
 }
 

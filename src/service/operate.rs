@@ -192,6 +192,10 @@ impl Engine {
             (PublishStatus::Failed, None) => Some(self.reopen(&record)?),
             _ => None,
         };
+        // Perhaps it was mended where it lies; else what is left is the copy.
+        let anew = record.status == PublishStatus::Failed
+            && record.pin.is_some()
+            && self.is_still_delivered(&record)?;
         let waits = matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
         let (batch, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
         let record = self.store.write(move |tx| {
@@ -210,6 +214,9 @@ impl Engine {
                     tx.transition_batch(&batch, Event::Requeued, &reason, &actor, |record| {
                         if let Some(fresh) = reopened {
                             *record = BatchRecord { accepted_at: record.accepted_at, ..fresh };
+                        }
+                        if anew {
+                            record.pin = None;
                         }
                         record.failure = None;
                         record.publish_end = None;

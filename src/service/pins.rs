@@ -9,13 +9,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::engine::Engine;
-use super::failing::backoff;
-use super::operate::note;
 use super::SELF;
+use super::engine::Engine;
+use super::failing::concerns_batch;
+use super::operate::note;
 use crate::domain::ids::{BatchId, SourceId};
+use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::manifest::MANIFEST;
@@ -28,6 +29,13 @@ use crate::store::{BatchRecord, Pin, PinTask, PinWork};
 
 /// Longest wait when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
+/// A batch that waits behind others for so long is pinned like those.
+const LONG: SignedDuration = SignedDuration::from_hours(1);
+
+/// Twice as long each time, up to five minutes.
+fn backoff(attempts: u32) -> SignedDuration {
+    SignedDuration::from_secs((1i64 << attempts.min(9)).min(300))
+}
 
 impl Engine {
     /// Has the files of a batch copied, though its state does not ask for it.
@@ -81,7 +89,8 @@ impl Engine {
         };
         let manifest: PinManifest = read_checked(&folder.join(PIN)).map_err(damaged)?;
         if manifest.format != pin::FORMAT || manifest.batch_id != batch.id {
-            let text = format!("{} is that of {} in {}", folder.display(), manifest.batch_id, manifest.format);
+            let text =
+                format!("{} is that of {} in {}", folder.display(), manifest.batch_id, manifest.format);
             return Err(damaged(Error::new(ErrorKind::PinDamaged, text)));
         }
         pin::verify(&folder, &manifest, &|_| self.go_on())
@@ -108,8 +117,10 @@ impl Engine {
     /// # Errors
     /// Those of the store alone: what else fails is tried again later.
     pub fn keep_pins(&self) -> Result<Option<Timestamp>> {
-        self.pin_held()?;
         let copies = self.settings().pin;
+        if copies {
+            self.pin_waiting()?;
+        }
         let mut next: Option<Timestamp> = None;
         for (id, work) in self.store.read(|view| view.all_pin_work())? {
             if self.stopping() || work.task == PinTask::Copy && !copies {
@@ -151,21 +162,31 @@ impl Engine {
                 left.clamp(Duration::from_millis(10), IDLE)
             });
             self.work.wait(generation, most);
+            // A busy service commits many times a second.
+            self.clock.sleep(Duration::from_millis(50));
         }
         Ok(())
     }
 
-    /// The next batch of a source that is held waits with it.
-    fn pin_held(&self) -> Result<()> {
+    /// The next batch of a source that is held waits with it, and what has
+    /// waited for long behind it, or behind a parked one, may have to wait for
+    /// longer than the inbox keeps it.
+    fn pin_waiting(&self) -> Result<()> {
+        let since = self.clock.now().checked_sub(LONG).unwrap_or(Timestamp::MIN);
         let missing = self.store.read(|view| {
             let mut missing = Vec::new();
-            for (source, _) in view.all_holds()? {
-                let next = view.unfinished_page(&source, None, 1)?.pop();
-                if let Some(record) = next.filter(|record| record.pin.is_none())
-                    && view.pin_work(&record.batch_id)?.is_none()
-                {
-                    missing.push(record.batch_id);
-                }
+            for source in view.sources_with_unfinished()? {
+                let held = view.source_hold(&source)?.is_some();
+                let mut first = true;
+                view.each_unfinished(&source, |record| {
+                    let waits = record.accepted_at <= since || held && first;
+                    first = false;
+                    if waits && record.pin.is_none() && view.pin_work(&record.batch_id)?.is_none() {
+                        missing.push(record.batch_id);
+                    }
+                    // Those behind it were accepted later, but for late ones.
+                    Ok(waits)
+                })?;
             }
             Ok(missing)
         })?;
@@ -174,9 +195,8 @@ impl Engine {
 
     fn copy_pin(&self, id: &BatchId) -> Result<()> {
         let record = self.batch(id)?;
-        let held = || self.store.read(|view| Ok(view.source_hold(id.source())?.is_some()));
-        if !record.wants_pin() && (record.status.is_final() || !held()?) {
-            // It went on before the copy was begun.
+        if !record.wants_pin() && record.status.is_final() {
+            // It ended before the copy was begun.
             let id = id.clone();
             return self.store.write(move |tx| tx.set_pin_work(&id, None));
         }
@@ -237,20 +257,36 @@ impl Engine {
 
     fn make_pin(&self, record: &BatchRecord, to: &Path) -> Result<PinManifest> {
         let batch = self.batch_of(record)?;
-        let mut wanted: Vec<Wanted> = batch
-            .files
-            .iter()
-            .map(|file| Wanted { path: file.path.clone(), bytes: file.bytes, xxh3: file.xxh3 })
-            .collect();
         let stopping = || self.stopping();
-        if record.mode.is_none() {
+        let mut wanted: Vec<Wanted> = if record.mode.is_none() {
             // Nothing but the folder says what belongs to it.
-            wanted = self.all_objects(record)?;
-        } else if folder::check_files(&batch).is_err() {
-            self.bring(&batch, Halt::when(&stopping))?;
-        }
+            self.all_objects(record)?
+        } else {
+            let failed = record.status == PublishStatus::Failed;
+            if folder::check_files(&batch).is_err() {
+                match self.bring(&batch, Halt::when(&stopping)) {
+                    // That is perhaps why it failed; what is there is kept.
+                    Err(error) if failed && concerns_batch(error.kind()) => {}
+                    brought => brought?,
+                }
+            }
+            let there = batch.files.iter().filter(|file| !failed || batch.folder.join(&file.path).is_file());
+            // What a failed batch's manifest says of them may be what is wrong.
+            let stated = |of: Option<u64>| of.filter(|_| !failed);
+            there
+                .map(|file| Wanted {
+                    path: file.path.clone(),
+                    bytes: stated(file.bytes),
+                    xxh3: stated(file.xxh3),
+                })
+                .collect()
+        };
         if record.mode.is_some() && batch.folder.join(MANIFEST).is_file() {
             wanted.push(Wanted { path: MANIFEST.into(), bytes: None, xxh3: None });
+        }
+        if wanted.is_empty() && !batch.files.is_empty() {
+            let text = format!("batch {}: {} is not there", record.batch_id, record.url);
+            return Err(Error::new(ErrorKind::FileMissing, text));
         }
         std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
         let mut files = Vec::new();
@@ -266,6 +302,27 @@ impl Engine {
         };
         self.state.write_checked(&to.join(PIN), &made)?;
         Ok(made)
+    }
+
+    /// Whether a batch's files still are where they were delivered. Those of a
+    /// batch that failed may have been mended there.
+    pub(super) fn is_still_delivered(&self, record: &BatchRecord) -> Result<bool> {
+        let batch = self.batch_of(record)?;
+        if batch.url.starts_with("file:") {
+            return Ok(
+                batch.folder.is_dir() && batch.files.iter().all(|f| batch.folder.join(&f.path).is_file())
+            );
+        }
+        let path = format!("{}/{}", batch.id.source(), batch.id.folder());
+        for inbox in &self.settings().inboxes {
+            let prefix = self.prefix(&inbox.url)?;
+            if prefix.url_of(&path) == batch.url {
+                let objects = prefix.objects(&path)?;
+                let has = |name: &str| name.contains('/') || objects.iter().any(|object| object.name == name);
+                return Ok(!objects.is_empty() && batch.files.iter().all(|file| has(&file.path)));
+            }
+        }
+        Ok(false)
     }
 
     /// Everything that lies in a batch's folder, at hand in its local one.
@@ -289,11 +346,7 @@ impl Engine {
             if objects.is_empty() {
                 return Err(gone());
             }
-            let wanted = |object: Object| Wanted {
-                path: object.name,
-                bytes: Some(object.size),
-                xxh3: None,
-            };
+            let wanted = |object: Object| Wanted { path: object.name, bytes: Some(object.size), xxh3: None };
             return Ok(objects.into_iter().map(wanted).collect());
         }
         Err(gone())

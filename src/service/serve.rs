@@ -154,7 +154,8 @@ impl Service {
     /// # Errors
     /// The failure of the store.
     pub fn wait(self) -> Result<()> {
-        let Threads { workers, watchers, ended, following, courier, pins } = std::mem::take(&mut *self.threads());
+        let Threads { workers, watchers, ended, following, courier, pins } =
+            std::mem::take(&mut *self.threads());
         for worker in workers {
             // Its panics were caught.
             let _ = worker.join();

@@ -26,8 +26,7 @@ impl BatchRecord {
 
     /// Whether a pin that the batch has stays.
     fn keeps_pin(&self) -> bool {
-        self.status != PublishStatus::Complete
-            && (self.status != PublishStatus::Failed || !self.was_ended())
+        self.status != PublishStatus::Complete && (self.status != PublishStatus::Failed || !self.was_ended())
     }
 
     /// Whether it is FAILED by somebody's decision, and makes no dead letter.
