@@ -37,6 +37,7 @@ impl Settings {
         let mut settings = new.clone();
         settings.data.clone_from(&self.data);
         settings.state.clone_from(&self.state);
+        settings.pin = self.pin;
         settings.targets.clone_from(&self.targets);
         // A source can't be published to a target that is not open.
         let mut waiting: BTreeSet<String> = BTreeSet::new();

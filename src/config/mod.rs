@@ -70,6 +70,9 @@ pub struct ServiceSettings {
     pub workers: usize,
     /// What becomes of a source that the settings do not name.
     pub unknown_sources: UnknownSources,
+    /// Bytes that have to be free on every disk for batches to be accepted and
+    /// begun; 0: it is not looked at.
+    pub min_free: u64,
 }
 
 /// How long things are kept.
@@ -196,7 +199,11 @@ impl Settings {
             data: data.into(),
             state: data.join("state"),
             pin: true,
-            service: ServiceSettings { workers: 2, unknown_sources: UnknownSources::Accept },
+            service: ServiceSettings {
+                workers: 2,
+                unknown_sources: UnknownSources::Accept,
+                min_free: 256 << 20,
+            },
             server: ServerSettings::default(),
             inboxes: inbox
                 .map(|url| {

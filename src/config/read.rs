@@ -179,8 +179,6 @@ impl Reading {
                     )
                 })
             });
-        }
-        if let Some(state) = self.section(table, "", "state") {
             self.value(state, "state", "pin", &mut settings.pin, boolean);
         }
         if let Some(service) = self.section(table, "", "service") {
@@ -199,6 +197,7 @@ impl Reading {
                 "hold" => Ok(UnknownSources::Hold),
                 _ => Err("must be \"accept\" or \"hold\"".into()),
             });
+            self.value(service, "service", "min_free", &mut into.min_free, size);
         }
         self.inboxes(table, base, settings);
         self.webhooks(table, base, settings);

@@ -90,6 +90,11 @@ pub const SECTIONS: &[Section] = &[
                 "`accept`, `hold`",
                 "Whether a source that the settings do not name is published, or its first batch waits until they do.",
             ),
+            key(
+                "min_free",
+                "size",
+                "Room that every disk must have: with less, nothing is accepted and no batch begun until there is room again. 0: it is not looked at.",
+            ),
         ],
     },
     Section {

@@ -39,6 +39,7 @@ fn write(settings: &Settings) -> Out<'_> {
         UnknownSources::Hold => "hold",
     };
     out.value("service.unknown_sources", quoted(unknown));
+    out.value("service.min_free", settings.service.min_free.to_string());
     for (n, inbox) in settings.inboxes.iter().enumerate() {
         out.text.push_str("\n[[inbox]]\n");
         out.value(&format!("inbox[{n}].url"), quoted(inbox.url.as_str()));

@@ -16,6 +16,7 @@ use super::live::{Live, Progress};
 use super::looking::Inboxes;
 use super::query::Looks;
 use super::queue::Next;
+use super::space::Space;
 use super::stop::Stop;
 use super::uploads::Uploads;
 use super::work::Work;
@@ -82,6 +83,7 @@ pub struct Engine {
     pub(super) folded: Folded,
     pub(super) looks: Looks,
     pub(super) uploads: Uploads,
+    pub(super) space: Space,
     /// Held while a pin is made or removed.
     pub(super) pinning: Mutex<()>,
 }
@@ -150,6 +152,7 @@ impl Engine {
             folded: Folded::default(),
             looks: Looks::default(),
             uploads: Uploads::default(),
+            space: Space::default(),
             pinning: Mutex::default(),
             clock,
             crash,
@@ -235,6 +238,7 @@ impl Engine {
                 reasons.push(format!("the target {name} can't be used: {error}"));
             }
         }
+        reasons.extend(self.too_little_room());
         if self.stopping() {
             reasons.push("the service stops".to_owned());
         }

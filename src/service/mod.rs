@@ -37,6 +37,7 @@ pub mod queue;
 mod reload;
 mod retention;
 pub mod serve;
+pub mod space;
 mod stages;
 mod stop;
 mod uploads;

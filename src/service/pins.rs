@@ -32,6 +32,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// A batch that waits behind others for so long is pinned like those.
 const LONG: SignedDuration = SignedDuration::from_hours(1);
 
+/// Time until room for a copy is looked for again.
+const WITHOUT_ROOM: SignedDuration = SignedDuration::from_secs(30);
+
 /// Twice as long each time, up to five minutes.
 fn backoff(attempts: u32) -> SignedDuration {
     SignedDuration::from_secs((1i64 << attempts.min(9)).min(300))
@@ -124,6 +127,11 @@ impl Engine {
         let mut next: Option<Timestamp> = None;
         for (id, work) in self.store.read(|view| view.all_pin_work())? {
             if self.stopping() || work.task == PinTask::Copy && !copies {
+                continue;
+            }
+            if work.task == PinTask::Copy && self.too_little_room().is_some() {
+                let at = self.clock.now().checked_add(WITHOUT_ROOM).unwrap_or(Timestamp::MAX);
+                next = Some(next.map_or(at, |next| next.min(at)));
                 continue;
             }
             if let Some(at) = work.next_attempt.filter(|at| *at > self.clock.now()) {

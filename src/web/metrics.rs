@@ -140,6 +140,9 @@ fn register(registry: &mut Registry, figures: &Figures) {
         "target",
         &figures.catalogues,
     );
+    gauges(registry, "disk_free_bytes", "Room on the disks that are written to", "of", &figures.free);
+    let stopped = if figures.stopped { 1.0 } else { 0.0 };
+    gauge(registry, "intake_stopped", "1 while nothing is accepted for want of room", stopped);
     let m = &figures.totals.metrics;
     let entities =
         [("created", m.entities_created), ("updated", m.entities_updated), ("deleted", m.entities_deleted)];

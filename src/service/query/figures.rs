@@ -25,6 +25,10 @@ pub struct Figures {
     pub store_bytes: u64,
     /// Sizes of the catalogues' files, by target.
     pub catalogues: Vec<(String, u64)>,
+    /// Free bytes of the disks, by the first that lies there.
+    pub free: Vec<(String, u64)>,
+    /// Whether nothing is accepted for want of room.
+    pub stopped: bool,
     /// Listing calls to inboxes, since the process started.
     pub listings: u64,
     /// What was done since the data directory was made.
@@ -74,6 +78,9 @@ impl Engine {
         figures.store_bytes = size(&settings.data.join("tidegate.redb"));
         figures.catalogues =
             settings.targets.iter().map(|(name, target)| (name.to_string(), size(&target.path))).collect();
+        let free = self.disks().into_iter().filter_map(|disk| Some((disk.what, disk.free?)));
+        figures.free = free.collect();
+        figures.stopped = self.too_little_room().is_some();
         for inbox in &settings.inboxes {
             figures.listings += self.listings(&inbox.url)?;
         }

@@ -4,6 +4,7 @@
 
 mod batch;
 mod catalogue;
+mod disk;
 mod inbox;
 mod overview;
 mod plan;
@@ -26,6 +27,7 @@ pub use batch::{
     ProgressUnit, ProgressView, TimelineItem, WaitCode, WaitView,
 };
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
+pub use disk::DiskView;
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
 pub use overview::{
     FormatView, OverviewView, ServiceInfo, SourceState, SourceStatus, StatusCounts, StatusView,
