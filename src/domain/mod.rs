@@ -16,5 +16,6 @@ pub mod priority;
 pub mod publish_state;
 pub mod scope;
 pub mod settings;
+pub mod skip;
 pub mod stamp;
 pub mod transition;

@@ -17,6 +17,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -191,6 +192,30 @@ impl StateDir {
             }
         }
         sync_folder(folder)
+    }
+
+    /// Writes an object, reads it back, lists it and deletes it. Returns when
+    /// it was written, as the folder has it.
+    pub fn probe(&self, random: u64) -> Result<Timestamp> {
+        let name = format!("probe-{random:016x}.json");
+        let path = self.tmp().join(&name);
+        let failed = |what: &str| Error::new(ErrorKind::Io, format!("{}: {what}", path.display()));
+        std::fs::create_dir_all(self.tmp()).map_err(|e| Error::io(&self.tmp(), e))?;
+        let result = self.write_checked(&path, &random).and_then(|()| {
+            if read_checked::<u64>(&path)? != random {
+                return Err(failed("what was written is not what is read"));
+            }
+            let mut listed = std::fs::read_dir(self.tmp()).map_err(|e| Error::io(&self.tmp(), e))?;
+            if !listed.any(|entry| entry.is_ok_and(|entry| entry.file_name() == *name)) {
+                return Err(failed("what was written is not listed"));
+            }
+            let written = std::fs::metadata(&path).and_then(|meta| meta.modified());
+            let written = written.map_err(|e| Error::io(&path, e))?;
+            Timestamp::try_from(written).map_err(|_| failed("the time of writing makes no sense"))
+        });
+        let removed = std::fs::remove_file(&path).map_err(|e| Error::io(&path, e));
+        let written = result?;
+        removed.map(|()| written)
     }
 
     /// The URL of a path under the folder.

@@ -6,6 +6,7 @@
 //! inboxes   folders → accepted batches; looking: into an inbox; watch: when
 //! queue     whose turn it is; work: who is in work, and waking
 //! stages    the way of one batch: prepare → begin → publish
+//! skips     keys that an operator knows to be bad
 //! failing   what follows when that goes wrong; holds: what ends by itself
 //! operate   what a person can do; pins: files of batches that wait
 //! events    what happens, told; live: how far batches in work have come
@@ -16,6 +17,7 @@
 
 mod accept;
 mod begin;
+pub mod doctor;
 pub mod engine;
 pub mod events;
 mod failing;
@@ -34,9 +36,11 @@ mod prepare;
 mod publish;
 pub mod query;
 pub mod queue;
+pub mod recover;
 mod reload;
 mod retention;
 pub mod serve;
+pub mod skips;
 pub mod space;
 mod stages;
 mod stop;

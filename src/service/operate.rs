@@ -303,7 +303,7 @@ impl Engine {
         })
     }
 
-    fn expect_source(&self, source: &SourceId) -> Result<()> {
+    pub(super) fn expect_source(&self, source: &SourceId) -> Result<()> {
         let known = self.settings().sources.contains_key(source)
             || self
                 .store

@@ -148,6 +148,7 @@ impl Engine {
                 tx.open_dead_letter(letter)?;
             }
             tx.drop_journal(&plan_id)?;
+            tx.count_skipped(summary.skipped())?;
             let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal("a plan is gone"))?;
             plan.state = PlanState::Committed;
             tx.put_plan(&plan)?;

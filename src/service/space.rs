@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::engine::Engine;
 use super::views::DiskView;
+use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Time between two looks at the disks while there is too little room.
@@ -72,6 +73,34 @@ pub fn in_words(bytes: u64) -> String {
     format!("{value} {}", units[unit])
 }
 
+/// The file systems that these settings write to, each once, with what lies
+/// there.
+pub(super) fn disks_of(settings: &Settings, reader: &dyn FreeSpace) -> Vec<DiskView> {
+    let mut places: Vec<(String, PathBuf)> =
+        vec![("data directory".into(), settings.data.clone()), ("state".into(), settings.state.clone())];
+    for (name, target) in &settings.targets {
+        places.push((format!("target {name}"), target.path.clone()));
+    }
+    let mut seen = BTreeSet::new();
+    let mut disks = Vec::new();
+    for (what, path) in places {
+        let shown = path.display().to_string();
+        match reader.of(&path) {
+            Ok(space) => {
+                if seen.insert(space.device) {
+                    let (free, total) = (Some(space.free), Some(space.total));
+                    disks.push(DiskView { what, path: shown, free, total, error: None });
+                }
+            }
+            Err(error) => {
+                let error = Some(error.to_string());
+                disks.push(DiskView { what, path: shown, free: None, total: None, error });
+            }
+        }
+    }
+    disks
+}
+
 impl Engine {
     /// Asks `reader` for the room on disks instead of the operating system.
     pub fn with_free_space(mut self, reader: Arc<dyn FreeSpace>) -> Self {
@@ -81,32 +110,7 @@ impl Engine {
 
     /// The file systems that Tidegate writes to, each once, with what lies there.
     pub fn disks(&self) -> Vec<DiskView> {
-        let settings = self.settings();
-        let mut places: Vec<(String, PathBuf)> = vec![
-            ("data directory".into(), settings.data.clone()),
-            ("state".into(), self.state.root().to_owned()),
-        ];
-        for (name, target) in &settings.targets {
-            places.push((format!("target {name}"), target.path.clone()));
-        }
-        let mut seen = BTreeSet::new();
-        let mut disks = Vec::new();
-        for (what, path) in places {
-            let shown = path.display().to_string();
-            match self.space.reader.of(&path) {
-                Ok(space) => {
-                    if seen.insert(space.device) {
-                        let (free, total) = (Some(space.free), Some(space.total));
-                        disks.push(DiskView { what, path: shown, free, total, error: None });
-                    }
-                }
-                Err(error) => {
-                    let error = Some(error.to_string());
-                    disks.push(DiskView { what, path: shown, free: None, total: None, error });
-                }
-            }
-        }
-        disks
+        disks_of(&self.settings(), &*self.space.reader)
     }
 
     /// Why nothing is accepted and begun now: a disk has less room than the

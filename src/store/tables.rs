@@ -62,11 +62,13 @@ pub enum Table {
     Outbox,
     /// Batch id → [`super::PinWork`].
     Pins,
+    /// Source, type, name → [`super::SkipRecord`].
+    Skips,
 }
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 26] = [
+    pub const ALL: [Table; 27] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -93,6 +95,7 @@ impl Table {
         Table::Commits,
         Table::Outbox,
         Table::Pins,
+        Table::Skips,
     ];
 
     /// Its name in the file.
@@ -124,6 +127,7 @@ impl Table {
             Self::Commits => "commits",
             Self::Outbox => "outbox",
             Self::Pins => "pins",
+            Self::Skips => "skips",
         }
     }
 

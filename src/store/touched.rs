@@ -49,6 +49,7 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         | Table::Alive
         | Table::Commits
         | Table::Outbox
-        | Table::Pins => None,
+        | Table::Pins
+        | Table::Skips => None,
     }
 }

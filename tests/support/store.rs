@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegate::clock::ManualClock;
+use tidegate::domain::glob::Glob;
 use tidegate::domain::guards::{GuardRule, GuardTrip};
 use tidegate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use tidegate::domain::key::{EntityKey, Key};
@@ -279,6 +280,17 @@ pub fn pin_work() -> PinWork {
     }
 }
 
+pub fn skip() -> SkipRecord {
+    SkipRecord {
+        type_name: "table".into(),
+        name: Glob::new("sales.*"),
+        until: Some(time("2026-12-01T00:00:00Z")),
+        actor: "ann".into(),
+        reason: "known to be bad".into(),
+        at: time("2026-11-24T12:00:00Z"),
+    }
+}
+
 /// Writes one filled-in record of each kind.
 pub fn fill(store: &Store) {
     store
@@ -294,6 +306,7 @@ pub fn fill(store: &Store) {
             tx.note_source(&source(), "held: the target is another one", "tidegate")?;
             tx.put_commit(&target(), &commit())?;
             tx.put_message(&message())?;
+            tx.put_skip(&source(), &skip())?;
             tx.set_pin_work(&stamp(1, "r").batch_id, Some(&pin_work()))
         })
         .unwrap();

@@ -15,6 +15,8 @@ pub struct Figures {
     pub batches: Vec<(String, u64)>,
     /// Batches that have not ended, by source; the last row may be `other`.
     pub depth: Vec<(String, u64)>,
+    /// Skips in force, by source; the last row may be `other`.
+    pub skips: Vec<(String, u64)>,
     /// Batches that wait for a person.
     pub parked: u64,
     /// Sources that wait for a person.
@@ -55,13 +57,17 @@ impl Engine {
             }
             let known: Vec<SourceId> = view.sources()?;
             let mut fronts = Fronts::new(self, view);
-            let mut others = 0;
+            let (mut others, mut other_skips) = (0, 0);
+            let now = self.clock.now();
             for (number, source) in known.iter().enumerate() {
                 let waiting = self.counts(view, Some(source))?.unfinished();
+                let skips = view.skips(source)?.iter().filter(|skip| skip.is_active(now)).count() as u64;
                 if number < sources {
                     figures.depth.push((source.to_string(), waiting));
+                    figures.skips.push((source.to_string(), skips));
                 } else {
                     others += waiting;
+                    other_skips += skips;
                 }
                 let front = fronts.of(source)?;
                 figures.held += u64::from(front.hold.is_some());
@@ -70,6 +76,7 @@ impl Engine {
             }
             if known.len() > sources {
                 figures.depth.push(("other".to_owned(), others));
+                figures.skips.push(("other".to_owned(), other_skips));
             }
             Ok(figures)
         })?;

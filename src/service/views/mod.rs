@@ -5,6 +5,7 @@
 mod batch;
 mod catalogue;
 mod disk;
+mod doctor;
 mod inbox;
 mod overview;
 mod plan;
@@ -28,6 +29,7 @@ pub use batch::{
 };
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
 pub use disk::DiskView;
+pub use doctor::{CheckStatus, CheckView, DoctorView};
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
 pub use overview::{
     FormatView, OverviewView, ServiceInfo, SourceState, SourceStatus, StatusCounts, StatusView,
@@ -38,7 +40,7 @@ pub use plan::{
 pub use problem::ProblemView;
 pub use queue::{QueueDepth, QueueItem, QueueView};
 pub use snapshot::{SnapshotChange, SnapshotView};
-pub use source::{SettingView, SourceDetail, SourceHoldView, SourceView};
+pub use source::{SettingView, SkipView, SourceDetail, SourceHoldView, SourceView};
 pub use target::TargetView;
 pub use why::{
     AssertionKind, VerdictCode, WaitingRelationship, WhyAttribute, WhySource, WhyVerdict, WhyView,

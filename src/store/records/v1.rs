@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::glob::Glob;
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Key;
@@ -15,6 +16,7 @@ use crate::domain::priority::estimated_complexity;
 use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishState, PublishStatus};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
+use crate::domain::skip::SkipRule;
 use crate::domain::stamp::Stamp;
 use crate::domain::transition::Event;
 
@@ -114,6 +116,35 @@ impl PinWork {
     /// To be done at once.
     pub fn new(task: PinTask) -> Self {
         Self { task, attempts: 0, next_attempt: None, last_error: None }
+    }
+}
+
+/// Keys of a source that an operator knows to be bad.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkipRecord {
+    /// Their type, as it is.
+    pub type_name: String,
+    /// Their qualified names; of relationships those of the `from` ends.
+    pub name: Glob,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Who skipped them.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl SkipRecord {
+    /// Whether it is in force.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
+
+    /// The keys.
+    pub fn rule(&self) -> SkipRule {
+        SkipRule { type_name: self.type_name.clone(), name: self.name.clone() }
     }
 }
 
