@@ -3,9 +3,14 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use support::batches::{Line, TestBatch, edge, entity, says};
+use support::history::{History, Step, Trouble, histories};
+use support::oracle;
 use support::world::World;
 use tidegate::domain::ids::SourceId;
 use tidegate::domain::key::Key;
@@ -303,4 +308,91 @@ fn a_skip_that_keeps_too_much_back_holds_the_source_and_says_what_to_do() {
     world.engine().resume_source(&alpha(), "ann", "narrowed").unwrap();
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+}
+
+/// What alpha's batch says while keys are skipped, in terms of the naive
+/// model: unless it says what is published already, it says nothing of them.
+fn under_skips(
+    batch: &TestBatch,
+    published: &BTreeMap<Key, BTreeMap<String, serde_json::Value>>,
+) -> TestBatch {
+    let is_skipped = |key: &Key| ["t", "r"].contains(&key.type_name()) && key.scope_name().starts_with('a');
+    let mut said: BTreeMap<Key, Vec<&Line>> = BTreeMap::new();
+    let mut out = TestBatch { lines: Vec::new(), ..batch.clone() };
+    for line in &batch.lines {
+        match line {
+            Line::Value(key, ..) | Line::Deleted(key) | Line::BadKeyed(key) if is_skipped(key) => {
+                said.entry(key.clone()).or_default().push(line);
+            }
+            _ => out.lines.push(line.clone()),
+        }
+    }
+    for (key, lines) in &said {
+        let as_published = lines.iter().all(|line| match line {
+            Line::Value(_, value, _) => published.get(key) == Some(value),
+            Line::Deleted(_) => !batch.full && !published.contains_key(key),
+            Line::BadKeyed(_) | Line::BadKeyless(_) => false,
+        });
+        match as_published {
+            true => out.lines.extend(lines.iter().map(|line| (*line).clone())),
+            false => out.lines.push(Line::BadKeyed(key.clone())),
+        }
+    }
+    for key in published.keys().filter(|key| batch.full && is_skipped(key) && !said.contains_key(key)) {
+        out.lines.push(Line::BadKeyed(key.clone()));
+    }
+    out
+}
+
+/// Publishes a history one batch after the other, in its order of arrival,
+/// with a skip over its middle. Returns the catalogue, what the naive model
+/// has, and the plans.
+fn play(history: &History, fast: bool) -> (String, String, Vec<String>) {
+    let mut world = World::new();
+    world.set(|settings| settings.planning.fast_path = fast);
+    let mut order: Vec<usize> = Vec::new();
+    for step in &history.steps {
+        if let Step::Arrive(n) = step
+            && !order.contains(n)
+        {
+            order.push(*n);
+        }
+    }
+    let (from, to) = (order.len() / 3, order.len() * 2 / 3);
+    let (mut modelled, mut plans) = (Vec::new(), Vec::new());
+    for (at, n) in order.iter().enumerate() {
+        if at == from {
+            skip(&world, "t", "a*");
+            skip(&world, "r", "a*");
+        }
+        if at == to && from < to {
+            unskip(&world, "t", "a*");
+            unskip(&world, "r", "a*");
+        }
+        let batch = &history.batches[*n];
+        let of_source: Vec<&TestBatch> =
+            modelled.iter().filter(|b: &&TestBatch| b.source == batch.source).collect();
+        let skipping = (from..to).contains(&at) && batch.source == "alpha";
+        modelled.push(if skipping { under_skips(batch, &oracle::live(&of_source)) } else { batch.clone() });
+        let record = world.publish(batch);
+        let header = world.plan(&record).header;
+        plans.push(format!("{} {:?}", header.digest, header.summary));
+    }
+    let expected = oracle::export(&oracle::catalogue(&modelled.iter().collect::<Vec<_>>(), &BTreeMap::new()));
+    (world.export(), expected, plans)
+}
+
+#[test]
+fn what_is_skipped_is_as_if_its_batches_had_said_nothing_of_it_in_any_order() {
+    let cases = std::env::var("TIDEGATE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
+    let config = Config { cases, max_shrink_iters: 2000, failure_persistence: None, ..Config::default() };
+    let check = |history: History| {
+        let (found, expected, plans) = play(&history, true);
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(plans, play(&history, false).2);
+        Ok(())
+    };
+    if let Err(error) = TestRunner::new(config).run(&histories(9, Trouble::None), check) {
+        panic!("{error}");
+    }
 }

@@ -84,6 +84,7 @@ pub(super) fn disks_of(settings: &Settings, reader: &dyn FreeSpace) -> Vec<DiskV
     let mut seen = BTreeSet::new();
     let mut disks = Vec::new();
     for (what, path) in places {
+        let path = std::path::absolute(&path).unwrap_or(path);
         let shown = path.display().to_string();
         match reader.of(&path) {
             Ok(space) => {
