@@ -65,18 +65,14 @@ fn what_is_wrong_is_told_with_what_mends_it() {
     assert_eq!(found["status"], "error");
     assert!(found["found"].as_str().unwrap().contains("did you mean `workers`?"), "{found:#}");
     assert!(found["mend"].as_str().unwrap().contains("tidegate config check"));
-    // An inbox, a secret, and too little room.
+    // An inbox, and too little room.
     let away = shell.folder.path().join("away/inbox");
     shell.settings(&format!(
-        "[service]\nmin_free = \"9000000GiB\"\n[[inbox]]\nurl = \"{}\"\n[[webhook]]\nurl = \"http://127.0.0.1:1/\"\nsecret_env = \"NOT_THERE\"\n",
+        "[service]\nmin_free = \"9000000GiB\"\n[[inbox]]\nurl = \"{}\"\n",
         away.display()
     ));
     let view = shell.json(1, &["doctor"]);
-    for (name, mend) in [
-        ("inbox", "`inbox.url`"),
-        ("webhook 0", "webhook[0]"),
-        ("disk of data directory", "`service.min_free`"),
-    ] {
+    for (name, mend) in [("inbox", "`inbox.url`"), ("disk of data directory", "`service.min_free`")] {
         let found = check(&view, name);
         assert_eq!(found["status"], "error", "{found:#}");
         assert!(found["mend"].as_str().unwrap().contains(mend), "{found:#}");
@@ -134,23 +130,35 @@ fn the_archive_has_what_is_needed_and_no_secret_and_no_attribute_value() {
     let secret_file = shell.folder.path().join("secret");
     std::fs::write(&secret_file, "planted-in-a-file\n").unwrap();
     shell.settings(&format!(
-        "[[webhook]]\nurl = \"http://127.0.0.1:1/planted-in-a-path?planted-in-a-query=1\"\nsecret_file = \"{}\"\n\
-         [[webhook]]\nurl = \"http://ann:planted-as-a-password@127.0.0.1:1/\"\nsecret_env = \"HOOK\"\n",
+        "[[webhook]]\nurl = \"http://127.0.0.1:1/planted-in-a-path?planted-in-a-query=1\"\nsecret_file = \"{}\"\n",
         secret_file.display()
     ));
+    let settings = std::fs::read_to_string(shell.data().join("tidegate.toml")).unwrap();
+    let more = "[[webhook]]\nurl = \"http://127.0.0.1:1/\"\nsecret_env = \"HOOK\"\n";
+    std::fs::write(shell.folder.path().join("more.toml"), settings + more).unwrap();
     let mut valued = batch(1, &[]);
     let value = [("x".to_owned(), serde_json::json!("planted-as-a-value"))].into();
     valued.lines.push(support::batches::Line::Value(entity("a"), value, 0));
     shell.expect(0, &["publish", &shell.write(&valued)]);
     shell.expect(1, &["publish", &shell.write(&TestBatch::full("gamma", 90_000))]);
     let log = shell.folder.path().join("server.log");
-    std::fs::write(&log, "INFO started\nWARN planted-as-a-key was refused\n").unwrap();
+    std::fs::write(&log, "INFO started\nWARN planted-as-a-key was refused by planted-as-a-password and planted-in-a-variable\n").unwrap();
     let bundle = |name: &str| {
-        let mut command =
-            shell.command(&["--json", "doctor", "bundle", "--out", name, "--log", log.to_str().unwrap()]);
+        let mut command = shell.command(&[
+            "--json",
+            "--config",
+            "more.toml",
+            "doctor",
+            "bundle",
+            "--out",
+            name,
+            "--log",
+            log.to_str().unwrap(),
+        ]);
         command
             .env("HOOK", "planted-in-a-variable")
             .env("AWS_SECRET_ACCESS_KEY", "planted-as-a-key")
+            .env("HTTPS_PROXY", "http://ann:planted-as-a-password@proxy:3128/")
             .env("AWS_REGION", "eu-central-1");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -194,7 +202,7 @@ fn a_lost_store_is_recovered_on_the_command_line() {
     let error = shell.refused(1, &["recover", "--state", &state]);
     assert!(error.contains("move it away first"), "{error}");
     std::fs::remove_file(shell.data().join("tidegate.redb")).unwrap();
-    let error = shell.refused(1, &["recover", "--state", &shell.folder.path().display().to_string()]);
+    let error = shell.refused(64, &["recover", "--state", &shell.folder.path().display().to_string()]);
     assert!(error.contains("set `state.url`"), "{error}");
     let text = shell.expect(0, &["recover", "--state", &state]);
     assert!(text.contains("alpha") && text.contains("Not recovered: the history of batches"), "{text}");
@@ -224,6 +232,9 @@ fn keys_are_skipped_and_lifted_with_a_server_and_without_one() {
     assert!(published.contains("COMPLETE"), "{published}");
     let shown = shell.expect(0, &["batches", "show", &batch(2, &[]).id()]);
     assert!(shown.contains("skipped"), "{shown}");
+    let why = shell.json(0, &["why", "t", "a"]);
+    assert_eq!(why["verdict"]["code"], "skipped");
+    assert!(why["verdict"]["text"].as_str().unwrap().contains("known to be bad"), "{why:#}");
     let plan = shell.json(2, &["plan", &shell.write(&batch(3, &["a", "b"]))]);
     assert_eq!(
         (&plan["summary"]["entities"]["skipped"], &plan["summary"]["entities"]["update"]),

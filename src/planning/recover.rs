@@ -40,7 +40,10 @@ pub fn owner(root: &Path) -> Result<String> {
 fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        // A file beside the folders of sources is none of them.
+        Err(e) if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&e.kind()) => {
+            return Ok(Vec::new());
+        }
         Err(e) => return Err(Error::io(folder, e)),
     };
     let mut names = Vec::new();

@@ -165,7 +165,12 @@ impl StateDir {
         let folder = self.source(source).join("pins");
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            // A file beside the folders of sources is none of them.
+            Err(e)
+                if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&e.kind()) =>
+            {
+                return Ok(Vec::new());
+            }
             Err(e) => return Err(Error::io(&folder, e)),
         };
         let mut pins = Vec::new();
