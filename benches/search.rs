@@ -169,6 +169,7 @@ impl Bench {
             let operation = Operation {
                 plan_id: PlanId::new(format!("bench-{}", std::process::id()))?,
                 no: OperationNo(no),
+                part: None,
                 source_id: SourceId::new("bench")?,
                 batch_id: "bench:20261124T000000Z_run".parse::<BatchId>()?,
                 at: self.clock.now(),

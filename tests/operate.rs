@@ -321,9 +321,9 @@ fn a_batch_cancelled_before_its_first_request_leaves_its_target_as_it_was() {
 #[test]
 fn a_batch_that_trouble_keeps_executing_can_be_cancelled() {
     let world = World::new();
-    world.faults.before(|_| Err(Error::new(ErrorKind::TargetFailed, "it does not work")));
+    world.faults.before(|_| Err(Error::new(ErrorKind::CatalogueFailed, "it does not work")));
     let id = world.deliver(&batch("alpha", 1, "a")).unwrap();
-    assert_eq!(world.engine().step().unwrap_err().kind(), ErrorKind::TargetFailed);
+    assert_eq!(world.engine().step().unwrap_err().kind(), ErrorKind::CatalogueFailed);
     assert_eq!(world.engine().step().unwrap(), None);
     world.engine().cancel(&id, "ann", "give up").unwrap();
     world.work();

@@ -11,7 +11,7 @@ use support::world::World;
 use tidegate::clock::Clock;
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::publish_state::PublishStatus;
-use tidegate::error::{Error, ErrorKind};
+use tidegate::error::ErrorKind;
 use tidegate::service::recover::{Recovered, recover};
 use tidegate::store::SourceHoldReason;
 
@@ -99,18 +99,23 @@ fn what_a_plan_had_begun_is_unsure_and_settled_by_the_next_batch() {
         for batch in &history() {
             world.publish(batch);
         }
-        // The process ends after so many operations of a plan.
-        let count = Arc::new(AtomicUsize::new(0));
-        world.faults.before(move |_| match count.fetch_add(1, Ordering::SeqCst) {
-            n if n < done => Ok(()),
-            _ => Err(Error::new(ErrorKind::TargetUnavailable, "the machine is gone")),
-        });
         let cut = TestBatch::full("alpha", 35).with(many(35, 0..12));
         let id = world.deliver(&cut).unwrap();
         while world.batch(&id).status != PublishStatus::Executing {
             world.advance("alpha");
         }
-        let _ = world.engine().advance(&SourceId::new("alpha").unwrap());
+        // The process ends after so many operations of the plan.
+        let (count, engine) = (AtomicUsize::new(0), Arc::downgrade(&world.shared()));
+        world.faults.before(move |_| {
+            if count.fetch_add(1, Ordering::SeqCst) + 1 == done {
+                engine.upgrade().unwrap().stop();
+            }
+            Ok(())
+        });
+        if done > 0 {
+            let _ = world.engine().advance(&SourceId::new("alpha").unwrap());
+        }
+        assert_eq!(world.batch(&id).status, PublishStatus::Executing);
         lose(&mut world);
         world.faults.heal();
         let recovered = recover_in(&mut world);

@@ -74,12 +74,25 @@ struct Flaky {
 }
 
 impl Flaky {
+    /// One of the failures that a request without an effect has.
     fn away(&self) -> Result<()> {
-        let kind = match self.dice.below(2) {
+        let kind = match self.dice.below(3) {
             0 => ErrorKind::TargetUnavailable,
+            1 => ErrorKind::TargetUnauthorized,
             _ => ErrorKind::TargetThrottled,
         };
         if self.dice.fails() { Err(Error::new(kind, "the target is away")) } else { Ok(()) }
+    }
+
+    /// One of the failures after which nobody knows.
+    fn silent(&self) -> Result<()> {
+        let kind = match self.dice.below(4) {
+            0 => ErrorKind::TargetTimeout,
+            1 => ErrorKind::TargetInterrupted,
+            2 => ErrorKind::TargetAnswer,
+            _ => ErrorKind::TargetFailed,
+        };
+        if self.dice.fails() { Err(Error::new(kind, "the answer is lost")) } else { Ok(()) }
     }
 }
 
@@ -95,8 +108,7 @@ impl Target for Flaky {
     fn apply(&self, operation: &Operation) -> Result<Outcomes> {
         self.away()?;
         let outcomes = self.inner.apply(operation)?;
-        // It took effect, and the answer is lost.
-        self.away()?;
+        self.silent()?;
         Ok(outcomes)
     }
 
@@ -137,7 +149,7 @@ impl Simulation {
         for source in SOURCES {
             let of = SourceSettings {
                 guards: open_guards(),
-                isolation: IsolationLimit { count: 1000, ratio: 1.0 },
+                isolation: IsolationLimit { count: 1000, ratio: 1.0, ..IsolationLimit::default() },
                 on_failure: Some(OnFailure::Continue),
                 precedence: i64::from(source == "beta"),
                 ..SourceSettings::default()

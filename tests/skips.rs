@@ -13,9 +13,9 @@ use support::history::{History, Step, Trouble, histories};
 use support::oracle;
 use support::world::World;
 use tidegate::domain::ids::SourceId;
-use tidegate::domain::key::Key;
+use tidegate::domain::key::{EntityKey, Key};
 use tidegate::domain::publish_state::PublishStatus;
-use tidegate::error::ErrorKind;
+use tidegate::error::{Error, ErrorKind};
 use tidegate::service::skips::Skip;
 use tidegate::store::BatchRecord;
 
@@ -255,18 +255,24 @@ fn an_unsure_key_is_left_alone_while_it_is_skipped_and_settled_afterwards() {
     let world = World::new();
     complete(&world, &full(1, &[("a", 1), ("b", 1)]));
     // The answer of the operation never comes, and the batch is cancelled.
-    world.faults.before(|_| Err(tidegate::error::Error::new(ErrorKind::TargetUnavailable, "no answer")));
+    world.faults.before(|_| Err(Error::new(ErrorKind::TargetTimeout, "no answer")));
     let id = world.deliver(&full(2, &[("a", 2), ("b", 1)])).unwrap();
-    world.advance("alpha");
-    world.advance("alpha");
-    let _ = world.engine().advance(&alpha());
+    world.work();
     world.engine().cancel(&id, "ann", "it never comes").unwrap();
     world.faults.heal();
-    world.work();
-    assert!(world.batch(&id).status.is_final());
+    world.clock.advance(Duration::from_secs(3600));
+    let mut guard = 0;
+    while !world.batch(&id).status.is_final() && guard < 10 {
+        world.work();
+        world.clock.advance(Duration::from_secs(3600));
+        guard += 1;
+    }
+    let why = |name: &str| world.engine().why(&EntityKey::new("t", name), None).unwrap();
+    assert!(why("a").sources[0].unsure);
     skip(&world, "t", "a");
     let record = world.publish(&full(3, &[("a", 3), ("b", 3)]));
     assert_eq!(world.plan(&record).header.summary.entities.changes(), 1);
+    assert!(why("a").sources[0].unsure);
     unskip(&world, "t", "a");
     complete(&world, &full(4, &[("a", 1), ("b", 3)]));
     world.expect(&keys(&[("a", 1), ("b", 3)]));
@@ -361,7 +367,7 @@ fn play(history: &History, fast: bool) -> (String, String, Vec<String>) {
     let (from, to) = (order.len() / 3, order.len() * 2 / 3);
     let (mut modelled, mut plans) = (Vec::new(), Vec::new());
     for (at, n) in order.iter().enumerate() {
-        if at == from {
+        if at == from && from < to {
             skip(&world, "t", "a*");
             skip(&world, "r", "a*");
         }

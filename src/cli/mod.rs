@@ -10,6 +10,7 @@ mod config;
 pub mod demo;
 mod doctor;
 mod inbox;
+mod issues;
 mod plan;
 mod progress;
 mod publish;
@@ -101,6 +102,9 @@ enum Command {
     /// The catalogues that are published to
     #[command(subcommand)]
     Targets(targets::TargetsCommand),
+    /// What you know of, and have batches wait for
+    #[command(subcommand)]
+    Issues(issues::IssuesCommand),
     /// Settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -154,6 +158,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Catalogue(command) => catalogue::run(global, command),
         Command::Why(args) => why::run(global, args),
         Command::Targets(command) => targets::run(global, command),
+        Command::Issues(command) => issues::run(global, command),
         Command::Config(command) => config::run(global, command),
         Command::Doctor(args) => doctor::run(global, args),
         Command::Recover(args) => recover::run(global, args),

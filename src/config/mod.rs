@@ -4,9 +4,12 @@
 //! name, and all problems are told at once.
 
 mod changes;
+mod maintenance;
 mod read;
 pub mod reference;
+mod retry;
 mod show;
+mod target;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -14,32 +17,23 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use url::Url;
 
 pub use read::parse_duration;
+pub use target::{EmbeddedSettings, HttpSettings, TargetKind, TargetSettings};
 pub use webhook::{Secret, WebhookSettings};
 
 use crate::domain::ids::{SourceId, TargetName};
+use crate::domain::maintenance as windows;
 use crate::domain::priority::PriorityWeights;
-use crate::domain::settings::{Deletion, SourceSettings, default_target};
+use crate::domain::retry::RetrySettings;
+use crate::domain::settings::{SourceSettings, default_target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::inbox::{Complete, InboxSettings};
 use crate::intake::reader::ReadLimits;
 
 pub use changes::{Change, Reload};
-
-/// A metadata catalogue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetSettings {
-    /// Its file.
-    pub path: PathBuf,
-    /// What a deletion means there.
-    pub deletion: Deletion,
-    /// Versions kept of each entity or relationship.
-    pub history: u32,
-    /// Bytes that writing the search index may hold.
-    pub search_memory: u64,
-}
 
 /// How plans are made and executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +154,8 @@ pub struct Settings {
     pub planning: PlanningSettings,
     /// Most changes of an operation; `None`: what the target takes.
     pub max_changes: Option<usize>,
+    /// When what failed is tried again.
+    pub retry: RetrySettings,
     /// How long things are kept.
     pub retention: RetentionSettings,
     /// Who is told of what happens.
@@ -227,6 +223,7 @@ impl Settings {
                 index_memory: 112 << 20,
             },
             max_changes: None,
+            retry: RetrySettings::default(),
             retention: RetentionSettings { snapshots: 30, grace: Duration::from_secs(3600) },
             webhooks: Vec::new(),
             origins: BTreeMap::new(),
@@ -258,6 +255,14 @@ impl Settings {
         settings
     }
 
+    /// When the maintenance window of a target or a source ends that is open.
+    pub fn window_open(&self, target: &TargetName, source: &SourceId, now: Timestamp) -> Option<Timestamp> {
+        let of_target = self.targets.get(target).map(|target| target.maintenance.as_slice());
+        let of_source = self.sources.get(source).map(|source| source.maintenance.as_slice());
+        let lists = of_target.into_iter().chain(of_source);
+        lists.filter_map(|list| windows::open_until(list, now)).max()
+    }
+
     /// The settings of a source in force, each value with where it came from.
     pub fn source_lines(&self, id: &SourceId) -> Vec<SettingLine> {
         show::source_lines(self, id)
@@ -266,17 +271,5 @@ impl Settings {
     /// The settings as a file, each value with where it came from.
     pub fn to_toml(&self) -> String {
         show::to_toml(self)
-    }
-}
-
-impl TargetSettings {
-    /// The embedded catalogue in a data directory.
-    pub fn embedded(data: &Path) -> Self {
-        Self {
-            path: data.join("catalogue.redb"),
-            deletion: Deletion::Delete,
-            history: 20,
-            search_memory: 32 << 20,
-        }
     }
 }

@@ -58,3 +58,46 @@ pub struct Change {
     #[schema(value_type = Option<Object>)]
     pub after: Option<Box<RawValue>>,
 }
+
+/// Why a target refuses a change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredRejection")]
+pub struct Rejection {
+    /// Its reason, in words. May name attribute values.
+    pub reason: String,
+    /// Its whole answer, cut, where it says more than the reason.
+    pub answer: String,
+}
+
+/// A rejection as it may be stored: the first journals had the reason alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredRejection {
+    Reason(String),
+    Whole {
+        reason: String,
+        #[serde(default)]
+        answer: String,
+    },
+}
+
+impl From<StoredRejection> for Rejection {
+    fn from(stored: StoredRejection) -> Self {
+        match stored {
+            StoredRejection::Reason(reason) => reason.into(),
+            StoredRejection::Whole { reason, answer } => Self { reason, answer },
+        }
+    }
+}
+
+impl From<String> for Rejection {
+    fn from(reason: String) -> Self {
+        Self { reason, answer: String::new() }
+    }
+}
+
+impl From<&str> for Rejection {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
+}

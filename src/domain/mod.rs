@@ -3,17 +3,20 @@
 
 pub mod assertion;
 pub mod change;
+pub mod completion;
 pub mod glob;
 pub mod guards;
 pub mod ids;
 pub mod isolation;
 pub mod json;
 pub mod key;
+pub mod maintenance;
 pub mod merge;
 pub mod notice;
 pub mod plan;
 pub mod priority;
 pub mod publish_state;
+pub mod retry;
 pub mod scope;
 pub mod settings;
 pub mod skip;

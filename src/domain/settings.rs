@@ -7,6 +7,7 @@ use super::glob::Glob;
 use super::guards::GuardLimits;
 use super::ids::{SourceId, TargetName};
 use super::isolation::IsolationLimit;
+use super::maintenance::Window;
 use super::scope::Scope;
 
 /// How a batch's lines are to be read.
@@ -82,6 +83,8 @@ pub struct SourceSettings {
     pub guards: GuardLimits,
     /// How many bad lines or rejected changes a batch survives.
     pub isolation: IsolationLimit,
+    /// When it is left alone.
+    pub maintenance: Vec<Window>,
     /// What follows a failed batch; `None`: by the failed batch's mode.
     pub on_failure: Option<OnFailure>,
     /// How late a batch may be, in seconds behind the newest published one.
@@ -105,6 +108,7 @@ impl Default for SourceSettings {
             containment: vec![Glob::new("*")],
             guards: GuardLimits::default(),
             isolation: IsolationLimit::default(),
+            maintenance: Vec::new(),
             on_failure: None,
             max_lateness_seconds: 30 * 24 * 3600,
             max_future_seconds: crate::limits::MAX_FUTURE_SECONDS,

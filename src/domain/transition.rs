@@ -21,7 +21,7 @@ pub enum Event {
     PlanCompleted,
     /// The plan met a base that moved; it is made again.
     PlanStale,
-    /// Execution begins, or goes on after a wait that kept its journal.
+    /// Execution begins.
     ExecutionStarted,
     /// The commit of everything that the plan holds.
     Completed,

@@ -1,22 +1,27 @@
 //! Executing a plan: operation by operation, each journalled before it is
 //! sent and after its outcome is known. Makes no choices of its own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::crash::{CrashPoints, Point};
+use super::crash::CrashPoints;
+use super::isolate::Density;
 use super::operation::{self, MissingEnd, Prepared, Refusals, prepare};
+use super::send::{Fate, Fates, SendCounts, Sender, Stopped};
 use crate::clock::Clock;
+use crate::domain::change::Rejection;
+use crate::domain::completion::Completion;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
 use crate::domain::key::{Key, KeyHash};
 use crate::domain::publish_state::BatchMetrics;
-use crate::error::{Error, ErrorKind, Result};
+use crate::domain::retry::RetrySettings;
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::planning::bodies::Bodies;
 use crate::planning::next::PlanOutcome;
 use crate::planning::plan_file::Plan;
 use crate::planning::unsure::key_of;
 use crate::store::{JournalEntry, Store};
-use crate::targets::{ChangeOutcome, Operation, Target};
+use crate::targets::{Operation, Target, TargetChange};
 
 /// What execution works with.
 pub struct Executor<'a> {
@@ -26,16 +31,19 @@ pub struct Executor<'a> {
     pub target: &'a dyn Target,
     /// The time.
     pub clock: &'a dyn Clock,
+    /// How requests are repeated.
+    pub retry: &'a RetrySettings,
     /// Where a test may kill the process.
     pub crash: &'a CrashPoints,
     /// Whether to go on, asked between operations.
     pub going: &'a (dyn Fn() -> Going + Sync),
-    /// Called with the number of changes done.
-    pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Called when the target has answered, with how many more changes are
+    /// done, refused and skipped.
+    pub progress: &'a (dyn Fn(Completion) + Sync),
 }
 
 /// Whether an execution goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Going {
     /// It does.
     On,
@@ -43,6 +51,9 @@ pub enum Going {
     Stopped,
     /// A person cancelled the batch: it ends with what was published.
     Cancelled,
+    /// The target or the source is to be left alone, for this reason: the
+    /// batch is committed as far as it came, and goes on later.
+    Paused(ErrorKind, String),
 }
 
 /// A change that the target refused.
@@ -52,8 +63,10 @@ pub struct Refused {
     pub key: Key,
     /// Its value as it was sent.
     pub content: Vec<u8>,
-    /// The target's reason.
-    pub reason: String,
+    /// Why.
+    pub rejection: Rejection,
+    /// The operation that it was in.
+    pub operation: OperationNo,
 }
 
 /// How an execution ended.
@@ -64,9 +77,27 @@ pub struct Executed {
     pub refused: Vec<Refused>,
     /// What was done, over all attempts at this plan.
     pub metrics: BatchMetrics,
-    /// Set when so much was refused that the batch fails as a whole, or when
-    /// it was cancelled.
-    pub failed: Option<Error>,
+    /// What of that is in no journal entry, for its operation was not done to
+    /// its end.
+    pub unjournalled: BatchMetrics,
+    /// How far it came.
+    pub completion: Completion,
+    /// Requests and retries of this process.
+    pub counts: SendCounts,
+    /// Why not everything was done.
+    pub end: Ended,
+}
+
+/// How an execution ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Everything was done, or refused.
+    Whole,
+    /// The batch fails: so much was refused, or a person cancelled it.
+    Failed(Error),
+    /// A failure that quick retries did not mend, or a wait that begins: what
+    /// was published is committed, and the batch is planned again later.
+    Later(Error),
 }
 
 /// The next operation, read and unpacked while the target works on this one.
@@ -108,75 +139,103 @@ impl Ahead<'_> {
     }
 }
 
+/// The state of one execution.
+struct Run<'a, 'b> {
+    plan: &'a Plan,
+    batch: &'a BatchId,
+    sender: Sender<'b>,
+    refusals: Refusals,
+    out: Executed,
+    /// Operations that were executed, where the plan is not.
+    executed: Vec<OperationNo>,
+}
+
 impl Executor<'_> {
     /// Executes what the journal does not have yet.
     ///
     /// # Errors
     /// [`ErrorKind::Interrupted`] when the process is to stop; failures of
-    /// store and target. The journal has everything that was done.
+    /// the store and of the plan's files. The journal has everything that was
+    /// done.
     pub fn run(&self, plan: &Plan, batch: &BatchId, limit: &IsolationLimit) -> Result<Executed> {
         let manifest = plan.manifest();
         let plan_id = &manifest.header.plan_id;
         let journal: HashMap<OperationNo, JournalEntry> =
             self.store.read(|view| view.journal(plan_id))?.into_iter().collect();
         let total: u64 = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
-        let mut bodies = Bodies::new()?;
-        let mut refusals = Refusals::default();
-        let mut out = Executed {
-            outcome: PlanOutcome::default(),
-            refused: Vec::new(),
-            metrics: BatchMetrics::default(),
-            failed: None,
-        };
         let count = manifest.operations.len() as u32;
+        let mut bodies = Bodies::new()?;
+        let stop = || (self.going)() == Going::Stopped;
+        let mut run = Run {
+            plan,
+            batch,
+            sender: Sender {
+                target: self.target,
+                clock: self.clock,
+                retry: self.retry,
+                crash: self.crash,
+                stop: &stop,
+                most_parts: limit.requests,
+                density: Density::default(),
+                counts: SendCounts::default(),
+            },
+            refusals: Refusals::default(),
+            out: Executed::new(total),
+            executed: Vec::new(),
+        };
         let mut sent_ahead = false;
         let mut ahead = Ahead { plan, bodies: Bodies::new()?, prepared: None };
-        // Operations that were executed, of a batch that was cancelled.
-        let mut executed: Vec<OperationNo> = Vec::new();
-        let mut cancelled: Option<OperationNo> = None;
+        // Why and before which operation it ends early.
+        let mut early: Option<(OperationNo, Going)> = None;
         for no in (0..count).map(OperationNo) {
             let known = journal.get(&no);
             match (self.going)() {
                 Going::On => {}
-                Going::Stopped => {
-                    let text = format!("batch {batch}: stopped before operation {no} of {count}");
-                    return Err(Error::new(ErrorKind::Interrupted, text));
-                }
-                Going::Cancelled => match known {
+                Going::Stopped => return Err(stopped(batch, no, count)),
+                going @ (Going::Cancelled | Going::Paused(..)) => match known {
                     Some(JournalEntry::Done { .. }) => {}
                     Some(JournalEntry::Sent { .. }) => {
                         // Whether it arrived before the process ended nobody knows.
-                        cancelled.get_or_insert(no);
+                        early.get_or_insert((no, going));
                         plan.operation(no, |change| {
-                            out.outcome.unsure.push(key_of(plan, &change, &mut bodies)?);
+                            run.out.outcome.unsure.push(key_of(plan, &change, &mut bodies)?);
                             Ok(())
                         })?;
                         continue;
                     }
                     None => {
-                        cancelled.get_or_insert(no);
+                        early.get_or_insert((no, going));
                         break;
                     }
                 },
             }
-            executed.push(no);
-            let mut rejected: Vec<(u32, String)> = match known {
+            let changes = u64::from(manifest.operations[no.0 as usize].changes);
+            let journalled: Option<Vec<(u32, Rejection)>> = match known {
                 Some(JournalEntry::Done { rejected, metrics, .. }) => {
-                    operation::add(&mut out.metrics, metrics);
-                    if rejected.is_empty() && refusals.keys.is_empty() {
-                        (self.progress)(u64::from(manifest.operations[no.0 as usize].changes));
+                    operation::add(&mut run.out.metrics, metrics);
+                    if rejected.is_empty() && run.refusals.keys.is_empty() {
+                        run.executed.push(no);
+                        self.tell(&mut run.out, Completion::all_done(changes));
                         continue;
                     }
-                    rejected.clone()
+                    Some(rejected.clone())
                 }
-                Some(JournalEntry::Sent { .. }) | None => Vec::new(),
+                Some(JournalEntry::Sent { .. }) | None => None,
             };
-            let prepared = match ahead.take(no, &refusals) {
+            let prepared = match ahead.take(no, &run.refusals) {
                 Some(prepared) => prepared,
-                None => prepare(plan, no, &refusals, &mut bodies)?,
+                None => prepare(plan, no, &run.refusals, &mut bodies)?,
             };
-            out.outcome.unsure.extend(prepared.unsure);
-            if !matches!(known, Some(JournalEntry::Done { .. })) {
+            let Prepared { changes: prepared, hashes, unsure } = prepared;
+            run.out.outcome.unsure.extend(unsure);
+            let skipped = changes.saturating_sub(prepared.len() as u64);
+            if let Some(rejected) = journalled {
+                let refused = run.refuse(no, &prepared, &hashes, rejected);
+                let done = (prepared.len() as u64).saturating_sub(refused.failed + refused.skipped);
+                let told = Completion { done, skipped: refused.skipped + skipped, ..refused };
+                run.executed.push(no);
+                self.tell(&mut run.out, told);
+            } else {
                 let started = self.clock.monotonic();
                 if known.is_none() && !sent_ahead {
                     let (id, at) = (plan_id.clone(), self.clock.now());
@@ -185,44 +244,63 @@ impl Executor<'_> {
                 let operation = Operation {
                     plan_id: plan_id.clone(),
                     no,
+                    part: None,
                     source_id: manifest.header.source_id.clone(),
                     batch_id: batch.clone(),
                     at: self.clock.now(),
-                    changes: prepared.changes,
+                    changes: prepared,
                 };
                 let next = OperationNo(no.0 + 1);
-                let outcomes = if operation.changes.is_empty() {
-                    Vec::new()
-                } else if refusals.keys.is_empty() && !journal.contains_key(&next) {
-                    ahead.beside(next, || self.target.apply(&operation))?
+                let allowed = limit.allowed(total).saturating_sub(run.refusals.keys.len() as u64);
+                let maybe_sent = known.is_some();
+                let fates = if operation.changes.is_empty() {
+                    Fates { changes: Vec::new(), stopped: None }
+                } else if run.refusals.keys.is_empty() && !journal.contains_key(&next) {
+                    ahead.beside(next, || Ok(run.sender.send(&operation, allowed, maybe_sent)))?
                 } else {
-                    self.target.apply(&operation)?
+                    run.sender.send(&operation, allowed, maybe_sent)
                 };
-                self.crash.reached(Point::Target);
-                if outcomes.len() != operation.changes.len() {
-                    let text = format!(
-                        "batch {batch}: the target answered for {} of {} changes of operation {no}",
-                        outcomes.len(),
-                        operation.changes.len()
-                    );
-                    return Err(Error::new(ErrorKind::TargetFailed, text));
-                }
-                let mut metrics = operation::metrics(&operation.changes, &outcomes);
+                let mut metrics = operation::metrics(&operation.changes, &fates.changes);
                 let elapsed = self.clock.monotonic().saturating_sub(started);
                 metrics.execution_time_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-                operation::add(&mut out.metrics, &metrics);
-                for (n, outcome) in outcomes.into_iter().enumerate() {
-                    match outcome {
-                        ChangeOutcome::Done => {}
-                        ChangeOutcome::Rejected(reason) => rejected.push((n as u32, reason)),
-                    }
+                operation::add(&mut run.out.metrics, &metrics);
+                let rejected: Vec<(u32, Rejection)> = rejections(&fates.changes);
+                if let Some(why) = fates.stopped {
+                    let later = match why {
+                        Stopped::Interrupted => return Err(stopped(batch, no, count)),
+                        // Trying again makes no difference: it goes on from
+                        // its journal when what is wrong here was mended.
+                        Stopped::Failed(error) if error.kind().info().retry == Retry::Never => {
+                            return Err(error.context(format!("batch {batch}")));
+                        }
+                        Stopped::Failed(error) => Some(error),
+                        Stopped::TooMany | Stopped::TooManyRequests => None,
+                    };
+                    run.out.unjournalled = metrics;
+                    let refused = run.refuse(no, &operation.changes, &hashes, rejected);
+                    let done = run.take_rest(&operation, &hashes, &fates.changes);
+                    let told = Completion { done, skipped: refused.skipped + skipped, ..refused };
+                    self.tell(&mut run.out, told);
+                    let place = format!("batch {batch}, operation {} of {count}", no.0 + 1);
+                    let end = match later {
+                        Some(error) => Ended::Later(error.context(place)),
+                        None => Ended::Failed(run.too_many(total, limit)),
+                    };
+                    return run.ended(end);
                 }
+                run.executed.push(no);
+                let before = run.out.completion;
+                let refused = run.refuse(no, &operation.changes, &hashes, rejected.clone());
+                let done = (operation.changes.len() as u64).saturating_sub(refused.failed + refused.skipped);
+                let told = Completion { done, skipped: refused.skipped + skipped, ..refused };
+                let completion = before.plus(&told);
                 // The next operation is marked as sent in the same commit,
                 // unless it may not be sent.
-                sent_ahead = next.0 < count && !journal.contains_key(&next);
+                let past = limit.exceeded(run.refusals.keys.len() as u64, total);
+                sent_ahead = next.0 < count && !journal.contains_key(&next) && !past;
                 let ahead = sent_ahead.then_some(next);
                 let (id, at, batch) = (plan_id.clone(), self.clock.now(), batch.clone());
-                let entry = JournalEntry::Done { at, rejected: rejected.clone(), metrics };
+                let entry = JournalEntry::Done { at, rejected, metrics };
                 self.store.write(move |tx| {
                     tx.put_journal(&id, no, &entry)?;
                     if let Some(next) = ahead {
@@ -230,80 +308,160 @@ impl Executor<'_> {
                     }
                     let mut record = tx.expect_batch(&batch)?;
                     operation::add(record.metrics.get_or_insert_default(), &metrics);
+                    record.completion = Some(completion);
                     tx.put_batch(&record)
                 })?;
-                self.refuse(&mut out, &mut refusals, &operation.changes, &prepared.hashes, rejected);
-            } else {
-                self.refuse(&mut out, &mut refusals, &prepared.changes, &prepared.hashes, rejected);
+                self.tell(&mut run.out, told);
             }
-            (self.progress)(u64::from(manifest.operations[no.0 as usize].changes));
-            if limit.exceeded(refusals.keys.len() as u64, total) {
-                out.failed = Some(Error::new(
-                    ErrorKind::EntityRejected,
-                    format!(
-                        "batch {batch}: the target refused {} of {total} changes, more than the isolation limit allows",
-                        refusals.keys.len()
-                    ),
-                ));
-                self.collect_done(plan, &executed, &refusals.keys, &mut out.outcome)?;
-                return Ok(out);
+            if limit.exceeded(run.refusals.keys.len() as u64, total) {
+                let error = run.too_many(total, limit);
+                return run.ended(Ended::Failed(error));
             }
         }
-        if let Some(no) = cancelled {
-            let text = format!("batch {batch} was cancelled before operation {} of {count}", no.0 + 1);
-            out.failed = Some(Error::new(ErrorKind::Cancelled, text));
-            self.collect_done(plan, &executed, &refusals.keys, &mut out.outcome)?;
-            return Ok(out);
+        match early {
+            None => {
+                run.out.outcome.complete = true;
+                run.out.outcome.failed =
+                    run.out.refused.iter().map(|r| (r.key.hash(), r.key.clone())).collect();
+                run.out.counts = run.sender.counts;
+                Ok(run.out)
+            }
+            Some((_, Going::Paused(kind, why))) => {
+                let text = format!("batch {batch}: {why}");
+                run.ended(Ended::Later(Error::new(kind, text)))
+            }
+            Some((no, _)) => {
+                let text = format!("batch {batch} was cancelled before operation {} of {count}", no.0 + 1);
+                run.ended(Ended::Failed(Error::new(ErrorKind::Cancelled, text)))
+            }
         }
-        out.outcome.complete = true;
-        out.outcome.failed =
-            out.refused.iter().map(|refused| (refused.key.hash(), refused.key.clone())).collect();
-        Ok(out)
     }
 
+    fn tell(&self, out: &mut Executed, more: Completion) {
+        out.completion = out.completion.plus(&more);
+        (self.progress)(more);
+    }
+}
+
+fn stopped(batch: &BatchId, no: OperationNo, count: u32) -> Error {
+    Error::new(ErrorKind::Interrupted, format!("batch {batch}: stopped before operation {no} of {count}"))
+}
+
+fn rejections(fates: &[Fate]) -> Vec<(u32, Rejection)> {
+    let rejected = fates.iter().enumerate().filter_map(|(n, fate)| match fate {
+        Fate::Rejected(rejection) => Some((n as u32, rejection.clone())),
+        Fate::Done | Fate::Unsent | Fate::Unsure => None,
+    });
+    rejected.collect()
+}
+
+impl Executed {
+    fn new(total: u64) -> Self {
+        Self {
+            outcome: PlanOutcome::default(),
+            refused: Vec::new(),
+            metrics: BatchMetrics::default(),
+            unjournalled: BatchMetrics::default(),
+            completion: Completion { total, ..Completion::default() },
+            counts: SendCounts::default(),
+            end: Ended::Whole,
+        }
+    }
+
+    /// Why the batch fails, if it does.
+    pub fn failed(&self) -> Option<&Error> {
+        match &self.end {
+            Ended::Failed(error) => Some(error),
+            Ended::Whole | Ended::Later(_) => None,
+        }
+    }
+}
+
+impl Run<'_, '_> {
+    /// Takes the refused changes of an operation: how many failed, and how
+    /// many wait for an end that did.
     fn refuse(
-        &self,
-        out: &mut Executed,
-        refusals: &mut Refusals,
-        changes: &[crate::targets::TargetChange],
+        &mut self,
+        operation: OperationNo,
+        changes: &[TargetChange],
         hashes: &[KeyHash],
-        rejected: Vec<(u32, String)>,
-    ) {
-        for (n, reason) in rejected {
+        rejected: Vec<(u32, Rejection)>,
+    ) -> Completion {
+        let mut told = Completion::default();
+        for (n, rejection) in rejected {
             let (Some(change), Some(hash)) = (changes.get(n as usize), hashes.get(n as usize)) else {
                 continue;
             };
             // It came in one operation with an end that was refused: it waits
             // for it, as it would have had it come later.
-            match refusals.end_of(change) {
-                Some(MissingEnd::Missing) => continue,
+            match self.refusals.end_of(change) {
+                Some(MissingEnd::Missing) => {
+                    told.skipped += 1;
+                    continue;
+                }
                 Some(MissingEnd::Unknown) => {
-                    out.outcome.unsure.push(change.key.clone());
+                    told.skipped += 1;
+                    self.out.outcome.unsure.push(change.key.clone());
                     continue;
                 }
                 None => {}
             }
-            refusals.add(*hash, change);
-            out.refused.push(Refused { key: change.key.clone(), content: change.set.clone(), reason });
+            told.failed += 1;
+            self.refusals.add(*hash, change);
+            let (key, content) = (change.key.clone(), change.set.clone());
+            self.out.refused.push(Refused { key, content, rejection, operation });
         }
+        told
     }
 
-    /// The keys whose changes these operations published.
-    fn collect_done(
-        &self,
-        plan: &Plan,
-        executed: &[OperationNo],
-        failed: &HashSet<KeyHash>,
-        outcome: &mut PlanOutcome,
-    ) -> Result<()> {
-        for no in executed {
-            plan.operation(*no, |change| {
-                if !failed.contains(&change.hash) {
-                    outcome.done.insert(change.hash);
+    /// Takes what was done, and what nobody knows of, of an operation that
+    /// was not done to its end. How many were done.
+    fn take_rest(&mut self, operation: &Operation, hashes: &[KeyHash], fates: &[Fate]) -> u64 {
+        let mut done = 0;
+        for ((change, hash), fate) in operation.changes.iter().zip(hashes).zip(fates) {
+            match fate {
+                Fate::Done => {
+                    done += 1;
+                    self.out.outcome.done.insert(*hash);
+                }
+                Fate::Unsure => self.out.outcome.unsure.push(change.key.clone()),
+                Fate::Rejected(_) | Fate::Unsent => {}
+            }
+        }
+        done
+    }
+
+    fn too_many(&self, total: u64, limit: &IsolationLimit) -> Error {
+        let refused = self.refusals.keys.len();
+        if !limit.exceeded(refused as u64, total) {
+            let text = format!(
+                "batch {}: the target refused {refused} of {total} changes so far, and more requests would be needed to find the others than the {} that the isolation limit allows",
+                self.batch, limit.requests
+            );
+            return Error::new(ErrorKind::EntityRejected, text);
+        }
+        Error::new(
+            ErrorKind::EntityRejected,
+            format!(
+                "batch {}: the target refused {} of {total} changes, more than the isolation limit allows",
+                self.batch,
+                self.refusals.keys.len()
+            ),
+        )
+    }
+
+    /// It ends before all was done: the keys whose changes were published.
+    fn ended(mut self, end: Ended) -> Result<Executed> {
+        for no in &self.executed {
+            self.plan.operation(*no, |change| {
+                if !self.refusals.keys.contains(&change.hash) {
+                    self.out.outcome.done.insert(change.hash);
                 }
                 Ok(())
             })?;
         }
-        Ok(())
+        self.out.counts = self.sender.counts;
+        self.out.end = end;
+        Ok(self.out)
     }
 }

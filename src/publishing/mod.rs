@@ -3,4 +3,6 @@
 
 pub mod crash;
 pub mod execute;
+pub mod isolate;
 pub mod operation;
+pub mod send;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::send::Fate;
 use crate::domain::change::Action;
 use crate::domain::ids::OperationNo;
 use crate::domain::key::{Key, KeyHash, Kind};
@@ -10,7 +11,7 @@ use crate::domain::publish_state::BatchMetrics;
 use crate::error::Result;
 use crate::planning::bodies::Bodies;
 use crate::planning::plan_file::{Plan, PlannedValue};
-use crate::targets::{ChangeOutcome, TargetChange};
+use crate::targets::TargetChange;
 
 /// One operation's changes, ready to be sent.
 pub struct Prepared {
@@ -120,12 +121,12 @@ pub fn prepare(plan: &Plan, no: OperationNo, refusals: &Refusals, bodies: &mut B
 }
 
 /// What an operation's outcomes add to the batch's metrics.
-pub fn metrics(changes: &[TargetChange], outcomes: &[ChangeOutcome]) -> BatchMetrics {
+pub fn metrics(changes: &[TargetChange], fates: &[Fate]) -> BatchMetrics {
     let mut metrics = BatchMetrics::default();
-    for (change, outcome) in changes.iter().zip(outcomes) {
-        match outcome {
-            ChangeOutcome::Rejected(_) => continue,
-            ChangeOutcome::Done => {}
+    for (change, fate) in changes.iter().zip(fates) {
+        match fate {
+            Fate::Rejected(_) | Fate::Unsent | Fate::Unsure => continue,
+            Fate::Done => {}
         }
         let slot = match (change.key.kind(), change.action) {
             (Kind::Entity, Action::Create) => &mut metrics.entities_created,

@@ -5,6 +5,8 @@
 //! Footprints are compared outside of the transaction, which then looks
 //! whether those that were compared are all that there are.
 
+use jiff::Timestamp;
+
 use super::SELF;
 use super::engine::Engine;
 use super::holds::applied_row;
@@ -24,6 +26,9 @@ struct Other {
     plan: PlanId,
     batch: BatchId,
     footprint: FootprintRef,
+    /// Set when it is not in work any more, but a request of it may still
+    /// take effect: until then.
+    lingers_until: Option<Timestamp>,
 }
 
 /// What a plan is held against.
@@ -39,19 +44,28 @@ struct Seen {
 
 /// Reads [`Seen`] of a view or a transaction.
 macro_rules! seen {
-    ($view:expr, $plan:expr, $target:expr) => {{
+    ($view:expr, $plan:expr, $target:expr, $now:expr) => {{
         let commits = $view.commits_since($target, $plan.base_commit)?.map(|commits| {
             let other = |(_, commit): (u64, crate::store::CommitRecord)| Other {
                 plan: commit.plan_id,
                 batch: commit.batch_id,
                 footprint: commit.footprint,
+                lingers_until: None,
             };
             commits.into_iter().map(other).collect()
         });
         let active = $view.alive_plans(Some($target))?.into_iter();
-        let active = active.filter(|plan| plan.state == PlanState::Executing);
-        let other =
-            |plan: PlanRecord| Other { plan: plan.plan_id, batch: plan.batch_id, footprint: plan.footprint };
+        let active = active.filter(|plan| match plan.state {
+            PlanState::Executing => true,
+            PlanState::Lingering => plan.lingers_until.is_some_and(|until| until > $now),
+            PlanState::Registered | PlanState::Complete | PlanState::Committed | PlanState::Dropped => false,
+        });
+        let other = |plan: PlanRecord| Other {
+            plan: plan.plan_id,
+            batch: plan.batch_id,
+            footprint: plan.footprint,
+            lingers_until: plan.lingers_until,
+        };
         Seen {
             own: $view.current_snapshot($target, $plan.batch_id.source())?,
             commits,
@@ -67,8 +81,8 @@ enum Verdict {
     Fresh,
     /// It is made again.
     Stale(String),
-    /// It is made again, when this plan in work is done.
-    Behind(PlanId, String),
+    /// It is made again, when this is over.
+    Behind(Wait, String),
 }
 
 impl Engine {
@@ -85,16 +99,17 @@ impl Engine {
             self.work.set_wait(source, Some(Wait::Source(first)));
             return Ok(None);
         }
+        let now = self.clock.now();
         loop {
             let (plan, seen) = self.store.read(|view| {
                 let plan = view
                     .plan(&plan_id)?
                     .ok_or_else(|| Error::internal(format!("batch {id} has lost its plan")))?;
-                let seen = seen!(view, plan, name);
+                let seen = seen!(view, plan, name, now);
                 Ok((plan, seen))
             })?;
             let verdict = self.judge_plan(&plan, &seen, source)?;
-            match self.decide(&id, name, plan, seen, verdict.clone())? {
+            match self.decide(&id, name, plan, seen, now, verdict.clone())? {
                 Decided::Again => continue,
                 Decided::Waits => return Ok(None),
                 Decided::Is(record) => {
@@ -107,8 +122,8 @@ impl Engine {
                     if record.approval.as_ref().is_none_or(|approval| approval.plan_id != plan_id) {
                         self.remove_plan_files(source, &plan_id);
                     }
-                    if let Verdict::Behind(other, _) = verdict {
-                        self.work.set_wait(source, Some(Wait::Plan(other)));
+                    if let Verdict::Behind(wait, _) = verdict {
+                        self.work.set_wait(source, Some(wait));
                         return Ok(None);
                     }
                     return Ok(Some(*record));
@@ -142,9 +157,23 @@ impl Engine {
             }
         }
         for active in &seen.active {
-            if active.batch != plan.batch_id && meets(active)? {
-                let text = format!("batch {} is being published, and touches what it does", active.batch);
-                return Ok(Verdict::Behind(active.plan.clone(), text));
+            let (wait, text) = match active.lingers_until {
+                None if active.batch == plan.batch_id => continue,
+                None => {
+                    let text = format!("batch {} is being published, and touches what it does", active.batch);
+                    (Wait::Plan(active.plan.clone()), text)
+                }
+                Some(until) => {
+                    let text = format!(
+                        "a request of batch {} got no answer and may still take effect until {}, and touches what it does",
+                        active.batch,
+                        until.strftime("%F %T UTC")
+                    );
+                    (Wait::Until(until), text)
+                }
+            };
+            if meets(active)? {
+                return Ok(Verdict::Behind(wait, text));
             }
         }
         Ok(Verdict::Fresh)
@@ -157,6 +186,7 @@ impl Engine {
         target: &TargetName,
         plan: PlanRecord,
         seen: Seen,
+        now: Timestamp,
         verdict: Verdict,
     ) -> Result<Decided> {
         let (id, target) = (id.clone(), target.clone());
@@ -167,7 +197,7 @@ impl Engine {
             if is_parked(&record) || holds.iter().any(|hold| !hold.reason.is_overtaken()) {
                 return Ok(Decided::Waits);
             }
-            if seen!(tx, plan, &target) != seen {
+            if seen!(tx, plan, &target, now) != seen {
                 return Ok(Decided::Again);
             }
             let cause = match verdict {

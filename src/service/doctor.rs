@@ -125,7 +125,11 @@ impl Engine {
                         format!("it answers, and holds what was published ({} {identity})", seen.kind),
                     )
                 }
-                Ok(seen) => CheckView::error(check, seen.problems.join("; "), "tidegate targets check"),
+                Ok(seen) => {
+                    let mend = seen.down.and_then(|down| down.action);
+                    let mend = mend.unwrap_or_else(|| "tidegate targets check".to_owned());
+                    CheckView::error(check, seen.problems.join("; "), mend)
+                }
                 Err(error) => CheckView::error(check, error.to_string(), action(&error)),
             }
         };

@@ -21,7 +21,7 @@ use super::stop::Stop;
 use super::uploads::Uploads;
 use super::work::Work;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Settings, TargetKind, TargetSettings};
 use crate::domain::ids::{BatchId, PlanId, SourceId, TargetName, compact_time};
 use crate::domain::publish_state::PublishState;
 use crate::domain::settings::Deletion;
@@ -30,18 +30,68 @@ use crate::intake::prefix::Prefix;
 use crate::planning::planner::PlanningOptions;
 use crate::planning::state_dir::StateDir;
 use crate::publishing::crash::{CrashPoints, Point};
+use crate::publishing::send::SendCounts;
 use crate::store::{BatchRecord, Store, StoreOptions, Touched};
 use crate::targets::Target;
 use crate::targets::embedded::{EmbeddedCatalogue, EmbeddedOptions};
+use crate::targets::http::{HttpOptions, HttpTarget, Token};
 
 /// A target and what is set for it.
 pub struct OpenTarget {
     /// The target, as plans are executed against it.
     pub target: Arc<dyn Target>,
-    /// The catalogue behind it, to look at.
-    pub catalogue: Arc<EmbeddedCatalogue>,
+    /// The catalogue behind it, to look at, where it is embedded.
+    pub embedded: Option<Arc<EmbeddedCatalogue>>,
     /// What a deletion means there.
     pub deletion: Deletion,
+}
+
+impl OpenTarget {
+    /// The catalogue behind it, to look at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it is not embedded.
+    pub fn catalogue(&self, name: &TargetName) -> Result<&Arc<EmbeddedCatalogue>> {
+        self.embedded.as_ref().ok_or_else(|| {
+            let text = format!("the target {name} is not embedded: what it holds is looked at there");
+            Error::new(ErrorKind::NotFound, text)
+        })
+    }
+}
+
+/// Opens what is set for a target. One that is spoken to over the network is
+/// not asked for anything yet.
+fn open_target(settings: &TargetSettings, clock: &Arc<dyn Clock>) -> Result<OpenTarget> {
+    let deletion = settings.deletion;
+    match &settings.kind {
+        TargetKind::Embedded(embedded) => {
+            let options = EmbeddedOptions {
+                deletion,
+                history: embedded.history,
+                search_memory: usize::try_from(embedded.search_memory).unwrap_or(usize::MAX),
+                ..EmbeddedOptions::default()
+            };
+            let catalogue = Arc::new(EmbeddedCatalogue::open(&embedded.path, options, Arc::clone(clock))?);
+            Ok(OpenTarget { target: Arc::clone(&catalogue) as _, embedded: Some(catalogue), deletion })
+        }
+        TargetKind::Http(http) => {
+            let token = http.token.clone().map(|secret| {
+                let token: Token = Arc::new(move || secret.read());
+                token
+            });
+            let options = HttpOptions {
+                url: http.url.clone(),
+                token,
+                timeout: http.timeout,
+                request_limit: http.request_limit,
+                max_changes: http.max_changes,
+                max_bytes: http.max_bytes,
+                deletion,
+            };
+            let target = HttpTarget::new(options, Arc::clone(clock))?;
+            Ok(OpenTarget { target: Arc::new(target), embedded: None, deletion })
+        }
+    }
 }
 
 /// Is told what long work a command does: for a bar on a terminal. What the
@@ -86,6 +136,8 @@ pub struct Engine {
     pub(super) space: Space,
     /// Held while a pin is made or removed.
     pub(super) pinning: Mutex<()>,
+    /// Requests to targets of this process.
+    pub(super) sent: Mutex<SendCounts>,
 }
 
 impl Engine {
@@ -124,16 +176,7 @@ impl Engine {
         let state = StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?;
         let mut targets = BTreeMap::new();
         for (name, target) in &settings.targets {
-            let options = EmbeddedOptions {
-                deletion: target.deletion,
-                history: target.history,
-                search_memory: usize::try_from(target.search_memory).unwrap_or(usize::MAX),
-                ..EmbeddedOptions::default()
-            };
-            let catalogue = EmbeddedCatalogue::open(&target.path, options, Arc::clone(&clock))?;
-            let catalogue = Arc::new(catalogue);
-            let open =
-                OpenTarget { target: Arc::clone(&catalogue) as _, catalogue, deletion: target.deletion };
+            let open = open_target(target, &clock)?;
             targets.insert(name.clone(), open);
         }
         let engine = Self {
@@ -154,6 +197,7 @@ impl Engine {
             uploads: Uploads::default(),
             space: Space::default(),
             pinning: Mutex::default(),
+            sent: Mutex::default(),
             clock,
             crash,
         };
@@ -233,8 +277,12 @@ impl Engine {
         if self.store.failed() {
             reasons.push("tidegate.redb failed: start Tidegate again".to_owned());
         }
+        let down = self.store.read(|view| view.open_breakers()).unwrap_or_default();
         for (name, open) in &self.targets {
-            if let Err(error) = open.target.health() {
+            if let Some((_, breaker)) = down.iter().find(|(down, breaker)| down == name && !breaker.half_open)
+            {
+                reasons.push(format!("the target {name} can't be used: {}", breaker.message));
+            } else if let Some(Err(error)) = open.embedded.as_ref().map(|catalogue| catalogue.health()) {
                 reasons.push(format!("the target {name} can't be used: {error}"));
             }
         }
@@ -285,17 +333,8 @@ impl Engine {
 
     /// A target's catalogue; the only one without a name.
     pub fn catalogue(&self, name: Option<&TargetName>) -> Result<&Arc<EmbeddedCatalogue>> {
-        let found = match name {
-            Some(name) => self.targets.get(name),
-            None => {
-                self.targets.get(&crate::domain::settings::default_target()).or(self.targets.values().next())
-            }
-        };
-        let missing = || {
-            let name = name.map_or_else(|| "any".into(), ToString::to_string);
-            Error::new(ErrorKind::NotFound, format!("there is no target {name}"))
-        };
-        Ok(&found.ok_or_else(missing)?.catalogue)
+        let (name, open) = self.open_target(name)?;
+        open.catalogue(name)
     }
 
     /// Writes the catalogue in the line format of batches.
@@ -315,13 +354,16 @@ impl Engine {
     /// What is wrong with the machine, a target or a snapshot: the source is
     /// held, and the others go on with the next step.
     pub fn step(&self) -> Result<Option<BatchId>> {
-        match self.claim(None)? {
-            Next::Batch(claim) => {
-                let id = claim.batch.batch_id.clone();
-                self.attempt(claim)?;
-                Ok(Some(id))
+        loop {
+            match self.claim(None)? {
+                Next::Batch(claim) => {
+                    let id = claim.batch.batch_id.clone();
+                    self.attempt(claim)?;
+                    return Ok(Some(id));
+                }
+                Next::Probe(probing) => self.probe(&probing.target)?,
+                Next::Nothing(_) => return Ok(None),
             }
-            Next::Nothing(_) => Ok(None),
         }
     }
 
@@ -338,7 +380,7 @@ impl Engine {
                 self.one_stage(claim)?;
                 Ok(Some(id))
             }
-            Next::Nothing(_) => Ok(None),
+            Next::Probe(_) | Next::Nothing(_) => Ok(None),
         }
     }
 
@@ -359,6 +401,7 @@ impl Engine {
     pub fn run_batch(&self, id: &BatchId) -> Result<BatchRecord> {
         // Whoever asks for it wants it tried again.
         self.recheck_holds(Some(id.source()))?;
+        self.probe_now(Some(self.target_of(id.source())?.0))?;
         loop {
             let record = self.batch(id)?;
             if record.status.is_final() || self.stopping() {
@@ -367,12 +410,14 @@ impl Engine {
             let generation = self.work.generation();
             match self.claim(Some(id.source()))? {
                 Next::Batch(claim) => self.attempt(claim)?,
+                Next::Probe(_) => {}
                 Next::Nothing(_) if self.work.is_busy(id.source()) => {
                     self.work.wait(generation, std::time::Duration::from_secs(1));
                 }
                 Next::Nothing(_) => match self.blocked_by(id.source())? {
                     Some(other) => match self.claim(Some(&other))? {
                         Next::Batch(claim) => self.attempt(claim)?,
+                        Next::Probe(_) => {}
                         Next::Nothing(_) if self.work.is_busy(&other) => {
                             self.work.wait(generation, std::time::Duration::from_secs(1));
                         }

@@ -28,6 +28,9 @@ pub enum EventKind {
     Source,
     /// A folder of an inbox was decided on, or an inbox went or came back.
     Inbox,
+    /// A target can't be used or can again, or a known issue was declared or
+    /// lifted.
+    Target,
     /// Other settings are in force.
     Settings,
 }
@@ -109,6 +112,7 @@ impl Events {
                 Touched::Batch(id) => self.batch(EventKind::Batch, id),
                 Touched::Source(id) => self.source(id),
                 Touched::Inbox => self.inbox(),
+                Touched::Target => self.tell(EventKind::Target, None, None),
             }
         }
     }

@@ -36,8 +36,9 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
         | Superseded | Partial => true,
         Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
         | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
-        | TargetThrottled | TargetFailed | TargetMoved | ServerUnreachable | ServerAnswer | Interrupted
-        | Internal => false,
+        | TargetTimeout | TargetUnauthorized | TargetContract | TargetInterrupted | TargetAnswer
+        | BulkRejected | CatalogueFailed | TargetThrottled | TargetFailed | TargetMoved | Maintenance
+        | KnownIssue | ServerUnreachable | ServerAnswer | Interrupted | Internal => false,
     }
 }
 
@@ -91,27 +92,6 @@ impl Engine {
         })
     }
 
-    /// What a disk or an object store refused now may go well later: the batch
-    /// waits, twice as long each time, and lets others go on.
-    pub(super) fn retry_later(&self, id: &BatchId, error: &Error) -> Result<BatchRecord> {
-        let what = format!("retry of {}", id.source());
-        if self.folded.is_news(&what, &error.to_string()) {
-            tracing::warn!(batch = %id, source = %id.source(), %error, "it is tried again later");
-        }
-        let attempts = self.batch(id)?.attempts.saturating_add(1);
-        let wait = backoff(attempts);
-        let details = failure(error, Some("planning".into()), attempts);
-        let (id, cause) = (id.clone(), error.to_string());
-        self.store.write(move |tx| {
-            let at = tx.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
-            tx.transition_batch(&id, Event::RetryScheduled, &cause, SELF, |record| {
-                record.attempts = attempts;
-                record.next_attempt = Some(at);
-                record.failure = Some(details);
-            })
-        })
-    }
-
     /// What was tried again went well at last.
     pub(super) fn goes_on(&self, id: &BatchId) {
         if let Some(times) = self.folded.over(&format!("retry of {}", id.source())) {
@@ -136,29 +116,30 @@ impl Engine {
     /// What is wrong is not the batch's own: one source's trouble must not be
     /// the others'. What may pass by itself has the source wait; the rest
     /// holds it until a person, other settings or a restart let it go on.
-    pub(super) fn trouble(&self, id: &BatchId, error: &Error) -> Result<()> {
+    /// Returns whether all that follows is that the batch is tried again.
+    pub(super) fn trouble(&self, id: &BatchId, error: &Error) -> Result<bool> {
         if self.is_fatal(error) || error.kind() == ErrorKind::Interrupted {
-            return Ok(());
+            return Ok(false);
         }
         let source = id.source();
         let record = self.batch(id)?;
         if record.status.is_final() {
-            return Ok(());
+            return Ok(false);
         }
-        if error.kind().info().retry == Retry::Delayed {
-            if matches!(record.status, PublishStatus::Planning | PublishStatus::PlanComplete) {
-                return self.retry_later(id, error).map(|_| ());
+        if error.kind().info().retry != Retry::Never {
+            if record.status != PublishStatus::Executing {
+                return self.retry_later(id, error).map(|_| true);
             }
             // EXECUTING goes on from its journal, and is left only by a commit.
             let wait = backoff(self.work.failed(source));
             let until = self.clock.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
             self.work.set_wait(source, Some(Wait::Until(until)));
             if !self.folded.is_news(&format!("retry of {source}"), &error.to_string()) {
-                return Ok(());
+                return Ok(false);
             }
             tracing::warn!(batch = %id, %source, %error, "it goes on later");
             let (id, cause, status) = (id.clone(), format!("it goes on later: {error}"), record.status);
-            return self.store.write(move |tx| {
+            self.store.write(move |tx| {
                 let entry = TimelineEntry {
                     at: tx.now(),
                     event: None,
@@ -168,7 +149,8 @@ impl Engine {
                     actor: SELF.into(),
                 };
                 tx.note(&id, &entry)
-            });
+            })?;
+            return Ok(false);
         }
         let reason = match error.kind() {
             ErrorKind::TargetMoved => SourceHoldReason::TargetMoved,
@@ -183,6 +165,7 @@ impl Engine {
             batch_id: Some(id.clone()),
         };
         let id = id.clone();
-        self.store.write(move |tx| hold(tx, &id, &held))
+        self.store.write(move |tx| hold(tx, &id, &held))?;
+        Ok(false)
     }
 }

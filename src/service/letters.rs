@@ -64,7 +64,7 @@ impl Engine {
             let mut letter = DeadLetter {
                 key: Some(refused.key.clone()),
                 content: refused.content.clone(),
-                ..base(code, format!("the target refused it: {}", refused.reason))
+                ..base(code, format!("the target refused it: {}", refused.rejection.reason))
             };
             if let Some((source, stamp)) = owners.published(&refused.key)? {
                 letter.source = source;

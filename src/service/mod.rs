@@ -7,8 +7,11 @@
 //! queue     whose turn it is; work: who is in work, and waking
 //! stages    the way of one batch: prepare → begin → publish
 //! skips     keys that an operator knows to be bad
-//! failing   what follows when that goes wrong; holds: what ends by itself
+//! failing   what follows when that goes wrong; retrying: when it is tried
+//!           again; breaker: targets that can't be used
+//! holds     what holds sources and ends by itself
 //! operate   what a person can do; pins: files of batches that wait
+//! space     room on disks; doctor: what is wrong; recover: a lost store
 //! events    what happens, told; live: how far batches in work have come
 //! find      search, and the threads that keep its index
 //! serve     workers, watchers, signals; notices: webhooks
@@ -17,6 +20,7 @@
 
 mod accept;
 mod begin;
+mod breaker;
 pub mod doctor;
 pub mod engine;
 pub mod events;
@@ -25,6 +29,7 @@ mod find;
 mod folded;
 mod holds;
 pub mod inboxes;
+pub mod issues;
 mod letters;
 pub mod live;
 mod looking;
@@ -39,6 +44,7 @@ pub mod queue;
 pub mod recover;
 mod reload;
 mod retention;
+mod retrying;
 pub mod serve;
 pub mod skips;
 pub mod space;
@@ -46,6 +52,7 @@ mod stages;
 mod stop;
 mod uploads;
 pub mod views;
+pub mod waiting;
 mod watch;
 mod work;
 

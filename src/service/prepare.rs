@@ -53,6 +53,7 @@ impl Engine {
                 base_commit: tx.last_commit(&target)?,
                 target: Some(target),
                 footprint: crate::domain::plan::FootprintRef::default(),
+                lingers_until: None,
             })?;
             let now = tx.now();
             tx.transition_batch(&batch_id, Event::PlanningStarted, "its turn has come", SELF, |record| {
@@ -75,7 +76,7 @@ impl Engine {
                     tracing::info!(batch = %id, source = %id.source(), "planning was interrupted");
                     return Ok(None);
                 }
-                if error.kind().info().retry == Retry::Delayed {
+                if error.kind().info().retry != Retry::Never {
                     return self.retry_later(&id, &error).map(|_| None);
                 }
                 if !concerns_batch(error.kind()) {

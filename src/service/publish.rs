@@ -1,21 +1,27 @@
 //! Executing a plan, and the commit of what came of it.
 
+use std::sync::PoisonError;
+
+use jiff::{SignedDuration, Timestamp};
+
 use super::SELF;
 use super::engine::Engine;
 use super::failing::{failure, hold};
 use super::holds::applied_row;
 use super::live::Phase;
 use super::queue::is_parked;
-use crate::domain::ids::PlanId;
+use super::retrying::{Again, Follows};
+use crate::domain::ids::{PlanId, SourceId, TargetName};
 use crate::domain::key::Kind;
-use crate::domain::publish_state::BatchMetrics;
+use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::format::layer::CacheBudget;
 use crate::planning::next;
 use crate::planning::plan_file::Plan;
 use crate::planning::snapshot::{Snapshot, SnapshotManifest};
-use crate::publishing::execute::{Executed, Executor, Going};
+use crate::publishing::execute::{Ended, Executed, Executor, Going};
+use crate::publishing::operation;
 use crate::store::{BatchRecord, CommitRecord, PlanState, SnapshotRecord, SourceHoldReason};
 
 impl Engine {
@@ -26,7 +32,7 @@ impl Engine {
             return Err(Error::internal(format!("batch {id} is executing and has no plan")));
         };
         let plan = Plan::open(&self.state, id.source(), plan_id)?;
-        let (_, open) = self.target_of(id.source())?;
+        let (name, open) = self.target_of(id.source())?;
         let changes = plan.manifest().operations.iter().map(|op| u64::from(op.changes)).sum();
         self.live.begin(id, Phase::Executing, Some(changes));
         self.progress.executing(id, changes);
@@ -34,6 +40,7 @@ impl Engine {
             store: &self.store,
             target: &*open.target,
             clock: &*self.clock,
+            retry: &self.settings().retry,
             crash: &self.crash,
             going: &|| {
                 if record.cancel.is_some() || self.work.is_cancelled(id) {
@@ -41,12 +48,12 @@ impl Engine {
                 } else if self.stopping() {
                     Going::Stopped
                 } else {
-                    Going::On
+                    self.paused(id.source(), name)
                 }
             },
-            progress: &|changes| {
-                self.live.add(id, changes);
-                self.progress.executed(changes);
+            progress: &|more| {
+                self.live.add(id, more.ended());
+                self.progress.executed(more.ended());
             },
         }
         .run(&plan, id, &self.settings().source(id.source()).isolation);
@@ -56,16 +63,35 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(None),
             other => other?,
         };
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).add(&executed.counts);
         self.live.begin(id, Phase::Committing, None);
         let record = self.commit(&record, &plan, executed)?;
         self.work.succeeded(id.source());
-        self.goes_on(id);
+        if record.status != PublishStatus::Retrying {
+            self.goes_on(id);
+        }
         // Should this be lost, the stored outcomes are only not needed.
         if let Err(error) = open.target.forget_operations(plan_id) {
             tracing::warn!(batch = %id, source = %id.source(), plan = %plan_id, %error, "the target kept outcomes that are not needed any more");
         }
         self.tidy_up(&record);
-        Ok(Some(record))
+        Ok((record.status != PublishStatus::Retrying).then_some(record))
+    }
+
+    /// Whether a target and a source are to be left alone from now on.
+    fn paused(&self, source: &SourceId, target: &TargetName) -> Going {
+        let now = self.clock.now();
+        if let Some(until) = self.settings().window_open(target, source, now) {
+            let text = format!("a maintenance window is open until {}", until.strftime("%F %T UTC"));
+            return Going::Paused(ErrorKind::Maintenance, text);
+        }
+        match self.store.read(|view| view.known_issue(target, source, None, now)) {
+            Ok(Some(issue)) => {
+                Going::Paused(ErrorKind::KnownIssue, format!("known issue {}: {}", issue.id, issue.note))
+            }
+            // A store that fails ends everything at the next write.
+            Ok(None) | Err(_) => Going::On,
+        }
     }
 
     /// Collects what the commit leaves. The batch is published, whatever
@@ -87,14 +113,26 @@ impl Engine {
     fn commit(&self, record: &BatchRecord, plan: &Plan, executed: Executed) -> Result<BatchRecord> {
         let id = record.batch_id.clone();
         let source = id.source().clone();
-        let manifest = plan.manifest();
+        let further = executed.completion.done > 0;
         let (name, open) = self.target_of(&source)?;
+        let down = match &executed.end {
+            Ended::Later(error) => self.down(name, error),
+            Ended::Whole | Ended::Failed(_) => None,
+        };
+        let again = match &executed.end {
+            Ended::Later(error) => match self.follows(record, error, down.as_ref(), further)? {
+                Follows::Again(again) => Some(again),
+                Follows::Fails => None,
+            },
+            Ended::Whole | Ended::Failed(_) => None,
+        };
+        let manifest = plan.manifest();
         let budget = CacheBudget::new(self.planning_options().index_memory / 2);
         let (current, held_back) = self.store.read(|view| {
             let current = view.current_snapshot(name, &source)?;
             let mut oldest = None;
             view.each_unfinished(&source, |other| {
-                if other.batch_id == id {
+                if other.batch_id == id && again.is_none() {
                     return Ok(true);
                 }
                 oldest = Some(other.stamp.source_timestamp);
@@ -131,14 +169,27 @@ impl Engine {
             relationships: snapshot.live(Kind::Relationship),
         };
         let plan_id = manifest.header.plan_id.clone();
-        let held = self.hold_after(record, executed.failed.as_ref());
+        let capabilities = open.target.capabilities();
+        // A request without an answer may take effect as long as this.
+        let lingers = (!executed.outcome.unsure.is_empty() && !capabilities.request_limit.is_zero())
+            .then(|| SignedDuration::try_from(capabilities.request_limit).unwrap_or(SignedDuration::MAX));
+        let Executed { outcome, unjournalled, completion, end, .. } = executed;
+        let end = End::of(end, again);
+        if let End::Later(error, _) = &end {
+            self.tell_retry(&id, error);
+        }
+        let held = self.hold_after(record, end.failed());
         let lifts = manifest.asserts_absence
             && manifest.scope.is_everything()
-            && snapshot_is_whole(&snapshot, &executed);
+            && outcome.complete
+            && snapshot_is_whole(&snapshot);
         // Perhaps nothing of the plan was sent: then it is not the last one there.
-        let last: Option<Option<PlanId>> =
-            if executed.outcome.complete { None } else { Some(open.target.last_plan(&source)?) };
-        let failed = executed.failed;
+        let last: Option<Option<PlanId>> = if outcome.complete || !capabilities.tracks_plans {
+            None
+        } else {
+            Some(open.target.last_plan(&source)?)
+        };
+        let (retry, random) = (self.settings().retry, self.clock.random());
         let summary = manifest.header.summary;
         let target = name.clone();
         let record = self.store.write(move |tx| {
@@ -148,10 +199,22 @@ impl Engine {
                 tx.open_dead_letter(letter)?;
             }
             tx.drop_journal(&plan_id)?;
-            tx.count_skipped(summary.skipped())?;
+            if matches!(end, End::Whole) {
+                tx.count_skipped(summary.skipped())?;
+            }
             let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal("a plan is gone"))?;
-            plan.state = PlanState::Committed;
+            let now = tx.now();
+            tx.end_lingering(&target, now)?;
+            plan.lingers_until = lingers.map(|most| now.checked_add(most).unwrap_or(Timestamp::MAX));
+            plan.state = match plan.lingers_until {
+                Some(_) => PlanState::Lingering,
+                None => PlanState::Committed,
+            };
+            let lingers_until = plan.lingers_until;
             tx.put_plan(&plan)?;
+            if let Some(down) = &down {
+                down.take(tx, &target, &retry, random)?;
+            }
             let commit =
                 CommitRecord { plan_id: plan_id.clone(), batch_id: id.clone(), footprint: plan.footprint };
             tx.put_commit(&target, &commit)?;
@@ -176,29 +239,42 @@ impl Engine {
             } else if lifts && tx.lift_source_hold(&source, SourceHoldReason::BatchFailed)?.is_some() {
                 tx.note_source(&source, &format!("goes on: batch {id} says everything anew"), SELF)?;
             }
-            let now = tx.now();
-            let (event, cause, actor) = match &failed {
-                Some(error) if error.kind() == ErrorKind::Cancelled => {
-                    (Event::Cancelled, error.to_string(), SELF)
+            let (event, cause) = match &end {
+                End::Whole => (Event::Completed, "published".to_owned()),
+                End::Failed(error) if error.kind() == ErrorKind::Cancelled => {
+                    (Event::Cancelled, error.to_string())
                 }
-                Some(error) => (Event::Failed, error.to_string(), SELF),
-                None => (Event::Completed, "published".to_owned(), SELF),
+                End::Failed(error) => (Event::Failed, error.to_string()),
+                End::Later(error, _) => (Event::RetryScheduled, error.to_string()),
             };
-            tx.transition_batch(&id, event, &cause, actor, |record| {
-                record.publish_end = Some(now);
+            tx.transition_batch(&id, event, &cause, SELF, |record| {
+                operation::add(record.metrics.get_or_insert_default(), &unjournalled);
+                record.completion = Some(completion);
                 record.snapshot_path = Some(url);
-                record.metrics.get_or_insert_with(BatchMetrics::default);
-                record.failure = match &failed {
-                    Some(error) => Some(failure(error, Some("execution".into()), record.attempts)),
-                    None if count > 0 => {
+                record.failure = match &end {
+                    End::Failed(error) => Some(failure(error, Some("execution".into()), record.attempts)),
+                    End::Later(error, again) => {
+                        Some(failure(error, Some("execution".into()), again.attempts))
+                    }
+                    End::Whole if count > 0 => {
                         let published = summary.changes();
                         let text = format!(
                             "batch {id}: {count} entities or relationships became dead letters, {published} changes were planned"
                         );
                         Some(failure(&Error::new(ErrorKind::Partial, text), None, record.attempts))
                     }
-                    None => None,
+                    End::Whole => None,
                 };
+                match end {
+                    End::Whole | End::Failed(_) => {
+                        record.publish_end = Some(now);
+                        record.retry = None;
+                    }
+                    End::Later(_, again) => {
+                        again.put(record);
+                        record.next_attempt = record.next_attempt.max(lingers_until);
+                    }
+                }
             })
         })?;
         tracing::info!(batch = %record.batch_id, source = %record.batch_id.source(), status = record.status.as_str(), "done");
@@ -206,7 +282,35 @@ impl Engine {
     }
 }
 
-fn snapshot_is_whole(snapshot: &SnapshotManifest, executed: &Executed) -> bool {
+fn snapshot_is_whole(snapshot: &SnapshotManifest) -> bool {
     let newest = snapshot.full_records.iter().max_by(|a, b| a.stamp.stamp.cmp(&b.stamp.stamp));
-    executed.outcome.complete && newest.is_some_and(|record| record.exceptions.is_empty())
+    newest.is_some_and(|record| record.exceptions.is_empty())
+}
+
+/// How a batch leaves EXECUTING.
+enum End {
+    /// COMPLETE.
+    Whole,
+    /// FAILED.
+    Failed(Error),
+    /// RETRYING.
+    Later(Error, Again),
+}
+
+impl End {
+    fn of(end: Ended, again: Option<Again>) -> Self {
+        match (end, again) {
+            (Ended::Whole, _) => Self::Whole,
+            (Ended::Later(error), Some(again)) => Self::Later(error, again),
+            // The budget is spent, or there never was one.
+            (Ended::Failed(error) | Ended::Later(error), _) => Self::Failed(error),
+        }
+    }
+
+    fn failed(&self) -> Option<&Error> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Whole | Self::Later(..) => None,
+        }
+    }
 }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::engine::Engine;
 use super::space::RECHECK;
-use super::work::{Busy, Wait};
+use super::waiting::Waiting;
+use super::work::{Busy, Probing, Wait};
 use crate::config::Settings;
 use crate::domain::ids::{BatchId, PlanId, SourceId};
 use crate::domain::priority::Score;
@@ -25,6 +26,8 @@ pub enum Standing {
     Ready,
     /// It is tried again at this time, after a passing failure.
     Until(Timestamp),
+    /// What it needs is not there, or is to be left alone.
+    Waits(Waiting),
     /// It is held; this is what holds it most.
     Held(SourceHold),
     /// A parked batch is ahead, and nothing may overtake it.
@@ -70,6 +73,8 @@ pub(super) struct Claim<'a> {
 pub(super) enum Next<'a> {
     /// A batch to work on.
     Batch(Claim<'a>),
+    /// A target to look at that could not be used.
+    Probe(Probing<'a>),
     /// Nothing now; something at this time, if nothing happens before.
     Nothing(Option<Timestamp>),
 }
@@ -95,7 +100,11 @@ impl Engine {
         let place = |turn: &Turn| match turn.standing {
             Standing::InWork => 0,
             Standing::Ready => 1,
-            Standing::Until(_) | Standing::Held(_) | Standing::Parked(_) | Standing::Behind(_) => 2,
+            Standing::Until(_)
+            | Standing::Waits(_)
+            | Standing::Held(_)
+            | Standing::Parked(_)
+            | Standing::Behind(_) => 2,
         };
         turns.sort_by(|a, b| {
             let ((ae, ap, a_score), (be, bp, b_score)) = (a.rank(), b.rank());
@@ -121,6 +130,19 @@ impl Engine {
                     .collect::<Result<Vec<_>>>()
             })?;
             let mut due: Option<Timestamp> = None;
+            let soonest = |due: Option<Timestamp>, at: Timestamp| Some(due.map_or(at, |due| due.min(at)));
+            if only.is_none() {
+                for (target, breaker) in self.store.read(|view| view.open_breakers())? {
+                    if breaker.half_open || !self.targets.contains_key(&target) {
+                        continue;
+                    }
+                    if breaker.next_probe > now {
+                        due = soonest(due, breaker.next_probe);
+                    } else if let Some(probing) = self.work.claim_probe(&target) {
+                        return Ok(Next::Probe(probing));
+                    }
+                }
+            }
             let mut best: Option<&Turn> = None;
             let low = self.too_little_room().is_some();
             for turn in &turns {
@@ -135,12 +157,17 @@ impl Engine {
                             best = Some(turn);
                         }
                     }
-                    Standing::Until(at) => due = Some(due.map_or(*at, |due| due.min(*at))),
+                    Standing::Until(at) => due = soonest(due, *at),
+                    Standing::Waits(Waiting { until: Some(at), .. }) => due = soonest(due, *at),
+                    Standing::Waits(Waiting { until: None, .. }) => {}
                     Standing::InWork | Standing::Held(_) | Standing::Parked(_) | Standing::Behind(_) => {}
                 }
             }
             let Some(best) = best else { return Ok(Next::Nothing(due)) };
             let Some(busy) = self.work.claim(&best.source) else { continue };
+            if !self.may_try(&best.source)? {
+                continue;
+            }
             // Another worker may have had it since it was looked at.
             let turn = self
                 .store
@@ -176,7 +203,10 @@ impl Engine {
         };
         let Some(found) = found else { return Ok(None) };
         let (standing, batch) = match found {
-            Found::Runs(batch) => (self.standing_of(&source, executing), Some(batch)),
+            Found::Runs(batch) => match self.waits_for(view, settings, &batch, now)? {
+                Some(waiting) => (Standing::Waits(waiting), Some(batch)),
+                None => (self.standing_of(&source, executing), Some(batch)),
+            },
             Found::Held(hold, batch) => (Standing::Held(hold), batch),
             Found::Until(at, batch) => (Standing::Until(at), Some(batch)),
             Found::Parked(id) => (Standing::Parked(id), None),

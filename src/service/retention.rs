@@ -45,6 +45,7 @@ impl Engine {
             let batch = self.batch(&plan.batch_id).ok().filter(|batch| !batch.status.is_final());
             let wanted = match plan.state {
                 PlanState::Registered | PlanState::Complete | PlanState::Executing => batch.is_some(),
+                PlanState::Lingering => true,
                 PlanState::Dropped => batch
                     .and_then(|batch| batch.approval)
                     .is_some_and(|approval| approval.plan_id == plan.plan_id),

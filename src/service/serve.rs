@@ -273,6 +273,7 @@ fn work(engine: &Engine, number: usize, fatal: &Mutex<Option<Error>>) {
         let generation = engine.work.generation();
         let claimed = match engine.claim(None) {
             Ok(Next::Batch(claim)) => engine.attempt(claim).map(|()| None),
+            Ok(Next::Probe(probing)) => engine.probe(&probing.target).map(|()| None),
             Ok(Next::Nothing(due)) => Ok(Some(due)),
             Err(error) => Err(error),
         };

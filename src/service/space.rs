@@ -79,7 +79,9 @@ pub(super) fn disks_of(settings: &Settings, reader: &dyn FreeSpace) -> Vec<DiskV
     let mut places: Vec<(String, PathBuf)> =
         vec![("data directory".into(), settings.data.clone()), ("state".into(), settings.state.clone())];
     for (name, target) in &settings.targets {
-        places.push((format!("target {name}"), target.path.clone()));
+        if let Some(path) = target.path() {
+            places.push((format!("target {name}"), path.to_owned()));
+        }
     }
     let mut seen = BTreeSet::new();
     let mut disks = Vec::new();

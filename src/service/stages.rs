@@ -39,9 +39,14 @@ impl Engine {
             Err(Error::internal(format!("batch {id}: a worker panicked: {text}")))
         });
         self.live.end(&id);
-        if let Err(error) = &result {
-            self.trouble(&id, error)?;
-        }
+        let result = match result {
+            Err(error) => match self.trouble(&id, &error)? {
+                true => Ok(()),
+                false => Err(error),
+            },
+            Ok(()) if self.stopping() => Ok(()),
+            Ok(()) => self.close_breaker(&self.settings().source(id.source()).target),
+        };
         drop(claim);
         result
     }

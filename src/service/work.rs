@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId};
+use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 
 /// After so many plans in a row that were stale when they were made, the
 /// others let the source begin first.
@@ -30,6 +30,10 @@ struct State {
     generation: u64,
     busy: BTreeSet<SourceId>,
     cancelled: BTreeSet<BatchId>,
+    /// The source whose batch a target is tried with that could not be used.
+    trials: BTreeMap<TargetName, SourceId>,
+    /// Targets that are being probed.
+    probed: BTreeSet<TargetName>,
     waits: BTreeMap<SourceId, Wait>,
     /// Failures in a row while executing.
     failures: BTreeMap<SourceId, u32>,
@@ -78,6 +82,25 @@ impl Work {
     pub(super) fn claim(&self, source: &SourceId) -> Option<Busy<'_>> {
         let mut state = self.lock();
         state.busy.insert(source.clone()).then(|| Busy { work: self, source: source.clone() })
+    }
+
+    /// Who a target is tried with.
+    pub(super) fn trial_of(&self, target: &TargetName) -> Option<SourceId> {
+        self.lock().trials.get(target).cloned()
+    }
+
+    /// Has a source that is in work be the one that a target is tried with,
+    /// unless another is.
+    pub(super) fn claim_trial(&self, target: &TargetName, source: &SourceId) -> bool {
+        let mut state = self.lock();
+        let tried = state.trials.entry(target.clone()).or_insert_with(|| source.clone());
+        tried == source
+    }
+
+    /// Takes the probe of a target, unless it is being probed.
+    pub(super) fn claim_probe(&self, target: &TargetName) -> Option<Probing<'_>> {
+        let first = self.lock().probed.insert(target.clone());
+        first.then(|| Probing { work: self, target: target.clone() })
     }
 
     /// What a source waits for.
@@ -185,7 +208,22 @@ impl Drop for Busy<'_> {
             let mut state = self.work.lock();
             state.busy.remove(&self.source);
             state.cancelled.retain(|id| *id.source() != self.source);
+            state.trials.retain(|_, source| *source != self.source);
         }
+        self.work.notify();
+    }
+}
+
+/// A target that is being probed, until this is dropped.
+pub(super) struct Probing<'a> {
+    work: &'a Work,
+    /// Which one.
+    pub(super) target: TargetName,
+}
+
+impl Drop for Probing<'_> {
+    fn drop(&mut self) {
+        self.work.lock().probed.remove(&self.target);
         self.work.notify();
     }
 }

@@ -62,6 +62,8 @@ pub(super) fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::SourceTimeline
         | Table::Commits
         | Table::Outbox
+        | Table::Breakers
+        | Table::KnownIssues
         | Table::Pins
         | Table::Skips => {
             let value: serde_json::Value = super::tables::decode(table, value)?;

@@ -5,11 +5,13 @@
 //! share a commit.
 
 mod batches;
+mod breakers;
 mod commits;
 mod dead_letters;
 mod dump;
 mod inbox;
 mod index;
+mod known_issues;
 mod open;
 mod outbox;
 mod pins;

@@ -1,5 +1,7 @@
 //! Plans and their journals.
 
+use jiff::Timestamp;
+
 use super::records::{JournalEntry, PlanRecord, PlanState};
 use super::tables::{Table, decode, encode, key, number_behind, numbered};
 use super::tx::{Read, Tx, View};
@@ -91,12 +93,24 @@ impl Tx<'_> {
     }
 
     /// Says that a plan will not be executed any more. One that is not there,
-    /// or was committed, is left as it is.
+    /// or was committed, is left as it is; so is one that lingers.
     pub fn drop_plan(&mut self, id: &PlanId) -> Result<()> {
         match self.plan(id)? {
-            Some(plan) if plan.is_alive() => self.put_plan(&PlanRecord { state: PlanState::Dropped, ..plan }),
+            Some(plan) if plan.is_alive() && plan.state != PlanState::Lingering => {
+                self.put_plan(&PlanRecord { state: PlanState::Dropped, ..plan })
+            }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Has the plans of a target that lingered long enough hold nothing any more.
+    pub fn end_lingering(&mut self, target: &TargetName, now: Timestamp) -> Result<()> {
+        for plan in self.alive_plans(Some(target))? {
+            if plan.state == PlanState::Lingering && plan.lingers_until.is_none_or(|until| until <= now) {
+                self.put_plan(&PlanRecord { state: PlanState::Committed, lingers_until: None, ..plan })?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a plan.

@@ -60,6 +60,10 @@ pub enum Table {
     Commits,
     /// Outlet, number → [`super::OutboxMessage`].
     Outbox,
+    /// Target → [`super::BreakerRecord`].
+    Breakers,
+    /// Number → [`super::KnownIssue`].
+    KnownIssues,
     /// Batch id → [`super::PinWork`].
     Pins,
     /// Source, type, name → [`super::SkipRecord`].
@@ -68,7 +72,7 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 27] = [
+    pub const ALL: [Table; 29] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -94,6 +98,8 @@ impl Table {
         Table::Alive,
         Table::Commits,
         Table::Outbox,
+        Table::Breakers,
+        Table::KnownIssues,
         Table::Pins,
         Table::Skips,
     ];
@@ -126,6 +132,8 @@ impl Table {
             Self::Alive => "alive",
             Self::Commits => "commits",
             Self::Outbox => "outbox",
+            Self::Breakers => "breakers",
+            Self::KnownIssues => "known_issues",
             Self::Pins => "pins",
             Self::Skips => "skips",
         }

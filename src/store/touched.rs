@@ -15,6 +15,9 @@ pub enum Touched {
     Source(SourceId),
     /// A folder of an inbox was decided on.
     Inbox,
+    /// A target can't be used, can again, or an operator said something that
+    /// has batches wait or go on.
+    Target,
 }
 
 /// Called with what a durable commit changed, before anyone who waits for the
@@ -28,6 +31,7 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         Table::Timeline => first().parse().ok().map(Touched::Batch),
         Table::Holds | Table::SourceTimeline => SourceId::new(first()).ok().map(Touched::Source),
         Table::Inbox => Some(Touched::Inbox),
+        Table::Breakers | Table::KnownIssues => Some(Touched::Target),
         Table::Meta
         | Table::Batches
         | Table::Unfinished

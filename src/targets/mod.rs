@@ -1,8 +1,13 @@
 //! Metadata catalogues that plans are executed against, behind one trait.
 
 pub mod embedded;
+pub mod http;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use crate::domain::change::Rejection;
 
 use crate::domain::change::Action;
 use crate::domain::ids::{BatchId, OperationNo, PlanId, SourceId};
@@ -18,6 +23,10 @@ pub struct Capabilities {
     pub max_bytes: usize,
     /// Whether an operation takes effect as a whole or not at all.
     pub atomic: bool,
+    /// Whether it keeps track of the last plan of each source.
+    pub tracks_plans: bool,
+    /// How long a request that got no answer may still take effect.
+    pub request_limit: Duration,
 }
 
 /// One change as it is sent. Attribute values are canonical JSON objects.
@@ -37,13 +46,25 @@ pub struct TargetChange {
     pub replace: bool,
 }
 
-/// A request's worth of changes, applied at most once by its id.
+/// Which changes of an operation are sent, when it was taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    /// The place of the first one.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// A request's worth of changes, applied at most once by its id: plan, number
+/// and part together.
 #[derive(Debug, Clone)]
 pub struct Operation {
     /// The plan that it belongs to.
     pub plan_id: PlanId,
     /// Its place in the plan.
     pub no: OperationNo,
+    /// What of it is sent; `None`: all of it.
+    pub part: Option<Part>,
     /// The source whose batch is published.
     pub source_id: SourceId,
     /// The batch that is published.
@@ -59,8 +80,8 @@ pub struct Operation {
 pub enum ChangeOutcome {
     /// The target holds it durably.
     Done,
-    /// The target refuses it; the text is its reason.
-    Rejected(String),
+    /// The target refuses it.
+    Rejected(Rejection),
 }
 
 /// What became of an operation: an outcome per change, in order.
@@ -89,11 +110,14 @@ pub trait Target: Send + Sync {
     fn identity(&self) -> Result<String>;
 
     /// Applies an operation and answers when its effect is durable. An
-    /// operation whose (plan id, number) was applied before has no second
-    /// effect, and gets the first answer again.
+    /// operation whose (plan id, number, part) was applied before has no
+    /// second effect, and gets the first answer again.
     ///
     /// # Errors
-    /// The kind says whether to try again; nothing is known of the outcome then.
+    /// The kind says whether to try again, and whether it may have taken
+    /// effect ([`Error::is_answer`](crate::error::Error::is_answer)).
+    /// [`ErrorKind::BulkRejected`](crate::error::ErrorKind::BulkRejected):
+    /// nothing of it took effect, for some change in it is bad.
     fn apply(&self, operation: &Operation) -> Result<Outcomes>;
 
     /// Reads what the target holds of these keys, in their order.

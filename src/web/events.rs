@@ -151,6 +151,7 @@ fn name(kind: EventKind) -> &'static str {
         EventKind::Progress => "progress",
         EventKind::Source => "source",
         EventKind::Inbox => "inbox",
+        EventKind::Target => "target",
         EventKind::Settings => "settings",
     }
 }

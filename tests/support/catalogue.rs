@@ -63,6 +63,7 @@ impl TestCatalogue {
         let operation = Operation {
             plan_id: PlanId::new("plan").unwrap(),
             no: OperationNo(self.operations),
+            part: None,
             source_id: SourceId::new("alpha").unwrap(),
             batch_id: "alpha:20261124T000000Z_run".parse::<BatchId>().unwrap(),
             at: self.clock.now(),

@@ -82,7 +82,9 @@ pub fn pending(stamp: &Stamp) -> BatchRecord {
         snapshot_path: None,
         hold: None,
         approval: None,
+        completion: None,
         attempts: 0,
+        retry: None,
         next_attempt: None,
         priority: None,
         cancel: None,
@@ -185,6 +187,7 @@ pub fn plan() -> PlanRecord {
         target: Some(target()),
         base_commit: 0,
         footprint: FootprintRef { first_block: 3, blocks: 1, keys: 5, whole: false },
+        lingers_until: None,
     }
 }
 

@@ -19,7 +19,15 @@ const PAUSE: Duration = Duration::from_millis(500);
 fn goes_on(batch: &BatchView) -> bool {
     let waits = match batch.waits.as_ref().map(|waits| waits.code) {
         None | Some(WaitCode::OlderBatch | WaitCode::Turn) => false,
-        Some(WaitCode::Approval | WaitCode::SourceHeld | WaitCode::SourcePaused | WaitCode::Retry) => true,
+        Some(
+            WaitCode::Approval
+            | WaitCode::SourceHeld
+            | WaitCode::SourcePaused
+            | WaitCode::Retry
+            | WaitCode::TargetDown
+            | WaitCode::Window
+            | WaitCode::KnownIssue,
+        ) => true,
     };
     !batch.is_settled() && !waits
 }

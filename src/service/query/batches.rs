@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::engine::Engine;
-use super::super::views::{ApprovalView, BatchView, Page, PlanBrief, TimelineItem};
+use super::super::views::{ApprovalView, BatchView, Page, PlanBrief, RetryView, TimelineItem};
 use super::waits::{self, Fronts};
 use super::{Order, Part, cursor};
 use crate::domain::ids::{BatchId, SourceId};
@@ -48,7 +48,7 @@ pub fn plan_state(state: PlanState) -> &'static str {
         PlanState::Registered => "registered",
         PlanState::Complete => "complete",
         PlanState::Executing => "executing",
-        PlanState::Committed => "committed",
+        PlanState::Committed | PlanState::Lingering => "committed",
         PlanState::Dropped => "dropped",
     }
 }
@@ -163,7 +163,13 @@ impl Engine {
             waits: fronts.wait(record)?,
             eta: progress.as_ref().and_then(|progress| waits::eta(progress, now)),
             progress,
+            completion: record.completion,
             attempts: record.attempts,
+            retry: record.retry.as_ref().map(|retry| RetryView {
+                tier: retry.tier(),
+                since: retry.since,
+                code: retry.code.clone(),
+            }),
             next_attempt: record.next_attempt,
             approval: record.approval.as_ref().map(|approval| ApprovalView {
                 plan_id: approval.plan_id.clone(),

@@ -8,6 +8,7 @@ mod cursor;
 mod diff;
 mod figures;
 mod inbox;
+mod issues;
 mod lineage;
 mod overview;
 pub mod plan_json;

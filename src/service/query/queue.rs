@@ -115,7 +115,13 @@ impl Engine {
             let class = match front.turn.as_ref().map(|turn| &turn.standing) {
                 Some(Standing::InWork) => 0,
                 Some(Standing::Ready) => 1,
-                Some(Standing::Until(_) | Standing::Held(_) | Standing::Parked(_) | Standing::Behind(_))
+                Some(
+                    Standing::Until(_)
+                    | Standing::Waits(_)
+                    | Standing::Held(_)
+                    | Standing::Parked(_)
+                    | Standing::Behind(_),
+                )
                 | None => 2,
             };
             let prioritised = view.prioritised_of(&source)?.into_iter().collect();

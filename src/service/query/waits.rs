@@ -12,6 +12,7 @@ use super::super::views::{
     BatchAction, HoldView, Phase, PrioritisedView, PriorityView, ProgressUnit, ProgressView, SourceHoldView,
     SourceState, WaitCode, WaitView,
 };
+use super::super::waiting::Waiting;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::priority::Score;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
@@ -107,6 +108,9 @@ impl<'a> Fronts<'a> {
                 let text = format!("it is tried again at {}{why}", at.strftime("%F %T UTC"));
                 return wait(WaitCode::Retry, text, None, Some(*at));
             }
+            Some(Standing::Waits(waiting)) if is_next => {
+                return wait(waiting.code, waiting.text.clone(), None, waiting.until);
+            }
             Some(Standing::Behind(other)) if is_next => {
                 let text =
                     format!("a batch of {other} that touches the same entities or relationships goes first");
@@ -129,6 +133,7 @@ impl<'a> Fronts<'a> {
             }
             Some(
                 Standing::Until(_)
+                | Standing::Waits(_)
                 | Standing::Behind(_)
                 | Standing::Ready
                 | Standing::InWork
@@ -163,7 +168,11 @@ impl<'a> Fronts<'a> {
             actions.extend([BatchAction::Approve, BatchAction::Reject]);
         }
         let front = self.of(batch.batch_id.source())?;
-        let waits = front.turn.as_ref().is_some_and(|turn| matches!(turn.standing, Standing::Until(_)));
+        let waits = front.turn.as_ref().is_some_and(|turn| {
+            let down = |waiting: &Waiting| waiting.code == WaitCode::TargetDown;
+            matches!(&turn.standing, Standing::Until(_))
+                || matches!(&turn.standing, Standing::Waits(waiting) if down(waiting))
+        });
         if batch.status == PublishStatus::Retrying || waits && front.next() == Some(&batch.batch_id) {
             actions.push(BatchAction::Retry);
         }
@@ -286,6 +295,7 @@ pub fn state_of(front: &Front, newest: Option<&BatchRecord>) -> (SourceState, &'
         Some(Standing::InWork) => (SourceState::Publishing, "being published"),
         Some(Standing::Parked(_)) => (SourceState::Parked, "changes wait for a person's approval"),
         Some(Standing::Until(_)) => (SourceState::Retrying, "delayed: it is tried again"),
+        Some(Standing::Waits(waiting)) => (SourceState::Retrying, waiting.code.in_words()),
         Some(Standing::Held(_)) => (SourceState::Held, "held: a person has to look at it"),
         Some(Standing::Ready | Standing::Behind(_)) => (SourceState::Waiting, "new data waits for its turn"),
         None => match newest.map(|batch| (batch.status, batch.failure.as_ref())) {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::completion::Completion;
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, TargetName};
 use crate::domain::plan::{PlanDigest, PlanSummary};
@@ -47,8 +48,12 @@ pub struct BatchView {
     pub progress: Option<ProgressView>,
     /// When the present phase is estimated to end, from its rate so far.
     pub eta: Option<Timestamp>,
-    /// How often it was tried again.
+    /// How far its newest execution has come, and what became of its changes.
+    pub completion: Option<Completion>,
+    /// How often it was tried again since it last came further.
     pub attempts: u32,
+    /// Since when and why it is tried again.
+    pub retry: Option<RetryView>,
     /// When it is tried again.
     pub next_attempt: Option<Timestamp>,
     /// What a person approved.
@@ -59,6 +64,18 @@ pub struct BatchView {
     pub open_dead_letters: u64,
     /// What an operator can do with it now.
     pub actions: Vec<BatchAction>,
+}
+
+/// That a batch is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RetryView {
+    /// The retry tier: 2 waits by itself, 3 for a maintenance window's end or
+    /// an operator.
+    pub tier: u8,
+    /// When the first of its failures in a row was.
+    pub since: Timestamp,
+    /// The code of the last of them.
+    pub code: String,
 }
 
 /// A score with its parts.
@@ -114,6 +131,12 @@ pub enum WaitCode {
     SourcePaused,
     /// The time of its next attempt has not come.
     Retry,
+    /// Its target can't be used.
+    TargetDown,
+    /// A maintenance window is open.
+    Window,
+    /// An operator knows of something that it would fail for.
+    KnownIssue,
     /// An older batch of its source goes first.
     OlderBatch,
     /// It is the next of its source, and other sources' batches go first.
@@ -128,8 +151,27 @@ impl WaitCode {
             Self::SourceHeld => "source_held",
             Self::SourcePaused => "source_paused",
             Self::Retry => "retry",
+            Self::TargetDown => "target_down",
+            Self::Window => "window",
+            Self::KnownIssue => "known_issue",
             Self::OlderBatch => "older_batch",
             Self::Turn => "turn",
+        }
+    }
+
+    /// How a source stands whose next batch waits for it, in words that name
+    /// nothing of the inside.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::TargetDown => "delayed: the catalogue can't be reached",
+            Self::Window => "delayed: maintenance",
+            Self::KnownIssue => "delayed: a known issue is being solved",
+            Self::Approval
+            | Self::SourceHeld
+            | Self::SourcePaused
+            | Self::Retry
+            | Self::OlderBatch
+            | Self::Turn => "delayed",
         }
     }
 }

@@ -7,6 +7,7 @@ mod catalogue;
 mod disk;
 mod doctor;
 mod inbox;
+mod issue;
 mod overview;
 mod plan;
 mod problem;
@@ -25,12 +26,13 @@ pub use crate::targets::embedded::{
 };
 pub use batch::{
     ApprovalView, BatchAction, BatchView, HoldView, Phase, PlanBrief, PrioritisedView, PriorityView,
-    ProgressUnit, ProgressView, TimelineItem, WaitCode, WaitView,
+    ProgressUnit, ProgressView, RetryView, TimelineItem, WaitCode, WaitView,
 };
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
 pub use disk::DiskView;
 pub use doctor::{CheckStatus, CheckView, DoctorView};
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
+pub use issue::{KnownIssueView, LiftedView};
 pub use overview::{
     FormatView, OverviewView, ServiceInfo, SourceState, SourceStatus, StatusCounts, StatusView,
 };
@@ -41,7 +43,7 @@ pub use problem::ProblemView;
 pub use queue::{QueueDepth, QueueItem, QueueView};
 pub use snapshot::{SnapshotChange, SnapshotView};
 pub use source::{SettingView, SkipView, SourceDetail, SourceHoldView, SourceView};
-pub use target::TargetView;
+pub use target::{DownView, TargetView, WindowView};
 pub use why::{
     AssertionKind, VerdictCode, WaitingRelationship, WhyAttribute, WhySource, WhyVerdict, WhyView,
 };

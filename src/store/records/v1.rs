@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::change::Rejection;
+use crate::domain::completion::Completion;
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
@@ -196,8 +198,14 @@ pub struct BatchRecord {
     pub hold: Option<Hold>,
     /// What a person approved.
     pub approval: Option<Approval>,
-    /// How often it was tried again.
+    /// How far its last plan has come.
+    #[serde(default)]
+    pub completion: Option<Completion>,
+    /// How often it was tried again since it last came further.
     pub attempts: u32,
+    /// Since when it is tried again, and what it waits for.
+    #[serde(default)]
+    pub retry: Option<RetryRecord>,
     /// When it is tried again.
     pub next_attempt: Option<Timestamp>,
     /// Set when a person put it before the batches of other sources.
@@ -240,6 +248,110 @@ impl BatchRecord {
     }
 }
 
+/// What a batch that is tried again waits for, besides its next attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryWait {
+    /// The backoff of tier 2.
+    Backoff,
+    /// What is needed and is not there.
+    Unavailable,
+    /// The end of a maintenance window.
+    Window,
+    /// An operator who lifts this known issue.
+    KnownIssue(u64),
+}
+
+/// A batch that is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryRecord {
+    /// When the first attempt of those in a row failed that came no further.
+    pub since: Timestamp,
+    /// What it waits for.
+    pub wait: RetryWait,
+    /// The code of its last failure.
+    pub code: String,
+}
+
+impl RetryRecord {
+    /// The retry tier, 2 or 3.
+    pub fn tier(&self) -> u8 {
+        match self.wait {
+            RetryWait::Backoff | RetryWait::Unavailable => 2,
+            RetryWait::Window | RetryWait::KnownIssue(_) => 3,
+        }
+    }
+}
+
+/// A target that can't be used: nothing is sent to it but probes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerRecord {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why: a code of `error.rs`.
+    pub code: String,
+    /// The same in words.
+    pub message: String,
+    /// Probes that failed in a row.
+    pub probes: u32,
+    /// When it is probed next.
+    pub next_probe: Timestamp,
+    /// A probe went well: one batch at a time is tried, until one has come to
+    /// its end.
+    pub half_open: bool,
+    /// When it could be used again; set when this is over.
+    pub closed_at: Option<Timestamp>,
+}
+
+impl BreakerRecord {
+    /// Whether the target is left alone, but for probes and a trial.
+    pub fn is_open(&self) -> bool {
+        self.closed_at.is_none()
+    }
+}
+
+/// Something that an operator knows of, for which matching batches wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownIssue {
+    /// Its number.
+    pub id: u64,
+    /// Batches that are published to this target.
+    pub target: Option<TargetName>,
+    /// Batches of this source.
+    pub source: Option<SourceId>,
+    /// Batches that fail with this code; without one, all of them.
+    pub code: Option<String>,
+    /// What is known.
+    pub note: String,
+    /// Who declared it, and why.
+    pub declared: Decision,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Who lifted it; set when it is over.
+    pub lifted: Option<Decision>,
+}
+
+impl KnownIssue {
+    /// Whether it is neither lifted nor over.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.lifted.is_none() && self.until.is_none_or(|until| until > now)
+    }
+
+    /// When it ended, if it did.
+    pub fn ended(&self, now: Timestamp) -> Option<Timestamp> {
+        let over = self.until.filter(|until| *until <= now);
+        self.lifted.as_ref().map(|lifted| lifted.at).into_iter().chain(over).min()
+    }
+
+    /// Whether a batch of `source` for `target`, which failed last with
+    /// `code`, waits for it while it is in force.
+    pub fn is_about(&self, target: &TargetName, source: &SourceId, code: Option<&str>) -> bool {
+        self.target.as_ref().is_none_or(|of| of == target)
+            && self.source.as_ref().is_none_or(|of| of == source)
+            && self.code.as_ref().is_none_or(|of| Some(of.as_str()) == code)
+    }
+}
+
 /// Something that happened to a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineEntry {
@@ -269,6 +381,9 @@ pub enum PlanState {
     Executing,
     /// Its outcome is in a snapshot.
     Committed,
+    /// The same, but a request of it got no answer and may still take effect:
+    /// it holds its footprint until a time.
+    Lingering,
     /// It will not be executed.
     Dropped,
 }
@@ -297,6 +412,9 @@ pub struct PlanRecord {
     /// What it touches; empty while it is being made.
     #[serde(default)]
     pub footprint: FootprintRef,
+    /// Until when it holds its footprint, lingering.
+    #[serde(default)]
+    pub lingers_until: Option<Timestamp>,
 }
 
 impl PlanRecord {
@@ -304,7 +422,7 @@ impl PlanRecord {
     /// footprints for it.
     pub fn is_alive(&self) -> bool {
         match self.state {
-            PlanState::Registered | PlanState::Complete | PlanState::Executing => true,
+            PlanState::Registered | PlanState::Complete | PlanState::Executing | PlanState::Lingering => true,
             PlanState::Committed | PlanState::Dropped => false,
         }
     }
@@ -335,7 +453,7 @@ pub enum JournalEntry {
         /// When.
         at: Timestamp,
         /// The changes that the target refused, by their place, with its reason.
-        rejected: Vec<(u32, String)>,
+        rejected: Vec<(u32, Rejection)>,
         /// What it did.
         metrics: BatchMetrics,
     },

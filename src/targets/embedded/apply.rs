@@ -11,13 +11,13 @@ use super::work::write;
 use crate::domain::change::Action;
 use crate::domain::ids::PlanId;
 use crate::error::{Error, Result};
-use crate::targets::{ChangeOutcome, Operation, Outcomes};
+use crate::targets::{ChangeOutcome, Operation, Outcomes, Rejection};
 
 /// Stored outcomes: how many changes there were, and which were refused.
 #[derive(Serialize, Deserialize)]
 struct StoredOutcomes {
     changes: u32,
-    rejected: Vec<(u32, String)>,
+    rejected: Vec<(u32, Rejection)>,
 }
 
 /// A row of the history: action u8 (0 create, 1 update, 2 delete), number of
@@ -60,7 +60,11 @@ pub fn apply(catalogue: &EmbeddedCatalogue, operation: &Operation) -> Result<Out
     let mut tx = catalogue.db.begin_write().map_err(|e| fail(e.into()))?;
     tx.set_durability(Durability::Immediate).map_err(|e| fail(e.into()))?;
     tx.set_quick_repair(true);
-    let row = operation_key(operation.plan_id.as_str(), operation.no.0);
+    let mut row = operation_key(operation.plan_id.as_str(), operation.no.0);
+    if let Some(part) = operation.part {
+        row.extend_from_slice(&part.first.to_be_bytes());
+        row.extend_from_slice(&part.count.to_be_bytes());
+    }
     if let Some(known) = stored(&tx, &row).map_err(fail)? {
         tx.abort().map_err(|e| fail(e.into()))?;
         return Ok(known);
@@ -98,7 +102,10 @@ pub fn forget(catalogue: &EmbeddedCatalogue, plan: &PlanId) -> Result<()> {
         tx.set_durability(Durability::None)?;
         {
             let mut table = tx.open_table(tables::OPERATIONS)?;
-            let (from, to) = (operation_key(plan.as_str(), 0), operation_key(plan.as_str(), u32::MAX));
+            let from = operation_key(plan.as_str(), 0);
+            let mut to = operation_key(plan.as_str(), u32::MAX);
+            // Past the parts of the last one.
+            to.push(0xFF);
             table.retain_in::<&[u8], _>(&from[..]..=&to[..], |_, _| false)?;
         }
         tx.commit()?;

@@ -22,6 +22,7 @@ mod work;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
@@ -124,7 +125,7 @@ impl EmbeddedCatalogue {
 fn failure(path: &Path, error: impl Into<redb::Error>) -> Error {
     let error: redb::Error = error.into();
     let full = matches!(&error, redb::Error::Io(e) if e.kind() == std::io::ErrorKind::StorageFull);
-    let kind = if full { ErrorKind::DiskFull } else { ErrorKind::TargetFailed };
+    let kind = if full { ErrorKind::DiskFull } else { ErrorKind::CatalogueFailed };
     Error::new(kind, format!("the embedded catalogue {}", path.display())).caused_by(error)
 }
 
@@ -166,7 +167,14 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
 
 impl Target for EmbeddedCatalogue {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_changes: self.options.max_changes, max_bytes: 24 << 20, atomic: true }
+        Capabilities {
+            max_changes: self.options.max_changes,
+            max_bytes: 24 << 20,
+            atomic: true,
+            tracks_plans: true,
+            // Nothing takes effect behind a call that came back.
+            request_limit: Duration::ZERO,
+        }
     }
 
     fn identity(&self) -> Result<String> {
@@ -185,7 +193,7 @@ impl Target for EmbeddedCatalogue {
         if self.failed.load(Ordering::Acquire) {
             let text =
                 format!("the embedded catalogue {} failed before; start Tidegate again", self.path.display());
-            return Err(Error::new(ErrorKind::TargetFailed, text));
+            return Err(Error::new(ErrorKind::CatalogueFailed, text));
         }
         self.begin_read().map(|_| ())
     }

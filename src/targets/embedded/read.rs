@@ -421,7 +421,7 @@ impl EmbeddedCatalogue {
         match outcomes.first() {
             Some(crate::targets::ChangeOutcome::Rejected(reason)) => {
                 tx.abort().map_err(|e| self.failure(e))?;
-                Err(Error::new(ErrorKind::NotFound, format!("{key}: {reason}")))
+                Err(Error::new(ErrorKind::NotFound, format!("{key}: {}", reason.reason)))
             }
             Some(crate::targets::ChangeOutcome::Done) | None => {
                 tx.commit().map_err(|e| self.failure(e))?;

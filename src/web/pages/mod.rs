@@ -16,6 +16,7 @@ pub(crate) mod show;
 mod snapshot;
 mod sources;
 mod status;
+mod targets;
 mod why;
 
 use axum::Router;
@@ -29,11 +30,12 @@ use super::AppState;
 use super::problem::{self, Problem};
 
 /// The pages of the navigation.
-pub const NAV: [(&str, &str); 6] = [
+pub const NAV: [(&str, &str); 7] = [
     ("/", "Overview"),
     ("/queue", "Queue"),
     ("/batches", "Batches"),
     ("/sources", "Sources"),
+    ("/targets", "Targets"),
     ("/inbox", "Inbox"),
     ("/catalogue", "Catalogue"),
 ];
@@ -50,6 +52,7 @@ pub fn routes() -> Router<AppState> {
         .route("/queue", get(queue::page))
         .route("/sources", get(sources::list))
         .route("/sources/{id}", get(sources::one))
+        .route("/targets", get(targets::page))
         .route("/snapshots/{id}", get(snapshot::page))
         .route("/inbox", get(inbox::page))
         .route("/catalogue", get(catalogue::page))

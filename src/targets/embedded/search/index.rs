@@ -180,7 +180,7 @@ pub fn failure(folder: &Path, error: TantivyError) -> Error {
         TantivyError::IoError(e) => e.kind() == std::io::ErrorKind::StorageFull,
         _ => false,
     };
-    let kind = if full { ErrorKind::DiskFull } else { ErrorKind::TargetFailed };
+    let kind = if full { ErrorKind::DiskFull } else { ErrorKind::CatalogueFailed };
     Error::new(kind, format!("the search index {}", folder.display())).caused_by(error)
 }
 

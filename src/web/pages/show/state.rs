@@ -4,7 +4,9 @@ use super::Html;
 use crate::domain::change::Action;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
-use crate::service::views::{BatchView, InboxFolderState, InboxView, QueueItem, SourceState, VerdictCode};
+use crate::service::views::{
+    BatchView, DownView, InboxFolderState, InboxView, QueueItem, SourceState, TargetView, VerdictCode,
+};
 
 /// How a state is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,21 @@ pub fn of_source(state: SourceState) -> Look {
         SourceState::Paused => look("off", "pause", "Paused"),
         SourceState::Failing => look("bad", "bad", "Failing"),
     }
+}
+
+/// Whether a target can be used.
+pub fn of_target(target: &TargetView) -> Look {
+    match (&target.down, target.maintenance.iter().any(|window| window.open_until.is_some())) {
+        (Some(down), _) => of_down(down),
+        (None, true) => look("wait", "pause", "Maintenance"),
+        (None, false) if !target.problems.is_empty() => look("bad", "bad", "Has problems"),
+        (None, false) => look("ok", "ok", "In use"),
+    }
+}
+
+/// A target that can't be used, or could not.
+pub fn of_down(down: &DownView) -> Look {
+    if down.half_open { look("warn", "retry", "Tried again") } else { look("bad", "bad", "Down") }
 }
 
 /// What became of a folder.

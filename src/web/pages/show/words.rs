@@ -60,6 +60,9 @@ pub fn wait(wait: &WaitView) -> Html {
         WaitCode::SourceHeld
         | WaitCode::SourcePaused
         | WaitCode::Retry
+        | WaitCode::TargetDown
+        | WaitCode::Window
+        | WaitCode::KnownIssue
         | WaitCode::OlderBatch
         | WaitCode::Turn => linked(&wait.text, wait.batch_id.as_ref()),
     }

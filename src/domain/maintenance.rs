@@ -1,0 +1,172 @@
+//! Maintenance windows: times at which a target or a source is left alone.
+
+use std::time::Duration;
+
+use cronexpr::{Crontab, MakeTimestamp};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Longest window.
+pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// So many beginnings are looked at to see whether a window ever ends.
+const LOOKED_AT: usize = 400;
+
+/// A window that comes again and again: when it begins, and how long it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// When it begins: a cron expression of five fields.
+    pub cron: String,
+    /// How long it is.
+    pub duration: Duration,
+    /// The IANA name of the time zone that the expression is meant in.
+    pub time_zone: String,
+}
+
+impl Window {
+    /// The expression, read.
+    fn crontab(&self) -> Result<Crontab, String> {
+        // The zone is a setting of its own; one inside the expression would
+        // make seven fields.
+        let text = format!("{} {}", self.cron.trim(), self.time_zone.trim());
+        cronexpr::parse_crontab(&text).map_err(|error| {
+            let text = error.to_string();
+            let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("is no cron expression: {}", first.trim())
+        })
+    }
+
+    /// What is wrong with it at the time `now`: an expression that can't be
+    /// read or never fires, an unknown zone, a window that never ends.
+    ///
+    /// # Errors
+    /// The name of the setting that is wrong, and what is wrong with it.
+    pub fn check(&self, now: Timestamp) -> Result<(), (&'static str, String)> {
+        if jiff::tz::TimeZone::get(self.time_zone.trim()).is_err() {
+            let text =
+                format!("{:?} is no time zone; it takes names such as Europe/Berlin or UTC", self.time_zone);
+            return Err(("time_zone", text));
+        }
+        if self.cron.split_whitespace().count() != 5 {
+            let text = "takes five fields: minute, hour, day of month, month, day of week".to_owned();
+            return Err(("cron", text));
+        }
+        let crontab = self.crontab().map_err(|problem| ("cron", problem))?;
+        if self.duration.is_zero() || self.duration > LONGEST {
+            return Err(("duration", "is more than nothing and at most 7d".to_owned()));
+        }
+        let never = "never fires in four years".to_owned();
+        let mut at = next(&crontab, now).ok_or(("cron", never))?;
+        let length = SignedDuration::try_from(self.duration).unwrap_or(SignedDuration::MAX);
+        for _ in 0..LOOKED_AT {
+            let Some(following) = next(&crontab, at) else { return Ok(()) };
+            if following.duration_since(at) > length {
+                return Ok(());
+            }
+            at = following;
+        }
+        Err(("duration", "is so long that the window never ends: the next one begins before".to_owned()))
+    }
+
+    /// When the window that is open at `now` ends; `None`: none is.
+    pub fn open_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let crontab = self.crontab().ok()?;
+        let length = SignedDuration::try_from(self.duration).ok()?;
+        let mut end = now;
+        // Windows that overlap are one.
+        for _ in 0..LOOKED_AT {
+            let begun = next(&crontab, end.checked_sub(length).ok()?)?;
+            if begun > end {
+                break;
+            }
+            let ends = last_before(&crontab, begun, end)?.checked_add(length).ok()?;
+            if ends <= end {
+                break;
+            }
+            end = ends;
+        }
+        (end > now).then_some(end)
+    }
+
+    /// When it opens next after `now`.
+    pub fn opens(&self, now: Timestamp) -> Option<Timestamp> {
+        next(&self.crontab().ok()?, now)
+    }
+}
+
+/// The last beginning that is not after `until`, from one that is not.
+fn last_before(crontab: &Crontab, mut begun: Timestamp, until: Timestamp) -> Option<Timestamp> {
+    for _ in 0..LOOKED_AT {
+        match next(crontab, begun) {
+            Some(following) if following <= until => begun = following,
+            _ => break,
+        }
+    }
+    Some(begun)
+}
+
+fn next(crontab: &Crontab, after: Timestamp) -> Option<Timestamp> {
+    let after = MakeTimestamp::from_second(after.as_second()).ok()?;
+    let found = crontab.find_next(after).ok()?;
+    Timestamp::from_second(found.timestamp().as_second()).ok()
+}
+
+/// When the last of several windows that are open at `now` ends.
+pub fn open_until(windows: &[Window], now: Timestamp) -> Option<Timestamp> {
+    windows.iter().filter_map(|window| window.open_until(now)).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(cron: &str, hours: u64, zone: &str) -> Window {
+        Window { cron: cron.into(), duration: Duration::from_secs(hours * 3600), time_zone: zone.into() }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_window_is_open_from_its_beginning_to_its_end_in_its_zone() {
+        let nightly = window("0 2 * * *", 2, "Europe/Berlin");
+        for (now, until) in [
+            ("2026-11-24T00:59:59Z", None),
+            ("2026-11-24T01:00:00Z", Some("2026-11-24T03:00:00Z")),
+            ("2026-11-24T02:59:59Z", Some("2026-11-24T03:00:00Z")),
+            ("2026-11-24T03:00:00Z", None),
+            // In summer an hour earlier.
+            ("2026-07-24T00:30:00Z", Some("2026-07-24T02:00:00Z")),
+        ] {
+            assert_eq!(nightly.open_until(at(now)), until.map(at), "{now}");
+        }
+        assert_eq!(nightly.opens(at("2026-11-24T01:00:00Z")), Some(at("2026-11-25T01:00:00Z")));
+    }
+
+    #[test]
+    fn windows_that_meet_are_one() {
+        // 02:00 to 04:00 and 03:00 to 05:00.
+        let two = window("0 2,3 * * *", 2, "UTC");
+        assert_eq!(two.open_until(at("2026-11-24T02:10:00Z")), Some(at("2026-11-24T05:00:00Z")));
+    }
+
+    #[test]
+    fn what_never_fires_or_never_ends_is_refused() {
+        let now = at("2026-11-24T12:00:00Z");
+        for (window, field) in [
+            (window("0 0 30 2 *", 1, "UTC"), "cron"),
+            (window("0 25 * * *", 1, "UTC"), "cron"),
+            (window("0 2 * *", 1, "UTC"), "cron"),
+            (window("0 2 * * * UTC", 1, "UTC"), "cron"),
+            (window("0 2 * * *", 1, "Europe/Atlantis"), "time_zone"),
+            (window("0 2 * * *", 0, "UTC"), "duration"),
+            (window("0 2 * * *", 24 * 8, "UTC"), "duration"),
+            (window("0 * * * *", 1, "UTC"), "duration"),
+            (window("0 2 * * *", 24, "UTC"), "duration"),
+        ] {
+            assert_eq!(window.check(now).unwrap_err().0, field, "{window:?}");
+        }
+        assert_eq!(window("0 2 * * SUN", 23, "UTC").check(now), Ok(()));
+        assert_eq!(window("0 0 29 2 *", 23, "UTC").check(now), Ok(()));
+    }
+}

@@ -1,0 +1,280 @@
+//! Sending an operation: quick retries in place (tier 1), and taking a
+//! request apart that the target refused as a whole, until its bad changes
+//! are alone.
+
+use std::time::Duration;
+
+use super::crash::{CrashPoints, Point};
+use super::isolate::Density;
+use crate::clock::Clock;
+use crate::domain::retry::RetrySettings;
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::targets::{ChangeOutcome, Operation, Outcomes, Part, Rejection, Target};
+
+/// What became of a change of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// The target holds it durably.
+    Done,
+    /// The target refuses it.
+    Rejected(Rejection),
+    /// It was not sent, or certainly had no effect.
+    Unsent,
+    /// It was sent, and nobody knows whether it took effect.
+    Unsure,
+}
+
+/// What became of an operation.
+#[derive(Debug)]
+pub struct Fates {
+    /// Of each of its changes, in order.
+    pub changes: Vec<Fate>,
+    /// Why it was not done to its end.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why an operation was not done to its end.
+#[derive(Debug)]
+pub enum Stopped {
+    /// A failure that quick retries did not mend.
+    Failed(Error),
+    /// More changes were refused than are allowed.
+    TooMany,
+    /// More requests would be needed to find them all than are allowed.
+    TooManyRequests,
+    /// The process is to stop: nothing of the operation is journalled.
+    Interrupted,
+}
+
+/// Figures of an execution.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SendCounts {
+    /// Requests, repetitions included.
+    pub requests: u64,
+    /// Repetitions of tier 1.
+    pub quick_retries: u64,
+    /// Requests that were parts of others.
+    pub parts: u64,
+}
+
+impl SendCounts {
+    /// Adds those of an execution.
+    pub fn add(&mut self, more: &Self) {
+        self.requests += more.requests;
+        self.quick_retries += more.quick_retries;
+        self.parts += more.parts;
+    }
+}
+
+/// Sends operations of one execution.
+pub struct Sender<'a> {
+    /// Where to.
+    pub target: &'a dyn Target,
+    /// For waits and their jitter.
+    pub clock: &'a dyn Clock,
+    /// How often, how quickly.
+    pub retry: &'a RetrySettings,
+    /// Where a test may kill the process.
+    pub crash: &'a CrashPoints,
+    /// Whether all work is to end, asked between requests.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Requests that may be parts of others.
+    pub most_parts: u64,
+    /// What is known of how many changes are bad.
+    pub density: Density,
+    /// Figures so far.
+    pub counts: SendCounts,
+}
+
+/// An operation that is being taken apart.
+struct Apart<'a> {
+    operation: &'a Operation,
+    fates: Vec<Fate>,
+    /// How many may still be refused.
+    allowed: u64,
+    refused: u64,
+}
+
+impl Sender<'_> {
+    /// Sends an operation. `allowed`: how many of its changes may be refused
+    /// before the rest is not tried any more. `maybe_sent`: whether it was
+    /// perhaps sent before, by a process that ended.
+    pub fn send(&mut self, operation: &Operation, allowed: u64, maybe_sent: bool) -> Fates {
+        let count = operation.changes.len();
+        match self.request(operation, maybe_sent) {
+            Ok(outcomes) => {
+                let bad = outcomes.iter().filter(|o| matches!(o, ChangeOutcome::Rejected(_))).count();
+                self.density.told(count as u64, bad as u64);
+                Fates { changes: outcomes.into_iter().map(fate).collect(), stopped: None }
+            }
+            Err((error, _)) if error.kind() == ErrorKind::BulkRejected => {
+                let mut apart = Apart { operation, fates: vec![Fate::Unsent; count], allowed, refused: 0 };
+                let stopped = if count <= 1 {
+                    apart.fates.fill(Fate::Rejected(rejection(&error)));
+                    self.density.told(1, 1);
+                    None
+                } else {
+                    self.isolate(&mut apart, 0, count, true).err()
+                };
+                Fates { changes: apart.fates, stopped }
+            }
+            Err((error, unsure)) => {
+                let fate = if unsure { Fate::Unsure } else { Fate::Unsent };
+                let stopped = match error.kind() {
+                    ErrorKind::Interrupted => Stopped::Interrupted,
+                    _ => Stopped::Failed(error),
+                };
+                Fates { changes: vec![fate; count], stopped: Some(stopped) }
+            }
+        }
+    }
+
+    /// Sends changes `from..to` in order, in parts that get smaller where
+    /// bad ones are. `known_bad`: there is a bad one in them for certain.
+    ///
+    /// At most one request a level of halving and bad change, and one for
+    /// each good stretch between: for k bad ones of n at most
+    /// 2·k·(1 + log2 n) + 1, and never more than 2·n. Where most are bad, they
+    /// are sent one by one.
+    fn isolate(
+        &mut self,
+        apart: &mut Apart<'_>,
+        from: usize,
+        to: usize,
+        mut known_bad: bool,
+    ) -> std::result::Result<(), Stopped> {
+        let mut at = from;
+        while at < to {
+            let rest = to - at;
+            let half = if known_bad { rest.div_ceil(2).min(rest - 1).max(1) } else { rest };
+            let size = half.min(self.density.group()).max(1);
+            if self.counts.parts >= self.most_parts {
+                return Err(Stopped::TooManyRequests);
+            }
+            let operation = part(apart.operation, at, size);
+            match self.request(&operation, false) {
+                Ok(outcomes) => {
+                    let mut bad = 0;
+                    for (slot, outcome) in apart.fates[at..].iter_mut().zip(outcomes) {
+                        *slot = fate(outcome);
+                        bad += u64::from(matches!(slot, Fate::Rejected(_)));
+                    }
+                    apart.refused += bad;
+                    self.density.told(size as u64, bad);
+                    known_bad &= bad == 0;
+                }
+                Err((error, _)) if error.kind() == ErrorKind::BulkRejected => {
+                    if size == 1 {
+                        apart.fates[at] = Fate::Rejected(rejection(&error));
+                        apart.refused += 1;
+                        self.density.told(1, 1);
+                    } else {
+                        self.isolate(apart, at, at + size, true)?;
+                    }
+                    known_bad = false;
+                }
+                Err((error, unsure)) => {
+                    if unsure {
+                        apart.fates[at..at + size].fill(Fate::Unsure);
+                    }
+                    return Err(match error.kind() {
+                        ErrorKind::Interrupted => Stopped::Interrupted,
+                        _ => Stopped::Failed(error),
+                    });
+                }
+            }
+            at += size;
+            if apart.refused > apart.allowed {
+                return Err(Stopped::TooMany);
+            }
+        }
+        Ok(())
+    }
+
+    /// One request, with its quick retries. The flag of a failure: whether
+    /// any of the tries may have taken effect.
+    fn request(
+        &mut self,
+        operation: &Operation,
+        maybe_sent: bool,
+    ) -> std::result::Result<Outcomes, (Error, bool)> {
+        let mut unsure = maybe_sent;
+        let mut tries = 0;
+        loop {
+            if operation.part.is_some() && (self.stop)() {
+                let text = format!("stopped between two parts of operation {}", operation.no);
+                return Err((Error::new(ErrorKind::Interrupted, text), unsure));
+            }
+            tries += 1;
+            self.counts.requests += 1;
+            self.counts.parts += u64::from(operation.part.is_some());
+            let result = self.target.apply(operation).and_then(|outcomes| whole(operation, outcomes));
+            self.crash.reached(Point::Target);
+            let error = match result {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(error) => error,
+            };
+            unsure |= !error.is_answer();
+            if !is_quick(&error) || tries >= self.retry.quick_tries.max(1) || (self.stop)() {
+                return Err((error, unsure));
+            }
+            self.counts.quick_retries += 1;
+            let wait = self.retry.quick_wait(tries, self.clock.random());
+            tracing::debug!(
+                batch = %operation.batch_id, source = %operation.source_id,
+                code = error.kind().info().code, tries, "tried again at once"
+            );
+            self.clock.sleep(wait);
+        }
+    }
+}
+
+/// Whether quick retries may help. Who asked to be left alone is.
+fn is_quick(error: &Error) -> bool {
+    let asked = error.answer().and_then(|answer| answer.retry_after).unwrap_or(Duration::ZERO);
+    let quick = match error.kind() {
+        // The process is to end.
+        ErrorKind::Interrupted => false,
+        ErrorKind::TargetUnavailable => true,
+        kind => kind.info().retry == Retry::Immediate,
+    };
+    quick && asked.is_zero()
+}
+
+fn whole(operation: &Operation, outcomes: Outcomes) -> Result<Outcomes> {
+    if outcomes.len() == operation.changes.len() {
+        return Ok(outcomes);
+    }
+    let text = format!(
+        "batch {}: the target answered for {} of {} changes of operation {}",
+        operation.batch_id,
+        outcomes.len(),
+        operation.changes.len(),
+        operation.no
+    );
+    Err(Error::new(ErrorKind::TargetAnswer, text))
+}
+
+fn part(operation: &Operation, at: usize, size: usize) -> Operation {
+    Operation {
+        part: Some(Part { first: at as u32, count: size as u32 }),
+        changes: operation.changes[at..at + size].to_vec(),
+        plan_id: operation.plan_id.clone(),
+        no: operation.no,
+        source_id: operation.source_id.clone(),
+        batch_id: operation.batch_id.clone(),
+        at: operation.at,
+    }
+}
+
+fn fate(outcome: ChangeOutcome) -> Fate {
+    match outcome {
+        ChangeOutcome::Done => Fate::Done,
+        ChangeOutcome::Rejected(rejection) => Fate::Rejected(rejection),
+    }
+}
+
+fn rejection(error: &Error) -> Rejection {
+    let answer = error.answer().map(|answer| answer.text.clone()).unwrap_or_default();
+    Rejection { reason: error.message().to_owned(), answer }
+}

@@ -1,0 +1,136 @@
+//! When a batch that failed is tried again, and what it waits for: the retry
+//! tiers 2 and 3. Tier 1 is in `publishing/send.rs`.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::SELF;
+use super::breaker::Down;
+use super::engine::Engine;
+use super::failing::failure;
+use crate::domain::ids::BatchId;
+use crate::domain::publish_state::PublishStatus;
+use crate::domain::transition::Event;
+use crate::error::{Error, Result, Retry};
+use crate::store::{BatchRecord, RetryRecord, RetryWait};
+
+/// What follows a failure that may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// The batch is tried again.
+    Again(Again),
+    /// Its budget is spent: it fails.
+    Fails,
+}
+
+/// How a batch is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Again {
+    /// Not before this time.
+    pub(super) at: Timestamp,
+    /// Failures in a row.
+    pub(super) attempts: u32,
+    /// What it waits for.
+    pub(super) retry: RetryRecord,
+}
+
+impl Again {
+    /// Puts it into the batch's record.
+    pub(super) fn put(self, record: &mut BatchRecord) {
+        record.attempts = self.attempts;
+        record.next_attempt = Some(self.at);
+        record.retry = Some(self.retry);
+    }
+}
+
+impl Engine {
+    /// What follows when an attempt at a batch failed. `further`: it has
+    /// published something, so that the budget begins anew.
+    ///
+    /// A wait for what is not there, for a window or for an operator spends no
+    /// budget: the time that it took is not counted either.
+    pub(super) fn follows(
+        &self,
+        record: &BatchRecord,
+        error: &Error,
+        down: Option<&Down>,
+        further: bool,
+    ) -> Result<Follows> {
+        let now = self.clock.now();
+        let settings = self.settings();
+        let source = record.batch_id.source();
+        let (target, _) = self.target_of(source)?;
+        let code = error.kind().info().code;
+        let (issue, excused) = self.store.read(|view| {
+            let issue = view.known_issue(target, source, Some(code), now)?;
+            let breaker = view.breaker(target)?.and_then(|breaker| breaker.closed_at);
+            let ended = view.last_known_issue_end(target, source, code, now)?;
+            Ok((issue, breaker.into_iter().chain(ended).max()))
+        })?;
+        let before = record.retry.as_ref().filter(|_| !further);
+        let began = before.map_or(now, |before| excused.map_or(before.since, |e| e.max(before.since)));
+        let attempts = if further { 1 } else { record.attempts.saturating_add(1) };
+        let again = |at, attempts, since, wait| {
+            Ok(Follows::Again(Again { at, attempts, retry: RetryRecord { since, wait, code: code.into() } }))
+        };
+        if let Some(issue) = issue {
+            return again(now, record.attempts, now, RetryWait::KnownIssue(issue.id));
+        }
+        if let Some(until) = settings.window_open(target, source, now) {
+            return again(until, record.attempts, now, RetryWait::Window);
+        }
+        if down.is_some() {
+            // The breaker says when.
+            return again(now, record.attempts, now, RetryWait::Unavailable);
+        }
+        let asked = error.answer().and_then(|answer| answer.retry_after);
+        let wait = settings.retry.wait(attempts, asked, self.clock.random());
+        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+        let at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        match error.kind().info().retry {
+            Retry::Unavailable | Retry::Scheduled => again(at, attempts, now, RetryWait::Unavailable),
+            Retry::Immediate | Retry::Delayed | Retry::Never => {
+                if settings.retry.is_spent(attempts, began, now) {
+                    return Ok(Follows::Fails);
+                }
+                again(at, attempts, began, RetryWait::Backoff)
+            }
+        }
+    }
+
+    /// What went wrong while a batch was planned may go well later: it waits,
+    /// and lets others go on. It fails when its budget is spent.
+    pub(super) fn retry_later(&self, id: &BatchId, error: &Error) -> Result<BatchRecord> {
+        let record = self.batch(id)?;
+        let (target, _) = self.target_of(id.source())?;
+        let down = self.down(target, error);
+        let again = match self.follows(&record, error, down.as_ref(), false)? {
+            Follows::Again(again) => again,
+            Follows::Fails => return self.fail(id, error, Some("planning".into())),
+        };
+        self.tell_retry(id, error);
+        let details = failure(error, Some("planning".into()), again.attempts);
+        let (id, cause, target) = (id.clone(), error.to_string(), target.clone());
+        let (settings, random) = (self.settings().retry, self.clock.random());
+        self.store.write(move |tx| {
+            if let Some(down) = &down {
+                down.take(tx, &target, &settings, random)?;
+            }
+            let record = tx.expect_batch(&id)?;
+            if matches!(record.status, PublishStatus::Pending | PublishStatus::Retrying) {
+                tx.transition_batch(&id, Event::PlanningStarted, "its turn has come", SELF, |_| {})?;
+            }
+            tx.transition_batch(&id, Event::RetryScheduled, &cause, SELF, |record| {
+                again.put(record);
+                record.failure = Some(details);
+            })
+        })
+    }
+
+    /// Says that a batch is tried again, once for the same reason.
+    pub(super) fn tell_retry(&self, id: &BatchId, error: &Error) {
+        let what = format!("retry of {}", id.source());
+        if self.folded.is_news(&what, &error.to_string()) {
+            tracing::warn!(batch = %id, source = %id.source(), code = error.kind().info().code, %error, "it is tried again later");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What has a batch wait that is no fault of its own: a target that can't be
+//! used, a maintenance window, something that an operator knows of.
+
+use jiff::Timestamp;
+
+use super::engine::Engine;
+use super::views::WaitCode;
+use crate::config::Settings;
+use crate::domain::ids::SourceId;
+use crate::domain::publish_state::PublishStatus;
+use crate::error::Result;
+use crate::store::{BatchRecord, View};
+
+/// Why a batch waits, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// For what.
+    pub code: WaitCode,
+    /// The same in words.
+    pub text: String,
+    /// When it is looked at again; `None`: when a person says so.
+    pub until: Option<Timestamp>,
+}
+
+impl Engine {
+    /// What a batch that may run by its source waits for. One that is being
+    /// executed is stopped by windows and known issues between two
+    /// operations, and not here.
+    pub(super) fn waits_for(
+        &self,
+        view: &View<'_>,
+        settings: &Settings,
+        batch: &BatchRecord,
+        now: Timestamp,
+    ) -> Result<Option<Waiting>> {
+        let source = batch.batch_id.source();
+        let target = settings.source(source).target;
+        if let Some(breaker) = view.breaker(&target)?.filter(|breaker| breaker.is_open()) {
+            let waiting = |text, until| Ok(Some(Waiting { code: WaitCode::TargetDown, text, until }));
+            if !breaker.half_open {
+                let text = format!(
+                    "the target {target} can't be used ({}): it is looked at again at {}",
+                    breaker.code,
+                    breaker.next_probe.strftime("%F %T UTC")
+                );
+                return waiting(text, Some(breaker.next_probe));
+            }
+            if let Some(other) = self.work.trial_of(&target).filter(|other| other != source) {
+                let text = format!("the target {target} answers again, and is tried with a batch of {other}");
+                return waiting(text, None);
+            }
+        }
+        if batch.status == PublishStatus::Executing {
+            return Ok(None);
+        }
+        if let Some(until) = settings.window_open(&target, source, now) {
+            let text = format!("a maintenance window is open until {}", until.strftime("%F %T UTC"));
+            return Ok(Some(Waiting { code: WaitCode::Window, text, until: Some(until) }));
+        }
+        let code = batch.retry.as_ref().map(|retry| retry.code.as_str());
+        if let Some(issue) = view.known_issue(&target, source, code, now)? {
+            let text = format!("known issue {}: {}", issue.id, issue.note);
+            return Ok(Some(Waiting { code: WaitCode::KnownIssue, text, until: issue.until }));
+        }
+        Ok(None)
+    }
+
+    /// Whether a source that is in work may be the one that its target is
+    /// tried with, should the target need that.
+    pub(super) fn may_try(&self, source: &SourceId) -> Result<bool> {
+        let target = self.settings().source(source).target;
+        let tried = self.store.read(|view| view.breaker(&target))?;
+        let needs = tried.is_some_and(|breaker| breaker.is_open() && breaker.half_open);
+        Ok(!needs || self.work.claim_trial(&target, source))
+    }
+}
