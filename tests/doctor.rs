@@ -140,7 +140,9 @@ fn the_archive_has_what_is_needed_and_no_secret_and_no_attribute_value() {
     let value = [("x".to_owned(), serde_json::json!("planted-as-a-value"))].into();
     valued.lines.push(support::batches::Line::Value(entity("a"), value, 0));
     shell.expect(0, &["publish", &shell.write(&valued)]);
-    shell.expect(1, &["publish", &shell.write(&TestBatch::full("gamma", 90_000))]);
+    let cut = shell.write(&TestBatch::full("gamma", 5).with([says(entity("b"), 1)]));
+    std::fs::write(Path::new(&cut).join("entities-00000.ndjson"), "").unwrap();
+    shell.expect(1, &["publish", &cut]);
     let log = shell.folder.path().join("server.log");
     std::fs::write(&log, "INFO started\nWARN planted-as-a-key was refused by planted-as-a-password and planted-in-a-variable\n").unwrap();
     let bundle = |name: &str| {
@@ -180,7 +182,7 @@ fn the_archive_has_what_is_needed_and_no_secret_and_no_attribute_value() {
         assert!(doctor["checks"].as_array().unwrap().len() > 6);
         assert!(text("/settings.toml").contains("[[webhook]]"));
         assert!(text("/environment.json").contains("AWS_SECRET_ACCESS_KEY"));
-        assert!(text("/batches.json").contains("BATCH_FROM_FUTURE"));
+        assert!(text("/batches.json").contains("BATCH_SIZE_MISMATCH"));
         assert!(text("/sources.json").contains("alpha"));
         assert!(text("/log.txt").contains("INFO started"));
         assert!(files.iter().any(|(name, _)| name.contains("/timelines/alpha_")));

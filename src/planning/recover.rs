@@ -1,7 +1,8 @@
 //! What a state folder tells without `tidegate.redb`: whose it is, its
 //! snapshots, and the plans that may have been executed since.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::bodies::Bodies;
@@ -78,11 +79,26 @@ pub fn snapshots(root: &Path) -> Result<BTreeMap<(TargetName, SourceId), FoundSn
         }
     }
     for found in found.values_mut() {
-        found.whole.sort_by(|a, b| {
-            a.created_at.cmp(&b.created_at).then_with(|| a.snapshot_id.as_str().cmp(b.snapshot_id.as_str()))
-        });
+        in_order(&mut found.whole);
     }
     Ok(found)
+}
+
+/// Sorts snapshots by the chain of parents, the newest last. Times only decide
+/// where there is more than one chain: clocks may be put back.
+fn in_order(snapshots: &mut [SnapshotManifest]) {
+    snapshots.sort_by(|a, b| (a.created_at, &a.snapshot_id).cmp(&(b.created_at, &b.snapshot_id)));
+    let parents: HashSet<SnapshotId> =
+        snapshots.iter().filter_map(|snapshot| snapshot.parent.clone()).collect();
+    let mut next = snapshots.iter().rev().find(|snapshot| !parents.contains(&snapshot.snapshot_id));
+    let mut places: HashMap<SnapshotId, usize> = HashMap::new();
+    while let Some(snapshot) = next {
+        places.insert(snapshot.snapshot_id.clone(), places.len());
+        let parent = snapshot.parent.as_ref().filter(|parent| !places.contains_key(parent));
+        next = snapshots.iter().find(|older| Some(&older.snapshot_id) == parent);
+    }
+    snapshots
+        .sort_by_key(|snapshot| Reverse(places.get(&snapshot.snapshot_id).copied().unwrap_or(usize::MAX)));
 }
 
 /// Reads a snapshot's manifest, and looks whether all of its files are there:
@@ -103,13 +119,15 @@ fn whole(root: &Path, source: &SourceId, path: &Path) -> Result<SnapshotManifest
     Ok(manifest)
 }
 
-/// The plans of a source that were complete, were not published as a whole,
-/// and may have been begun after its snapshot `newest`: those made from it,
-/// and those made later.
+/// The plans of a source that were complete, led to none of the snapshots that
+/// are whole, and may have been begun after the newest of these: those made
+/// from it, and those made later.
 ///
 /// # Errors
 /// When the folder can't be listed.
-pub fn plans_since(state: &StateDir, source: &SourceId, newest: &SnapshotManifest) -> Result<Vec<PlanId>> {
+pub fn plans_since(state: &StateDir, source: &SourceId, whole: &[SnapshotManifest]) -> Result<Vec<PlanId>> {
+    let Some(newest) = whole.last() else { return Ok(Vec::new()) };
+    let done: HashSet<&PlanId> = whole.iter().map(|snapshot| &snapshot.plan_id).collect();
     let mut plans = Vec::new();
     for (name, _) in names(&state.source(source).join("plans"))? {
         let Some(id) = name.strip_suffix(".json").and_then(|id| PlanId::new(id.to_owned()).ok()) else {
@@ -120,7 +138,7 @@ pub fn plans_since(state: &StateDir, source: &SourceId, newest: &SnapshotManifes
         let header = &plan.manifest().header;
         let from_it = header.bases.get(source) == Some(&newest.snapshot_id);
         let later = id.as_str() > newest.plan_id.as_str();
-        if header.target == newest.target && id != newest.plan_id && (from_it || later) {
+        if header.target == newest.target && !done.contains(&id) && (from_it || later) {
             plans.push(id);
         }
     }

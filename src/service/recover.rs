@@ -121,18 +121,19 @@ impl Engine {
             recovered
                 .problems
                 .extend(found.damaged.iter().map(|damaged| format!("source {source}: {damaged}")));
-            let Some((newest, older)) = found.whole.split_last() else {
+            let whole = &found.whole[..];
+            let Some((newest, older)) = whole.split_last() else {
                 recovered.problems.push(format!(
                     "source {source}: no snapshot at target {target} is whole; its next batch is planned as its first"
                 ));
                 continue;
             };
-            let current = self.take_snapshot(&target, &source, newest, &mut recovered)?;
+            let current = self.take_snapshot(&target, &source, whole, newest, &mut recovered)?;
             recovered.older_snapshots += older.len() as u64;
             let records: Vec<SnapshotRecord> = older.iter().map(|older| self.record_of(older)).collect();
             let record = self.record_of(&current);
             let previous = (current.snapshot_id != newest.snapshot_id).then(|| self.record_of(newest));
-            let applied = self.applied(&target, &source, newest, &current)?;
+            let applied = self.applied(&target, &source, whole, newest, &current)?;
             let (of, at) = (source.clone(), target.clone());
             self.store.write(move |tx| {
                 for record in records.iter().chain(&previous) {
@@ -170,10 +171,11 @@ impl Engine {
         &self,
         target: &TargetName,
         source: &SourceId,
+        whole: &[SnapshotManifest],
         newest: &SnapshotManifest,
         recovered: &mut Recovered,
     ) -> Result<SnapshotManifest> {
-        let mut plans = recover::plans_since(&self.state, source, newest)?;
+        let mut plans = recover::plans_since(&self.state, source, whole)?;
         let Some(open) = self.targets.get(target) else {
             let text = format!("source {source}: its target {target} is not in the settings");
             recovered.problems.push(text);
@@ -215,12 +217,15 @@ impl Engine {
         &self,
         target: &TargetName,
         source: &SourceId,
+        whole: &[SnapshotManifest],
         newest: &SnapshotManifest,
         current: &SnapshotManifest,
     ) -> Result<Option<String>> {
         let Some(open) = self.targets.get(target) else { return Ok(Some(newest.plan_id.to_string())) };
         let Some(last) = open.target.last_plan(source)? else { return Ok(None) };
-        let known = last.as_str() <= newest.plan_id.as_str() || current.snapshot_id != newest.snapshot_id;
+        let ancestor = whole.iter().any(|snapshot| snapshot.plan_id == last);
+        let known =
+            ancestor || last.as_str() <= newest.plan_id.as_str() || current.snapshot_id != newest.snapshot_id;
         Ok(Some(if known { last.to_string() } else { newest.plan_id.to_string() }))
     }
 
