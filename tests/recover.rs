@@ -144,7 +144,7 @@ fn a_batch_that_waited_is_in_the_queue_again_from_its_pin() {
     std::fs::remove_dir_all(world.data.path().join("delivered")).unwrap();
     lose(&mut world);
     let recovered = recover_in(&mut world);
-    assert_eq!(recovered.batches, [parked.batch_id.clone()]);
+    assert_eq!(recovered.batches, std::slice::from_ref(&parked.batch_id));
     world.work();
     assert!(world.batch(&parked.batch_id).hold.is_some(), "{:?}", world.timeline(&parked.batch_id));
     world.approve(&parked.batch_id);
