@@ -244,6 +244,8 @@
     if (problem) problem.hidden = true;
     const body = {};
     for (const [name, value] of new FormData(form)) body[name] = value;
+    // The server keeps a reason with everything that is decided.
+    if (form.dataset.reason && !(body.reason || '').trim()) body.reason = form.dataset.reason;
     try {
       const answer = await fetch(form.dataset.post, {
         method: 'POST',

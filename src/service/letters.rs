@@ -13,7 +13,7 @@ use crate::planning::plan_file::Plan;
 use crate::planning::planner::Planner;
 use crate::planning::snapshot::Snapshot;
 use crate::planning::view::{Reader, TargetView};
-use crate::publishing::execute::Executed;
+use crate::publishing::outcome::Executed;
 use crate::store::{BatchRecord, DeadLetter, DeadLetterState, Tx};
 
 impl Engine {

@@ -1,6 +1,7 @@
 //! Figures for the metrics: how things stand in numbers.
 
 use super::super::engine::Engine;
+use super::super::looking::{LookCosts, LookKind};
 use super::super::queue::is_parked;
 use super::waits::Fronts;
 use crate::domain::ids::SourceId;
@@ -32,14 +33,14 @@ pub struct Figures {
     pub free: Vec<(String, u64)>,
     /// Whether nothing is accepted for want of room.
     pub stopped: bool,
-    /// Listing calls to inboxes, since the process started.
-    pub listings: u64,
     /// Whether each target can't be used: 1 or 0.
     pub targets_down: Vec<(String, u64)>,
     /// Known issues in force.
     pub known_issues: u64,
     /// Requests to targets, since the process started.
     pub sent: SendCounts,
+    /// What looks into inboxes cost since the process started, by what gave rise to them.
+    pub looks: Vec<(&'static str, LookCosts)>,
     /// What was done since the data directory was made.
     pub totals: Totals,
 }
@@ -108,8 +109,11 @@ impl Engine {
         let free = self.disks().into_iter().filter_map(|disk| Some((disk.what, disk.free?)));
         figures.free = free.collect();
         figures.stopped = self.too_little_room().is_some();
-        for inbox in &settings.inboxes {
-            figures.listings += self.listings(&inbox.url)?;
+        let costs = self.look_costs();
+        for (name, kind) in
+            [("poll", LookKind::Poll), ("rescan", LookKind::Rescan), ("notified", LookKind::Notified)]
+        {
+            figures.looks.push((name, costs.get(&kind).copied().unwrap_or_default()));
         }
         Ok(figures)
     }
