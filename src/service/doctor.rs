@@ -30,7 +30,7 @@ impl Engine {
         let mut checks = vec![versions(), self.check_store(serving)];
         let (state, written) = self.check_state();
         checks.push(state);
-        checks.extend(self.check_inboxes(&settings));
+        checks.extend(self.check_inboxes(&settings, serving));
         checks.extend(self.check_targets());
         checks.extend(self.check_sources());
         checks.push(self.check_clock(written));
@@ -73,7 +73,7 @@ impl Engine {
         }
     }
 
-    fn check_inboxes(&self, settings: &Settings) -> Vec<CheckView> {
+    fn check_inboxes(&self, settings: &Settings, serving: bool) -> Vec<CheckView> {
         let list = match self.inbox_view(&Part::first(PAGE_MAX)) {
             Ok(list) => list,
             Err(error) => return vec![CheckView::error("inboxes", error.to_string(), action(&error))],
@@ -88,7 +88,12 @@ impl Engine {
         }
         for inbox in &list.inboxes {
             let check = format!("inbox {}", inbox.url);
-            let away = settings.inboxes.iter().find(|set| set.url.as_str() == inbox.url).and_then(is_away);
+            let set = settings.inboxes.iter().find(|set| set.url.as_str() == inbox.url);
+            if !serving && set.is_some_and(is_unmade) {
+                checks.push(CheckView::ok(check, "it is not there yet; `tidegate serve` makes it"));
+                continue;
+            }
+            let away = set.and_then(is_away);
             if let Some(problem) = inbox.error.as_ref().or(away.as_ref()) {
                 let mend =
                     "make it reachable for this user (credentials, network, rights), or change `inbox.url`";
@@ -243,6 +248,12 @@ fn is_away(inbox: &crate::intake::inbox::InboxSettings) -> Option<String> {
         }
         Err(e) => Some(format!("{} can't be listed: {e}", path.display())),
     }
+}
+
+/// Whether a local inbox only waits for `serve` to make it.
+fn is_unmade(inbox: &crate::intake::inbox::InboxSettings) -> bool {
+    let path = inbox.url.to_file_path();
+    path.is_ok_and(|path| !path.exists() && path.parent().is_some_and(std::path::Path::is_dir))
 }
 
 /// Maintenance windows and what people read are in local time.
