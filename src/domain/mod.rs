@@ -19,5 +19,6 @@ pub mod publish_state;
 pub mod retry;
 pub mod scope;
 pub mod settings;
+pub mod skip;
 pub mod stamp;
 pub mod transition;

@@ -16,6 +16,7 @@ use super::live::{Live, Progress};
 use super::looking::Inboxes;
 use super::query::Looks;
 use super::queue::Next;
+use super::space::Space;
 use super::stop::Stop;
 use super::uploads::Uploads;
 use super::work::Work;
@@ -133,6 +134,9 @@ pub struct Engine {
     pub(super) folded: Folded,
     pub(super) looks: Looks,
     pub(super) uploads: Uploads,
+    pub(super) space: Space,
+    /// Held while a pin is made or removed.
+    pub(super) pinning: Mutex<()>,
     /// Requests to targets of this process.
     pub(super) sent: Mutex<SendCounts>,
 }
@@ -192,6 +196,8 @@ impl Engine {
             folded: Folded::default(),
             looks: Looks::default(),
             uploads: Uploads::default(),
+            space: Space::default(),
+            pinning: Mutex::default(),
             sent: Mutex::default(),
             clock,
             crash,
@@ -281,6 +287,7 @@ impl Engine {
                 reasons.push(format!("the target {name} can't be used: {error}"));
             }
         }
+        reasons.extend(self.too_little_room());
         if self.stopping() {
             reasons.push("the service stops".to_owned());
         }

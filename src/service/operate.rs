@@ -20,7 +20,7 @@ fn conflict(text: impl Into<String>) -> Error {
 }
 
 /// Adds something to a timeline that does not change the status.
-fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: &str) -> Result<()> {
+pub(super) fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: &str) -> Result<()> {
     let entry = TimelineEntry {
         at: tx.now(),
         event: None,
@@ -194,6 +194,10 @@ impl Engine {
             (PublishStatus::Failed, None) => Some(self.reopen(&record)?),
             _ => None,
         };
+        // Perhaps it was mended where it lies; else what is left is the copy.
+        let anew = record.status == PublishStatus::Failed
+            && record.pin.is_some()
+            && self.is_still_delivered(&record)?;
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
         let waits = down.is_some() || matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
@@ -218,6 +222,9 @@ impl Engine {
                     tx.transition_batch(&batch, Event::Requeued, &reason, &actor, |record| {
                         if let Some(fresh) = reopened {
                             *record = BatchRecord { accepted_at: record.accepted_at, ..fresh };
+                        }
+                        if anew {
+                            record.pin = None;
                         }
                         record.failure = None;
                         record.publish_end = None;
@@ -306,7 +313,7 @@ impl Engine {
         })
     }
 
-    fn expect_source(&self, source: &SourceId) -> Result<()> {
+    pub(super) fn expect_source(&self, source: &SourceId) -> Result<()> {
         let known = self.settings().sources.contains_key(source)
             || self
                 .store

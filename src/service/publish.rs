@@ -200,6 +200,9 @@ impl Engine {
                 tx.open_dead_letter(letter)?;
             }
             tx.drop_journal(&plan_id)?;
+            if matches!(end, End::Whole) {
+                tx.count_skipped(summary.skipped())?;
+            }
             let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal("a plan is gone"))?;
             let now = tx.now();
             tx.end_lingering(&target, now)?;

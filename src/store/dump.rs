@@ -35,7 +35,7 @@ fn readable(key: &[u8]) -> String {
         .collect()
 }
 
-fn show(table: Table, value: &[u8]) -> Result<String> {
+pub(super) fn show(table: Table, value: &[u8]) -> Result<String> {
     match table {
         Table::Meta
         | Table::Unfinished
@@ -63,7 +63,9 @@ fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Commits
         | Table::Outbox
         | Table::Breakers
-        | Table::KnownIssues => {
+        | Table::KnownIssues
+        | Table::Pins
+        | Table::Skips => {
             let value: serde_json::Value = super::tables::decode(table, value)?;
             serde_json::to_string(&value).map_err(|e| Error::internal("a record").caused_by(e))
         }

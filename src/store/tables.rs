@@ -64,11 +64,15 @@ pub enum Table {
     Breakers,
     /// Number → [`super::KnownIssue`].
     KnownIssues,
+    /// Batch id → [`super::PinWork`].
+    Pins,
+    /// Source, type, name → [`super::SkipRecord`].
+    Skips,
 }
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 27] = [
+    pub const ALL: [Table; 29] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -96,6 +100,8 @@ impl Table {
         Table::Outbox,
         Table::Breakers,
         Table::KnownIssues,
+        Table::Pins,
+        Table::Skips,
     ];
 
     /// Its name in the file.
@@ -128,6 +134,8 @@ impl Table {
             Self::Outbox => "outbox",
             Self::Breakers => "breakers",
             Self::KnownIssues => "known_issues",
+            Self::Pins => "pins",
+            Self::Skips => "skips",
         }
     }
 

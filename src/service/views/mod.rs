@@ -4,6 +4,8 @@
 
 mod batch;
 mod catalogue;
+mod disk;
+mod doctor;
 mod inbox;
 mod issue;
 mod overview;
@@ -27,6 +29,8 @@ pub use batch::{
     ProgressUnit, ProgressView, RetryView, TimelineItem, WaitCode, WaitView,
 };
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
+pub use disk::DiskView;
+pub use doctor::{CheckStatus, CheckView, DoctorView};
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
 pub use issue::{KnownIssueView, LiftedView};
 pub use overview::{
@@ -38,7 +42,7 @@ pub use plan::{
 pub use problem::ProblemView;
 pub use queue::{QueueDepth, QueueItem, QueueView};
 pub use snapshot::{SnapshotChange, SnapshotView};
-pub use source::{SettingView, SourceDetail, SourceHoldView, SourceView};
+pub use source::{SettingView, SkipView, SourceDetail, SourceHoldView, SourceView};
 pub use target::{DownView, TargetView, WindowView};
 pub use why::{
     AssertionKind, VerdictCode, WaitingRelationship, WhyAttribute, WhySource, WhyVerdict, WhyView,
