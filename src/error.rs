@@ -48,6 +48,11 @@ impl Error {
         self
     }
 
+    /// The same of another kind: what it means hangs on what was done.
+    pub fn with_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// Keeps what the other side said.
     pub fn with_answer(mut self, answer: Answer) -> Self {
         self.answer = Some(Box::new(answer));

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use support::batches::{TestBatch, entity, says};
+use support::batches::{TestBatch, edge, entity, says};
 use support::target_server::{Fault, TargetServer};
 use support::world::World;
 use tidegate::clock::Clock;
@@ -329,7 +329,6 @@ fn a_maintenance_window_has_batches_wait_and_stops_what_is_executed_between_two_
     assert_eq!(record.status, PublishStatus::Retrying);
     assert_eq!(record.failure.as_ref().unwrap().error_code, "MAINTENANCE_WINDOW");
     assert_eq!((record.attempts, record.retry.as_ref().unwrap().tier()), (0, 3));
-    assert_eq!(record.next_attempt.unwrap().to_string(), "2026-11-24T03:00:00Z");
     let completion = record.completion.unwrap();
     assert_eq!((completion.done, completion.total), (3, 6));
     assert_eq!(held(&server).len(), 3);
@@ -404,6 +403,8 @@ fn a_known_issue_about_everything_or_nothing_is_refused() {
         (Declared { note: "x".into(), ..Declared::default() }, "everything would wait"),
         (Declared { note: " ".into(), ..of_alpha.clone() }, "needs a note"),
         (Declared { code: Some("NO_SUCH".into()), ..of_alpha.clone() }, "no error code NO_SUCH"),
+        (Declared { code: Some("ENTITY_REJECTED".into()), ..of_alpha.clone() }, "is not tried again"),
+        (Declared { source: Some(SourceId::new("x").unwrap()), ..of_alpha.clone() }, "no source x"),
         (Declared { until: Some(now), ..of_alpha.clone() }, "over already"),
         (Declared { target: Some(TargetName::new("x").unwrap()), ..of_alpha.clone() }, "no target x"),
     ] {
@@ -530,4 +531,161 @@ fn parts_that_arrived_before_the_process_ended_are_not_forgotten() {
     drain(&world);
     assert_eq!(world.batch(&last).status, PublishStatus::Complete);
     assert_eq!(held(&server), expected(&[&three(1, 1)]));
+}
+
+#[test]
+fn bad_entities_are_isolated_over_http_whether_the_target_says_which_or_not() {
+    for bulk in [true, false] {
+        let server = TargetServer::start();
+        let world = world(&server);
+        server.reject(["alpha.b", "alpha.e"], bulk);
+        let record = world.publish(&batch("alpha", 1));
+        assert_eq!(record.status, PublishStatus::Complete);
+        assert_eq!(record.failure.as_ref().unwrap().error_code, "PARTIAL");
+        let completion = record.completion.unwrap();
+        assert_eq!((completion.total, completion.done, completion.failed), (6, 4, 2));
+        assert_eq!(record.metrics.unwrap().entities_created, 4);
+        assert_eq!(held(&server).len(), 4);
+        let letters = world.dead_letters("alpha");
+        assert_eq!(letters.len(), 2);
+        let text = format!("{letters:?}");
+        let said = if bulk { "something in it is bad" } else { "the name is not allowed" };
+        assert!(text.contains(said), "{text}");
+        // The next batch brings them when the target takes them.
+        server.reject([], bulk);
+        assert_eq!(world.publish(&batch("alpha", 2)).status, PublishStatus::Complete);
+        assert_eq!(world.dead_letters("alpha"), []);
+        assert_eq!(held(&server), expected(&[&batch("alpha", 2)]));
+    }
+}
+
+#[test]
+fn relationships_that_wait_for_a_bad_entity_are_neither_sent_nor_counted_as_bad() {
+    let server = TargetServer::start();
+    let mut world = world(&server);
+    world.set(|settings| {
+        settings.max_changes = Some(100);
+        let alpha = settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap();
+        alpha.isolation = Default::default();
+    });
+    server.reject(["bad"], true);
+    let names: Vec<String> = (0..20).map(|n| format!("e{n}")).collect();
+    let lines = names.iter().map(|name| says(entity(name), 1)).chain([says(entity("bad"), 1)]);
+    let edges = names.iter().map(|name| says(edge("bad", name), 1));
+    let record = world.publish(&TestBatch::full("alpha", 1).with(lines.chain(edges)));
+    assert_eq!(record.status, PublishStatus::Complete, "{:?}", record.failure);
+    let completion = record.completion.unwrap();
+    assert_eq!((completion.done, completion.failed, completion.skipped), (20, 1, 20));
+    assert_eq!((held(&server).len(), world.dead_letters("alpha").len()), (20, 1));
+}
+
+#[test]
+fn a_target_that_asks_everyone_to_wait_is_down_and_nobody_spends_a_budget() {
+    let server = TargetServer::start();
+    let world = world(&server);
+    server.always(Fault::Answer("503 Service Unavailable\r\nretry-after: 30"));
+    let ids = ["alpha", "beta"].map(|source| world.deliver(&batch(source, 1)).unwrap());
+    for _ in 0..200 {
+        world.work();
+        world.clock.advance(Duration::from_secs(60));
+    }
+    for id in &ids {
+        assert_eq!((world.batch(id).attempts, wait(&world, id)), (0, Some(WaitCode::TargetDown)));
+    }
+    server.heal();
+    drain(&world);
+}
+
+#[test]
+fn a_long_wait_that_is_not_the_batchs_own_spends_no_budget() {
+    let server = TargetServer::start();
+    let world = world(&server);
+    let hours = |hours: u64| world.clock.advance(Duration::from_secs(hours * 3600));
+    // Two failures of its own, an outage of days between them.
+    server.script([Fault::Answer("429 Too Many Requests")]);
+    let id = world.deliver(&batch("alpha", 1)).unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).attempts, 1);
+    server.down();
+    hours(1);
+    world.work();
+    assert_eq!(wait(&world, &id), Some(WaitCode::TargetDown));
+    hours(48);
+    server.heal();
+    server.script([Fault::Answer("429 Too Many Requests")]);
+    world.work();
+    let record = world.batch(&id);
+    assert_eq!((record.status, record.attempts), (PublishStatus::Retrying, 2), "{:?}", record.failure);
+    drain(&world);
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+}
+
+#[test]
+fn a_breaker_closes_at_the_first_answer_or_when_nothing_waits_for_its_target() {
+    let server = TargetServer::start();
+    let world = world(&server);
+    server.down();
+    let id = world.deliver(&batch("alpha", 1)).unwrap();
+    world.work();
+    assert!(breaker(&world).unwrap().is_open());
+    // Nobody wants it any more: a probe that goes well is enough.
+    world.engine().cancel(&id, "ann", "not needed").unwrap();
+    server.heal();
+    world.clock.advance(Duration::from_secs(60));
+    world.work();
+    assert!(!breaker(&world).unwrap().is_open());
+    // Within the trial, others go on once the target has answered.
+    server.down();
+    let long = world.deliver(&batch("alpha", 2)).unwrap();
+    let other = world.deliver(&batch("beta", 2)).unwrap();
+    world.work();
+    server.heal();
+    let engine = std::sync::Arc::downgrade(&world.shared());
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = std::sync::Arc::clone(&seen);
+    world.faults.before(move |operation| {
+        let engine = engine.upgrade().unwrap();
+        let open = engine.store().read(|view| view.breaker(&default_target())).unwrap().unwrap().is_open();
+        told.lock().unwrap().push((operation.no.0, open));
+        Ok(())
+    });
+    world.clock.advance(Duration::from_secs(60));
+    world.work();
+    assert_eq!(seen.lock().unwrap()[..2], [(0, true), (1, false)]);
+    for id in [long, other] {
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+    }
+}
+
+#[test]
+fn a_batch_that_is_executed_can_be_cancelled_while_its_target_is_down() {
+    let server = TargetServer::start();
+    let mut world = world(&server);
+    let id = world.deliver(&batch("alpha", 1)).unwrap();
+    world.advance("alpha");
+    world.advance("alpha");
+    assert_eq!(world.batch(&id).status, PublishStatus::Executing);
+    server.down();
+    let other = world.deliver(&batch("beta", 1)).unwrap();
+    while world.advance("beta").is_some() {}
+    assert_eq!(wait(&world, &other), Some(WaitCode::TargetDown));
+    world.restart();
+    world.engine().cancel(&id, "ann", "enough").unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).failure.unwrap().error_code, "CANCELLED");
+}
+
+#[test]
+fn questions_that_are_refused_say_that_the_contract_is_not_known() {
+    for answer in ["400 Bad Request", "413 Content Too Large", "422 Unprocessable Content"] {
+        let server = TargetServer::start();
+        let world = world(&server);
+        server.always(Fault::Answer(answer));
+        let id = world.deliver(&batch("alpha", 1)).unwrap();
+        world.work();
+        assert_eq!(wait(&world, &id), Some(WaitCode::TargetDown), "{answer}");
+        assert_eq!(breaker(&world).unwrap().code, "TARGET_CONTRACT", "{answer}");
+        server.heal();
+        drain(&world);
+    }
 }

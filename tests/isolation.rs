@@ -17,6 +17,7 @@ use tidegate::domain::key::{EntityKey, Key};
 use tidegate::domain::retry::RetrySettings;
 use tidegate::error::{Error, ErrorKind, Result};
 use tidegate::publishing::crash::CrashPoints;
+use tidegate::publishing::going::Going;
 use tidegate::publishing::isolate::Density;
 use tidegate::publishing::send::{Fate, SendCounts, Sender, Stopped};
 use tidegate::targets::{
@@ -84,7 +85,7 @@ fn publish(total: usize, size: usize, bad: BTreeSet<usize>, limit: &IsolationLim
         clock: &clock,
         retry: &retry,
         crash: &crash,
-        stop: &|| false,
+        going: &|| Going::On,
         most_parts: limit.requests,
         density: Density::default(),
         counts: SendCounts::default(),
@@ -114,7 +115,7 @@ fn publish(total: usize, size: usize, bad: BTreeSet<usize>, limit: &IsolationLim
             match fate {
                 Fate::Rejected(_) => drop(rejected.insert(number(&change.key))),
                 Fate::Done => assert!(target.taken.lock().unwrap().contains(&number(&change.key))),
-                Fate::Unsent | Fate::Unsure => assert!(fates.stopped.is_some()),
+                Fate::Unsent | Fate::Unsure | Fate::Waits => assert!(fates.stopped.is_some()),
             }
         }
         if fates.stopped.is_some() || limit.exceeded(rejected.len() as u64, total as u64) {

@@ -61,7 +61,7 @@ impl RetrySettings {
             .and_then(|factor| self.first_wait.checked_mul(factor))
             .map_or(self.longest_wait, |wait| wait.min(self.longest_wait));
         match asked {
-            Some(asked) => asked.min(LONGEST_ASKED).saturating_add(jitter(self.first_wait, random)),
+            Some(asked) => asked.min(LONGEST_ASKED).saturating_add(jitter(whole, random)),
             None => jitter(whole, random),
         }
     }
@@ -120,6 +120,8 @@ mod tests {
         let asked = Some(Duration::from_secs(120));
         assert_eq!(settings.wait(1, asked, 0), Duration::from_secs(120));
         assert_eq!(settings.wait(1, asked, u64::MAX), Duration::from_secs(125));
+        // Who asks for little, again and again, is left alone more and more.
+        assert_eq!(settings.wait(4, Some(Duration::from_secs(1)), u64::MAX), Duration::from_secs(41));
     }
 
     #[test]

@@ -210,7 +210,7 @@ error_kinds! {
         "Read the message; check the target's version and what stands between it and Tidegate.";
     TargetFailed: "TARGET_FAILED", 502, 5, Immediate,
         "The target failed while it worked on a request.",
-        "Read the target's answer in the message, and its log.";
+        "Read the target's log.";
     CatalogueFailed: "CATALOGUE_FAILED", 500, 1, Never,
         "The file of the embedded catalogue could not be read or written, or is damaged.",
         "Check the disk; start Tidegate again: it goes on where it was.";

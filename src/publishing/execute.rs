@@ -3,8 +3,11 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
+
 use super::ahead::Ahead;
 use super::crash::CrashPoints;
+use super::going::Going;
 use super::isolate::Density;
 use super::operation::{self, MissingEnd, Prepared, Refusals, prepare_at_once};
 use super::outcome::{Ended, Executed, Refused};
@@ -43,20 +46,6 @@ pub struct Executor<'a> {
     pub progress: &'a (dyn Fn(Completion) + Sync),
 }
 
-/// Whether an execution goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Going {
-    /// It does.
-    On,
-    /// The process is to stop: it goes on from its journal at the next start.
-    Stopped,
-    /// A person cancelled the batch: it ends with what was published.
-    Cancelled,
-    /// The target or the source is to be left alone, for this reason: the
-    /// batch is committed as far as it came, and goes on later.
-    Paused(ErrorKind, String),
-}
-
 /// The state of one execution.
 struct Run<'a> {
     plan: &'a Plan,
@@ -73,8 +62,8 @@ struct Run<'a> {
     out: Executed,
     /// Operations that were executed, where the plan is not.
     executed: Vec<OperationNo>,
-    /// Whether the next operation was marked as sent with the one before.
-    marked: bool,
+    /// When the next operation was marked as sent, with the one before.
+    marked: Option<Timestamp>,
 }
 
 /// What becomes of an operation, before it is read.
@@ -97,7 +86,6 @@ impl Executor<'_> {
     pub fn run(&self, plan: &Plan, batch: &BatchId, limit: &IsolationLimit) -> Result<Executed> {
         let manifest = plan.manifest();
         let plan_id = &manifest.header.plan_id;
-        let stop = || (self.going)() == Going::Stopped;
         let total = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
         let mut run = Run {
             plan,
@@ -113,7 +101,7 @@ impl Executor<'_> {
                 clock: self.clock,
                 retry: self.retry,
                 crash: self.crash,
-                stop: &stop,
+                going: self.going,
                 most_parts: limit.requests,
                 density: Density::default(),
                 counts: SendCounts::default(),
@@ -121,7 +109,7 @@ impl Executor<'_> {
             refusals: Refusals::default(),
             out: Executed::new(total),
             executed: Vec::new(),
-            marked: false,
+            marked: None,
         };
         // Why and before which operation it ends early.
         let mut early: Option<(OperationNo, Going)> = None;
@@ -143,7 +131,8 @@ impl Executor<'_> {
                     self.take(&mut run, no, rejected, &metrics)?;
                     None
                 }
-                known => self.send(&mut run, no, known.is_some())?,
+                Some(JournalEntry::Sent { at }) => self.send(&mut run, no, Some(at))?,
+                None => self.send(&mut run, no, None)?,
             };
             if let Some(end) = end {
                 return run.ended(end);
@@ -155,13 +144,9 @@ impl Executor<'_> {
         }
         match early {
             None => Ok(run.whole()),
-            Some((_, Going::Paused(kind, why))) => {
-                run.ended(Ended::Later(Error::new(kind, format!("batch {batch}: {why}"))))
-            }
-            Some((no, _)) => {
-                let text =
-                    format!("batch {batch} was cancelled before operation {} of {}", no.0 + 1, run.count);
-                run.ended(Ended::Failed(Error::new(ErrorKind::Cancelled, text)))
+            Some((no, going)) => {
+                let end = run.early(no, going);
+                run.ended(end)
             }
         }
     }
@@ -198,26 +183,31 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// Sends an operation and journals its outcome. `known`: it was perhaps
-    /// sent before. Returns how the execution ends, if it does.
-    fn send(&self, run: &mut Run<'_>, no: OperationNo, known: bool) -> Result<Option<Ended>> {
+    /// Sends an operation and journals its outcome. `before`: when it was
+    /// perhaps sent before. Returns how the execution ends, if it does.
+    fn send(&self, run: &mut Run<'_>, no: OperationNo, before: Option<Timestamp>) -> Result<Option<Ended>> {
         let started = self.clock.monotonic();
         let (prepared, skipped) = run.prepare(no)?;
         let header = &run.plan.manifest().header;
-        if !known && !run.marked {
-            let (id, at) = (header.plan_id.clone(), self.clock.now());
-            self.store.write(move |tx| tx.put_journal(&id, no, &JournalEntry::Sent { at }))?;
-        }
+        // The same request each time, by the journal.
+        let at = match before.or(run.marked) {
+            Some(at) => at,
+            None => {
+                let (id, at) = (header.plan_id.clone(), self.clock.now());
+                self.store.write(move |tx| tx.put_journal(&id, no, &JournalEntry::Sent { at }))?;
+                at
+            }
+        };
         let operation = Operation {
             plan_id: header.plan_id.clone(),
             no,
             part: None,
             source_id: header.source_id.clone(),
             batch_id: run.batch.clone(),
-            at: self.clock.now(),
+            at,
             changes: prepared.changes,
         };
-        let fates = run.request(&operation, known)?;
+        let fates = run.request(&operation, before.is_some())?;
         let mut metrics = operation::metrics(&operation.changes, &fates.changes);
         let elapsed = self.clock.monotonic().saturating_sub(started);
         metrics.execution_time_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -241,6 +231,7 @@ impl Executor<'_> {
                         let place = format!("batch {}, operation {} of {}", run.batch, no.0 + 1, run.count);
                         Ended::Later(error.context(place))
                     }
+                    Stopped::Early(going) => run.early(no, going),
                     Stopped::TooMany | Stopped::TooManyRequests | Stopped::Interrupted => {
                         Ended::Failed(run.too_many())
                     }
@@ -266,9 +257,10 @@ impl Executor<'_> {
         told: Completion,
     ) -> Result<()> {
         let next = OperationNo(no.0 + 1);
-        run.marked = next.0 < run.count && !run.journal.contains_key(&next) && !run.is_too_many();
-        let marked = run.marked.then_some(next);
+        let may_follow = next.0 < run.count && !run.journal.contains_key(&next) && !run.is_too_many();
+        let marked = may_follow.then_some(next);
         let (id, at) = (run.plan.manifest().header.plan_id.clone(), self.clock.now());
+        run.marked = marked.map(|_| at);
         let (batch, completion) = (run.batch.clone(), run.out.completion.plus(&told));
         let entry = JournalEntry::Done { at, rejected, metrics };
         self.store.write(move |tx| {
@@ -299,6 +291,8 @@ fn outcome_of(sent: &[TargetChange], skipped: u64, refused: Completion) -> Compl
 fn rejections(fates: &[Fate]) -> Vec<(u32, Rejection)> {
     let rejected = fates.iter().enumerate().filter_map(|(n, fate)| match fate {
         Fate::Rejected(rejection) => Some((n as u32, rejection.clone())),
+        // Taken as one that waits, for its end was refused before it.
+        Fate::Waits => Some((n as u32, Rejection::default())),
         Fate::Done | Fate::Unsent | Fate::Unsure => None,
     });
     rejected.collect()
@@ -396,7 +390,7 @@ impl Run<'_> {
                     self.out.outcome.done.insert(*hash);
                 }
                 Fate::Unsure => self.out.outcome.unsure.push(change.key.clone()),
-                Fate::Rejected(_) | Fate::Unsent => {}
+                Fate::Rejected(_) | Fate::Waits | Fate::Unsent => {}
             }
         }
         done
@@ -419,6 +413,20 @@ impl Run<'_> {
             )
         };
         Error::new(ErrorKind::EntityRejected, text)
+    }
+
+    /// It ends before an operation, or within it, for a reason of ours.
+    fn early(&self, no: OperationNo, going: Going) -> Ended {
+        match going {
+            Going::Paused(kind, why) => {
+                Ended::Later(Error::new(kind, format!("batch {}: {why}", self.batch)))
+            }
+            Going::On | Going::Stopped | Going::Cancelled => {
+                let place = format!("operation {} of {}", no.0 + 1, self.count);
+                let text = format!("batch {} was cancelled before the end of {place}", self.batch);
+                Ended::Failed(Error::new(ErrorKind::Cancelled, text))
+            }
+        }
     }
 
     /// Everything was done, or refused.

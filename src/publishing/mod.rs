@@ -4,6 +4,7 @@
 mod ahead;
 pub mod crash;
 pub mod execute;
+pub mod going;
 pub mod isolate;
 pub mod operation;
 pub mod outcome;

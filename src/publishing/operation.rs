@@ -175,7 +175,7 @@ pub fn metrics(changes: &[TargetChange], fates: &[Fate]) -> BatchMetrics {
     let mut metrics = BatchMetrics::default();
     for (change, fate) in changes.iter().zip(fates) {
         match fate {
-            Fate::Rejected(_) | Fate::Unsent | Fate::Unsure => continue,
+            Fate::Rejected(_) | Fate::Waits | Fate::Unsent | Fate::Unsure => continue,
             Fate::Done => {}
         }
         let slot = match (change.key.kind(), change.action) {

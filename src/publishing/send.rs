@@ -2,11 +2,15 @@
 //! request apart that the target refused as a whole, until its bad changes
 //! are alone.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::crash::{CrashPoints, Point};
+use super::going::Going;
 use super::isolate::Density;
 use crate::clock::Clock;
+use crate::domain::change::Action;
+use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::targets::{ChangeOutcome, Operation, Outcomes, Part, Rejection, Target};
@@ -22,6 +26,8 @@ pub enum Fate {
     Unsent,
     /// It was sent, and nobody knows whether it took effect.
     Unsure,
+    /// It was not sent, for an entity at an end of it was refused.
+    Waits,
 }
 
 /// What became of an operation.
@@ -44,6 +50,8 @@ pub enum Stopped {
     TooManyRequests,
     /// The process is to stop: nothing of the operation is journalled.
     Interrupted,
+    /// The batch is cancelled, or the target is to be left alone.
+    Early(Going),
 }
 
 /// Figures of an execution.
@@ -76,8 +84,8 @@ pub struct Sender<'a> {
     pub retry: &'a RetrySettings,
     /// Where a test may kill the process.
     pub crash: &'a CrashPoints,
-    /// Whether all work is to end, asked between requests.
-    pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Whether to go on, asked between requests.
+    pub going: &'a (dyn Fn() -> Going + Sync),
     /// Requests that may be parts of others.
     pub most_parts: u64,
     /// What is known of how many changes are bad.
@@ -95,6 +103,33 @@ struct Apart<'a> {
     refused: u64,
     /// Whether it was perhaps sent before, by a process that ended.
     maybe_sent: bool,
+    /// Entities that do not come to be, for they were refused.
+    gone: HashSet<KeyHash>,
+}
+
+impl Apart<'_> {
+    /// Whether a change creates a relationship at a refused entity.
+    fn waits(&self, n: usize) -> bool {
+        let change = &self.operation.changes[n];
+        match &change.key {
+            Key::Relationship(key) if change.action == Action::Create => {
+                self.gone.contains(&key.from.hash()) || self.gone.contains(&key.to.hash())
+            }
+            Key::Entity(_) | Key::Relationship(_) => false,
+        }
+    }
+
+    /// Takes what became of a change.
+    fn take(&mut self, n: usize, fate: Fate) {
+        if matches!(fate, Fate::Rejected(_)) {
+            self.refused += 1;
+            let change = &self.operation.changes[n];
+            if change.key.kind() == Kind::Entity && (change.action == Action::Create || change.replace) {
+                self.gone.insert(change.key.hash());
+            }
+        }
+        self.fates[n] = fate;
+    }
 }
 
 impl Sender<'_> {
@@ -112,8 +147,9 @@ impl Sender<'_> {
             Err((error, _)) if error.kind() == ErrorKind::BulkRejected => {
                 // Parts of it may have arrived before that process ended.
                 let unsent = if maybe_sent { Fate::Unsure } else { Fate::Unsent };
-                let mut apart =
-                    Apart { operation, fates: vec![unsent; count], allowed, refused: 0, maybe_sent };
+                let fates = vec![unsent; count];
+                let gone = HashSet::new();
+                let mut apart = Apart { operation, fates, allowed, refused: 0, maybe_sent, gone };
                 let stopped = if count <= 1 {
                     apart.fates.fill(Fate::Rejected(rejection(&error)));
                     self.density.told(1, 1);
@@ -156,22 +192,32 @@ impl Sender<'_> {
             if self.counts.parts >= self.most_parts {
                 return Err(Stopped::TooManyRequests);
             }
-            let operation = part(apart.operation, at, size);
+            let (waiting, sent): (Vec<usize>, Vec<usize>) = (at..at + size).partition(|n| apart.waits(*n));
+            for n in waiting {
+                apart.take(n, Fate::Waits);
+            }
+            if sent.is_empty() {
+                at += size;
+                continue;
+            }
+            match (self.going)() {
+                Going::On | Going::Stopped => {}
+                early @ (Going::Cancelled | Going::Paused(..)) => return Err(Stopped::Early(early)),
+            }
+            let operation = part(apart.operation, &sent);
             match self.request(&operation, apart.maybe_sent) {
                 Ok(outcomes) => {
-                    let mut bad = 0;
-                    for (slot, outcome) in apart.fates[at..].iter_mut().zip(outcomes) {
-                        *slot = fate(outcome);
-                        bad += u64::from(matches!(slot, Fate::Rejected(_)));
+                    let before = apart.refused;
+                    for (n, outcome) in sent.iter().zip(outcomes) {
+                        apart.take(*n, fate(outcome));
                     }
-                    apart.refused += bad;
-                    self.density.told(size as u64, bad);
+                    let bad = apart.refused - before;
+                    self.density.told(sent.len() as u64, bad);
                     known_bad &= bad == 0;
                 }
                 Err((error, _)) if error.kind() == ErrorKind::BulkRejected => {
-                    if size == 1 {
-                        apart.fates[at] = Fate::Rejected(rejection(&error));
-                        apart.refused += 1;
+                    if let [alone] = sent[..] {
+                        apart.take(alone, Fate::Rejected(rejection(&error)));
                         self.density.told(1, 1);
                     } else {
                         self.isolate(apart, at, at + size, true)?;
@@ -180,7 +226,7 @@ impl Sender<'_> {
                 }
                 Err((error, unsure)) => {
                     if unsure {
-                        apart.fates[at..at + size].fill(Fate::Unsure);
+                        sent.iter().for_each(|n| apart.take(*n, Fate::Unsure));
                     }
                     return Err(match error.kind() {
                         ErrorKind::Interrupted => Stopped::Interrupted,
@@ -196,6 +242,10 @@ impl Sender<'_> {
         Ok(())
     }
 
+    fn stopping(&self) -> bool {
+        (self.going)() == Going::Stopped
+    }
+
     /// One request, with its quick retries. The flag of a failure: whether
     /// any of the tries may have taken effect.
     fn request(
@@ -206,7 +256,7 @@ impl Sender<'_> {
         let mut unsure = maybe_sent;
         let mut tries = 0;
         loop {
-            if operation.part.is_some() && (self.stop)() {
+            if operation.part.is_some() && self.stopping() {
                 let text = format!("stopped between two parts of operation {}", operation.no);
                 return Err((Error::new(ErrorKind::Interrupted, text), unsure));
             }
@@ -220,7 +270,7 @@ impl Sender<'_> {
                 Err(error) => error,
             };
             unsure |= !error.is_answer();
-            if !is_quick(&error) || tries >= self.retry.quick_tries.max(1) || (self.stop)() {
+            if !is_quick(&error) || tries >= self.retry.quick_tries.max(1) || self.stopping() {
                 return Err((error, unsure));
             }
             self.counts.quick_retries += 1;
@@ -240,7 +290,8 @@ fn is_quick(error: &Error) -> bool {
     let quick = match error.kind() {
         // The process is to end.
         ErrorKind::Interrupted => false,
-        ErrorKind::TargetUnavailable => true,
+        // It answered; a connection that is not there takes its time to fail.
+        ErrorKind::TargetUnavailable => error.answer().is_some(),
         kind => kind.info().retry == Retry::Immediate,
     };
     quick && asked.is_zero()
@@ -260,10 +311,12 @@ fn whole(operation: &Operation, outcomes: Outcomes) -> Result<Outcomes> {
     Err(Error::new(ErrorKind::TargetAnswer, text))
 }
 
-fn part(operation: &Operation, at: usize, size: usize) -> Operation {
+/// The changes at these places, in one request.
+fn part(operation: &Operation, places: &[usize]) -> Operation {
+    let first = places.first().map_or(0, |first| *first as u32);
     Operation {
-        part: Some(Part { first: at as u32, count: size as u32 }),
-        changes: operation.changes[at..at + size].to_vec(),
+        part: Some(Part { first, count: places.len() as u32 }),
+        changes: places.iter().map(|n| operation.changes[*n].clone()).collect(),
         plan_id: operation.plan_id.clone(),
         no: operation.no,
         source_id: operation.source_id.clone(),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! closed → (a failure of the target as a whole) → open → (a probe goes well)
-//!        → half open: one batch at a time → (it came to its end) → closed
+//!        → half open: one batch at a time → (it answered a request) → closed
 //! ```
 //!
 //! It is stored, so that a restart changes nothing.
@@ -13,24 +13,34 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::Engine;
-use crate::domain::ids::TargetName;
+use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{BreakerRecord, Tx};
+use crate::store::{BreakerRecord, Tx, View};
 
 /// That a target can't be used, and why.
 #[derive(Debug, Clone)]
 pub(super) struct Down {
     code: &'static str,
     message: String,
+    /// How long it asked to be left alone.
+    asked: Option<Duration>,
     /// Whether a probe said so.
     probed: bool,
+    /// The source whose batch met it.
+    tried: Option<SourceId>,
 }
 
 impl Down {
     /// What an error says of its target.
     pub(super) fn of(error: &Error) -> Self {
-        Self { code: error.kind().info().code, message: error.to_string(), probed: false }
+        Self {
+            code: error.kind().info().code,
+            message: error.to_string(),
+            asked: error.answer().and_then(|answer| answer.retry_after),
+            probed: false,
+            tried: None,
+        }
     }
 
     /// Opens the breaker, or keeps it open.
@@ -54,17 +64,26 @@ impl Down {
         tx.put_breaker(
             target,
             &BreakerRecord {
-                since: before.map_or(now, |before| before.since),
+                since: before.as_ref().map_or(now, |before| before.since),
                 code: self.code.to_owned(),
                 message: self.message.clone(),
                 probes,
-                next_probe: after(now, settings.probe_wait(probes + 1, random)),
+                next_probe: after(
+                    now,
+                    settings
+                        .probe_wait(probes + 1, random)
+                        .max(self.asked.unwrap_or_default().min(LONGEST_ASKED)),
+                ),
                 half_open: false,
+                tried: self.tried.clone().or_else(|| before.and_then(|before| before.tried)),
                 closed_at: None,
             },
         )
     }
 }
+
+/// Longest time that a target is not probed because it asked for that.
+const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
 fn after(now: Timestamp, wait: Duration) -> Timestamp {
     let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
@@ -72,18 +91,23 @@ fn after(now: Timestamp, wait: Duration) -> Timestamp {
 }
 
 impl Engine {
-    /// That a target can't be used, if a failure says so: by its kind, or
-    /// because the target fails when it is asked how it is, too.
-    pub(super) fn down(&self, target: &TargetName, error: &Error) -> Option<Down> {
+    /// That a target can't be used, if a failure of a batch of `source` says
+    /// so: by its kind, or because the target fails when it is asked how it
+    /// is, too.
+    pub(super) fn down(&self, target: &TargetName, source: &SourceId, error: &Error) -> Option<Down> {
         use ErrorKind::*;
-        match error.kind() {
+        let down = match error.kind() {
             kind if kind.is_of_target() => Some(Down::of(error)),
-            TargetInterrupted | TargetAnswer | TargetFailed => {
+            // It asks to be left alone: as a whole, when it says so of
+            // everything.
+            TargetThrottled if error.is_answer() => None,
+            TargetInterrupted | TargetAnswer | TargetFailed | TargetThrottled => {
                 let health = self.targets.get(target)?.target.health();
                 health.err().map(|error| Down::of(&error))
             }
             _ => None,
-        }
+        };
+        down.map(|down| Down { tried: Some(source.clone()), ..down })
     }
 
     /// Looks whether a target can be used again.
@@ -106,8 +130,8 @@ impl Engine {
         })
     }
 
-    /// The trial of a half open breaker came to an end that was not the
-    /// target's fault: everything goes on.
+    /// The target has answered a request of a trial, or nothing is there to
+    /// try it with: everything goes on.
     pub(super) fn close_breaker(&self, target: &TargetName) -> Result<()> {
         let half_open = |breaker: &BreakerRecord| breaker.is_open() && breaker.half_open;
         if !self.store.read(|view| view.breaker(target))?.is_some_and(|b| half_open(&b)) {
@@ -121,6 +145,19 @@ impl Engine {
             tracing::info!(target = %name, seconds = down, "the target can be used again");
             tx.put_breaker(&name, &BreakerRecord { closed_at: Some(now), half_open: false, ..breaker })
         })
+    }
+
+    /// The targets with a half open breaker that no batch waits for.
+    pub(super) fn idle_breakers(&self, view: &View<'_>) -> Result<Vec<TargetName>> {
+        let mut open = view.open_breakers()?;
+        open.retain(|(_, breaker)| breaker.half_open);
+        if open.is_empty() {
+            return Ok(Vec::new());
+        }
+        let settings = self.settings();
+        let wanted: Vec<TargetName> =
+            view.sources_with_unfinished()?.iter().map(|source| settings.source(source).target).collect();
+        Ok(open.into_iter().map(|(name, _)| name).filter(|name| !wanted.contains(name)).collect())
     }
 
     /// Has the targets that can't be used be probed now: of one, or all.

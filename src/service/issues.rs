@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::engine::Engine;
 use crate::domain::ids::{SourceId, TargetName};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::store::{Decision, KnownIssue};
 
 /// What an operator declares.
@@ -44,8 +44,21 @@ impl Engine {
         }
         if let Some(code) = &code {
             match crate::error::by_code(code) {
-                Some(_) => {}
+                Some(info) if info.retry != Retry::Never => {}
+                Some(_) => {
+                    return bad(format!(
+                        "what fails with {code} is not tried again, so nothing would wait; docs/errors.md says which codes are"
+                    ));
+                }
                 None => return bad(format!("there is no error code {code}; docs/errors.md lists them")),
+            }
+        }
+        if let Some(source) = &source {
+            let known = self.source_ids()?;
+            if !known.contains(source) {
+                return bad(format!(
+                    "there is no source {source}: no batch of it was accepted, and no setting names it"
+                ));
             }
         }
         let now = self.clock.now();

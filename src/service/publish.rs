@@ -20,7 +20,8 @@ use crate::planning::format::layer::CacheBudget;
 use crate::planning::next;
 use crate::planning::plan_file::Plan;
 use crate::planning::snapshot::{Snapshot, SnapshotManifest};
-use crate::publishing::execute::{Executor, Going};
+use crate::publishing::execute::Executor;
+use crate::publishing::going::Going;
 use crate::publishing::operation;
 use crate::publishing::outcome::{Ended, Executed};
 use crate::store::{BatchRecord, CommitRecord, PlanState, SnapshotRecord, SourceHoldReason};
@@ -53,6 +54,12 @@ impl Engine {
                 }
             },
             progress: &|more| {
+                // It has answered: others need not wait for the end of this.
+                if self.work.trial_of(name).as_ref() == Some(id.source())
+                    && let Err(error) = self.close_breaker(name)
+                {
+                    tracing::debug!(batch = %id, source = %id.source(), %error, "a breaker could not be closed");
+                }
                 self.live.add(id, more.ended());
                 self.progress.executed(more.ended());
             },
@@ -117,7 +124,7 @@ impl Engine {
         let further = executed.completion.done > 0;
         let (name, open) = self.target_of(&source)?;
         let down = match &executed.end {
-            Ended::Later(error) => self.down(name, error),
+            Ended::Later(error) => self.down(name, &source, error),
             Ended::Whole | Ended::Failed(_) => None,
         };
         let again = match &executed.end {

@@ -132,6 +132,9 @@ impl Engine {
             let mut due: Option<Timestamp> = None;
             let soonest = |due: Option<Timestamp>, at: Timestamp| Some(due.map_or(at, |due| due.min(at)));
             if only.is_none() {
+                for target in self.store.read(|view| self.idle_breakers(view))? {
+                    self.close_breaker(&target)?;
+                }
                 for (target, breaker) in self.store.read(|view| view.open_breakers())? {
                     if breaker.half_open || !self.targets.contains_key(&target) {
                         continue;
@@ -143,6 +146,10 @@ impl Engine {
                     }
                 }
             }
+            let in_vain = self.store.read(|view| self.tried_in_vain(view))?;
+            // Of those that a target is tried with, one that was tried in vain
+            // comes last.
+            let rank = |turn: &Turn| (!in_vain.contains(&turn.source), turn.rank());
             let mut best: Option<&Turn> = None;
             let low = self.too_little_room().is_some();
             for turn in &turns {
@@ -153,7 +160,7 @@ impl Engine {
                         due = Some(due.map_or(at, |due| due.min(at)));
                     }
                     Standing::Ready => {
-                        if best.is_none_or(|best| best.rank() < turn.rank()) {
+                        if best.is_none_or(|best| rank(best) < rank(turn)) {
                             best = Some(turn);
                         }
                     }

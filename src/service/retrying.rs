@@ -60,27 +60,33 @@ impl Engine {
         let source = record.batch_id.source();
         let (target, _) = self.target_of(source)?;
         let code = error.kind().info().code;
-        let (issue, excused) = self.store.read(|view| {
-            let issue = view.known_issue(target, source, Some(code), now)?;
-            let breaker = view.breaker(target)?.and_then(|breaker| breaker.closed_at);
-            let ended = view.last_known_issue_end(target, source, code, now)?;
-            Ok((issue, breaker.into_iter().chain(ended).max()))
-        })?;
-        let before = record.retry.as_ref().filter(|_| !further);
-        let began = before.map_or(now, |before| excused.map_or(before.since, |e| e.max(before.since)));
-        let attempts = if further { 1 } else { record.attempts.saturating_add(1) };
+        let issue = self.store.read(|view| view.known_issue(target, source, Some(code), now))?;
+        let backoff = |retry: &&RetryRecord| retry.wait == RetryWait::Backoff;
+        let began = match record.retry.as_ref().filter(backoff).filter(|_| !further) {
+            // What came after the wait was not the batch's own: its turn, a
+            // window, an outage.
+            Some(before) => {
+                let late = before.until.map_or(SignedDuration::ZERO, |until| now.duration_since(until));
+                before.since.checked_add(late.max(SignedDuration::ZERO)).unwrap_or(now)
+            }
+            None => now,
+        };
+        let spent = if further { 0 } else { record.attempts };
+        let attempts = spent.saturating_add(1);
         let again = |at, attempts, since, wait| {
-            Ok(Follows::Again(Again { at, attempts, retry: RetryRecord { since, wait, code: code.into() } }))
+            let retry = RetryRecord { since, until: Some(at), wait, code: code.into() };
+            Ok(Follows::Again(Again { at, attempts, retry }))
         };
         if let Some(issue) = issue {
-            return again(now, record.attempts, now, RetryWait::KnownIssue(issue.id));
+            return again(now, spent, now, RetryWait::KnownIssue(issue.id));
         }
-        if let Some(until) = settings.window_open(target, source, now) {
-            return again(until, record.attempts, now, RetryWait::Window);
+        if settings.window_open(target, source, now).is_some() {
+            // Whether it is still open is asked when its turn comes.
+            return again(now, spent, now, RetryWait::Window);
         }
         if down.is_some() {
             // The breaker says when.
-            return again(now, record.attempts, now, RetryWait::Unavailable);
+            return again(now, spent, now, RetryWait::Unavailable);
         }
         let asked = error.answer().and_then(|answer| answer.retry_after);
         let wait = settings.retry.wait(attempts, asked, self.clock.random());
@@ -102,7 +108,7 @@ impl Engine {
     pub(super) fn retry_later(&self, id: &BatchId, error: &Error) -> Result<BatchRecord> {
         let record = self.batch(id)?;
         let (target, _) = self.target_of(id.source())?;
-        let down = self.down(target, error);
+        let down = self.down(target, id.source(), error);
         let again = match self.follows(&record, error, down.as_ref(), false)? {
             Follows::Again(again) => again,
             Follows::Fails => return self.fail(id, error, Some("planning".into())),

@@ -44,8 +44,7 @@ impl Engine {
                 true => Ok(()),
                 false => Err(error),
             },
-            Ok(()) if self.stopping() => Ok(()),
-            Ok(()) => self.close_breaker(&self.settings().source(id.source()).target),
+            Ok(()) => Ok(()),
         };
         drop(claim);
         result

@@ -37,13 +37,18 @@ impl Engine {
         let target = settings.source(source).target;
         if let Some(breaker) = view.breaker(&target)?.filter(|breaker| breaker.is_open()) {
             let waiting = |text, until| Ok(Some(Waiting { code: WaitCode::TargetDown, text, until }));
+            // It ends, and sends nothing any more.
+            if batch.status == PublishStatus::Executing && batch.cancel.is_some() {
+                return Ok(None);
+            }
             if !breaker.half_open {
                 let text = format!(
                     "the target {target} can't be used ({}): it is looked at again at {}",
                     breaker.code,
                     breaker.next_probe.strftime("%F %T UTC")
                 );
-                return waiting(text, Some(breaker.next_probe));
+                // While it is probed nothing is known of a time.
+                return waiting(text, Some(breaker.next_probe).filter(|at| *at > now));
             }
             if let Some(other) = self.work.trial_of(&target).filter(|other| other != source) {
                 let text = format!("the target {target} answers again, and is tried with a batch of {other}");
@@ -63,6 +68,13 @@ impl Engine {
             return Ok(Some(Waiting { code: WaitCode::KnownIssue, text, until: issue.until }));
         }
         Ok(None)
+    }
+
+    /// The source that a target of another was tried with last, in vain:
+    /// others go first.
+    pub(super) fn tried_in_vain(&self, view: &View<'_>) -> Result<Vec<SourceId>> {
+        let open = view.open_breakers()?.into_iter();
+        Ok(open.filter(|(_, breaker)| breaker.half_open).filter_map(|(_, breaker)| breaker.tried).collect())
     }
 
     /// Whether a source that is in work may be the one that its target is

@@ -55,19 +55,6 @@ macro_rules! reads {
                 let mut waits = issues.filter(|i| i.is_in_force(now) && i.is_about(target, source, code));
                 Ok(waits.next())
             }
-
-            /// When the last known issue ended that a batch waited for.
-            pub fn last_known_issue_end(
-                &self,
-                target: &TargetName,
-                source: &SourceId,
-                code: &str,
-                now: Timestamp,
-            ) -> Result<Option<Timestamp>> {
-                let issues = self.known_issues()?.into_iter();
-                let about = issues.filter(|issue| issue.is_about(target, source, Some(code)));
-                Ok(about.filter_map(|issue| issue.ended(now)).max())
-            }
         }
     };
 }

@@ -265,8 +265,12 @@ pub enum RetryWait {
 /// A batch that is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryRecord {
-    /// When the first attempt of those in a row failed that came no further.
+    /// When the first attempt of those in a row failed that came no further;
+    /// moved on by all that was no wait of tier 2.
     pub since: Timestamp,
+    /// When it was to be tried again.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
     /// What it waits for.
     pub wait: RetryWait,
     /// The code of its last failure.
@@ -299,6 +303,9 @@ pub struct BreakerRecord {
     /// A probe went well: one batch at a time is tried, until one has come to
     /// its end.
     pub half_open: bool,
+    /// The source whose batch it was tried with last, and failed.
+    #[serde(default)]
+    pub tried: Option<SourceId>,
     /// When it could be used again; set when this is over.
     pub closed_at: Option<Timestamp>,
 }

@@ -34,16 +34,16 @@ pub fn refused(status: StatusCode, headers: &HeaderMap, body: &str, now: Timesta
     let asked = asked.and_then(|value| retry_after(value, now));
     let (kind, unsure) = match status.as_u16() {
         401 | 403 => (ErrorKind::TargetUnauthorized, false),
-        300..=399 | 404 | 405 | 406 | 410 | 411 | 415 | 421 | 426 | 501 | 505 => {
-            (ErrorKind::TargetContract, false)
-        }
-        408 => (ErrorKind::TargetInterrupted, true),
+        300..=399 | 501 | 505 => (ErrorKind::TargetContract, false),
+        // It may be at work on the same request.
+        408 | 409 | 423 | 425 => (ErrorKind::TargetInterrupted, true),
         429 => (ErrorKind::TargetThrottled, false),
         // It asks to be left alone: that is no outage.
         503 if asked.is_some() => (ErrorKind::TargetThrottled, true),
         503 => (ErrorKind::TargetUnavailable, true),
         502 | 504 => (ErrorKind::TargetTimeout, true),
-        400..=499 => (ErrorKind::BulkRejected, false),
+        400 | 413 | 422 => (ErrorKind::BulkRejected, false),
+        400..=499 => (ErrorKind::TargetContract, false),
         _ => (ErrorKind::TargetFailed, true),
     };
     let answer = Answer { retry_after: asked, text: cut(body), unsure };
@@ -75,7 +75,8 @@ mod tests {
             (403, ErrorKind::TargetUnauthorized, true),
             (404, ErrorKind::TargetContract, true),
             (408, ErrorKind::TargetInterrupted, false),
-            (409, ErrorKind::BulkRejected, true),
+            (409, ErrorKind::TargetInterrupted, false),
+            (418, ErrorKind::TargetContract, true),
             (413, ErrorKind::BulkRejected, true),
             (422, ErrorKind::BulkRejected, true),
             (429, ErrorKind::TargetThrottled, true),

@@ -18,6 +18,8 @@ use crate::domain::key::Key;
 use crate::domain::settings::Deletion;
 use crate::error::{Error, ErrorKind, Result};
 
+/// What is done when changes are sent.
+const PUBLISHING: &str = "publishing";
 /// The longest answer that is read, in bytes.
 const LONGEST_ANSWER: usize = 64 << 20;
 /// How much of a text of the target is kept, in bytes.
@@ -121,7 +123,12 @@ impl HttpTarget {
         if status.is_success() {
             return Ok(body);
         }
-        Err(failure::refused(status, &headers, &body, self.clock.now(), doing))
+        let error = failure::refused(status, &headers, &body, self.clock.now(), doing);
+        // Only changes can be bad: a question can only be not understood.
+        Err(match error.kind() {
+            ErrorKind::BulkRejected if doing != PUBLISHING => error.with_kind(ErrorKind::TargetContract),
+            _ => error,
+        })
     }
 
     fn post(&self, path: &str, body: Vec<u8>) -> Result<reqwest::RequestBuilder> {
@@ -163,7 +170,7 @@ impl Target for HttpTarget {
         let body = wire::operation(operation, self.options.deletion)?;
         let request =
             self.post("operations", body)?.header("idempotency-key", wire::idempotency_key(operation));
-        let answer: wire::OutcomesBody = self.send(request, "publishing")?;
+        let answer: wire::OutcomesBody = self.send(request, PUBLISHING)?;
         Ok(answer.outcomes.into_iter().map(wire::OutcomeBody::outcome).collect())
     }
 
