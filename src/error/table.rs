@@ -168,7 +168,7 @@ error_kinds! {
         "Restore the file that the message names from a backup of the state URL, then `tidegate batches retry ID`; or deliver the run again under a new run id.";
     StateForeign: "STATE_FOREIGN", 409, 1, Never,
         "The state URL belongs to another data directory.",
-        "Give every data directory a state URL of its own.";
+        "If tidegate.redb was lost, take the new one away and run `tidegate recover --state DIR`; else give every data directory a state URL of its own.";
     StoreInUse: "STORE_IN_USE", 409, 1, Never,
         "Another process holds the data directory.",
         "Stop that process first, or let it do the work: it watches its inboxes.";
