@@ -8,7 +8,7 @@ use super::isolate::Density;
 use super::operation::{self, MissingEnd, Prepared, Refusals, prepare};
 use super::send::{Fate, Fates, SendCounts, Sender, Stopped};
 use crate::clock::Clock;
-use crate::domain::change::Rejection;
+use crate::domain::change::{Action, Rejection};
 use crate::domain::completion::Completion;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
@@ -59,6 +59,8 @@ pub enum Going {
 /// A change that the target refused.
 #[derive(Debug, Clone)]
 pub struct Refused {
+    /// What it was to do.
+    pub action: Action,
     /// Its key.
     pub key: Key,
     /// Its value as it was sent.
@@ -408,7 +410,8 @@ impl Run<'_, '_> {
             told.failed += 1;
             self.refusals.add(*hash, change);
             let (key, content) = (change.key.clone(), change.set.clone());
-            self.out.refused.push(Refused { key, content, rejection, operation });
+            let action = change.action;
+            self.out.refused.push(Refused { action, key, content, rejection, operation });
         }
         told
     }

@@ -99,6 +99,7 @@ impl Engine {
             next_attempt: None,
             priority: None,
             cancel: None,
+            letters: 0,
         })
     }
 

@@ -9,7 +9,7 @@
 //! failing   what follows when that goes wrong; retrying: when it is tried
 //!           again; breaker: targets that can't be used
 //! holds     what holds sources and ends by itself
-//! operate   what a person can do
+//! operate   what a person can do; dead_letters: what failed, and its repair
 //! events    what happens, told; live: how far batches in work have come
 //! find      search, and the threads that keep its index
 //! serve     workers, watchers, signals; notices: webhooks
@@ -19,6 +19,7 @@
 mod accept;
 mod begin;
 mod breaker;
+mod dead_letters;
 pub mod engine;
 pub mod events;
 mod failing;
@@ -26,7 +27,6 @@ mod find;
 mod folded;
 mod holds;
 pub mod inboxes;
-mod letters;
 pub mod live;
 mod looking;
 mod making;

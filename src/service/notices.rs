@@ -29,6 +29,8 @@ impl Engine {
 
     /// The store writes notices for the webhooks of the settings in force.
     pub(super) fn set_outlets(&self) {
-        self.store.set_outlets(outlets(&self.settings().webhooks));
+        let settings = self.settings();
+        self.store.set_address(settings.server.address());
+        self.store.set_outlets(outlets(&settings.webhooks));
     }
 }

@@ -132,9 +132,15 @@ impl Engine {
                 oldest = Some(other.stamp.source_timestamp);
                 Ok(false)
             })?;
-            let letters = view.open_dead_letters(&source)?;
-            let oldest_letter = letters.iter().map(|letter| letter.stamp.source_timestamp).min();
-            Ok((current, oldest.into_iter().chain(oldest_letter).min()))
+            view.each_open_dead_letter(&source, |letter| {
+                // What came too late will not be published any more.
+                if letter.code != ErrorKind::TooLate.info().code {
+                    let at = letter.stamp.source_timestamp;
+                    oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+                }
+                Ok(())
+            })?;
+            Ok((current, oldest))
         })?;
         let own = match &current {
             Some(current) => Some(Snapshot::open(&self.state, &source, name, current, &budget)?),
@@ -190,9 +196,7 @@ impl Engine {
         let record = self.store.write(move |tx| {
             tx.commit_snapshot(&snapshot_record)?;
             moot.resolve(tx, &id)?;
-            for letter in letters {
-                tx.open_dead_letter(letter)?;
-            }
+            tx.open_all_dead_letters(letters)?;
             tx.drop_journal(&plan_id)?;
             let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal("a plan is gone"))?;
             let now = tx.now();

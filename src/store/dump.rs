@@ -50,6 +50,7 @@ fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Current
         | Table::OpenDeadLetters
         | Table::Prioritised
+        | Table::LetterIndex
         | Table::Alive => Ok(readable(value)),
         Table::Batches
         | Table::Timeline
@@ -63,7 +64,9 @@ fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Commits
         | Table::Outbox
         | Table::Breakers
-        | Table::KnownIssues => {
+        | Table::KnownIssues
+        | Table::LetterGroups
+        | Table::Alerts => {
             let value: serde_json::Value = super::tables::decode(table, value)?;
             serde_json::to_string(&value).map_err(|e| Error::internal("a record").caused_by(e))
         }

@@ -64,11 +64,18 @@ pub enum Table {
     Breakers,
     /// Number → [`super::KnownIssue`].
     KnownIssues,
+    /// What is looked for, number → nothing: where unsettled dead letters are
+    /// found.
+    LetterIndex,
+    /// Signature → [`super::LetterGroup`].
+    LetterGroups,
+    /// What tells it apart → [`super::AlertRecord`].
+    Alerts,
 }
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 27] = [
+    pub const ALL: [Table; 30] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -96,6 +103,9 @@ impl Table {
         Table::Outbox,
         Table::Breakers,
         Table::KnownIssues,
+        Table::LetterIndex,
+        Table::LetterGroups,
+        Table::Alerts,
     ];
 
     /// Its name in the file.
@@ -128,6 +138,9 @@ impl Table {
             Self::Outbox => "outbox",
             Self::Breakers => "breakers",
             Self::KnownIssues => "known_issues",
+            Self::LetterIndex => "letter_index",
+            Self::LetterGroups => "letter_groups",
+            Self::Alerts => "alerts",
         }
     }
 

@@ -52,6 +52,9 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         | Table::Prioritised
         | Table::Alive
         | Table::Commits
-        | Table::Outbox => None,
+        | Table::Outbox
+        | Table::LetterIndex
+        | Table::LetterGroups
+        | Table::Alerts => None,
     }
 }
