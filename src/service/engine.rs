@@ -82,6 +82,10 @@ pub struct Engine {
     pub(super) folded: Folded,
     pub(super) looks: Looks,
     pub(super) uploads: Uploads,
+    /// Held by whoever requeues dead letters.
+    pub(super) repairs: Mutex<()>,
+    /// When dead letters were last looked at for what time does to them.
+    pub(super) letters_kept: Mutex<Option<jiff::Timestamp>>,
 }
 
 impl Engine {
@@ -148,6 +152,8 @@ impl Engine {
             folded: Folded::default(),
             looks: Looks::default(),
             uploads: Uploads::default(),
+            repairs: Mutex::default(),
+            letters_kept: Mutex::default(),
             clock,
             crash,
         };

@@ -19,7 +19,7 @@
 mod accept;
 mod begin;
 mod breaker;
-mod dead_letters;
+pub mod dead_letters;
 pub mod engine;
 pub mod events;
 mod failing;

@@ -13,7 +13,7 @@ use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Approval, BatchRecord, Decision, SourceHold, SourceHoldReason, TimelineEntry, Tx};
 
-fn conflict(text: impl Into<String>) -> Error {
+pub(super) fn conflict(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Conflict, text)
 }
 
@@ -186,11 +186,23 @@ impl Engine {
     /// [`ErrorKind::Conflict`] when there is nothing to try again; when its
     /// manifest could not be read, what is wrong with it still.
     pub fn retry(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
+        self.retry_as(id, None, actor, reason)
+    }
+
+    /// The same, as what a person made of it.
+    pub(super) fn retry_as(
+        &self,
+        id: &BatchId,
+        fresh: Option<BatchRecord>,
+        actor: &str,
+        reason: &str,
+    ) -> Result<BatchRecord> {
         let record = self.batch(id)?;
         // Nothing is known of it but its folder's name.
-        let reopened = match (record.status, record.mode) {
-            (PublishStatus::Failed, None) => Some(self.reopen(&record)?),
-            _ => None,
+        let reopened = match (fresh, record.status, record.mode) {
+            (Some(fresh), _, _) => Some(fresh),
+            (None, PublishStatus::Failed, None) => Some(self.reopen(&record)?),
+            (None, _, _) => None,
         };
         let waits = matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
         let (batch, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());

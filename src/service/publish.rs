@@ -97,7 +97,11 @@ impl Engine {
     fn tidy_up(&self, record: &BatchRecord) {
         let source = record.batch_id.source();
         let what = format!("collecting of {source}");
-        match self.collect(source) {
+        match self
+            .collect(source)
+            .and_then(|()| self.collect_requeues(source))
+            .and_then(|()| self.keep_letters())
+        {
             Ok(()) => drop(self.folded.over(&what)),
             Err(error) => {
                 if self.folded.is_news(&what, &error.to_string()) {

@@ -4,6 +4,7 @@
 
 mod batch;
 mod catalogue;
+mod dead_letter;
 mod inbox;
 mod overview;
 mod plan;
@@ -26,6 +27,10 @@ pub use batch::{
     ProgressUnit, ProgressView, RetryView, TimelineItem, WaitCode, WaitView,
 };
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
+pub use dead_letter::{
+    ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterGroupView,
+    LetterPreview, LetterResult, LetterResults, LetterState,
+};
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
 pub use overview::{
     FormatView, OverviewView, ServiceInfo, SourceState, SourceStatus, StatusCounts, StatusView,

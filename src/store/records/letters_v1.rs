@@ -82,6 +82,14 @@ impl DeadLetterState {
         }
     }
 
+    /// The batch that brings it again, while it is requeued.
+    pub fn requeued_as(&self) -> Option<&BatchId> {
+        match self {
+            Self::Requeued { batch, .. } => Some(batch),
+            Self::Open | Self::Resolved { .. } | Self::Discarded { .. } | Self::Expired { .. } => None,
+        }
+    }
+
     /// When it was settled; `None` while it is not.
     pub fn settled_at(&self) -> Option<Timestamp> {
         match self {
