@@ -4,268 +4,13 @@
 //! Every error is classified once, where it enters the program. Messages name
 //! the batch, file, line, field or setting, and never an attribute's value.
 
+mod reference;
+mod table;
+
 use std::fmt;
 
-/// What an error means for the work that met it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Retry {
-    /// Tier 1: a few quick retries, in place; should they not help, tier 2.
-    Immediate,
-    /// Tier 2: exponential backoff; the worker is let go.
-    Delayed,
-    /// What is needed is not there: everything that needs it waits until it
-    /// is, and no budget is spent.
-    Unavailable,
-    /// Tier 3: at the next maintenance window's end, or when an operator lifts a known issue.
-    Scheduled,
-    /// Trying again without a change makes no difference.
-    Never,
-}
-
-/// One row of the table.
-#[derive(Debug, Clone, Copy)]
-pub struct KindInfo {
-    /// The kind that the row describes.
-    pub kind: ErrorKind,
-    /// Stable code, as in `failure_details.error_code`.
-    pub code: &'static str,
-    /// Status of an HTTP answer that reports it.
-    pub http_status: u16,
-    /// Exit code of a command that ends with it.
-    pub exit_code: u8,
-    /// Which retry tier takes it up.
-    pub retry: Retry,
-    /// What it means.
-    pub meaning: &'static str,
-    /// What to do next.
-    pub action: &'static str,
-}
-
-macro_rules! error_kinds {
-    ($($(#[$doc:meta])* $name:ident: $code:literal, $http:literal, $exit:literal, $retry:ident, $meaning:literal, $action:literal;)*) => {
-        /// What went wrong, as the operator should see it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum ErrorKind {
-            $(#[doc = $meaning] $name,)*
-        }
-
-        /// The table, a row for every kind, in order of declaration.
-        pub const TABLE: &[KindInfo] = &[$(KindInfo {
-            kind: ErrorKind::$name, code: $code, http_status: $http, exit_code: $exit,
-            retry: Retry::$retry, meaning: $meaning, action: $action,
-        },)*];
-
-        impl ErrorKind {
-            /// The kind's row of the table.
-            pub fn info(self) -> &'static KindInfo {
-                &TABLE[self as usize]
-            }
-
-            /// The kind that has this code.
-            pub fn of_code(code: &str) -> Option<Self> {
-                TABLE.iter().find(|row| row.code == code).map(|row| row.kind)
-            }
-        }
-    };
-}
-
-error_kinds! {
-    Usage: "USAGE", 400, 64, Never,
-        "The command line or the request is not of the right form.",
-        "Correct the arguments; `--help` lists them.";
-    Settings: "SETTINGS_INVALID", 500, 64, Never,
-        "The settings can't be read, or a value in them is not allowed.",
-        "Correct the setting that the message names; `tidegate config check` reads them all.";
-    NotFound: "NOT_FOUND", 404, 1, Never,
-        "There is nothing of that name.",
-        "Check the id; the `list` commands show what there is.";
-    Conflict: "CONFLICT", 409, 1, Never,
-        "The thing is in a state that does not allow this.",
-        "Look at its present state and decide again.";
-    ManifestMissing: "BATCH_MANIFEST_MISSING", 422, 1, Never,
-        "The folder has no manifest.json, so the batch is not complete.",
-        "Let the workflow write manifest.json last, or write one with `tidegate batches write`.";
-    ManifestInvalid: "BATCH_MANIFEST_INVALID", 422, 1, Never,
-        "The manifest can't be read, or breaks the contract.",
-        "Correct the field that the message names and deliver the run again under a new run id.";
-    ManifestMismatch: "BATCH_MANIFEST_MISMATCH", 422, 1, Never,
-        "The manifest's ids or time differ from those of the folder it lies in.",
-        "Deliver the batch into the folder that its manifest names.";
-    ManifestVersion: "BATCH_FORMAT_UNKNOWN", 422, 1, Never,
-        "The manifest names a format that this version does not read.",
-        "Use the format `tidegate.batch/1`, or a newer Tidegate.";
-    ModeMissing: "BATCH_MODE_MISSING", 422, 1, Never,
-        "The batch has no manifest, and its source has no `mode` setting.",
-        "Set `mode` for the source.";
-    FromFuture: "BATCH_FROM_FUTURE", 422, 1, Never,
-        "The batch's source timestamp lies too far ahead of the clock.",
-        "Correct the clock of the machine that wrote the batch, and deliver the run again.";
-    TooLate: "BATCH_TOO_LATE", 422, 1, Never,
-        "The batch is older than the source's horizon; what is needed to place it is no longer kept.",
-        "Deliver a newer run, or raise `max_lateness` before the next one is so late.";
-    IdReused: "BATCH_ID_REUSED", 409, 1, Never,
-        "A batch of this id was accepted before, with another manifest.",
-        "Deliver the run again under a new run id.";
-    FolderChanged: "BATCH_CHANGED", 409, 1, Never,
-        "The folder was changed after the batch was accepted.",
-        "Deliver the run again under a new run id; what was accepted is not read again.";
-    FileMissing: "BATCH_FILE_MISSING", 422, 1, Never,
-        "A file that the manifest lists is not in the folder.",
-        "Deliver the run again under a new run id.";
-    FileUnsafe: "BATCH_FILE_UNSAFE", 422, 1, Never,
-        "A file's path leads out of the batch folder, or is a link.",
-        "List plain file names of the same folder.";
-    SizeMismatch: "BATCH_SIZE_MISMATCH", 422, 1, Never,
-        "A file's size differs from the manifest's `bytes`.",
-        "The upload was cut short or overwritten: deliver the run again under a new run id.";
-    ChecksumMismatch: "BATCH_CHECKSUM_MISMATCH", 422, 1, Never,
-        "A file's XXH3-64 differs from the manifest's `xxh3`.",
-        "The upload was damaged or overwritten: deliver the run again under a new run id.";
-    CountMismatch: "BATCH_COUNT_MISMATCH", 422, 1, Never,
-        "A file's number of lines differs from the manifest's `count`.",
-        "The extraction was cut short: deliver the run again under a new run id.";
-    CompressionInvalid: "BATCH_COMPRESSION_INVALID", 422, 1, Never,
-        "A compressed file is damaged or ends too early.",
-        "Deliver the run again under a new run id.";
-    ExpansionLimit: "BATCH_EXPANSION_LIMIT", 422, 1, Never,
-        "A compressed file unfolds to more than the limits allow.",
-        "If the file is right, raise `limits.max_expansion` or `limits.max_file`.";
-    TooManyBadLines: "BATCH_ISOLATION_LIMIT", 422, 1, Never,
-        "So many of the batch's lines are bad that the batch as a whole is not trusted.",
-        "Repair the workflow; `tidegate batches check FOLDER` lists the lines.";
-    LineInvalid: "LINE_INVALID", 422, 4, Never,
-        "A line is not a valid entity or relationship.",
-        "Repair it at its source; the next batch with a good line for the key resolves it.";
-    KeyConflict: "KEY_CONFLICT", 422, 4, Never,
-        "One batch says two different things about one key.",
-        "Repair the workflow; the next batch with one value for the key resolves it.";
-    EntityRejected: "ENTITY_REJECTED", 422, 4, Never,
-        "The target refused this entity or relationship.",
-        "Read the target's answer in the dead letter, and repair the data at its source.";
-    UploadInvalid: "UPLOAD_INVALID", 422, 1, Never,
-        "The body is no archive of one batch folder.",
-        "Send a tar archive of plain files, with manifest.json at its top or in one folder.";
-    PlanInvalid: "PLAN_INVALID", 500, 1, Never,
-        "The check of the finished plan found a contradiction. Nothing was published.",
-        "This is a defect in Tidegate: report it with the message.";
-    PlanStale: "PLAN_STALE", 409, 1, Never,
-        "The plan was made from a snapshot that is no longer the current one.",
-        "Look at the new plan and decide again.";
-    Parked: "GUARD_TRIPPED", 409, 3, Never,
-        "A guard parked the plan; it waits for a person.",
-        "Look at it with `tidegate batches show ID`, then approve or reject it.";
-    Rejected: "REJECTED", 409, 1, Never,
-        "A person rejected the plan.",
-        "Nothing; deliver a new batch to bring the change again.";
-    Cancelled: "CANCELLED", 409, 1, Never,
-        "A person cancelled the batch.",
-        "Nothing; deliver a new batch to bring the change again.";
-    Superseded: "SUPERSEDED", 409, 1, Never,
-        "Newer batches left this one nothing to do.",
-        "Nothing.";
-    Partial: "PARTIAL", 200, 4, Never,
-        "The batch was published without some of its entities, which are dead letters.",
-        "Look at the dead letters of the batch.";
-    SnapshotInvalid: "SNAPSHOT_INVALID", 500, 1, Never,
-        "A stored snapshot, plan or pack is missing, damaged or of an unknown version.",
-        "Restore the file that the message names from a backup of the state URL.";
-    StateForeign: "STATE_FOREIGN", 409, 1, Never,
-        "The state URL belongs to another data directory.",
-        "Give every data directory a state URL of its own.";
-    StoreInUse: "STORE_IN_USE", 409, 1, Never,
-        "Another process holds the data directory.",
-        "Stop that process first, or let it do the work: it watches its inboxes.";
-    StoreNewer: "STORE_NEWER", 500, 1, Never,
-        "The data directory was written by a newer version of Tidegate.",
-        "Run that version, or a newer one.";
-    StoreFailed: "STORE_FAILED", 500, 1, Never,
-        "tidegate.redb could not be read or written.",
-        "Check the disk; start Tidegate again: it goes on where it was.";
-    DiskFull: "DISK_FULL", 507, 1, Unavailable,
-        "There is no room left on the device.",
-        "Make room; Tidegate goes on where it was.";
-    Io: "IO_FAILED", 500, 1, Delayed,
-        "A file could not be read or written.",
-        "Check the path and the disk that the message names.";
-    ObjectStore: "OBJECT_STORE_FAILED", 502, 1, Delayed,
-        "The object store did not answer, or answered with an error.",
-        "Check the URL, the credentials and the network.";
-    TargetUnavailable: "TARGET_UNAVAILABLE", 502, 5, Unavailable,
-        "The target could not be reached.",
-        "Check that the target runs; everything waits and goes on by itself.";
-    TargetTimeout: "TARGET_TIMEOUT", 504, 5, Unavailable,
-        "The target did not answer in time. Whether the request took effect is not known.",
-        "Check that the target runs and is not overloaded; everything waits and goes on by itself. `targets.NAME.timeout` says how long an answer may take.";
-    TargetUnauthorized: "TARGET_UNAUTHORIZED", 502, 5, Unavailable,
-        "The target refuses the credentials, or what they allow is not enough.",
-        "Correct the target's credentials in the settings; everything waits and goes on by itself once they are right.";
-    TargetContract: "TARGET_CONTRACT", 502, 5, Unavailable,
-        "What answers at the target's address does not know the requests of its contract.",
-        "Correct the target's `url`, or the version that runs there; everything waits and goes on by itself.";
-    TargetThrottled: "TARGET_THROTTLED", 503, 5, Delayed,
-        "The target asked to be sent less.",
-        "Nothing; the batch goes on by itself.";
-    TargetInterrupted: "TARGET_INTERRUPTED", 502, 5, Immediate,
-        "The connection to the target broke before its answer was complete.",
-        "Nothing, unless it goes on: the batch goes on by itself. Then check the network and the target's log.";
-    TargetAnswer: "TARGET_ANSWER_INVALID", 502, 5, Immediate,
-        "The target's answer is not of the form that its contract asks for.",
-        "Read the message; check the target's version and what stands between it and Tidegate.";
-    TargetFailed: "TARGET_FAILED", 502, 5, Immediate,
-        "The target failed while it worked on a request.",
-        "Read the target's answer in the message, and its log.";
-    CatalogueFailed: "CATALOGUE_FAILED", 500, 1, Never,
-        "The file of the embedded catalogue could not be read or written, or is damaged.",
-        "Check the disk; start Tidegate again: it goes on where it was.";
-    BulkRejected: "TARGET_BULK_REJECTED", 422, 1, Never,
-        "The target refused a request as a whole and did not say which of its changes it means.",
-        "Nothing; the request is taken apart until the bad changes are alone.";
-    TargetMoved: "TARGET_MOVED", 409, 1, Never,
-        "The target is another one than the snapshot was published to, or was emptied or restored.",
-        "Restore both from the same time, or point the source at a new target name.";
-    ServerUnreachable: "SERVER_UNREACHABLE", 502, 1, Delayed,
-        "The server that the command should talk to does not answer.",
-        "Start it, or correct --server or TIDEGATE_SERVER.";
-    ServerAnswer: "SERVER_ANSWER", 502, 1, Never,
-        "The server's answer is not one that this version understands.",
-        "Check that the URL is that of a Tidegate server of the same version.";
-    Maintenance: "MAINTENANCE_WINDOW", 503, 5, Scheduled,
-        "The target or the source is left alone during its maintenance window.",
-        "Nothing; the batch goes on when the window ends.";
-    KnownIssue: "KNOWN_ISSUE", 503, 5, Scheduled,
-        "An operator declared a known issue, and what it is about waits until it is lifted.",
-        "Nothing; `tidegate issues lift` ends it when it is solved.";
-    Interrupted: "INTERRUPTED", 503, 5, Immediate,
-        "The process was asked to stop; the work goes on at the next start.",
-        "Start Tidegate again.";
-    Internal: "INTERNAL", 500, 1, Never,
-        "Tidegate met a state that its code excludes.",
-        "This is a defect in Tidegate: report it with the message.";
-}
-
-impl ErrorKind {
-    /// Whether a request that failed so certainly had no effect. After every
-    /// other failure nobody knows.
-    pub fn is_answer(self) -> bool {
-        use ErrorKind::*;
-        matches!(
-            self,
-            TargetUnavailable | TargetUnauthorized | TargetContract | TargetThrottled | BulkRejected
-        )
-    }
-
-    /// Whether it says that a target as a whole can't be used.
-    pub fn is_of_target(self) -> bool {
-        use ErrorKind::*;
-        matches!(self, TargetUnavailable | TargetTimeout | TargetUnauthorized | TargetContract)
-    }
-}
-
-/// The row of a code, such as a stored failure has; `None` when it is of
-/// another version, or no error's.
-pub fn by_code(code: &str) -> Option<&'static KindInfo> {
-    TABLE.iter().find(|row| row.code == code)
-}
+pub use reference::markdown;
+pub use table::{ErrorKind, KindInfo, Retry, TABLE, by_code};
 
 /// An error with its kind, a message for the operator, and its causes.
 pub struct Error {
@@ -283,6 +28,8 @@ pub struct Answer {
     /// Its own words, cut: may name attribute values, so they go into
     /// diagnostics and never into a log.
     pub text: String,
+    /// Whether the request may have taken effect all the same.
+    pub unsure: bool,
 }
 
 /// The program's result type.
@@ -305,6 +52,17 @@ impl Error {
     pub fn with_answer(mut self, answer: Answer) -> Self {
         self.answer = Some(Box::new(answer));
         self
+    }
+
+    /// Whether the request that failed so certainly had no effect. After every
+    /// other failure nobody knows.
+    pub fn is_answer(&self) -> bool {
+        use ErrorKind::*;
+        let certain = matches!(
+            self.kind,
+            TargetUnavailable | TargetUnauthorized | TargetContract | TargetThrottled | BulkRejected
+        );
+        certain && !self.answer.as_ref().is_some_and(|answer| answer.unsure)
     }
 
     /// What the other side said, if it said something.
@@ -373,20 +131,5 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|e| e as _)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_has_its_own_row_and_code() {
-        let mut codes = std::collections::BTreeSet::new();
-        for (index, row) in TABLE.iter().enumerate() {
-            assert_eq!(row.kind as usize, index);
-            assert!(codes.insert(row.code), "{} stands twice", row.code);
-            assert!(row.meaning.ends_with('.') && row.action.ends_with('.'), "{}", row.code);
-        }
     }
 }

@@ -44,7 +44,10 @@ impl Play {
                     Trouble::TightGuards => {
                         settings.guards = GuardLimits { delete_ratio: 0.3, delete_min: 2, ..settings.guards };
                     }
-                    Trouble::FailingBatches => settings.isolation = IsolationLimit { count: 1, ratio: 0.0 },
+                    Trouble::FailingBatches => {
+                        settings.isolation =
+                            IsolationLimit { count: 1, ratio: 0.0, ..IsolationLimit::default() }
+                    }
                 }
             }
         });

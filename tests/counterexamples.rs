@@ -710,7 +710,7 @@ fn a_state_folder_belongs_to_one_data_directory() {
     let mut settings = world.settings.clone();
     settings.data = other.path().into();
     for target in settings.targets.values_mut() {
-        target.path = other.path().join("catalogue.redb");
+        *target = tidegate::config::TargetSettings::embedded(other.path());
     }
     let opened = tidegate::service::Engine::open(other.path(), settings, world.clock.clone());
     assert_eq!(opened.err().unwrap().kind(), ErrorKind::StateForeign);

@@ -335,7 +335,10 @@ fn a_disk_that_is_full_while_executing_is_waited_for() {
         false => Ok(()),
     });
     let id = world.deliver(&batch("alpha", 1, "a")).unwrap();
-    assert_eq!(world.engine().step().unwrap_err().kind(), ErrorKind::DiskFull);
+    assert_eq!(world.engine().step().unwrap().as_ref(), Some(&id));
+    let record = world.batch(&id);
+    assert_eq!(record.status, PublishStatus::Retrying);
+    assert_eq!(record.failure.unwrap().error_code, "DISK_FULL");
     assert_eq!(world.engine().step().unwrap(), None, "not before its time");
     assert_eq!(holds(&world, "alpha"), []);
     *full.lock().unwrap() = false;

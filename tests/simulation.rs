@@ -149,7 +149,7 @@ impl Simulation {
         for source in SOURCES {
             let of = SourceSettings {
                 guards: open_guards(),
-                isolation: IsolationLimit { count: 1000, ratio: 1.0 },
+                isolation: IsolationLimit { count: 1000, ratio: 1.0, ..IsolationLimit::default() },
                 on_failure: Some(OnFailure::Continue),
                 precedence: i64::from(source == "beta"),
                 ..SourceSettings::default()

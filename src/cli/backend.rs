@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Global;
 use super::client::Client;
 use super::common::{clock, crash_points, settings, write_error};
+use super::issues::DeclareArgs;
 use super::progress::Bars;
 use super::shown::{Fetched, Shown, Stored};
 use crate::config::Settings;
@@ -21,8 +22,8 @@ use crate::publishing::crash::CrashPoints;
 use crate::service::Engine;
 use crate::service::query::{BatchQuery, FindEntities, PAGE_MAX, Part};
 use crate::service::views::{
-    BatchAction, BatchView, CatalogueHit, EntityPage, InboxListView, Page, SnapshotChange, SnapshotView,
-    SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
+    BatchAction, BatchView, CatalogueHit, EntityPage, InboxListView, KnownIssueView, Page, SnapshotChange,
+    SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
 };
 use crate::web::presence::{Announcement, FILE};
 
@@ -41,6 +42,13 @@ pub struct Act<'a> {
     pub actor: &'a str,
     /// Why.
     pub reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Declare<'a> {
+    #[serde(flatten)]
+    declare: &'a DeclareArgs,
+    actor: &'a str,
 }
 
 #[derive(Serialize)]
@@ -286,6 +294,38 @@ impl Backend {
                 let path = ["api", "v1", "snapshots", after.as_str(), "diff", before.as_str()];
                 client.get(&path, &part_of(&part))
             }
+        }
+    }
+
+    /// A part of the known issues.
+    pub fn issues(&self, part: &Part) -> Result<Page<KnownIssueView>> {
+        match self {
+            Self::Directory(engine, _) => engine.issue_views(part),
+            Self::Server(client) => client.get(&["api", "v1", "known-issues"], &part_of(part)),
+        }
+    }
+
+    /// Declares a known issue.
+    pub fn declare_issue(&self, args: &DeclareArgs, actor: &str) -> Result<KnownIssueView> {
+        match self {
+            Self::Directory(engine, _) => {
+                let issue = engine.declare_issue(args.declared()?, actor)?;
+                Ok(engine.issue_view(issue))
+            }
+            Self::Server(client) => {
+                client.post(&["api", "v1", "known-issues"], &Declare { declare: args, actor })
+            }
+        }
+    }
+
+    /// Lifts a known issue.
+    pub fn lift_issue(&self, id: u64, act: &Act<'_>) -> Result<KnownIssueView> {
+        match self {
+            Self::Directory(engine, _) => {
+                let issue = engine.lift_issue(id, act.actor, act.reason)?;
+                Ok(engine.issue_view(issue))
+            }
+            Self::Server(client) => client.post(&["api", "v1", "known-issues", &id.to_string(), "lift"], act),
         }
     }
 

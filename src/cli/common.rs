@@ -79,6 +79,18 @@ pub fn parse_time(text: &str) -> Result<jiff::Timestamp, String> {
     Ok(clock().now().checked_sub(ago).unwrap_or(jiff::Timestamp::MIN))
 }
 
+/// A time: RFC 3339, or a duration from now.
+pub fn parse_time_ahead(text: &str) -> Result<jiff::Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ahead = parse_duration(text).map_err(|_| {
+        "must be a time with an offset, or a duration from now such as 90m, 2h or 7d".to_owned()
+    })?;
+    let ahead = jiff::SignedDuration::try_from(ahead).unwrap_or(jiff::SignedDuration::MAX);
+    Ok(clock().now().checked_add(ahead).unwrap_or(jiff::Timestamp::MAX))
+}
+
 /// Asks a person, once, before something that can't be taken back.
 ///
 /// # Errors

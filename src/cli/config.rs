@@ -17,6 +17,9 @@ pub enum ConfigCommand {
     /// Print every setting that there is, as docs/settings.md has it
     #[command(hide = true)]
     Reference,
+    /// Print every error code that there is, as docs/errors.md has it
+    #[command(hide = true)]
+    Errors,
 }
 
 /// Runs the command.
@@ -35,6 +38,10 @@ pub fn run(global: &Global, command: &ConfigCommand) -> Result<u8> {
         }
         ConfigCommand::Reference => {
             out(reference::markdown())?;
+            Ok(0)
+        }
+        ConfigCommand::Errors => {
+            out(crate::error::markdown())?;
             Ok(0)
         }
         ConfigCommand::Show => {

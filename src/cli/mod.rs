@@ -10,6 +10,7 @@ mod config;
 pub mod demo;
 mod dlq;
 mod inbox;
+mod issues;
 mod plan;
 mod progress;
 mod publish;
@@ -103,6 +104,9 @@ enum Command {
     /// The catalogues that are published to
     #[command(subcommand)]
     Targets(targets::TargetsCommand),
+    /// What you know of, and have batches wait for
+    #[command(subcommand)]
+    Issues(issues::IssuesCommand),
     /// Settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -153,6 +157,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Catalogue(command) => catalogue::run(global, command),
         Command::Why(args) => why::run(global, args),
         Command::Targets(command) => targets::run(global, command),
+        Command::Issues(command) => issues::run(global, command),
         Command::Config(command) => config::run(global, command),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());

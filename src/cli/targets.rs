@@ -44,13 +44,24 @@ pub fn run(global: &Global, command: &TargetsCommand) -> Result<u8> {
                     target.kind.clone(),
                     target.deletion.as_str().to_owned(),
                     sources.join(", "),
-                    if target.problems.is_empty() { String::new() } else { "has problems".into() },
+                    standing(target).to_owned(),
                 ]
             })
             .collect();
-        out(table(&["TARGET", "KIND", "DELETION", "SOURCES", ""], &rows))?;
+        out(table(&["TARGET", "KIND", "DELETION", "SOURCES", "STATE"], &rows))?;
     }
     Ok(u8::from(bad))
+}
+
+/// How a target stands, in a word or two.
+fn standing(target: &TargetView) -> &'static str {
+    match &target.down {
+        Some(down) if down.half_open => "is tried again",
+        Some(_) => "down",
+        None if !target.problems.is_empty() => "has problems",
+        None if target.maintenance.iter().any(|window| window.open_until.is_some()) => "maintenance",
+        None => "in use",
+    }
 }
 
 fn checked(target: &TargetView) -> String {

@@ -31,6 +31,12 @@ pub struct Reload {
 /// Keys that are read at the start alone: what is open then stays open.
 const AT_START: &[&str] = &["data", "server.", "state.", "targets."];
 
+/// The key of the kind of the target that a key is of: there when the target is.
+fn kind_of(key: &str) -> String {
+    let target = key.split(".maintenance[").next().unwrap_or(key);
+    format!("{target}.kind")
+}
+
 impl Settings {
     /// What `new` changes.
     pub fn reload(&self, new: &Settings) -> Reload {
@@ -38,6 +44,12 @@ impl Settings {
         settings.data.clone_from(&self.data);
         settings.state.clone_from(&self.state);
         settings.targets.clone_from(&self.targets);
+        for (name, target) in &mut settings.targets {
+            // Nothing of it is open: it is looked at when it matters.
+            if let Some(new) = new.targets.get(name) {
+                target.maintenance.clone_from(&new.maintenance);
+            }
+        }
         // A source can't be published to a target that is not open.
         let mut waiting: BTreeSet<String> = BTreeSet::new();
         for (id, source) in &mut settings.sources {
@@ -57,7 +69,8 @@ impl Settings {
         for key in keys {
             let (old, new) = (before.get(key), after.get(key));
             if old != new {
-                let at_start = AT_START.iter().any(|start| key.starts_with(start));
+                let at_start = AT_START.iter().any(|start| key.starts_with(start))
+                    && !(key.contains(".maintenance[") && before.contains_key(&kind_of(key)));
                 changes.push(Change {
                     key: key.clone(),
                     old: old.cloned(),

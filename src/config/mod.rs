@@ -4,9 +4,12 @@
 //! name, and all problems are told at once.
 
 mod changes;
+mod maintenance;
 mod read;
 pub mod reference;
+mod retry;
 mod show;
+mod target;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -18,33 +21,19 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use read::parse_duration;
+pub use target::{EmbeddedSettings, HttpSettings, TargetKind, TargetSettings};
 pub use webhook::{Secret, WebhookSettings};
 
 use crate::domain::ids::{SourceId, TargetName};
-use crate::domain::maintenance::{self, Window};
+use crate::domain::maintenance as windows;
 use crate::domain::priority::PriorityWeights;
 use crate::domain::retry::RetrySettings;
-use crate::domain::settings::{Deletion, SourceSettings, default_target};
+use crate::domain::settings::{SourceSettings, default_target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::inbox::{Complete, InboxSettings};
 use crate::intake::reader::ReadLimits;
 
 pub use changes::{Change, Reload};
-
-/// A metadata catalogue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetSettings {
-    /// Its file.
-    pub path: PathBuf,
-    /// What a deletion means there.
-    pub deletion: Deletion,
-    /// Versions kept of each entity or relationship.
-    pub history: u32,
-    /// Bytes that writing the search index may hold.
-    pub search_memory: u64,
-    /// When it is left alone.
-    pub maintenance: Vec<Window>,
-}
 
 /// How plans are made and executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,8 +271,8 @@ impl Settings {
     pub fn window_open(&self, target: &TargetName, source: &SourceId, now: Timestamp) -> Option<Timestamp> {
         let of_target = self.targets.get(target).map(|target| target.maintenance.as_slice());
         let of_source = self.sources.get(source).map(|source| source.maintenance.as_slice());
-        let windows = of_target.into_iter().chain(of_source);
-        windows.filter_map(|windows| maintenance::open_until(windows, now)).max()
+        let lists = of_target.into_iter().chain(of_source);
+        lists.filter_map(|list| windows::open_until(list, now)).max()
     }
 
     /// The settings of a source in force, each value with where it came from.
@@ -294,18 +283,5 @@ impl Settings {
     /// The settings as a file, each value with where it came from.
     pub fn to_toml(&self) -> String {
         show::to_toml(self)
-    }
-}
-
-impl TargetSettings {
-    /// The embedded catalogue in a data directory.
-    pub fn embedded(data: &Path) -> Self {
-        Self {
-            path: data.join("catalogue.redb"),
-            deletion: Deletion::Delete,
-            history: 20,
-            search_memory: 32 << 20,
-            maintenance: Vec::new(),
-        }
     }
 }

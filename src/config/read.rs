@@ -8,21 +8,18 @@ use std::time::Duration;
 use toml::{Table, Value};
 use url::Url;
 
-use super::{LoadOptions, LogFormat, Settings, TargetSettings, UnknownSources, reference};
+use super::{LoadOptions, LogFormat, Settings, UnknownSources, reference};
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardLimits;
 use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::isolation::IsolationLimit;
 use crate::domain::scope::Scope;
-use crate::domain::settings::{Deletion, Mode, OnFailure, SourceSettings};
+use crate::domain::settings::{Mode, OnFailure, SourceSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::inbox::Complete;
 
 /// Prefix of variables that set a key: `TIDEGATE_SECTION__KEY`.
 const PREFIX: &str = "TIDEGATE_";
-
-/// What writing a search index may hold, in bytes.
-const SEARCH_MEMORY: std::ops::RangeInclusive<u64> = (16 << 20)..=(2 << 30);
 
 /// Reads everything there is; what is wrong is told beside it.
 pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
@@ -74,6 +71,11 @@ impl Reading {
         let origin = self.origins.get(key).cloned().or_else(|| self.place(key));
         let place = origin.map_or_else(String::new, |origin| format!("{origin}: "));
         self.problems.push(format!("{place}`{key}` {problem}"));
+    }
+
+    /// How many problems are known.
+    pub(super) fn problems(&self) -> usize {
+        self.problems.len()
     }
 
     /// File and line of a key, as far as its last part can be found.
@@ -153,7 +155,7 @@ impl Reading {
         }
     }
 
-    fn section<'t>(&mut self, table: &'t Table, path: &str, name: &str) -> Option<&'t Table> {
+    pub(super) fn section<'t>(&mut self, table: &'t Table, path: &str, name: &str) -> Option<&'t Table> {
         match table.get(name)? {
             Value::Table(inner) => Some(inner),
             _ => {
@@ -271,6 +273,9 @@ impl Reading {
                 Ok(Some(usize::try_from(whole(value)?).unwrap_or(usize::MAX).max(1)))
             });
         }
+        if let Some(retry) = self.section(table, "", "retry") {
+            self.retry(retry, &mut settings.retry);
+        }
         if let Some(retention) = self.section(table, "", "retention") {
             self.unknown(retention, "retention", &reference::names("retention"));
             self.value(retention, "retention", "snapshots", &mut settings.retention.snapshots, |value| {
@@ -347,32 +352,6 @@ impl Reading {
         }
     }
 
-    fn target(&mut self, table: &Table, path: &str, base: &Path, data: &Path, name: &str) -> TargetSettings {
-        self.unknown(table, path, &reference::names("targets.<name>"));
-        let mut target = TargetSettings::embedded(data);
-        if name != "catalogue" {
-            target.path = data.join(format!("catalogue-{name}.redb"));
-        }
-        self.value(table, path, "kind", &mut (), |value| match text(value)?.as_str() {
-            "embedded" => Ok(()),
-            other => Err(format!("is {other:?}; there is: \"embedded\"")),
-        });
-        self.value(table, path, "path", &mut target.path, |value| Ok(base.join(text(value)?)));
-        self.value(table, path, "deletion", &mut target.deletion, |value| match text(value)?.as_str() {
-            "delete" => Ok(Deletion::Delete),
-            "archive" => Ok(Deletion::Archive),
-            _ => Err("must be \"delete\" or \"archive\"".into()),
-        });
-        self.value(table, path, "history", &mut target.history, |value| {
-            u32::try_from(whole(value)?).map_err(|_| "is too large".into())
-        });
-        self.value(table, path, "search_memory", &mut target.search_memory, |value| match size(value)? {
-            bytes if SEARCH_MEMORY.contains(&bytes) => Ok(bytes),
-            _ => Err("must be from 16MiB to 2GiB".into()),
-        });
-        target
-    }
-
     fn source(&mut self, table: &Table, path: &str) -> SourceSettings {
         self.unknown(table, path, &reference::names("sources.<id>"));
         let mut source = SourceSettings::default();
@@ -402,6 +381,7 @@ impl Reading {
             "incremental" => Ok(Some(Mode::Incremental)),
             _ => Err("must be \"full\" or \"incremental\"".into()),
         });
+        source.maintenance = self.windows(table, path, "sources.<id>.maintenance");
         if let Some(scope) = self.section(table, path, "scope") {
             let (path, mut out) = (join(path, "scope"), Scope::default());
             self.unknown(scope, &path, &reference::names("sources.<id>.scope"));
@@ -418,6 +398,7 @@ impl Reading {
             self.unknown(isolation, &path, &reference::names("sources.<id>.isolation"));
             self.value(isolation, &path, "count", &mut limit.count, whole);
             self.value(isolation, &path, "ratio", &mut limit.ratio, ratio);
+            self.value(isolation, &path, "requests", &mut limit.requests, whole);
             source.isolation = limit;
         }
         source
@@ -482,7 +463,7 @@ fn boolean(value: &Value) -> Result<bool, String> {
     value.as_bool().ok_or_else(|| "must be true or false".into())
 }
 
-fn whole(value: &Value) -> Result<u64, String> {
+pub(super) fn whole(value: &Value) -> Result<u64, String> {
     let number = value.as_integer().and_then(|n| u64::try_from(n).ok());
     number.ok_or_else(|| "must be a whole number that is not negative".into())
 }
@@ -500,7 +481,7 @@ fn ratio(value: &Value) -> Result<f64, String> {
 }
 
 /// A size: a number of bytes, or a text such as `"64MiB"`.
-fn size(value: &Value) -> Result<u64, String> {
+pub(super) fn size(value: &Value) -> Result<u64, String> {
     const PROBLEM: &str = "must be a number of bytes, or a size such as \"64MiB\"";
     if let Ok(bytes) = whole(value) {
         return Ok(bytes);
@@ -588,6 +569,7 @@ fn location(value: &Value, base: &Path) -> Result<Url, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::settings::Deletion;
 
     fn check(toml: &str, environment: &[(&str, &str)]) -> (Settings, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();

@@ -204,18 +204,106 @@ pub const SECTIONS: &[Section] = &[
         path: "sources.<id>.isolation",
         list: false,
         about: "How many bad lines or refused changes a batch survives: the larger of the two.",
-        keys: &[key("count", "number", "So many."), key("ratio", "0 to 1", "This share of them.")],
+        keys: &[
+            key("count", "number", "So many."),
+            key("ratio", "0 to 1", "This share of them."),
+            key(
+                "requests",
+                "number",
+                "Requests that may be spent on finding refused changes, where the target refuses requests as a whole. Past it the batch fails.",
+            ),
+        ],
+    },
+    Section {
+        path: "sources.<id>.maintenance",
+        list: true,
+        about: "A window in which nothing of the source is published. Batches that come wait until it ends.",
+        keys: WINDOW,
     },
     Section {
         path: "targets.<name>",
         list: false,
         about: "A metadata catalogue. Without any there is one: `catalogue`, embedded.",
         keys: &[
-            key("kind", "`embedded`", "What it is."),
-            key("path", "path", "Its file; of a target of another name `<data>/catalogue-<name>.redb`."),
+            key(
+                "kind",
+                "`embedded`, `http`",
+                "What it is: see [http-target.md](http-target.md) for the second.",
+            ),
             key("deletion", "`delete`, `archive`", "What a deletion means there."),
-            key("history", "number", "Versions that are kept of each entity and relationship."),
-            key("search_memory", "size", "Memory that writing the search index may hold, 16 MiB to 2 GiB."),
+            key(
+                "path",
+                "path",
+                "`embedded`: its file; of a target of another name `<data>/catalogue-<name>.redb`.",
+            ),
+            key("history", "number", "`embedded`: versions that are kept of each entity and relationship."),
+            key(
+                "search_memory",
+                "size",
+                "`embedded`: memory that writing the search index may hold, 16 MiB to 2 GiB.",
+            ),
+            words("url", "URL (`http`, `https`)", "required", "`http`: where it answers."),
+            unset("token_file", "path", "none is sent", "`http`: file with the bearer token."),
+            unset("token_env", "name of a variable", "none is sent", "`http`: variable with that token."),
+            words(
+                "timeout",
+                "duration, 100 ms to 10 min",
+                "`\"30s\"`",
+                "`http`: how long an answer may take.",
+            ),
+            words(
+                "request_limit",
+                "duration, up to 1 d",
+                "`\"2m\"`",
+                "`http`: how long a request that got no answer may still take effect. What it touches is left alone for so long.",
+            ),
+            words("max_changes", "1 to 100000", "`500`", "`http`: most changes of one request."),
+            words(
+                "max_bytes",
+                "size, 64 KiB to 64 MiB",
+                "`\"4MiB\"`",
+                "`http`: most bytes of attributes of one request.",
+            ),
+        ],
+    },
+    Section {
+        path: "targets.<name>.maintenance",
+        list: true,
+        about: "A window in which nothing is sent to the target. What is being published stops between two requests and goes on afterwards.",
+        keys: WINDOW,
+    },
+    Section {
+        path: "retry",
+        list: false,
+        about: "When what failed is tried again. Failures of a target as a whole, such as one that is down, spend no attempts.",
+        keys: &[
+            key(
+                "quick_tries",
+                "1 to 10",
+                "Tries of a request in place, the first one included, within `quick_window`.",
+            ),
+            key(
+                "quick_window",
+                "duration, up to 10 s",
+                "All waits between those together take at most so long.",
+            ),
+            key(
+                "first_wait",
+                "duration",
+                "Then the batch waits: at first between nothing and this, twice as long each time.",
+            ),
+            key(
+                "longest_wait",
+                "duration",
+                "The longest such wait, unless the target asks for a longer one.",
+            ),
+            key(
+                "attempts",
+                "number",
+                "A batch fails after so many attempts in a row that published nothing.",
+            ),
+            key("give_up_after", "duration", "And so long after the first of them."),
+            key("longest_probe", "duration", "A target that can't be used is probed at least so often."),
         ],
     },
     Section {
@@ -299,6 +387,18 @@ pub const SECTIONS: &[Section] = &[
             unset("secret_env", "name of a variable", "not signed", "Variable with that secret."),
         ],
     },
+];
+
+/// What a maintenance window has.
+const WINDOW: &[Key] = &[
+    words(
+        "cron",
+        "five fields",
+        "required",
+        "When it begins: minute, hour, day of month, month, day of week.",
+    ),
+    words("duration", "duration, up to 7 d", "required", "How long it is."),
+    words("time_zone", "IANA name", "`\"UTC\"`", "Where `cron` is meant."),
 ];
 
 /// The names that are known in a section, those of sections in it included;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Secret, SettingLine, Settings, UnknownSources};
+use super::{Secret, SettingLine, Settings, TargetKind, TargetSettings, UnknownSources};
 use crate::domain::glob::Glob;
 use crate::domain::ids::SourceId;
+use crate::domain::maintenance::Window;
 use crate::domain::scope::Scope;
-use crate::domain::settings::{Deletion, OnFailure, SourceSettings};
+use crate::domain::settings::{OnFailure, SourceSettings};
 use crate::intake::inbox::Complete;
 
 /// The settings as a file.
@@ -72,17 +73,7 @@ fn write(settings: &Settings) -> Out<'_> {
         out.source(id.as_str(), source);
     }
     for (name, target) in &settings.targets {
-        let path = format!("targets.{name}");
-        out.section(&path);
-        out.value(&format!("{path}.kind"), quoted("embedded"));
-        out.value(&format!("{path}.path"), quoted(&target.path.display().to_string()));
-        let deletion = match target.deletion {
-            Deletion::Delete => "delete",
-            Deletion::Archive => "archive",
-        };
-        out.value(&format!("{path}.deletion"), quoted(deletion));
-        out.value(&format!("{path}.history"), target.history.to_string());
-        out.value(&format!("{path}.search_memory"), target.search_memory.to_string());
+        out.target(name.as_str(), target);
     }
     out.section("priority");
     out.value("priority.age_weight", number(settings.priority.age));
@@ -103,6 +94,15 @@ fn write(settings: &Settings) -> Out<'_> {
         out.section("publishing");
         out.value("publishing.max_changes", max.to_string());
     }
+    out.section("retry");
+    let retry = &settings.retry;
+    out.value("retry.quick_tries", retry.quick_tries.to_string());
+    out.value("retry.quick_window", duration(retry.quick_window));
+    out.value("retry.first_wait", duration(retry.first_wait));
+    out.value("retry.longest_wait", duration(retry.longest_wait));
+    out.value("retry.attempts", retry.attempts.to_string());
+    out.value("retry.give_up_after", duration(retry.give_up_after));
+    out.value("retry.longest_probe", duration(retry.longest_probe));
     out.section("retention");
     out.value("retention.snapshots", settings.retention.snapshots.to_string());
     out.value("retention.grace", duration(settings.retention.grace));
@@ -194,6 +194,47 @@ impl Out<'_> {
         self.section(&format!("{section}.isolation"));
         self.value(&format!("{isolation}.count"), source.isolation.count.to_string());
         self.value(&format!("{isolation}.ratio"), number(source.isolation.ratio));
+        self.value(&format!("{isolation}.requests"), source.isolation.requests.to_string());
+        self.windows(&section, &path, &source.maintenance);
+    }
+
+    fn target(&mut self, name: &str, target: &TargetSettings) {
+        let path = format!("targets.{name}");
+        self.section(&path);
+        let mut set = |key: &str, value: String| self.value(&format!("{path}.{key}"), value);
+        set("kind", quoted(target.kind.as_str()));
+        set("deletion", quoted(target.deletion.as_str()));
+        match &target.kind {
+            TargetKind::Embedded(embedded) => {
+                set("path", quoted(&embedded.path.display().to_string()));
+                set("history", embedded.history.to_string());
+                set("search_memory", embedded.search_memory.to_string());
+            }
+            TargetKind::Http(http) => {
+                set("url", quoted(http.url.as_str()));
+                match &http.token {
+                    Some(Secret::File(path)) => set("token_file", quoted(&path.display().to_string())),
+                    Some(Secret::Env(name)) => set("token_env", quoted(name)),
+                    None => {}
+                }
+                set("timeout", duration(http.timeout));
+                set("request_limit", duration(http.request_limit));
+                set("max_changes", http.max_changes.to_string());
+                set("max_bytes", http.max_bytes.to_string());
+            }
+        }
+        self.windows(&path, &path, &target.maintenance);
+    }
+
+    fn windows(&mut self, section: &str, path: &str, windows: &[Window]) {
+        for (n, window) in windows.iter().enumerate() {
+            // Writing to a string can't fail.
+            let _ = writeln!(self.text, "\n[[{section}.maintenance]]");
+            let path = format!("{path}.maintenance[{n}]");
+            self.value(&format!("{path}.cron"), quoted(&window.cron));
+            self.value(&format!("{path}.duration"), duration(window.duration));
+            self.value(&format!("{path}.time_zone"), quoted(&window.time_zone));
+        }
     }
 }
 

@@ -10,11 +10,19 @@ pub struct IsolationLimit {
     pub count: u64,
     /// So large a share is allowed, 0 to 1.
     pub ratio: f64,
+    /// Requests that may be spent on finding bad changes in one execution,
+    /// where the target refuses requests as a whole.
+    #[serde(default = "requests")]
+    pub requests: u64,
+}
+
+fn requests() -> u64 {
+    20_000
 }
 
 impl Default for IsolationLimit {
     fn default() -> Self {
-        Self { count: 10, ratio: 0.05 }
+        Self { count: 10, ratio: 0.05, requests: requests() }
     }
 }
 

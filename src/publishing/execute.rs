@@ -177,6 +177,7 @@ impl Executor<'_> {
                 retry: self.retry,
                 crash: self.crash,
                 stop: &stop,
+                most_parts: limit.requests,
                 density: Density::default(),
                 counts: SendCounts::default(),
             },
@@ -275,7 +276,7 @@ impl Executor<'_> {
                             return Err(error.context(format!("batch {batch}")));
                         }
                         Stopped::Failed(error) => Some(error),
-                        Stopped::TooMany => None,
+                        Stopped::TooMany | Stopped::TooManyRequests => None,
                     };
                     run.out.unjournalled = metrics;
                     let refused = run.refuse(no, &operation.changes, &hashes, rejected);
@@ -285,7 +286,7 @@ impl Executor<'_> {
                     let place = format!("batch {batch}, operation {} of {count}", no.0 + 1);
                     let end = match later {
                         Some(error) => Ended::Later(error.context(place)),
-                        None => Ended::Failed(run.too_many(total)),
+                        None => Ended::Failed(run.too_many(total, limit)),
                     };
                     return run.ended(end);
                 }
@@ -315,7 +316,7 @@ impl Executor<'_> {
                 self.tell(&mut run.out, told);
             }
             if limit.exceeded(run.refusals.keys.len() as u64, total) {
-                let error = run.too_many(total);
+                let error = run.too_many(total, limit);
                 return run.ended(Ended::Failed(error));
             }
         }
@@ -433,7 +434,15 @@ impl Run<'_, '_> {
         done
     }
 
-    fn too_many(&self, total: u64) -> Error {
+    fn too_many(&self, total: u64, limit: &IsolationLimit) -> Error {
+        let refused = self.refusals.keys.len();
+        if !limit.exceeded(refused as u64, total) {
+            let text = format!(
+                "batch {}: the target refused {refused} of {total} changes so far, and more requests would be needed to find the others than the {} that the isolation limit allows",
+                self.batch, limit.requests
+            );
+            return Error::new(ErrorKind::EntityRejected, text);
+        }
         Error::new(
             ErrorKind::EntityRejected,
             format!(

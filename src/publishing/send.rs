@@ -40,6 +40,8 @@ pub enum Stopped {
     Failed(Error),
     /// More changes were refused than are allowed.
     TooMany,
+    /// More requests would be needed to find them all than are allowed.
+    TooManyRequests,
     /// The process is to stop: nothing of the operation is journalled.
     Interrupted,
 }
@@ -55,6 +57,15 @@ pub struct SendCounts {
     pub parts: u64,
 }
 
+impl SendCounts {
+    /// Adds those of an execution.
+    pub fn add(&mut self, more: &Self) {
+        self.requests += more.requests;
+        self.quick_retries += more.quick_retries;
+        self.parts += more.parts;
+    }
+}
+
 /// Sends operations of one execution.
 pub struct Sender<'a> {
     /// Where to.
@@ -67,6 +78,8 @@ pub struct Sender<'a> {
     pub crash: &'a CrashPoints,
     /// Whether all work is to end, asked between requests.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Requests that may be parts of others.
+    pub most_parts: u64,
     /// What is known of how many changes are bad.
     pub density: Density,
     /// Figures so far.
@@ -135,6 +148,9 @@ impl Sender<'_> {
             let rest = to - at;
             let half = if known_bad { rest.div_ceil(2).min(rest - 1).max(1) } else { rest };
             let size = half.min(self.density.group()).max(1);
+            if self.counts.parts >= self.most_parts {
+                return Err(Stopped::TooManyRequests);
+            }
             let operation = part(apart.operation, at, size);
             match self.request(&operation, false) {
                 Ok(outcomes) => {
@@ -198,7 +214,7 @@ impl Sender<'_> {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(error) => error,
             };
-            unsure |= !error.kind().is_answer();
+            unsure |= !error.is_answer();
             if !is_quick(&error) || tries >= self.retry.quick_tries.max(1) || (self.stop)() {
                 return Err((error, unsure));
             }
@@ -216,7 +232,12 @@ impl Sender<'_> {
 /// Whether quick retries may help. Who asked to be left alone is.
 fn is_quick(error: &Error) -> bool {
     let asked = error.answer().and_then(|answer| answer.retry_after).unwrap_or(Duration::ZERO);
-    let quick = error.kind().info().retry == Retry::Immediate || error.kind() == ErrorKind::TargetUnavailable;
+    let quick = match error.kind() {
+        // The process is to end.
+        ErrorKind::Interrupted => false,
+        ErrorKind::TargetUnavailable => true,
+        kind => kind.info().retry == Retry::Immediate,
+    };
     quick && asked.is_zero()
 }
 

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::engine::Engine;
 use crate::domain::ids::TargetName;
 use crate::domain::retry::RetrySettings;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{BreakerRecord, Tx};
 
 /// That a target can't be used, and why.
@@ -72,6 +72,20 @@ fn after(now: Timestamp, wait: Duration) -> Timestamp {
 }
 
 impl Engine {
+    /// That a target can't be used, if a failure says so: by its kind, or
+    /// because the target fails when it is asked how it is, too.
+    pub(super) fn down(&self, target: &TargetName, error: &Error) -> Option<Down> {
+        use ErrorKind::*;
+        match error.kind() {
+            kind if kind.is_of_target() => Some(Down::of(error)),
+            TargetInterrupted | TargetAnswer | TargetFailed => {
+                let health = self.targets.get(target)?.target.health();
+                health.err().map(|error| Down::of(&error))
+            }
+            _ => None,
+        }
+    }
+
     /// Looks whether a target can be used again.
     ///
     /// # Errors

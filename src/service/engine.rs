@@ -20,7 +20,7 @@ use super::stop::Stop;
 use super::uploads::Uploads;
 use super::work::Work;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Settings, TargetKind, TargetSettings};
 use crate::domain::ids::{BatchId, PlanId, SourceId, TargetName, compact_time};
 use crate::domain::publish_state::PublishState;
 use crate::domain::settings::Deletion;
@@ -29,18 +29,68 @@ use crate::intake::prefix::Prefix;
 use crate::planning::planner::PlanningOptions;
 use crate::planning::state_dir::StateDir;
 use crate::publishing::crash::{CrashPoints, Point};
+use crate::publishing::send::SendCounts;
 use crate::store::{BatchRecord, Store, StoreOptions, Touched};
 use crate::targets::Target;
 use crate::targets::embedded::{EmbeddedCatalogue, EmbeddedOptions};
+use crate::targets::http::{HttpOptions, HttpTarget, Token};
 
 /// A target and what is set for it.
 pub struct OpenTarget {
     /// The target, as plans are executed against it.
     pub target: Arc<dyn Target>,
-    /// The catalogue behind it, to look at.
-    pub catalogue: Arc<EmbeddedCatalogue>,
+    /// The catalogue behind it, to look at, where it is embedded.
+    pub embedded: Option<Arc<EmbeddedCatalogue>>,
     /// What a deletion means there.
     pub deletion: Deletion,
+}
+
+impl OpenTarget {
+    /// The catalogue behind it, to look at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when it is not embedded.
+    pub fn catalogue(&self, name: &TargetName) -> Result<&Arc<EmbeddedCatalogue>> {
+        self.embedded.as_ref().ok_or_else(|| {
+            let text = format!("the target {name} is not embedded: what it holds is looked at there");
+            Error::new(ErrorKind::NotFound, text)
+        })
+    }
+}
+
+/// Opens what is set for a target. One that is spoken to over the network is
+/// not asked for anything yet.
+fn open_target(settings: &TargetSettings, clock: &Arc<dyn Clock>) -> Result<OpenTarget> {
+    let deletion = settings.deletion;
+    match &settings.kind {
+        TargetKind::Embedded(embedded) => {
+            let options = EmbeddedOptions {
+                deletion,
+                history: embedded.history,
+                search_memory: usize::try_from(embedded.search_memory).unwrap_or(usize::MAX),
+                ..EmbeddedOptions::default()
+            };
+            let catalogue = Arc::new(EmbeddedCatalogue::open(&embedded.path, options, Arc::clone(clock))?);
+            Ok(OpenTarget { target: Arc::clone(&catalogue) as _, embedded: Some(catalogue), deletion })
+        }
+        TargetKind::Http(http) => {
+            let token = http.token.clone().map(|secret| {
+                let token: Token = Arc::new(move || secret.read());
+                token
+            });
+            let options = HttpOptions {
+                url: http.url.clone(),
+                token,
+                timeout: http.timeout,
+                request_limit: http.request_limit,
+                max_changes: http.max_changes,
+                max_bytes: http.max_bytes,
+                deletion,
+            };
+            let target = HttpTarget::new(options, Arc::clone(clock))?;
+            Ok(OpenTarget { target: Arc::new(target), embedded: None, deletion })
+        }
+    }
 }
 
 /// Is told what long work a command does: for a bar on a terminal. What the
@@ -86,6 +136,8 @@ pub struct Engine {
     pub(super) repairs: Mutex<()>,
     /// When dead letters were last looked at for what time does to them.
     pub(super) letters_kept: Mutex<Option<jiff::Timestamp>>,
+    /// Requests to targets of this process.
+    pub(super) sent: Mutex<SendCounts>,
 }
 
 impl Engine {
@@ -124,16 +176,7 @@ impl Engine {
         let state = StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?;
         let mut targets = BTreeMap::new();
         for (name, target) in &settings.targets {
-            let options = EmbeddedOptions {
-                deletion: target.deletion,
-                history: target.history,
-                search_memory: usize::try_from(target.search_memory).unwrap_or(usize::MAX),
-                ..EmbeddedOptions::default()
-            };
-            let catalogue = EmbeddedCatalogue::open(&target.path, options, Arc::clone(&clock))?;
-            let catalogue = Arc::new(catalogue);
-            let open =
-                OpenTarget { target: Arc::clone(&catalogue) as _, catalogue, deletion: target.deletion };
+            let open = open_target(target, &clock)?;
             targets.insert(name.clone(), open);
         }
         let engine = Self {
@@ -154,6 +197,7 @@ impl Engine {
             uploads: Uploads::default(),
             repairs: Mutex::default(),
             letters_kept: Mutex::default(),
+            sent: Mutex::default(),
             clock,
             crash,
         };
@@ -233,8 +277,12 @@ impl Engine {
         if self.store.failed() {
             reasons.push("tidegate.redb failed: start Tidegate again".to_owned());
         }
+        let down = self.store.read(|view| view.open_breakers()).unwrap_or_default();
         for (name, open) in &self.targets {
-            if let Err(error) = open.target.health() {
+            if let Some((_, breaker)) = down.iter().find(|(down, breaker)| down == name && !breaker.half_open)
+            {
+                reasons.push(format!("the target {name} can't be used: {}", breaker.message));
+            } else if let Some(Err(error)) = open.embedded.as_ref().map(|catalogue| catalogue.health()) {
                 reasons.push(format!("the target {name} can't be used: {error}"));
             }
         }
@@ -284,17 +332,8 @@ impl Engine {
 
     /// A target's catalogue; the only one without a name.
     pub fn catalogue(&self, name: Option<&TargetName>) -> Result<&Arc<EmbeddedCatalogue>> {
-        let found = match name {
-            Some(name) => self.targets.get(name),
-            None => {
-                self.targets.get(&crate::domain::settings::default_target()).or(self.targets.values().next())
-            }
-        };
-        let missing = || {
-            let name = name.map_or_else(|| "any".into(), ToString::to_string);
-            Error::new(ErrorKind::NotFound, format!("there is no target {name}"))
-        };
-        Ok(&found.ok_or_else(missing)?.catalogue)
+        let (name, open) = self.open_target(name)?;
+        open.catalogue(name)
     }
 
     /// Writes the catalogue in the line format of batches.

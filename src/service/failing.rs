@@ -116,29 +116,30 @@ impl Engine {
     /// What is wrong is not the batch's own: one source's trouble must not be
     /// the others'. What may pass by itself has the source wait; the rest
     /// holds it until a person, other settings or a restart let it go on.
-    pub(super) fn trouble(&self, id: &BatchId, error: &Error) -> Result<()> {
+    /// Returns whether all that follows is that the batch is tried again.
+    pub(super) fn trouble(&self, id: &BatchId, error: &Error) -> Result<bool> {
         if self.is_fatal(error) || error.kind() == ErrorKind::Interrupted {
-            return Ok(());
+            return Ok(false);
         }
         let source = id.source();
         let record = self.batch(id)?;
         if record.status.is_final() {
-            return Ok(());
+            return Ok(false);
         }
         if error.kind().info().retry != Retry::Never {
             if record.status != PublishStatus::Executing {
-                return self.retry_later(id, error).map(|_| ());
+                return self.retry_later(id, error).map(|_| true);
             }
             // EXECUTING goes on from its journal, and is left only by a commit.
             let wait = backoff(self.work.failed(source));
             let until = self.clock.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
             self.work.set_wait(source, Some(Wait::Until(until)));
             if !self.folded.is_news(&format!("retry of {source}"), &error.to_string()) {
-                return Ok(());
+                return Ok(false);
             }
             tracing::warn!(batch = %id, %source, %error, "it goes on later");
             let (id, cause, status) = (id.clone(), format!("it goes on later: {error}"), record.status);
-            return self.store.write(move |tx| {
+            self.store.write(move |tx| {
                 let entry = TimelineEntry {
                     at: tx.now(),
                     event: None,
@@ -148,7 +149,8 @@ impl Engine {
                     actor: SELF.into(),
                 };
                 tx.note(&id, &entry)
-            });
+            })?;
+            return Ok(false);
         }
         let reason = match error.kind() {
             ErrorKind::TargetMoved => SourceHoldReason::TargetMoved,
@@ -163,6 +165,7 @@ impl Engine {
             batch_id: Some(id.clone()),
         };
         let id = id.clone();
-        self.store.write(move |tx| hold(tx, &id, &held))
+        self.store.write(move |tx| hold(tx, &id, &held))?;
+        Ok(false)
     }
 }

@@ -12,7 +12,7 @@ impl Engine {
     /// # Errors
     /// When a thread can't be started, or follows already.
     pub fn index_behind(&self) -> Result<Vec<Following>> {
-        self.targets.values().map(|open| open.catalogue.index_behind()).collect()
+        self.targets.values().filter_map(|open| open.embedded.as_ref()).map(|c| c.index_behind()).collect()
     }
 
     /// Entities of a target by words of their names and attributes, the best

@@ -106,6 +106,9 @@ impl Engine {
                 snapshot.target_identity
             ));
         }
+        if !open.target.capabilities().tracks_plans {
+            return Ok(());
+        }
         let applied = applied.map(|plan| String::from_utf8_lossy(&plan).into_owned());
         let last = open.target.last_plan(source)?.map(|plan| plan.to_string());
         if applied != last {

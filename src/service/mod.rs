@@ -27,6 +27,7 @@ mod find;
 mod folded;
 mod holds;
 pub mod inboxes;
+pub mod issues;
 pub mod live;
 mod looking;
 mod making;

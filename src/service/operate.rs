@@ -11,7 +11,9 @@ use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Approval, BatchRecord, Decision, SourceHold, SourceHoldReason, TimelineEntry, Tx};
+use crate::store::{
+    Approval, BatchRecord, BreakerRecord, Decision, SourceHold, SourceHoldReason, TimelineEntry, Tx,
+};
 
 pub(super) fn conflict(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Conflict, text)
@@ -180,7 +182,7 @@ impl Engine {
 
     /// Has a batch tried again: a failed one is put back into the queue with
     /// its own stamp, whatever it failed for; one that waits for its next
-    /// attempt does not wait.
+    /// attempt does not wait, and a target that can't be used is probed now.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when there is nothing to try again; when its
@@ -204,10 +206,16 @@ impl Engine {
             (None, PublishStatus::Failed, None) => Some(self.reopen(&record)?),
             (None, _, _) => None,
         };
-        let waits = matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
+        let target = self.settings().source(id.source()).target;
+        let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
+        let waits = down.is_some() || matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
         let (batch, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
         let record = self.store.write(move |tx| {
             let mut record = tx.expect_batch(&batch)?;
+            if let Some(breaker) = tx.breaker(&target)?.filter(|b| b.is_open() && !b.half_open) {
+                let next_probe = tx.now();
+                tx.put_breaker(&target, &BreakerRecord { next_probe, ..breaker })?;
+            }
             match record.status {
                 PublishStatus::Failed => {
                     let source = batch.source();

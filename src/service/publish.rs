@@ -1,9 +1,10 @@
 //! Executing a plan, and the commit of what came of it.
 
+use std::sync::PoisonError;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::SELF;
-use super::breaker::Down;
 use super::engine::Engine;
 use super::failing::{failure, hold};
 use super::holds::applied_row;
@@ -62,6 +63,7 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(None),
             other => other?,
         };
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).add(&executed.counts);
         self.live.begin(id, Phase::Committing, None);
         let record = self.commit(&record, &plan, executed)?;
         self.work.succeeded(id.source());
@@ -114,17 +116,21 @@ impl Engine {
     /// The commit point (`SEMANTICS` 10, steps 9 and 10).
     fn commit(&self, record: &BatchRecord, plan: &Plan, executed: Executed) -> Result<BatchRecord> {
         let id = record.batch_id.clone();
+        let source = id.source().clone();
         let further = executed.completion.done > 0;
+        let (name, open) = self.target_of(&source)?;
+        let down = match &executed.end {
+            Ended::Later(error) => self.down(name, error),
+            Ended::Whole | Ended::Failed(_) => None,
+        };
         let again = match &executed.end {
-            Ended::Later(error) => match self.follows(record, error, further)? {
+            Ended::Later(error) => match self.follows(record, error, down.as_ref(), further)? {
                 Follows::Again(again) => Some(again),
                 Follows::Fails => None,
             },
             Ended::Whole | Ended::Failed(_) => None,
         };
-        let source = id.source().clone();
         let manifest = plan.manifest();
-        let (name, open) = self.target_of(&source)?;
         let budget = CacheBudget::new(self.planning_options().index_memory / 2);
         let (current, held_back) = self.store.read(|view| {
             let current = view.current_snapshot(name, &source)?;
@@ -193,7 +199,6 @@ impl Engine {
         } else {
             Some(open.target.last_plan(&source)?)
         };
-        let down = end.error().filter(|error| error.kind().is_of_target()).map(Down::of);
         let (retry, random) = (self.settings().retry, self.clock.random());
         let summary = manifest.header.summary;
         let target = name.clone();
@@ -304,13 +309,6 @@ impl End {
             (Ended::Later(error), Some(again)) => Self::Later(error, again),
             // The budget is spent, or there never was one.
             (Ended::Failed(error) | Ended::Later(error), _) => Self::Failed(error),
-        }
-    }
-
-    fn error(&self) -> Option<&Error> {
-        match self {
-            Self::Whole => None,
-            Self::Failed(error) | Self::Later(error, _) => Some(error),
         }
     }
 

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::SELF;
-use super::breaker;
+use super::breaker::Down;
 use super::engine::Engine;
 use super::failing::failure;
 use crate::domain::ids::BatchId;
@@ -48,7 +48,13 @@ impl Engine {
     ///
     /// A wait for what is not there, for a window or for an operator spends no
     /// budget: the time that it took is not counted either.
-    pub(super) fn follows(&self, record: &BatchRecord, error: &Error, further: bool) -> Result<Follows> {
+    pub(super) fn follows(
+        &self,
+        record: &BatchRecord,
+        error: &Error,
+        down: Option<&Down>,
+        further: bool,
+    ) -> Result<Follows> {
         let now = self.clock.now();
         let settings = self.settings();
         let source = record.batch_id.source();
@@ -72,15 +78,15 @@ impl Engine {
         if let Some(until) = settings.window_open(target, source, now) {
             return again(until, record.attempts, now, RetryWait::Window);
         }
+        if down.is_some() {
+            // The breaker says when.
+            return again(now, record.attempts, now, RetryWait::Unavailable);
+        }
         let asked = error.answer().and_then(|answer| answer.retry_after);
         let wait = settings.retry.wait(attempts, asked, self.clock.random());
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         let at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
         match error.kind().info().retry {
-            // The breaker says when.
-            Retry::Unavailable if error.kind().is_of_target() => {
-                again(now, record.attempts, now, RetryWait::Unavailable)
-            }
             Retry::Unavailable | Retry::Scheduled => again(at, attempts, now, RetryWait::Unavailable),
             Retry::Immediate | Retry::Delayed | Retry::Never => {
                 if settings.retry.is_spent(attempts, began, now) {
@@ -95,14 +101,14 @@ impl Engine {
     /// and lets others go on. It fails when its budget is spent.
     pub(super) fn retry_later(&self, id: &BatchId, error: &Error) -> Result<BatchRecord> {
         let record = self.batch(id)?;
-        let again = match self.follows(&record, error, false)? {
+        let (target, _) = self.target_of(id.source())?;
+        let down = self.down(target, error);
+        let again = match self.follows(&record, error, down.as_ref(), false)? {
             Follows::Again(again) => again,
             Follows::Fails => return self.fail(id, error, Some("planning".into())),
         };
         self.tell_retry(id, error);
         let details = failure(error, Some("planning".into()), again.attempts);
-        let down = error.kind().is_of_target().then(|| breaker::Down::of(error));
-        let (target, _) = self.target_of(id.source())?;
         let (id, cause, target) = (id.clone(), error.to_string(), target.clone());
         let (settings, random) = (self.settings().retry, self.clock.random());
         self.store.write(move |tx| {

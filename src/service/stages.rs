@@ -39,11 +39,14 @@ impl Engine {
             Err(Error::internal(format!("batch {id}: a worker panicked: {text}")))
         });
         self.live.end(&id);
-        match &result {
-            Err(error) => self.trouble(&id, error)?,
-            Ok(()) if self.stopping() => {}
-            Ok(()) => self.close_breaker(&self.settings().source(id.source()).target)?,
-        }
+        let result = match result {
+            Err(error) => match self.trouble(&id, &error)? {
+                true => Ok(()),
+                false => Err(error),
+            },
+            Ok(()) if self.stopping() => Ok(()),
+            Ok(()) => self.close_breaker(&self.settings().source(id.source()).target),
+        };
         drop(claim);
         result
     }

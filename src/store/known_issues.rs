@@ -8,19 +8,39 @@ use super::tx::{Read, Tx, View};
 use crate::domain::ids::{SourceId, TargetName};
 use crate::error::Result;
 
+/// Rows of issues that may be in force come first, so that finding those is
+/// no matter of how many there ever were.
+fn row(issue: &KnownIssue) -> Vec<u8> {
+    let mut row = vec![u8::from(issue.lifted.is_some())];
+    row.extend_from_slice(&issue.id.to_be_bytes());
+    row
+}
+
 macro_rules! reads {
     ($ty:ty) => {
         impl $ty {
+            fn known_issues_in(&self, prefix: &[u8]) -> Result<Vec<KnownIssue>> {
+                let rows = self.all(Table::KnownIssues, prefix)?;
+                rows.iter().map(|(_, bytes)| decode(Table::KnownIssues, bytes)).collect()
+            }
+
             /// Every known issue, those that are over included, oldest first.
             pub fn known_issues(&self) -> Result<Vec<KnownIssue>> {
-                let rows = self.all(Table::KnownIssues, b"")?;
-                rows.iter().map(|(_, bytes)| decode(Table::KnownIssues, bytes)).collect()
+                let mut issues = self.known_issues_in(b"")?;
+                issues.sort_by_key(|issue| issue.id);
+                Ok(issues)
             }
 
             /// The known issue of a number.
             pub fn known_issue_of(&self, id: u64) -> Result<Option<KnownIssue>> {
-                let found = self.get(Table::KnownIssues, &id.to_be_bytes())?;
-                found.map(|bytes| decode(Table::KnownIssues, &bytes)).transpose()
+                for lifted in [0, 1] {
+                    let mut row = vec![lifted];
+                    row.extend_from_slice(&id.to_be_bytes());
+                    if let Some(bytes) = self.get(Table::KnownIssues, &row)? {
+                        return decode(Table::KnownIssues, &bytes).map(Some);
+                    }
+                }
+                Ok(None)
             }
 
             /// The first known issue in force that a batch waits for.
@@ -31,7 +51,7 @@ macro_rules! reads {
                 code: Option<&str>,
                 now: Timestamp,
             ) -> Result<Option<KnownIssue>> {
-                let issues = self.known_issues()?.into_iter();
+                let issues = self.known_issues_in(&[0])?.into_iter();
                 let mut waits = issues.filter(|i| i.is_in_force(now) && i.is_about(target, source, code));
                 Ok(waits.next())
             }
@@ -60,7 +80,7 @@ impl Tx<'_> {
     pub fn add_known_issue(&mut self, mut issue: KnownIssue) -> Result<u64> {
         let last = self.known_issues()?.last().map_or(0, |issue| issue.id);
         issue.id = last + 1;
-        self.put(Table::KnownIssues, issue.id.to_be_bytes().to_vec(), encode(&issue)?);
+        self.put(Table::KnownIssues, row(&issue), encode(&issue)?);
         Ok(issue.id)
     }
 
@@ -69,8 +89,9 @@ impl Tx<'_> {
     pub fn lift_known_issue(&mut self, id: u64, lifted: Decision) -> Result<Option<KnownIssue>> {
         let Some(mut issue) = self.known_issue_of(id)? else { return Ok(None) };
         if issue.is_in_force(self.now()) {
+            self.remove(Table::KnownIssues, row(&issue));
             issue.lifted = Some(lifted);
-            self.put(Table::KnownIssues, id.to_be_bytes().to_vec(), encode(&issue)?);
+            self.put(Table::KnownIssues, row(&issue), encode(&issue)?);
         }
         Ok(Some(issue))
     }

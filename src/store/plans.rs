@@ -93,10 +93,12 @@ impl Tx<'_> {
     }
 
     /// Says that a plan will not be executed any more. One that is not there,
-    /// or was committed, is left as it is.
+    /// or was committed, is left as it is; so is one that lingers.
     pub fn drop_plan(&mut self, id: &PlanId) -> Result<()> {
         match self.plan(id)? {
-            Some(plan) if plan.is_alive() => self.put_plan(&PlanRecord { state: PlanState::Dropped, ..plan }),
+            Some(plan) if plan.is_alive() && plan.state != PlanState::Lingering => {
+                self.put_plan(&PlanRecord { state: PlanState::Dropped, ..plan })
+            }
             Some(_) | None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! Metadata catalogues that plans are executed against, behind one trait.
 
 pub mod embedded;
+pub mod http;
 
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ pub trait Target: Send + Sync {
     ///
     /// # Errors
     /// The kind says whether to try again, and whether it may have taken
-    /// effect ([`ErrorKind::is_answer`](crate::error::ErrorKind::is_answer)).
+    /// effect ([`Error::is_answer`](crate::error::Error::is_answer)).
     /// [`ErrorKind::BulkRejected`](crate::error::ErrorKind::BulkRejected):
     /// nothing of it took effect, for some change in it is bad.
     fn apply(&self, operation: &Operation) -> Result<Outcomes>;

@@ -181,6 +181,19 @@ fn register(registry: &mut Registry, figures: &Figures) {
         "code",
         &errors,
     );
+    gauges(registry, "target_down", "Whether a target can't be used", "target", &figures.targets_down);
+    gauge(registry, "known_issues", "Known issues that batches wait for", figures.known_issues as f64);
+    let sent =
+        [("whole", figures.sent.requests.saturating_sub(figures.sent.parts)), ("part", figures.sent.parts)];
+    counters(
+        registry,
+        "target_requests",
+        "Requests to targets, of whole operations and of parts of those that were refused",
+        "what",
+        &sent,
+    );
+    let retried = [("all", figures.sent.quick_retries)];
+    counters(registry, "target_quick_retries", "Requests that were repeated at once", "kind", &retried);
     counters(registry, "inbox_listings", "Listing calls to inboxes", "kind", &[("all", figures.listings)]);
     for (name, help, durations) in [
         (

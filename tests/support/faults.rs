@@ -61,15 +61,14 @@ impl Target for FaultyTarget {
         let mut passed = operation.clone();
         passed.changes.retain(|change| !refused.contains(&change.key));
         let mut answers = self.inner.apply(&passed)?.into_iter();
-        let answer = |key: &Key| {
-            if refused.contains(key) {
-                ChangeOutcome::Rejected("it is refused".into())
-            } else {
-                answers.next().unwrap()
-            }
-        };
-        let keys: Vec<&Key> = operation.changes.iter().map(|change| &change.key).collect();
-        Ok(keys.into_iter().map(answer).collect())
+        let keys = operation.changes.iter().map(|change| &change.key);
+        // One that answers for too few changes does so here, too.
+        Ok(keys
+            .map_while(|key| match refused.contains(key) {
+                true => Some(ChangeOutcome::Rejected("it is refused".into())),
+                false => answers.next(),
+            })
+            .collect())
     }
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {

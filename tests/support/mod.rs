@@ -11,6 +11,7 @@ pub mod oracle;
 pub mod receiver;
 pub mod server;
 pub mod shell;
+pub mod target_server;
 pub mod world;
 
 /// A folder for one test. In memory where the machine has such a place, so

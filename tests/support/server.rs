@@ -118,7 +118,7 @@ impl Server {
         for source in SOURCES {
             let source_settings = SourceSettings {
                 guards: open_guards(),
-                isolation: IsolationLimit { count: 1000, ratio: 1.0 },
+                isolation: IsolationLimit { count: 1000, ratio: 1.0, ..IsolationLimit::default() },
                 ..SourceSettings::default()
             };
             settings.sources.insert(SourceId::new(source).unwrap(), source_settings);

@@ -40,7 +40,7 @@ impl Engine {
         relationships: usize,
     ) -> Result<EntityPage> {
         let (name, open) = self.open_target(target)?;
-        match open.catalogue.get(key, relationships.min(RELATIONSHIPS))? {
+        match open.catalogue(name)?.get(key, relationships.min(RELATIONSHIPS))? {
             Some(entity) => Ok(EntityPage { target: name.clone(), entity }),
             None => Err(Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}"))),
         }
@@ -69,7 +69,7 @@ impl Engine {
                 Some((direction, KeyHash(u128::from_be_bytes(hash.try_into().map_err(|_| bad())?))))
             }
         };
-        let Some((items, more)) = open.catalogue.relationships_of(key, after, limit)? else {
+        let Some((items, more)) = open.catalogue(name)?.relationships_of(key, after, limit)? else {
             return Err(Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}")));
         };
         let next_cursor = items.last().filter(|_| more).map(|last| {
@@ -97,7 +97,7 @@ impl Engine {
                 Some(EntityKey::new(type_name, name))
             }
         };
-        let page = open.catalogue.search(&SearchQuery {
+        let page = open.catalogue(target)?.search(&SearchQuery {
             type_name: query.type_name.clone(),
             prefix: query.prefix.clone(),
             contains: query.text.clone().filter(|text| !text.is_empty()),

@@ -6,6 +6,7 @@ use super::waits::Fronts;
 use crate::domain::ids::SourceId;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::Result;
+use crate::publishing::send::SendCounts;
 use crate::store::{LetterCounts, Totals};
 
 /// How things stand in numbers.
@@ -31,6 +32,12 @@ pub struct Figures {
     pub catalogues: Vec<(String, u64)>,
     /// Listing calls to inboxes, since the process started.
     pub listings: u64,
+    /// Whether each target can't be used: 1 or 0.
+    pub targets_down: Vec<(String, u64)>,
+    /// Known issues in force.
+    pub known_issues: u64,
+    /// Requests to targets, since the process started.
+    pub sent: SendCounts,
     /// What was done since the data directory was made.
     pub totals: Totals,
 }
@@ -73,13 +80,26 @@ impl Engine {
             if known.len() > sources {
                 figures.depth.push(("other".to_owned(), others));
             }
+            let down = view.open_breakers()?;
+            figures.targets_down = self
+                .targets
+                .keys()
+                .map(|name| (name.to_string(), u64::from(down.iter().any(|(down, _)| down == name))))
+                .collect();
+            let now = self.clock.now();
+            let issues = view.known_issues()?;
+            figures.known_issues = issues.iter().filter(|issue| issue.is_in_force(now)).count() as u64;
             Ok(figures)
         })?;
+        figures.sent = *self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
         let settings = self.settings();
         figures.store_bytes = size(&settings.data.join("tidegate.redb"));
-        figures.catalogues =
-            settings.targets.iter().map(|(name, target)| (name.to_string(), size(&target.path))).collect();
+        figures.catalogues = settings
+            .targets
+            .iter()
+            .filter_map(|(name, target)| Some((name.to_string(), size(target.path()?))))
+            .collect();
         for inbox in &settings.inboxes {
             figures.listings += self.listings(&inbox.url)?;
         }

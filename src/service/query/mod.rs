@@ -9,6 +9,7 @@ pub(in crate::service) mod dead_letters;
 mod diff;
 mod figures;
 mod inbox;
+mod issues;
 mod lineage;
 mod overview;
 pub mod plan_json;

@@ -38,6 +38,14 @@ impl Engine {
         })
     }
 
+    /// Every source that is known, by id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn source_ids(&self) -> Result<Vec<SourceId>> {
+        self.store.read(|view| Ok(self.known_sources(view)?.into_iter().collect()))
+    }
+
     /// A source with its settings, newest batches and snapshots.
     ///
     /// # Errors

@@ -1,15 +1,29 @@
 //! Targets: what is set for them, and whether they hold what was published.
 
+use jiff::Timestamp;
+
 use super::super::engine::{Engine, OpenTarget};
-use super::super::views::TargetView;
+use super::super::views::{DownView, TargetView, WindowView};
 use crate::domain::ids::{SourceId, TargetName};
+use crate::domain::maintenance::Window;
 use crate::domain::publish_state::PublishStatus;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{self, Error, ErrorKind, Result};
+use crate::store::BreakerRecord;
 
 impl Engine {
     /// The targets, by name.
     pub fn targets(&self) -> Result<Vec<TargetView>> {
         self.targets.iter().map(|(name, open)| self.seen(name, open)).collect()
+    }
+
+    /// The targets that can't be used now, or are tried again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn targets_down(&self) -> Result<Vec<(TargetName, DownView)>> {
+        let open = self.store.read(|view| view.open_breakers())?.into_iter();
+        let here = open.filter(|(name, _)| self.targets.contains_key(name));
+        Ok(here.map(|(name, breaker)| (name, down(breaker))).collect())
     }
 
     /// A target.
@@ -24,13 +38,39 @@ impl Engine {
     }
 
     fn seen(&self, name: &TargetName, open: &OpenTarget) -> Result<TargetView> {
-        let mut problems = Vec::new();
+        let (breaker, current) =
+            self.store.read(|view| Ok((view.breaker(name)?, view.current_snapshots(name)?)))?;
+        let sources: Vec<SourceId> = current.into_keys().collect();
+        let last_outage = breaker.as_ref().and_then(|breaker| breaker.closed_at);
+        let down = breaker.filter(BreakerRecord::is_open).map(down);
+        let problems = match &down {
+            // Nothing is sent to it but probes.
+            Some(down) => vec![format!("it can't be used: {}", down.message)],
+            None => self.problems(open, &sources)?,
+        };
+        let now = self.clock.now();
+        let settings = self.settings();
+        let windows = settings.targets.get(name).map_or(&[][..], |target| &target.maintenance);
+        Ok(TargetView {
+            target: name.clone(),
+            kind: if open.embedded.is_some() { "embedded" } else { "http" }.to_owned(),
+            deletion: open.deletion,
+            identity: if down.is_some() { None } else { open.target.identity().ok() },
+            sources,
+            down,
+            last_outage,
+            maintenance: windows.iter().map(|window| shown(window, now)).collect(),
+            problems,
+        })
+    }
+
+    /// What is wrong with a target that answers, as far as anyone knows.
+    fn problems(&self, open: &OpenTarget, sources: &[SourceId]) -> Result<Vec<String>> {
         if let Err(error) = open.target.health() {
-            problems.push(format!("it can't be used: {error}"));
+            return Ok(vec![format!("it can't be used: {error}")]);
         }
-        let sources: Vec<SourceId> =
-            self.store.read(|view| view.current_snapshots(name))?.into_keys().collect();
-        for source in &sources {
+        let mut problems = Vec::new();
+        for source in sources {
             // While a plan is executed the target is ahead of what is stored.
             let at_work = self.store.read(|view| view.unfinished(source))?;
             let at_work = at_work.iter().any(|batch| batch.status == PublishStatus::Executing);
@@ -38,13 +78,28 @@ impl Engine {
                 problems.push(error.to_string());
             }
         }
-        Ok(TargetView {
-            target: name.clone(),
-            kind: "embedded".to_owned(),
-            deletion: open.deletion,
-            identity: open.target.identity().ok(),
-            sources,
-            problems,
-        })
+        Ok(problems)
+    }
+}
+
+fn down(breaker: BreakerRecord) -> DownView {
+    DownView {
+        since: breaker.since,
+        action: error::by_code(&breaker.code).map(|info| info.action.to_owned()),
+        code: breaker.code,
+        message: breaker.message,
+        probes: breaker.probes,
+        next_probe: breaker.next_probe,
+        half_open: breaker.half_open,
+    }
+}
+
+fn shown(window: &Window, now: Timestamp) -> WindowView {
+    WindowView {
+        cron: window.cron.clone(),
+        time_zone: window.time_zone.clone(),
+        seconds: window.duration.as_secs(),
+        open_until: window.open_until(now),
+        opens: window.opens(now),
     }
 }

@@ -12,6 +12,7 @@ use super::super::views::{
     BatchAction, HoldView, Phase, PrioritisedView, PriorityView, ProgressUnit, ProgressView, SourceHoldView,
     SourceState, WaitCode, WaitView,
 };
+use super::super::waiting::Waiting;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::priority::Score;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
@@ -167,7 +168,11 @@ impl<'a> Fronts<'a> {
             actions.extend([BatchAction::Approve, BatchAction::Reject]);
         }
         let front = self.of(batch.batch_id.source())?;
-        let waits = front.turn.as_ref().is_some_and(|turn| matches!(turn.standing, Standing::Until(_)));
+        let waits = front.turn.as_ref().is_some_and(|turn| {
+            let down = |waiting: &Waiting| waiting.code == WaitCode::TargetDown;
+            matches!(&turn.standing, Standing::Until(_))
+                || matches!(&turn.standing, Standing::Waits(waiting) if down(waiting))
+        });
         if batch.status == PublishStatus::Retrying || waits && front.next() == Some(&batch.batch_id) {
             actions.push(BatchAction::Retry);
         }

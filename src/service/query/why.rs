@@ -83,7 +83,10 @@ impl Engine {
     }
 
     /// A target by its name; without one `catalogue`, or the only one.
-    pub(super) fn open_target(&self, name: Option<&TargetName>) -> Result<(&TargetName, &OpenTarget)> {
+    pub(in crate::service) fn open_target(
+        &self,
+        name: Option<&TargetName>,
+    ) -> Result<(&TargetName, &OpenTarget)> {
         let default = crate::domain::settings::default_target();
         let found = match name {
             Some(name) => self.targets.get_key_value(name),

@@ -6,6 +6,7 @@ mod batch;
 mod catalogue;
 mod dead_letter;
 mod inbox;
+mod issue;
 mod overview;
 mod plan;
 mod problem;
@@ -32,6 +33,7 @@ pub use dead_letter::{
     LetterPreview, LetterResult, LetterResults, LetterState,
 };
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
+pub use issue::{KnownIssueView, LiftedView};
 pub use overview::{
     FormatView, OverviewView, ServiceInfo, SourceState, SourceStatus, StatusCounts, StatusView,
 };
@@ -42,7 +44,7 @@ pub use problem::ProblemView;
 pub use queue::{QueueDepth, QueueItem, QueueView};
 pub use snapshot::{SnapshotChange, SnapshotView};
 pub use source::{SettingView, SourceDetail, SourceHoldView, SourceView};
-pub use target::TargetView;
+pub use target::{DownView, TargetView, WindowView};
 pub use why::{
     AssertionKind, VerdictCode, WaitingRelationship, WhyAttribute, WhySource, WhyVerdict, WhyView,
 };

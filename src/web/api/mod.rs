@@ -5,6 +5,7 @@ pub mod dead_letters;
 pub mod entities;
 pub mod export;
 pub mod inbox;
+pub mod issues;
 pub mod plans;
 pub mod publish_states;
 pub mod queue;
@@ -52,6 +53,8 @@ pub fn routes() -> Router<AppState> {
         .route("/api/v1/snapshots/{snapshot_id}/diff/{before}", get(snapshots::diff))
         .route("/api/v1/targets", get(targets::list))
         .route("/api/v1/targets/{target}", get(targets::show))
+        .route("/api/v1/known-issues", get(issues::list).post(issues::declare))
+        .route("/api/v1/known-issues/{id}/lift", post(issues::lift))
         .route("/api/v1/export", get(export::show))
         .route("/api/v1/entities", get(entities::find))
         .route("/api/v1/entities/{type}/{name}", get(entities::show))
@@ -148,12 +151,22 @@ pub struct Actor {
 }
 
 impl Act {
+    /// Someone who acts.
+    fn new(reason: String, actor: Option<String>) -> Self {
+        Self { reason, actor }
+    }
+
     /// # Errors
     /// When a text is missing, too long, or has control characters.
     pub fn check(self) -> Result<Actor, Problem> {
+        self.check_as("reason")
+    }
+
+    /// The same, where the reason is called something else.
+    fn check_as(self, word: &str) -> Result<Actor, Problem> {
         let reason = self.reason.trim().to_owned();
         if reason.is_empty() || reason.chars().count() > 1000 {
-            return Err(Problem::usage("`reason` must have 1 to 1000 characters"));
+            return Err(Problem::usage(format!("`{word}` must have 1 to 1000 characters")));
         }
         let name = self.actor.map(|actor| actor.trim().to_owned()).filter(|actor| !actor.is_empty());
         let name = name.unwrap_or_else(|| "operator".to_owned());
@@ -162,7 +175,7 @@ impl Act {
         }
         let control = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
         if control(&reason) || control(&name) {
-            return Err(Problem::usage("`reason` and `actor` must have no control characters"));
+            return Err(Problem::usage(format!("`{word}` and `actor` must have no control characters")));
         }
         Ok(Actor { name, reason })
     }

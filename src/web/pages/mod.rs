@@ -18,6 +18,7 @@ pub(crate) mod show;
 mod snapshot;
 mod sources;
 mod status;
+mod targets;
 mod why;
 
 use axum::Router;
@@ -31,12 +32,13 @@ use super::AppState;
 use super::problem::{self, Problem};
 
 /// The pages of the navigation.
-pub const NAV: [(&str, &str); 7] = [
+pub const NAV: [(&str, &str); 8] = [
     ("/", "Overview"),
     ("/queue", "Queue"),
     ("/batches", "Batches"),
     ("/sources", "Sources"),
     ("/dlq", "Dead letters"),
+    ("/targets", "Targets"),
     ("/inbox", "Inbox"),
     ("/catalogue", "Catalogue"),
 ];
@@ -55,6 +57,7 @@ pub fn routes() -> Router<AppState> {
         .route("/dlq/{id}", get(dead_letter::page))
         .route("/sources", get(sources::list))
         .route("/sources/{id}", get(sources::one))
+        .route("/targets", get(targets::page))
         .route("/snapshots/{id}", get(snapshot::page))
         .route("/inbox", get(inbox::page))
         .route("/catalogue", get(catalogue::page))

@@ -10,6 +10,8 @@ use super::frame::{Frame, answer, rendered};
 use super::query::PageQuery;
 use super::show::number::counted;
 use super::show::{Html, filters, link, state};
+use crate::error::Result;
+use crate::service::Engine;
 use crate::service::views::{BatchView, OverviewView, SourceState, SourceView};
 
 /// Sources that are shown.
@@ -48,7 +50,7 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
         let sum = |of: fn(&crate::service::views::QueueDepth) -> u64| view.depth.iter().map(of).sum();
         let page = Overview {
             frame: Frame::at(view.at, "Overview", "/"),
-            attention: attention(&view),
+            attention: down(engine)?.into_iter().chain(attention(&view)).collect(),
             sources: most_urgent(&view.sources),
             running: sum(|depth| depth.running),
             waiting: sum(|depth| depth.waiting),
@@ -58,6 +60,22 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
         if query.is_fragment() { rendered(&page.as_live()) } else { rendered(&page) }
     })
     .await
+}
+
+/// Targets that can't be used.
+fn down(engine: &Engine) -> Result<Vec<Attention>> {
+    let down = engine.targets_down()?.into_iter();
+    Ok(down
+        .map(|(name, down)| Attention {
+            key: format!("target {name}"),
+            state: state::of_down(&down).html(),
+            what: format!("Target {name}"),
+            why: down.message,
+            since: Some(down.since),
+            href: "/targets".to_owned(),
+            act: "Look",
+        })
+        .collect())
 }
 
 /// Parked plans, held sources, and sources whose newest batch failed.

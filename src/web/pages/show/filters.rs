@@ -12,7 +12,7 @@ use crate::domain::ids::BatchId;
 use crate::domain::transition::Event;
 use crate::service::views::{
     AssertionKind, BatchView, InboxFolderState, InboxView, LetterState, PriorityView, ProgressView,
-    QueueDepth, QueueItem, SourceState, TimelineItem, VerdictCode, WaitView,
+    QueueDepth, QueueItem, SourceState, TargetView, TimelineItem, VerdictCode, WaitView,
 };
 
 /// A foreign value as a whole.
@@ -61,6 +61,18 @@ pub fn moment(at: &Timestamp, _: &dyn Values) -> Result<Html> {
 #[askama::filter_fn]
 pub fn length(millis: &u64, _: &dyn Values) -> Result<String> {
     Ok(time::length(*millis))
+}
+
+/// A length of time, of seconds.
+#[askama::filter_fn]
+pub fn seconds(seconds: &u64, _: &dyn Values) -> Result<String> {
+    Ok(time::length(seconds.saturating_mul(1000)))
+}
+
+/// A target's state.
+#[askama::filter_fn]
+pub fn target_state(target: &TargetView, _: &dyn Values) -> Result<Html> {
+    Ok(state::of_target(target).html())
 }
 
 /// A number with commas.

@@ -5,7 +5,8 @@ use crate::domain::change::Action;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::service::views::{
-    BatchView, InboxFolderState, InboxView, LetterState, QueueItem, SourceState, VerdictCode,
+    BatchView, DownView, InboxFolderState, InboxView, LetterState, QueueItem, SourceState, TargetView,
+    VerdictCode,
 };
 
 /// How a state is shown.
@@ -98,6 +99,21 @@ pub fn of_letter(state: LetterState) -> Look {
         LetterState::Discarded => look("off", "off", "Discarded"),
         LetterState::Expired => look("off", "off", "Expired"),
     }
+}
+
+/// Whether a target can be used.
+pub fn of_target(target: &TargetView) -> Look {
+    match (&target.down, target.maintenance.iter().any(|window| window.open_until.is_some())) {
+        (Some(down), _) => of_down(down),
+        (None, true) => look("wait", "pause", "Maintenance"),
+        (None, false) if !target.problems.is_empty() => look("bad", "bad", "Has problems"),
+        (None, false) => look("ok", "ok", "In use"),
+    }
+}
+
+/// A target that can't be used, or could not.
+pub fn of_down(down: &DownView) -> Look {
+    if down.half_open { look("warn", "retry", "Tried again") } else { look("bad", "bad", "Down") }
 }
 
 /// What became of a folder.

@@ -1,0 +1,132 @@
+//! `tidegate issues`: what operators know of, and have batches wait for.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::Global;
+use super::backend::{self, Act, all};
+use super::common::{actor, more, out, out_json, parse_time_ahead, table, usage};
+use crate::domain::ids::{SourceId, TargetName};
+use crate::error::Result;
+use crate::service::issues::Declared;
+use crate::service::views::KnownIssueView;
+
+/// Looks at known issues, declares them and lifts them.
+#[derive(Debug, Subcommand)]
+pub enum IssuesCommand {
+    /// List them, the newest first
+    List {
+        /// Only those that batches wait for now
+        #[arg(long)]
+        in_force: bool,
+        /// At most so many
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Go on behind a list that gave this
+        #[arg(long)]
+        cursor: Option<String>,
+    },
+    /// Declare one: matching batches wait until it is lifted or over
+    #[command(
+        after_help = "Give at least one of --target, --source and --code; a batch waits that matches all that is given."
+    )]
+    Declare(DeclareArgs),
+    /// Lift one: what waited for it goes on
+    Lift {
+        /// Its number
+        id: u64,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+/// What is declared.
+#[derive(Debug, Args, Serialize)]
+pub struct DeclareArgs {
+    /// Batches that are published to this target
+    #[arg(long)]
+    target: Option<String>,
+    /// Batches of this source
+    #[arg(long)]
+    #[serde(rename = "source_id")]
+    source: Option<String>,
+    /// Batches that fail with this error code, such as TARGET_FAILED
+    #[arg(long)]
+    code: Option<String>,
+    /// What is known; it is shown as the reason
+    #[arg(long)]
+    note: String,
+    /// When it ends by itself: a time with an offset, or a duration from now such as 4h
+    #[arg(long, value_parser = parse_time_ahead)]
+    until: Option<jiff::Timestamp>,
+}
+
+impl DeclareArgs {
+    /// # Errors
+    /// When a name is none.
+    pub fn declared(&self) -> Result<Declared> {
+        Ok(Declared {
+            target: self.target.as_ref().map(TargetName::new).transpose().map_err(usage)?,
+            source: self.source.as_ref().map(SourceId::new).transpose().map_err(usage)?,
+            code: self.code.clone(),
+            note: self.note.clone(),
+            until: self.until,
+        })
+    }
+}
+
+/// Runs the command.
+pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
+    let issue = match command {
+        IssuesCommand::List { in_force, limit, cursor } => {
+            return list(global, *in_force, *limit, cursor.clone());
+        }
+        IssuesCommand::Declare(args) => {
+            backend::with(global, |backend| backend.declare_issue(args, &actor()))?
+        }
+        IssuesCommand::Lift { id, reason } => backend::with(global, |backend| {
+            let reason = reason.clone().unwrap_or_else(|| "lifted on the command line".into());
+            backend.lift_issue(*id, &Act { actor: &actor(), reason: &reason })
+        })?,
+    };
+    if global.json {
+        out_json(&issue)?
+    } else {
+        out(table(&HEAD, &[row(&issue)]))?
+    }
+    Ok(0)
+}
+
+fn list(global: &Global, in_force: bool, limit: u32, cursor: Option<String>) -> Result<u8> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut page = backend::with(global, |backend| all(limit, cursor, |part| backend.issues(part)))?;
+    page.items.retain(|issue| issue.in_force || !in_force);
+    if global.json {
+        return out_json(&page).map(|()| 0);
+    }
+    let rows: Vec<Vec<String>> = page.items.iter().map(row).collect();
+    out(format!("{}{}", table(&HEAD, &rows), more(page.next_cursor.as_deref())))?;
+    Ok(0)
+}
+
+const HEAD: [&str; 5] = ["ISSUE", "ABOUT", "STATE", "DECLARED", "NOTE"];
+
+fn row(issue: &KnownIssueView) -> Vec<String> {
+    let about: Vec<String> = [
+        issue.target.as_ref().map(|name| format!("target {name}")),
+        issue.source_id.as_ref().map(|id| format!("source {id}")),
+        issue.code.clone(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let state = match (&issue.lifted, issue.in_force, issue.until) {
+        (Some(lifted), _, _) => format!("lifted by {}", lifted.actor),
+        (None, true, Some(until)) => format!("in force until {}", until.strftime("%F %T UTC")),
+        (None, true, None) => "in force until lifted".to_owned(),
+        (None, false, _) => "over".to_owned(),
+    };
+    let declared = format!("{} by {}", issue.declared_at.strftime("%F %T UTC"), issue.declared_by);
+    vec![issue.id.to_string(), about.join(", "), state, declared, issue.note.clone()]
+}

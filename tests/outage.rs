@@ -1,0 +1,160 @@
+//! A target that is down for two hours, and what it meets when it returns.
+//!
+//! `cargo test --release --test outage -- --nocapture` prints the times.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use support::batches::{TestBatch, entity, says};
+use support::target_server::TargetServer;
+use tidegate::clock::{Clock, SystemClock};
+use tidegate::config::{HttpSettings, Settings, TargetKind, TargetSettings};
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::default_target;
+use tidegate::service::{Engine, Service};
+use tidegate::store::BatchFilter;
+
+const SOURCES: u32 = 20;
+const BATCHES: u32 = 10;
+const WORKERS: usize = 4;
+
+/// The time of the machine, moved ahead by a test.
+#[derive(Debug, Default)]
+struct Shifted {
+    clock: SystemClock,
+    seconds: AtomicI64,
+}
+
+impl Clock for Shifted {
+    fn now(&self) -> Timestamp {
+        self.clock.now() + SignedDuration::from_secs(self.seconds.load(Ordering::SeqCst))
+    }
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+    fn random(&self) -> u64 {
+        self.clock.random()
+    }
+    fn sleep(&self, duration: Duration) {
+        self.clock.sleep(duration);
+    }
+}
+
+struct Run {
+    /// From the moment that the target could be used to the end of the last batch.
+    took: Duration,
+    operations: usize,
+    most_in_flight: usize,
+    /// Batches in the order in which their operations came, by source.
+    order: BTreeMap<String, Vec<String>>,
+    attempts: u32,
+    held: usize,
+}
+
+/// Waits for something that other threads do; a minute is for ever.
+#[track_caller]
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if done() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    panic!("{what} did not happen");
+}
+
+/// Publishes all batches, after an outage or without one.
+fn run(outage: bool) -> Run {
+    let server = TargetServer::start();
+    server.takes(Duration::from_millis(5));
+    let data = support::folder();
+    let mut settings = Settings::defaults(data.path());
+    settings.service.workers = WORKERS;
+    settings.inboxes.clear();
+    settings.retry.longest_probe = Duration::from_millis(200);
+    settings.retry.first_wait = Duration::from_millis(200);
+    let mut http = HttpSettings::new(server.url());
+    http.request_limit = Duration::ZERO;
+    let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
+    settings.targets = [(default_target(), target)].into();
+    let clock = Arc::new(Shifted::default());
+    let engine = Engine::open(data.path(), settings, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+    for source in 0..SOURCES {
+        for time in 0..BATCHES {
+            let source = format!("source-{source:02}");
+            let names = (0..20).map(|n| format!("{source}.{time}.{n}"));
+            let lines = names.map(|name| says(entity(&name), i64::from(time)));
+            let batch = TestBatch::incremental(&source, time).with(lines);
+            engine.accept(&batch.write(&data.path().join("delivered"))).unwrap();
+        }
+    }
+    let engine = Arc::new(engine);
+    if outage {
+        server.down();
+    }
+    let mut began = clock.monotonic();
+    let service = Service::start(Arc::clone(&engine)).unwrap();
+    if outage {
+        let breaker = || engine.store().read(|view| view.breaker(&default_target())).unwrap();
+        until("the breaker", || breaker().is_some());
+        for _ in 0..8 {
+            let probes = breaker().unwrap().probes;
+            clock.seconds.fetch_add(900, Ordering::SeqCst);
+            until("a probe", || breaker().unwrap().probes > probes);
+        }
+        assert_eq!(server.requests("operations").len(), 0);
+        began = clock.monotonic();
+        server.heal();
+    }
+    let unfinished = || engine.store().read(|view| view.sources_with_unfinished()).unwrap().is_empty();
+    until("an empty queue", unfinished);
+    let took = clock.monotonic() - began;
+    service.stop();
+    service.wait().unwrap();
+    let batches = engine.store().read(|view| view.batches(&BatchFilter::default())).unwrap();
+    assert_eq!(batches.len() as u32, SOURCES * BATCHES);
+    for batch in &batches {
+        assert_eq!(batch.status, PublishStatus::Complete, "{:?}", batch.failure);
+    }
+    let mut order: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for request in server.requests("operations") {
+        let source = request.batch.split(':').next().unwrap().to_owned();
+        order.entry(source).or_default().push(request.batch);
+    }
+    Run {
+        took,
+        operations: server.requests("operations").len(),
+        most_in_flight: server.most_in_flight(),
+        order,
+        attempts: batches.iter().map(|batch| batch.attempts).sum(),
+        held: server.held().len(),
+    }
+}
+
+#[test]
+fn two_hours_of_outage_with_200_batches_waiting_drain_in_order_without_a_stampede() {
+    let plain = run(false);
+    let after = run(true);
+    println!(
+        "200 batches: {:?} undisturbed, {:?} after an outage of two hours ({:.2} times); {} and {} operations, at most {} and {} at once",
+        plain.took,
+        after.took,
+        after.took.as_secs_f64() / plain.took.as_secs_f64(),
+        plain.operations,
+        after.operations,
+        plain.most_in_flight,
+        after.most_in_flight,
+    );
+    assert_eq!(after.held, plain.held);
+    // Nobody spent an attempt, and nothing was sent twice.
+    assert_eq!((after.attempts, after.operations), (0, plain.operations));
+    assert!(after.most_in_flight <= WORKERS, "{}", after.most_in_flight);
+    for (source, order) in &after.order {
+        assert!(order.is_sorted(), "{source}: {order:?}");
+    }
+}
