@@ -59,13 +59,21 @@ pub(super) fn check_line(letter: &DeadLetter, line: &[u8]) -> Result<Key> {
 /// Checks that what a letter of an entity holds may be requeued as it is.
 ///
 /// # Errors
-/// As [`check_line`], and [`ErrorKind::Conflict`] when the original was cut.
+/// As [`check_line`], and [`ErrorKind::Conflict`] when the original was cut, or is
+/// one of two things that its batch says.
 pub(super) fn ready(letter: &DeadLetter) -> Result<()> {
     if letter.cut && letter.edited.is_none() {
         let text = format!(
             "dead letter {}: only the first {} bytes of its original were kept; give the whole line with an edit",
             letter.id,
             letter.content.len()
+        );
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    if letter.code == ErrorKind::KeyConflict.info().code && letter.edited.is_none() {
+        let text = format!(
+            "dead letter {}: its batch says two different things of it; say with an edit which is right",
+            letter.id
         );
         return Err(Error::new(ErrorKind::Conflict, text));
     }
