@@ -560,7 +560,10 @@ fn lists_are_filtered_and_read_in_parts_and_groups_tell_reasons() {
     assert_eq!(ids(LetterQuery { code: Some("ENTITY_REJECTED".into()), ..all.clone() }), [4]);
     let batch = TestBatch::full("alpha", 1).id().parse().unwrap();
     assert_eq!(ids(LetterQuery { batch_id: Some(batch), ..all.clone() }), [3, 2, 1]);
-    assert_eq!(ids(LetterQuery { since: Some("2027-01-01T00:00:00Z".parse().unwrap()), ..all.clone() }), []);
+    assert_eq!(
+        ids(LetterQuery { since: Some("2027-01-01T00:00:00Z".parse().unwrap()), ..all.clone() }),
+        [0u64; 0]
+    );
 
     let groups = world.engine().letter_groups(None, None, None).unwrap();
     let told: Vec<_> =

@@ -68,8 +68,9 @@ const EXIT_CODES: &str = "Without a server the batches are published here and no
                           Exit codes: 0 COMPLETE, 1 refused or FAILED, 3 parked by a guard, 4 dead letters \
                           again, 5 not finished.";
 
+/// A kind of dead letter.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum KindArg {
+pub enum KindArg {
     Entity,
     Batch,
 }
@@ -83,8 +84,9 @@ impl From<KindArg> for LetterKind {
     }
 }
 
+/// A state, or all of them.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum StateArg {
+pub enum StateArg {
     Open,
     Requeued,
     Resolved,
@@ -190,8 +192,9 @@ pub struct ListArgs {
     cursor: Option<String>,
 }
 
+/// An order.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum OrderArg {
+pub enum OrderArg {
     Newest,
     Oldest,
 }
