@@ -150,7 +150,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Plan(args) => plan::run(global, args),
         Command::Publish(args) => publish::run(global, args),
         Command::Batches(command) => batches::run(global, command),
-        Command::Dlq(command) => dlq::run(global, command),
+        Command::Dlq(command) => dlq::run(global, command).or_else(|error| dlq::refused(global, error)),
         Command::Inbox(command) => inbox::run(global, command),
         Command::Sources(command) => sources::run(global, command),
         Command::Snapshots(command) => snapshots::run(global, command),

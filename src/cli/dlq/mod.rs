@@ -9,9 +9,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 use super::Global;
-use super::common::{parse_time, usage};
+use super::common::{parse_time, report, usage};
 use crate::domain::ids::{BatchId, SourceId};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::service::query::{LetterQuery, Order, Part};
 use crate::service::views::LetterState;
 use crate::store::LetterKind;
@@ -232,4 +232,17 @@ pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
         DlqCommand::Requeue(args) => act::requeue(global, args),
         DlqCommand::Discard(args) => act::discard(global, args),
     }
+}
+
+/// The exit code of what was refused. A bad line is no batch that was published
+/// without it, which is what its own code says.
+///
+/// # Errors
+/// Any other error than of a bad line.
+pub fn refused(global: &Global, error: Error) -> Result<u8> {
+    if error.kind() != ErrorKind::LineInvalid {
+        return Err(error);
+    }
+    report(global, &error);
+    Ok(1)
 }
