@@ -134,7 +134,17 @@ impl Engine {
             // What was delivered is known by this, whatever is made of it.
             manifest_hash: record.manifest_hash.clone(),
         })?;
-        Ok(BatchRecord { letters: record.letters, ..fresh })
+        Ok(BatchRecord {
+            stamp: fresh.stamp,
+            workflow: fresh.workflow,
+            mode: fresh.mode,
+            scope: fresh.scope,
+            complexity: fresh.complexity,
+            files: fresh.files,
+            totals: fresh.totals,
+            status: fresh.status,
+            ..record.clone()
+        })
     }
 }
 

@@ -47,8 +47,11 @@ pub(super) fn all_count() -> Vec<u8> {
     key(&[b"letters"])
 }
 
+/// What the rows of counters of letters begin with.
+pub(in crate::store) const LETTER_EVENTS: &[u8] = b"letter event";
+
 pub(super) fn event_count(name: &str) -> Vec<u8> {
-    key(&[b"letter event", name.as_bytes()])
+    key(&[LETTER_EVENTS, name.as_bytes()])
 }
 
 /// What the rows of the letters of a batch's making begin with.

@@ -6,6 +6,7 @@ mod index;
 mod list;
 mod open;
 
+pub(super) use index::LETTER_EVENTS;
 pub use list::{LetterList, LetterRows};
 
 use super::records::{DeadLetter, LetterAction, LetterGroup};
