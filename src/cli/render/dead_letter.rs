@@ -23,8 +23,8 @@ pub fn what(letter: &DeadLetterView) -> String {
     }
 }
 
-fn short(text: &str) -> String {
-    let line: String = text.chars().take(100).collect();
+fn short(text: &str, most: usize) -> String {
+    let line: String = text.chars().take(most).collect();
     if line.chars().count() < text.chars().count() { format!("{line}…") } else { line }
 }
 
@@ -34,9 +34,9 @@ pub fn row(letter: &DeadLetterView) -> Vec<String> {
         letter.id.to_string(),
         letter.state.as_str().into(),
         letter.source_id.to_string(),
-        what(letter),
+        short(&what(letter), 60),
         letter.code.clone(),
-        short(&letter.message),
+        short(&letter.message, 100),
     ]
 }
 
@@ -48,7 +48,7 @@ pub fn group_row(group: &LetterGroupView) -> Vec<String> {
         group.source_id.to_string(),
         group.kind.as_str().into(),
         group.code.clone(),
-        short(&group.message),
+        short(&group.message, 100),
     ]
 }
 
