@@ -22,7 +22,7 @@ impl Tx<'_> {
     pub fn resolve_dead_letter(&mut self, id: u64, by: &str) -> Result<()> {
         let mut letter = self.expect_dead_letter(id)?;
         letter.state = DeadLetterState::Resolved { at: self.now(), by: by.to_owned() };
-        letter.note(self.letter_action(format!("resolved by {by}"), SELF, ""));
+        letter.note(self.letter_action("resolved", by, ""));
         self.put_dead_letter(letter)?;
         self.count_letter("resolved")
     }
