@@ -277,6 +277,8 @@
     const body = {};
     for (const [name, value] of new FormData(form)) body[name] = value;
     for (const field of form.querySelectorAll('[data-json]')) body[field.name] = JSON.parse(field.value);
+    // The server keeps a reason with everything that is decided.
+    if (form.dataset.reason && !(body.reason || '').trim()) body.reason = form.dataset.reason;
     try {
       const bulk = 'bulk' in form.dataset;
       const answer = bulk ? await sendAll(form, body, problem) : await post(form.dataset.post, body);

@@ -442,6 +442,17 @@ fn the_inbox_tells_why_folders_are_no_batches() {
 }
 
 #[test]
+fn an_inbox_that_is_gone_is_told() {
+    let server = Server::new();
+    let error = |server: &Server| server.fetch("/api/v1/inbox")["inboxes"][0]["error"].clone();
+    assert_eq!(error(&server), "it is not there");
+    std::fs::create_dir_all(server.data.path().join("inbox")).unwrap();
+    // One look serves all who ask within a moment.
+    server.clock.advance(std::time::Duration::from_secs(3));
+    assert_eq!(error(&server), serde_json::Value::Null);
+}
+
+#[test]
 fn the_overview_has_what_runs_waits_and_ended() {
     let (server, [complete, parked, failed, waiting]) = busy();
     let overview = server.fetch("/api/v1/overview");
@@ -522,6 +533,9 @@ fn metrics_have_prometheus_names_and_bounded_labels() {
         "tidegate_batch_errors_total{code=\"BATCH_SIZE_MISMATCH\"} 1",
         "tidegate_publish_duration_seconds_count 2",
         "tidegate_http_problems_total{code=\"USAGE\"} 1",
+        "tidegate_inbox_looks_total{kind=\"poll\"} 0",
+        "tidegate_inbox_listings_total{kind=\"rescan\"} 0",
+        "tidegate_inbox_look_seconds_total{kind=\"notified\"} 0.0",
         &format!("tidegate_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

@@ -264,3 +264,28 @@ fn a_connection_that_sends_rubbish_is_closed_and_harms_no_other() {
     }
     assert_eq!(server.get("/livez").status, 200);
 }
+
+#[test]
+fn clients_that_never_end_their_requests_hold_nobody_up() {
+    let server = Server::new();
+    let slow = [
+        "GET / HTTP/1.1\r\nHost: lo",
+        "POST /api/v1/batches/alpha:20261101T000100Z_r1/cancel HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{",
+        "POST /api/v1/plans HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-tar\r\nContent-Length: 500\r\n\r\n",
+    ];
+    let open: Vec<TcpStream> = (0..300)
+        .map(|n| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            stream.write_all(slow[n % slow.len()].as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    server.deliver(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    for path in ["/livez", "/", "/api/v1/batches", "/metrics"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    let path = "/api/v1/batches/alpha:20261101T000100Z_r1/cancel";
+    assert_eq!(server.send("POST", path, &[JSON], b"{\"reason\":\"x\"}").status, 200);
+    drop(open);
+    assert_eq!(server.get("/livez").status, 200);
+}

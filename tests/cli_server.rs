@@ -104,6 +104,8 @@ fn every_command_that_reads_prints_the_same_with_a_server_and_without_byte_for_b
         }
         seen
     };
+    // A server makes it when it starts.
+    std::fs::create_dir_all(shell.data().join("inbox")).unwrap();
     let without = look();
     let server = shell.serve();
     let with = look();
@@ -151,6 +153,18 @@ fn a_directory_that_is_held_without_a_server_is_told_with_its_holder() {
     // A file that a killed server left is passed over.
     std::fs::write(&file, "{\"pid\":1,\"url\":\"http://127.0.0.1:1/\"}").unwrap();
     shell.expect(0, &["batches", "list"]);
+}
+
+#[test]
+fn a_second_server_on_a_directory_is_told_who_holds_it_and_harms_nothing() {
+    let shell = filled();
+    let server = shell.serve();
+    let error = shell.refused(1, &["serve"]);
+    let pid = server.process.id().to_string();
+    assert!(error.contains("STORE_IN_USE") && error.contains(&pid), "{error}");
+    // Commands still find the first.
+    shell.expect(0, &["batches", "list"]);
+    server.stop();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tidegate::domain::ids::{BatchId, SourceId, TargetName};
 use tidegate::domain::maintenance::Window;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::default_target;
-use tidegate::error::ErrorKind;
+use tidegate::error::{Error, ErrorKind};
 use tidegate::service::issues::Declared;
 use tidegate::service::views::WaitCode;
 use tidegate::store::{BreakerRecord, RetryWait};
@@ -494,4 +494,40 @@ fn the_token_is_sent_and_a_changed_one_is_read_anew() {
     std::fs::write(&file, "three\n").unwrap();
     drain(&world);
     assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+}
+
+#[test]
+fn parts_that_arrived_before_the_process_ended_are_not_forgotten() {
+    let server = TargetServer::start();
+    let mut world = world(&server);
+    let three = |x: i64, time: u32| {
+        TestBatch::full("alpha", time).with(["a", "b", "c"].map(|name| says(entity(name), x)))
+    };
+    world.publish(&three(1, 1));
+    server.reject(["c"], true);
+    let id = world.deliver(&three(2, 2)).unwrap();
+    // The process ends when a and b have arrived in a part of their own.
+    world.faults.before(|operation| match operation.part {
+        Some(part) if part.first > 0 => Err(Error::new(ErrorKind::Interrupted, "the process ended")),
+        _ => Ok(()),
+    });
+    world.engine().step().unwrap();
+    assert_eq!(world.batch(&id).status, PublishStatus::Executing);
+    server.wait_for_value("a", 2);
+    // At the next start the target refuses the whole again, and is down then.
+    world.faults.before(|operation| match operation.part {
+        Some(_) => Err(Error::new(ErrorKind::TargetUnavailable, "it is down")),
+        None => Ok(()),
+    });
+    world.restart();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Retrying);
+    world.engine().cancel(&id, "ann", "another one is on its way").unwrap();
+    world.faults.heal();
+    server.reject([], true);
+    // It says what was published before the batch that was cancelled.
+    let last = world.deliver(&three(1, 3)).unwrap();
+    drain(&world);
+    assert_eq!(world.batch(&last).status, PublishStatus::Complete);
+    assert_eq!(held(&server), expected(&[&three(1, 1)]));
 }

@@ -18,6 +18,7 @@ use tidegate::domain::settings::Mode;
 use tidegate::error::Result;
 use tidegate::intake::inbox::Complete;
 use tidegate::intake::prefix::{Changed, Object, Passing, Prefix, RemotePrefix};
+use tidegate::publishing::crash::CrashPoints;
 use tidegate::service::Engine;
 use tidegate::store::{BatchRecord, InboxState};
 use url::Url;
@@ -123,6 +124,40 @@ fn a_batch_is_complete_with_its_manifest_whether_the_inbox_is_near_or_far() {
         assert_eq!(url.starts_with("s3://metadata/landing/alpha/"), remote, "{url}");
         assert_eq!(watch.export().lines().count(), 1);
         assert!(!watch.data.path().join("spool/alpha").join(batch(1, 1).folder_name()).exists());
+    }
+}
+
+#[test]
+fn a_batch_and_where_it_was_found_are_one_commit() {
+    // A worker takes a batch up as soon as it is there, and brings a remote one
+    // by what is remembered of its folder.
+    let data = support::folder();
+    let counts = data.path().join("counts.json");
+    let crash = Arc::new(CrashPoints::new(None, Some(counts.clone())).unwrap());
+    let commits = || {
+        crash.report().unwrap();
+        let counts: serde_json::Value = serde_json::from_slice(&std::fs::read(&counts).unwrap()).unwrap();
+        counts["store"].as_u64().unwrap()
+    };
+    let settings = Settings::defaults(data.path());
+    let clock = Arc::new(ManualClock::new(SystemClock::default().now(), 7));
+    let engine = Engine::open_with(data.path(), settings.clone(), clock, Arc::clone(&crash)).unwrap();
+    let inbox = data.path().join("inbox/alpha");
+    std::fs::create_dir_all(&inbox).unwrap();
+    for (time, manifest) in [(1, None), (2, Some("{"))] {
+        let batch = batch(time, 1);
+        let folder = inbox.join(batch.folder_name());
+        std::fs::rename(batch.write(&data.path().join("made")), &folder).unwrap();
+        if let Some(manifest) = manifest {
+            std::fs::write(folder.join("manifest.json"), manifest).unwrap();
+        }
+        let before = commits();
+        assert_eq!(engine.scan_inbox(&settings.inboxes[0]).unwrap(), 1);
+        assert_eq!(commits() - before, 1);
+        let path = format!("alpha/{}", batch.folder_name());
+        let url = settings.inboxes[0].url.as_str();
+        let entry = engine.store().read(|view| view.inbox_entry(url, &path)).unwrap().unwrap();
+        assert_eq!(entry.state, InboxState::Accepted { batch_id: batch.id().parse().unwrap() });
     }
 }
 

@@ -10,6 +10,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::TableDefinition;
 use support::{clock, fill, filled, open, pending, source, stamp};
@@ -50,6 +52,23 @@ fn a_store_keeps_its_owner_id_and_its_records_when_it_is_opened_again() {
     assert!(owner.len() == 32 && owner.bytes().all(|b| b.is_ascii_hexdigit()), "{owner}");
     let store = open(folder.path());
     assert_eq!((store.owner_id(), store.dump().unwrap()), (owner.as_str(), dump));
+}
+
+#[test]
+fn a_store_that_was_opened_is_not_read_as_a_whole_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    // New, and opened again: as a kill at that moment would leave it.
+    for time in ["made", "opened again"] {
+        let _open = open(folder.path());
+        let copy = folder.path().join(time);
+        std::fs::copy(folder.path().join("tidegate.redb"), &copy).unwrap();
+        let repaired = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&repaired);
+        let mut builder = redb::Database::builder();
+        builder.set_repair_callback(move |_| seen.store(true, Ordering::Relaxed));
+        drop(builder.open(&copy).unwrap());
+        assert!(!repaired.load(Ordering::Relaxed), "{time}");
+    }
 }
 
 #[test]

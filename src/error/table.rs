@@ -66,7 +66,7 @@ macro_rules! error_kinds {
 error_kinds! {
     Usage: "USAGE", 400, 64, Never,
         "The command line or the request is not of the right form.",
-        "Correct the arguments; `--help` lists them.";
+        "Correct the arguments: `--help` lists those of a command, /api/openapi.json those of a request.";
     Settings: "SETTINGS_INVALID", 500, 64, Never,
         "The settings can't be read, or a value in them is not allowed.",
         "Correct the setting that the message names; `tidegate config check` reads them all.";

@@ -86,18 +86,21 @@ pub fn collect(input: &AbsentInput<'_>, reader: &mut Reader, into: &mut Sorter<A
     // Entries with a position: only positions have to be looked at.
     let mut ordered = 0;
     if let Some(order) = order {
-        order.scan_entries(|position, number| {
-            ordered += 1;
-            pace.tick()?;
-            if seen.contains_position(position) {
-                return Ok(());
-            }
-            let entry = snapshot.layer(0).get(number, &mut reader.scratch)?;
-            if entry.is_live() && !snapshot.is_hidden(0, entry.key, &mut reader.scratch)? {
-                take(Found { layer: 0, number, entry }, reader)?;
-            }
-            Ok(())
-        })?;
+        ordered = order.scan_entries(
+            |word| {
+                if word % 64 == 0 {
+                    halt.check()?;
+                }
+                Ok(!seen.word(word))
+            },
+            |number| {
+                let entry = snapshot.layer(0).get(number, &mut reader.scratch)?;
+                if entry.is_live() && !snapshot.is_hidden(0, entry.key, &mut reader.scratch)? {
+                    take(Found { layer: 0, number, entry }, reader)?;
+                }
+                Ok(())
+            },
+        )?;
     }
     for index in 0..snapshot.layers() {
         let layer = snapshot.layer(index);

@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// Blocks that a reader keeps, in bytes. Bodies are mostly read in the order
 /// in which they were written, so a few hundred blocks do.
-const KEEP: usize = 4 << 20;
+const KEEP: usize = 2 << 20;
 
 /// A pack, by its address, and a block of it.
 type BlockId = (usize, u32);

@@ -9,12 +9,11 @@ use super::bodies::Bodies;
 use super::format::bytes::u128_at;
 use super::format::layer::{CacheBudget, Layer, Scratch};
 use super::halt::Halt;
-use super::plan_file::{Plan, PlanManifest, PlannedChange, PlannedValue};
+use super::plan_file::{BlockRoom, Plan, PlanManifest, PlannedChange, PlannedValue};
 use super::sorter::{Record, Sorter};
 use super::state_dir::StateDir;
 use super::view::{Reader, TargetView};
 use crate::domain::change::Action;
-use crate::domain::ids::OperationNo;
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::{PlanDigest, PlanSummary};
 use crate::error::{Error, ErrorKind, Result};
@@ -52,7 +51,11 @@ pub fn check(
     (threads, budget): (usize, usize),
     halt: Halt<'_>,
 ) -> Result<()> {
-    let threads = threads.clamp(1, manifest.operations.len().max(1));
+    let operations = manifest.operations.iter().enumerate();
+    let blocks: Vec<(u32, u32)> = operations
+        .flat_map(|(n, op)| (op.first_block..op.first_block + op.blocks).map(move |block| (n as u32, block)))
+        .collect();
+    let threads = threads.clamp(1, blocks.len().max(1));
     let header = &manifest.header;
     let fail = |problem: String| {
         Error::new(
@@ -69,7 +72,7 @@ pub fn check(
         let work = |n: usize| {
             let checking = Checking { plan: &plan, view, layer: &layer, fail: &fail, halt };
             let keys = Sorter::new(tmp, format!("check-{n}"), budget / threads);
-            checking.operations(&next, keys)
+            checking.blocks(&blocks, &next, keys)
         };
         let others: Vec<_> = (1..threads).map(|n| scope.spawn(move || work(n))).collect();
         let first = work(0);
@@ -90,9 +93,16 @@ pub fn check(
         stages.extend(part.stages);
         keys.absorb(part.keys)?;
     }
-    stages.sort_unstable();
-    if stages.windows(2).any(|pair| pair[0].2 > pair[1].1) {
+    stages.sort_unstable_by_key(|block| block.place);
+    if stages.windows(2).any(|pair| pair[0].last > pair[1].first) {
         return Err(fail("its operations are out of order".into()));
+    }
+    let mut found = vec![0u64; manifest.operations.len()];
+    for block in &stages {
+        found[block.operation as usize] += u64::from(block.changes);
+    }
+    if manifest.operations.iter().zip(&found).any(|(op, found)| u64::from(op.changes) != *found) {
+        return Err(fail("an operation has another number of changes than it should".into()));
     }
     let mut sorted = keys.finish()?;
     let mut last = None;
@@ -127,8 +137,18 @@ struct Part {
     digest: PlanDigest,
     counted: PlanSummary,
     changes: u64,
-    /// Of each operation its number, and the stage of its first and last change.
-    stages: Vec<(u32, u8, u8)>,
+    stages: Vec<Stages>,
+}
+
+/// What a block holds, if it holds anything.
+struct Stages {
+    /// Its place in the order of execution.
+    place: usize,
+    operation: u32,
+    changes: u32,
+    /// Stage of its first and of its last change.
+    first: u8,
+    last: u8,
 }
 
 struct Checking<'a> {
@@ -140,8 +160,8 @@ struct Checking<'a> {
 }
 
 impl Checking<'_> {
-    /// Checks operations, the next one that nobody has taken, until none is left.
-    fn operations(&self, next: &AtomicUsize, keys: Sorter<Keyed>) -> Result<Part> {
+    /// Checks blocks, the next one that nobody has taken, until none is left.
+    fn blocks(&self, blocks: &[(u32, u32)], next: &AtomicUsize, keys: Sorter<Keyed>) -> Result<Part> {
         let mut part = Part {
             keys,
             digest: PlanDigest::default(),
@@ -149,26 +169,25 @@ impl Checking<'_> {
             changes: 0,
             stages: Vec::new(),
         };
-        let mut ends = Ends::new()?;
+        let (mut ends, mut room) = (Ends::new()?, BlockRoom::new()?);
         let mut pace = self.halt.pace();
         loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.plan.manifest().operations.len() {
-                return Ok(part);
-            }
-            let number = number as u32;
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((operation, number)) = blocks.get(place) else { return Ok(part) };
             let (mut first, mut stage) = (None, 0);
-            self.plan.operation(OperationNo(number), |change| {
+            let changes = self.plan.block(*number, &mut room, |change| {
                 pace.tick()?;
                 let now = self.change(&change, &mut part, &mut ends)?;
                 if now < stage {
-                    return Err((self.fail)(format!("a change of operation {number} is out of order")));
+                    return Err((self.fail)(format!("a change of operation {operation} is out of order")));
                 }
                 stage = now;
                 first.get_or_insert(now);
                 Ok(())
             })?;
-            part.stages.push((number, first.unwrap_or(stage), stage));
+            if let Some(first) = first {
+                part.stages.push(Stages { place, operation: *operation, changes, first, last: stage });
+            }
         }
     }
 

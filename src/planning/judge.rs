@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bodies::BodyRef;
 use super::candidate::{Candidate, GONE, NONE, REFRESH, UNSURE};
@@ -74,16 +75,18 @@ impl Sections {
 
 /// Candidates that are judged at a time, by all threads together.
 const CHUNK: usize = 4_096;
+/// Candidates that a thread takes at a time.
+const SHARE: usize = 256;
 /// Below so many, one thread does as well.
 const FEW: usize = 64;
-/// Bytes of values that one thread may hold ready.
-const HOLD: usize = 8 << 20;
+/// Bytes of values that may be held ready of one share.
+const HOLD: usize = 1 << 20;
 
 /// Judges every candidate, then the relationships whose ends come or go.
 ///
-/// Candidates do not depend on each other: threads judge a share of a chunk
-/// each, while this one puts what was found of the chunk before into the
-/// sections, in the candidates' order.
+/// Candidates do not depend on each other: threads judge the shares of a chunk
+/// as they are free, while this one puts what was found of the chunk before
+/// into the sections, in the candidates' order.
 pub fn run(
     input: &JudgeInput<'_>,
     mut candidates: Sorted<Candidate>,
@@ -109,17 +112,27 @@ pub fn run(
         input.halt.check()?;
         (input.progress)(chunk.len() as u64);
         let busy = if chunk.len() < FEW { 1 } else { judges.len() };
-        let shares: Vec<Vec<Candidate>> =
-            chunk.chunks(chunk.len().div_ceil(busy).max(1)).map(<[Candidate]>::to_vec).collect();
+        let shares: Vec<Vec<Candidate>> = chunk.chunks(SHARE).map(<[Candidate]>::to_vec).collect();
         let ready = std::mem::take(&mut before);
+        let next = AtomicUsize::new(0);
         let (gathered, found) = std::thread::scope(|scope| {
-            let threads: Vec<_> = shares
-                .iter()
-                .zip(&mut judges)
-                .map(|(share, judge)| scope.spawn(move || judge.share(share)))
+            let (shares, next) = (&shares, &next);
+            let threads: Vec<_> = judges
+                .iter_mut()
+                .take(busy)
+                .map(|judge| {
+                    scope.spawn(move || -> Result<Vec<(usize, Judged)>> {
+                        let mut found = Vec::new();
+                        loop {
+                            let n = next.fetch_add(1, Ordering::Relaxed);
+                            let Some(share) = shares.get(n) else { return Ok(found) };
+                            found.push((n, judge.share(share)?));
+                        }
+                    })
+                })
                 .collect();
             let gathered = out.take(ready, &mut last);
-            let found: Result<Vec<Judged>> = threads
+            let found: Result<Vec<Vec<(usize, Judged)>>> = threads
                 .into_iter()
                 .map(|thread| match thread.join() {
                     Ok(found) => found,
@@ -129,7 +142,9 @@ pub fn run(
             (gathered, found)
         });
         gathered?;
-        before = shares.into_iter().zip(found?).collect();
+        let mut found: Vec<(usize, Judged)> = found?.into_iter().flatten().collect();
+        found.sort_unstable_by_key(|(n, _)| *n);
+        before = shares.into_iter().zip(found.into_iter().map(|(_, found)| found)).collect();
         if before.is_empty() {
             break;
         }

@@ -2,6 +2,7 @@
 //! several threads, for each reads blocks all over the snapshots.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::format::layer::StampInfo;
 use super::pass::name_depth;
@@ -13,6 +14,8 @@ use crate::error::Result;
 
 /// Below so many keys one thread does as well.
 const FEW: usize = 64;
+/// Keys that a thread takes at a time.
+const SHARE: usize = 32;
 
 /// What the look-ups need to know.
 pub struct Moving<'a> {
@@ -56,27 +59,38 @@ impl Moving<'_> {
     /// each reader.
     pub fn look(&self, goes: &[Found], comes: &[KeyHash], readers: &mut [Reader]) -> Result<Moved> {
         let busy = if goes.len() + comes.len() < FEW { 1 } else { readers.len().max(1) };
-        let (goes_share, comes_share) = (goes.len().div_ceil(busy).max(1), comes.len().div_ceil(busy).max(1));
-        let parts: Vec<Result<Moved>> = std::thread::scope(|scope| {
-            let mut work = readers.iter_mut().take(busy).enumerate().map(|(n, reader)| {
-                let goes = goes.chunks(goes_share).nth(n).unwrap_or_default();
-                let comes = comes.chunks(comes_share).nth(n).unwrap_or_default();
-                (goes, comes, reader)
-            });
-            let first = work.next();
-            let others: Vec<_> = work
-                .map(|(goes, comes, reader)| scope.spawn(move || self.share(goes, comes, reader)))
-                .collect();
-            let first = first.map(|(goes, comes, reader)| self.share(goes, comes, reader));
+        // An entity costs far more than a relationship: whoever is free takes
+        // the next few.
+        let shares: Vec<(&[Found], &[KeyHash])> = goes
+            .chunks(SHARE)
+            .map(|goes| (goes, &[][..]))
+            .chain(comes.chunks(SHARE).map(|comes| (&[][..], comes)))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let work = |reader: &mut Reader| -> Result<Vec<(usize, Moved)>> {
+            let mut parts = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some((goes, comes)) = shares.get(number) else { return Ok(parts) };
+                parts.push((number, self.share(goes, comes, reader)?));
+            }
+        };
+        let parts: Vec<Result<Vec<(usize, Moved)>>> = std::thread::scope(|scope| {
+            let mut readers = readers.iter_mut().take(busy);
+            let first = readers.next();
+            let others: Vec<_> = readers.map(|reader| scope.spawn(|| work(reader))).collect();
+            let first = first.map(&work);
             let others = others.into_iter().map(|thread| match thread.join() {
                 Ok(part) => part,
                 Err(panic) => std::panic::resume_unwind(panic),
             });
             first.into_iter().chain(others).collect()
         });
+        let mut parts: Vec<(usize, Moved)> =
+            parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        parts.sort_unstable_by_key(|(number, _)| *number);
         let mut all = Moved::default();
-        for part in parts {
-            let mut part = part?;
+        for (_, mut part) in parts {
             all.gone.append(&mut part.gone);
             all.relationships.append(&mut part.relationships);
         }

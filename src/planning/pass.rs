@@ -138,10 +138,9 @@ impl Seen {
         self.bits[(slot / 64) as usize].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
     }
 
-    /// Whether a position of the line order was seen.
-    pub fn contains_position(&self, position: u32) -> bool {
-        let slot = u64::from(position);
-        self.bits[(slot / 64) as usize].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
+    /// The bits of 64 positions of the line order, the lowest that of the first.
+    pub fn word(&self, word: usize) -> u64 {
+        self.bits[word].load(Ordering::Relaxed)
     }
 }
 

@@ -263,6 +263,19 @@ impl PlannedChange {
     }
 }
 
+/// Room for a block that is read; one per thread.
+pub struct BlockRoom {
+    unpacker: Unpacker,
+    raw: Vec<u8>,
+}
+
+impl BlockRoom {
+    /// Empty.
+    pub fn new() -> Result<Self> {
+        Ok(Self { unpacker: Unpacker::new()?, raw: Vec::new() })
+    }
+}
+
 /// A stored plan, open for reading.
 pub struct Plan {
     manifest: PlanManifest,
@@ -308,24 +321,47 @@ impl Plan {
         no: OperationNo,
         mut each: impl FnMut(PlannedChange) -> Result<()>,
     ) -> Result<()> {
-        let bad = || invalid(self.path(), format!("operation {no} is not there"));
-        let op = self.manifest.operations.get(no.0 as usize).ok_or_else(bad)?;
-        let mut unpacker = Unpacker::new()?;
-        let mut raw = Vec::new();
+        let missing = || invalid(self.path(), format!("operation {no} is not there"));
+        let op = self.manifest.operations.get(no.0 as usize).ok_or_else(missing)?;
+        let mut room = BlockRoom::new()?;
         let mut count = 0;
         for block in op.first_block..op.first_block + op.blocks {
-            self.file.read(block, &mut unpacker, &mut raw)?;
-            let mut at = 0;
-            while let Some((record, next)) = record_at(&raw, at) {
-                let change = PlannedChange::read(record).ok_or_else(|| {
-                    invalid(self.path(), format!("block {block} has a record that is no change"))
-                })?;
-                each(change)?;
-                count += 1;
-                at = next;
-            }
+            count += self.block(block, &mut room, &mut each)?;
         }
-        if count == op.changes { Ok(()) } else { Err(bad()) }
+        self.expect_changes(no, count)
+    }
+
+    /// Whether an operation has as many changes as were found of it.
+    ///
+    /// # Errors
+    /// When it has not: blocks of it are missing, or are another's.
+    pub fn expect_changes(&self, no: OperationNo, found: u32) -> Result<()> {
+        let expected = self.manifest.operations.get(no.0 as usize).map(|op| op.changes);
+        if expected == Some(found) {
+            return Ok(());
+        }
+        let expected = expected.unwrap_or_default();
+        Err(invalid(self.path(), format!("operation {no} has {found} changes, its manifest says {expected}")))
+    }
+
+    /// Hands out the changes of a block, and returns how many there are.
+    pub fn block(
+        &self,
+        block: u32,
+        room: &mut BlockRoom,
+        mut each: impl FnMut(PlannedChange) -> Result<()>,
+    ) -> Result<u32> {
+        self.file.read(block, &mut room.unpacker, &mut room.raw)?;
+        let (mut at, mut count) = (0, 0);
+        while let Some((record, next)) = record_at(&room.raw, at) {
+            let change = PlannedChange::read(record).ok_or_else(|| {
+                invalid(self.path(), format!("block {block} has a record that is no change"))
+            })?;
+            each(change)?;
+            count += 1;
+            at = next;
+        }
+        Ok(count)
     }
 
     /// Hands out all changes in the order of execution.

@@ -557,7 +557,7 @@ impl<'a> Making<'a> {
             ));
         }
         if output.bad > 0 {
-            warnings.push(format!("{} lines are bad and become dead letters", output.bad));
+            warnings.push(format!("bad lines, which become dead letters: {}", output.bad));
         }
         if output.unreadable > 0 && self.input.batch.mode == Mode::Full {
             warnings.push(format!(

@@ -3,21 +3,22 @@
 
 use std::collections::HashMap;
 
+use super::ahead::Ahead;
 use super::crash::CrashPoints;
 use super::isolate::Density;
-use super::operation::{self, MissingEnd, Prepared, Refusals, prepare};
+use super::operation::{self, MissingEnd, Prepared, Refusals, prepare_at_once};
+use super::outcome::{Ended, Executed, Refused};
 use super::send::{Fate, Fates, SendCounts, Sender, Stopped};
 use crate::clock::Clock;
-use crate::domain::change::{Action, Rejection};
+use crate::domain::change::Rejection;
 use crate::domain::completion::Completion;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
-use crate::domain::key::{Key, KeyHash};
+use crate::domain::key::KeyHash;
 use crate::domain::publish_state::BatchMetrics;
 use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::planning::bodies::Bodies;
-use crate::planning::next::PlanOutcome;
 use crate::planning::plan_file::Plan;
 use crate::planning::unsure::key_of;
 use crate::store::{JournalEntry, Store};
@@ -56,100 +57,34 @@ pub enum Going {
     Paused(ErrorKind, String),
 }
 
-/// A change that the target refused.
-#[derive(Debug, Clone)]
-pub struct Refused {
-    /// What it was to do.
-    pub action: Action,
-    /// Its key.
-    pub key: Key,
-    /// Its value as it was sent.
-    pub content: Vec<u8>,
-    /// Why.
-    pub rejection: Rejection,
-    /// The operation that it was in.
-    pub operation: OperationNo,
-}
-
-/// How an execution ended.
-pub struct Executed {
-    /// What the next snapshot is made from.
-    pub outcome: PlanOutcome,
-    /// Changes that the target refused.
-    pub refused: Vec<Refused>,
-    /// What was done, over all attempts at this plan.
-    pub metrics: BatchMetrics,
-    /// What of that is in no journal entry, for its operation was not done to
-    /// its end.
-    pub unjournalled: BatchMetrics,
-    /// How far it came.
-    pub completion: Completion,
-    /// Requests and retries of this process.
-    pub counts: SendCounts,
-    /// Why not everything was done.
-    pub end: Ended,
-}
-
-/// How an execution ended.
-#[derive(Debug)]
-pub enum Ended {
-    /// Everything was done, or refused.
-    Whole,
-    /// The batch fails: so much was refused, or a person cancelled it.
-    Failed(Error),
-    /// A failure that quick retries did not mend, or a wait that begins: what
-    /// was published is committed, and the batch is planned again later.
-    Later(Error),
-}
-
-/// The next operation, read and unpacked while the target works on this one.
-struct Ahead<'a> {
-    plan: &'a Plan,
-    bodies: Bodies,
-    prepared: Option<(OperationNo, Prepared)>,
-}
-
-/// Operations of fewer changes are not worth a thread.
-const WORTH_A_THREAD: u32 = 256;
-
-impl Ahead<'_> {
-    /// Runs `work`, and prepares operation `next` beside it as if nothing will
-    /// have been refused.
-    fn beside<T>(&mut self, next: OperationNo, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let operation = self.plan.manifest().operations.get(next.0 as usize);
-        if operation.is_none_or(|operation| operation.changes < WORTH_A_THREAD) {
-            return work();
-        }
-        let (plan, bodies) = (self.plan, &mut self.bodies);
-        let (done, prepared) = std::thread::scope(|scope| {
-            let thread = scope.spawn(move || prepare(plan, next, &Refusals::default(), bodies));
-            let done = work();
-            match thread.join() {
-                Ok(prepared) => (done, prepared),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        });
-        let done = done?;
-        self.prepared = Some((next, prepared?));
-        Ok(done)
-    }
-
-    /// What was prepared of an operation, if that still holds.
-    fn take(&mut self, no: OperationNo, refusals: &Refusals) -> Option<Prepared> {
-        let (prepared_no, prepared) = self.prepared.take()?;
-        (prepared_no == no && refusals.keys.is_empty()).then_some(prepared)
-    }
-}
-
 /// The state of one execution.
-struct Run<'a, 'b> {
+struct Run<'a> {
     plan: &'a Plan,
     batch: &'a BatchId,
-    sender: Sender<'b>,
+    limit: &'a IsolationLimit,
+    /// Operations, and changes in all of them.
+    count: u32,
+    total: u64,
+    journal: HashMap<OperationNo, JournalEntry>,
+    bodies: Bodies,
+    ahead: Ahead<'a>,
+    sender: Sender<'a>,
     refusals: Refusals,
     out: Executed,
     /// Operations that were executed, where the plan is not.
     executed: Vec<OperationNo>,
+    /// Whether the next operation was marked as sent with the one before.
+    marked: bool,
+}
+
+/// What becomes of an operation, before it is read.
+enum Before {
+    /// It is executed, or its journal entry is taken.
+    Do,
+    /// It is passed over: nobody knows of it.
+    Unsure(Going),
+    /// Execution ends before it.
+    End(Going),
 }
 
 impl Executor<'_> {
@@ -162,15 +97,17 @@ impl Executor<'_> {
     pub fn run(&self, plan: &Plan, batch: &BatchId, limit: &IsolationLimit) -> Result<Executed> {
         let manifest = plan.manifest();
         let plan_id = &manifest.header.plan_id;
-        let journal: HashMap<OperationNo, JournalEntry> =
-            self.store.read(|view| view.journal(plan_id))?.into_iter().collect();
-        let total: u64 = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
-        let count = manifest.operations.len() as u32;
-        let mut bodies = Bodies::new()?;
         let stop = || (self.going)() == Going::Stopped;
+        let total = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
         let mut run = Run {
             plan,
             batch,
+            limit,
+            count: manifest.operations.len() as u32,
+            total,
+            journal: self.store.read(|view| view.journal(plan_id))?.into_iter().collect(),
+            bodies: Bodies::new()?,
+            ahead: Ahead::new(plan)?,
             sender: Sender {
                 target: self.target,
                 clock: self.clock,
@@ -184,169 +121,179 @@ impl Executor<'_> {
             refusals: Refusals::default(),
             out: Executed::new(total),
             executed: Vec::new(),
+            marked: false,
         };
-        let mut sent_ahead = false;
-        let mut ahead = Ahead { plan, bodies: Bodies::new()?, prepared: None };
         // Why and before which operation it ends early.
         let mut early: Option<(OperationNo, Going)> = None;
-        for no in (0..count).map(OperationNo) {
-            let known = journal.get(&no);
-            match (self.going)() {
-                Going::On => {}
-                Going::Stopped => return Err(stopped(batch, no, count)),
-                going @ (Going::Cancelled | Going::Paused(..)) => match known {
-                    Some(JournalEntry::Done { .. }) => {}
-                    Some(JournalEntry::Sent { .. }) => {
-                        // Whether it arrived before the process ended nobody knows.
-                        early.get_or_insert((no, going));
-                        plan.operation(no, |change| {
-                            run.out.outcome.unsure.push(key_of(plan, &change, &mut bodies)?);
-                            Ok(())
-                        })?;
-                        continue;
-                    }
-                    None => {
-                        early.get_or_insert((no, going));
-                        break;
-                    }
-                },
+        for no in (0..run.count).map(OperationNo) {
+            match self.before(&run, no)? {
+                Before::Do => {}
+                Before::Unsure(going) => {
+                    early.get_or_insert((no, going));
+                    run.pass_over(no)?;
+                    continue;
+                }
+                Before::End(going) => {
+                    early.get_or_insert((no, going));
+                    break;
+                }
             }
-            let changes = u64::from(manifest.operations[no.0 as usize].changes);
-            let journalled: Option<Vec<(u32, Rejection)>> = match known {
+            let end = match run.journal.remove(&no) {
                 Some(JournalEntry::Done { rejected, metrics, .. }) => {
-                    operation::add(&mut run.out.metrics, metrics);
-                    if rejected.is_empty() && run.refusals.keys.is_empty() {
-                        run.executed.push(no);
-                        self.tell(&mut run.out, Completion::all_done(changes));
-                        continue;
-                    }
-                    Some(rejected.clone())
+                    self.take(&mut run, no, rejected, &metrics)?;
+                    None
                 }
-                Some(JournalEntry::Sent { .. }) | None => None,
+                known => self.send(&mut run, no, known.is_some())?,
             };
-            let prepared = match ahead.take(no, &run.refusals) {
-                Some(prepared) => prepared,
-                None => prepare(plan, no, &run.refusals, &mut bodies)?,
-            };
-            let Prepared { changes: prepared, hashes, unsure } = prepared;
-            run.out.outcome.unsure.extend(unsure);
-            let skipped = changes.saturating_sub(prepared.len() as u64);
-            if let Some(rejected) = journalled {
-                let refused = run.refuse(no, &prepared, &hashes, rejected);
-                let done = (prepared.len() as u64).saturating_sub(refused.failed + refused.skipped);
-                let told = Completion { done, skipped: refused.skipped + skipped, ..refused };
-                run.executed.push(no);
-                self.tell(&mut run.out, told);
-            } else {
-                let started = self.clock.monotonic();
-                if known.is_none() && !sent_ahead {
-                    let (id, at) = (plan_id.clone(), self.clock.now());
-                    self.store.write(move |tx| tx.put_journal(&id, no, &JournalEntry::Sent { at }))?;
-                }
-                let operation = Operation {
-                    plan_id: plan_id.clone(),
-                    no,
-                    part: None,
-                    source_id: manifest.header.source_id.clone(),
-                    batch_id: batch.clone(),
-                    at: self.clock.now(),
-                    changes: prepared,
-                };
-                let next = OperationNo(no.0 + 1);
-                let allowed = limit.allowed(total).saturating_sub(run.refusals.keys.len() as u64);
-                let maybe_sent = known.is_some();
-                let fates = if operation.changes.is_empty() {
-                    Fates { changes: Vec::new(), stopped: None }
-                } else if run.refusals.keys.is_empty() && !journal.contains_key(&next) {
-                    ahead.beside(next, || Ok(run.sender.send(&operation, allowed, maybe_sent)))?
-                } else {
-                    run.sender.send(&operation, allowed, maybe_sent)
-                };
-                let mut metrics = operation::metrics(&operation.changes, &fates.changes);
-                let elapsed = self.clock.monotonic().saturating_sub(started);
-                metrics.execution_time_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-                operation::add(&mut run.out.metrics, &metrics);
-                let rejected: Vec<(u32, Rejection)> = rejections(&fates.changes);
-                if let Some(why) = fates.stopped {
-                    let later = match why {
-                        Stopped::Interrupted => return Err(stopped(batch, no, count)),
-                        // Trying again makes no difference: it goes on from
-                        // its journal when what is wrong here was mended.
-                        Stopped::Failed(error) if error.kind().info().retry == Retry::Never => {
-                            return Err(error.context(format!("batch {batch}")));
-                        }
-                        Stopped::Failed(error) => Some(error),
-                        Stopped::TooMany | Stopped::TooManyRequests => None,
-                    };
-                    run.out.unjournalled = metrics;
-                    let refused = run.refuse(no, &operation.changes, &hashes, rejected);
-                    let done = run.take_rest(&operation, &hashes, &fates.changes);
-                    let told = Completion { done, skipped: refused.skipped + skipped, ..refused };
-                    self.tell(&mut run.out, told);
-                    let place = format!("batch {batch}, operation {} of {count}", no.0 + 1);
-                    let end = match later {
-                        Some(error) => Ended::Later(error.context(place)),
-                        None => Ended::Failed(run.too_many(total, limit)),
-                    };
-                    return run.ended(end);
-                }
-                run.executed.push(no);
-                let before = run.out.completion;
-                let refused = run.refuse(no, &operation.changes, &hashes, rejected.clone());
-                let done = (operation.changes.len() as u64).saturating_sub(refused.failed + refused.skipped);
-                let told = Completion { done, skipped: refused.skipped + skipped, ..refused };
-                let completion = before.plus(&told);
-                // The next operation is marked as sent in the same commit,
-                // unless it may not be sent.
-                let past = limit.exceeded(run.refusals.keys.len() as u64, total);
-                sent_ahead = next.0 < count && !journal.contains_key(&next) && !past;
-                let ahead = sent_ahead.then_some(next);
-                let (id, at, batch) = (plan_id.clone(), self.clock.now(), batch.clone());
-                let entry = JournalEntry::Done { at, rejected, metrics };
-                self.store.write(move |tx| {
-                    tx.put_journal(&id, no, &entry)?;
-                    if let Some(next) = ahead {
-                        tx.put_journal(&id, next, &JournalEntry::Sent { at })?;
-                    }
-                    let mut record = tx.expect_batch(&batch)?;
-                    operation::add(record.metrics.get_or_insert_default(), &metrics);
-                    record.completion = Some(completion);
-                    tx.put_batch(&record)
-                })?;
-                self.tell(&mut run.out, told);
+            if let Some(end) = end {
+                return run.ended(end);
             }
-            if limit.exceeded(run.refusals.keys.len() as u64, total) {
-                let error = run.too_many(total, limit);
+            if run.is_too_many() {
+                let error = run.too_many();
                 return run.ended(Ended::Failed(error));
             }
         }
         match early {
-            None => {
-                run.out.outcome.complete = true;
-                run.out.outcome.failed =
-                    run.out.refused.iter().map(|r| (r.key.hash(), r.key.clone())).collect();
-                run.out.counts = run.sender.counts;
-                Ok(run.out)
-            }
+            None => Ok(run.whole()),
             Some((_, Going::Paused(kind, why))) => {
-                let text = format!("batch {batch}: {why}");
-                run.ended(Ended::Later(Error::new(kind, text)))
+                run.ended(Ended::Later(Error::new(kind, format!("batch {batch}: {why}"))))
             }
             Some((no, _)) => {
-                let text = format!("batch {batch} was cancelled before operation {} of {count}", no.0 + 1);
+                let text =
+                    format!("batch {batch} was cancelled before operation {} of {}", no.0 + 1, run.count);
                 run.ended(Ended::Failed(Error::new(ErrorKind::Cancelled, text)))
             }
         }
     }
 
-    fn tell(&self, out: &mut Executed, more: Completion) {
-        out.completion = out.completion.plus(&more);
+    fn before(&self, run: &Run<'_>, no: OperationNo) -> Result<Before> {
+        match (self.going)() {
+            Going::On => Ok(Before::Do),
+            Going::Stopped => Err(run.stopped(no)),
+            going @ (Going::Cancelled | Going::Paused(..)) => Ok(match run.journal.get(&no) {
+                Some(JournalEntry::Done { .. }) => Before::Do,
+                Some(JournalEntry::Sent { .. }) => Before::Unsure(going),
+                None => Before::End(going),
+            }),
+        }
+    }
+
+    /// Takes an operation whose outcome the journal has.
+    fn take(
+        &self,
+        run: &mut Run<'_>,
+        no: OperationNo,
+        rejected: Vec<(u32, Rejection)>,
+        metrics: &BatchMetrics,
+    ) -> Result<()> {
+        operation::add(&mut run.out.metrics, metrics);
+        let mut told = Completion::all_done(run.changes_of(no));
+        if !rejected.is_empty() || !run.refusals.keys.is_empty() {
+            let (prepared, skipped) = run.prepare(no)?;
+            let refused = run.refuse(no, &prepared.changes, &prepared.hashes, rejected);
+            told = outcome_of(&prepared.changes, skipped, refused);
+        }
+        run.executed.push(no);
+        self.tell(run, told);
+        Ok(())
+    }
+
+    /// Sends an operation and journals its outcome. `known`: it was perhaps
+    /// sent before. Returns how the execution ends, if it does.
+    fn send(&self, run: &mut Run<'_>, no: OperationNo, known: bool) -> Result<Option<Ended>> {
+        let started = self.clock.monotonic();
+        let (prepared, skipped) = run.prepare(no)?;
+        let header = &run.plan.manifest().header;
+        if !known && !run.marked {
+            let (id, at) = (header.plan_id.clone(), self.clock.now());
+            self.store.write(move |tx| tx.put_journal(&id, no, &JournalEntry::Sent { at }))?;
+        }
+        let operation = Operation {
+            plan_id: header.plan_id.clone(),
+            no,
+            part: None,
+            source_id: header.source_id.clone(),
+            batch_id: run.batch.clone(),
+            at: self.clock.now(),
+            changes: prepared.changes,
+        };
+        let fates = run.request(&operation, known)?;
+        let mut metrics = operation::metrics(&operation.changes, &fates.changes);
+        let elapsed = self.clock.monotonic().saturating_sub(started);
+        metrics.execution_time_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        operation::add(&mut run.out.metrics, &metrics);
+        let rejected = rejections(&fates.changes);
+        match fates.stopped {
+            None => {}
+            Some(Stopped::Interrupted) => return Err(run.stopped(no)),
+            // Trying again makes no difference: it goes on from its journal
+            // when what is wrong here was mended.
+            Some(Stopped::Failed(error)) if error.kind().info().retry == Retry::Never => {
+                return Err(error.context(format!("batch {}", run.batch)));
+            }
+            Some(why) => {
+                run.out.unjournalled = metrics;
+                let refused = run.refuse(no, &operation.changes, &prepared.hashes, rejected);
+                let done = run.take_rest(&operation, &prepared.hashes, &fates.changes);
+                self.tell(run, Completion { done, skipped: refused.skipped + skipped, ..refused });
+                return Ok(Some(match why {
+                    Stopped::Failed(error) => {
+                        let place = format!("batch {}, operation {} of {}", run.batch, no.0 + 1, run.count);
+                        Ended::Later(error.context(place))
+                    }
+                    Stopped::TooMany | Stopped::TooManyRequests | Stopped::Interrupted => {
+                        Ended::Failed(run.too_many())
+                    }
+                }));
+            }
+        }
+        run.executed.push(no);
+        let refused = run.refuse(no, &operation.changes, &prepared.hashes, rejected.clone());
+        let told = outcome_of(&operation.changes, skipped, refused);
+        self.journal(run, no, rejected, metrics, told)?;
+        self.tell(run, told);
+        Ok(None)
+    }
+
+    /// Journals an outcome, and with it that the next operation is about to
+    /// be sent, unless it may not be.
+    fn journal(
+        &self,
+        run: &mut Run<'_>,
+        no: OperationNo,
+        rejected: Vec<(u32, Rejection)>,
+        metrics: BatchMetrics,
+        told: Completion,
+    ) -> Result<()> {
+        let next = OperationNo(no.0 + 1);
+        run.marked = next.0 < run.count && !run.journal.contains_key(&next) && !run.is_too_many();
+        let marked = run.marked.then_some(next);
+        let (id, at) = (run.plan.manifest().header.plan_id.clone(), self.clock.now());
+        let (batch, completion) = (run.batch.clone(), run.out.completion.plus(&told));
+        let entry = JournalEntry::Done { at, rejected, metrics };
+        self.store.write(move |tx| {
+            tx.put_journal(&id, no, &entry)?;
+            if let Some(next) = marked {
+                tx.put_journal(&id, next, &JournalEntry::Sent { at })?;
+            }
+            let mut record = tx.expect_batch(&batch)?;
+            operation::add(record.metrics.get_or_insert_default(), &metrics);
+            record.completion = Some(completion);
+            tx.put_batch(&record)
+        })
+    }
+
+    fn tell(&self, run: &mut Run<'_>, more: Completion) {
+        run.out.completion = run.out.completion.plus(&more);
         (self.progress)(more);
     }
 }
 
-fn stopped(batch: &BatchId, no: OperationNo, count: u32) -> Error {
-    Error::new(ErrorKind::Interrupted, format!("batch {batch}: stopped before operation {no} of {count}"))
+/// What became of an operation that was done to its end: `skipped` changes
+/// were not sent, and these of those that were sent failed or wait.
+fn outcome_of(sent: &[TargetChange], skipped: u64, refused: Completion) -> Completion {
+    let done = (sent.len() as u64).saturating_sub(refused.failed + refused.skipped);
+    Completion { done, skipped: refused.skipped + skipped, ..refused }
 }
 
 fn rejections(fates: &[Fate]) -> Vec<(u32, Rejection)> {
@@ -357,29 +304,51 @@ fn rejections(fates: &[Fate]) -> Vec<(u32, Rejection)> {
     rejected.collect()
 }
 
-impl Executed {
-    fn new(total: u64) -> Self {
-        Self {
-            outcome: PlanOutcome::default(),
-            refused: Vec::new(),
-            metrics: BatchMetrics::default(),
-            unjournalled: BatchMetrics::default(),
-            completion: Completion { total, ..Completion::default() },
-            counts: SendCounts::default(),
-            end: Ended::Whole,
-        }
+impl Run<'_> {
+    fn changes_of(&self, no: OperationNo) -> u64 {
+        u64::from(self.plan.manifest().operations[no.0 as usize].changes)
     }
 
-    /// Why the batch fails, if it does.
-    pub fn failed(&self) -> Option<&Error> {
-        match &self.end {
-            Ended::Failed(error) => Some(error),
-            Ended::Whole | Ended::Later(_) => None,
-        }
+    fn stopped(&self, no: OperationNo) -> Error {
+        let text = format!("batch {}: stopped before operation {no} of {}", self.batch, self.count);
+        Error::new(ErrorKind::Interrupted, text)
     }
-}
 
-impl Run<'_, '_> {
+    /// Whether an operation arrived before the process ended nobody knows.
+    fn pass_over(&mut self, no: OperationNo) -> Result<()> {
+        let (plan, bodies, unsure) = (self.plan, &mut self.bodies, &mut self.out.outcome.unsure);
+        plan.operation(no, |change| {
+            unsure.push(key_of(plan, &change, bodies)?);
+            Ok(())
+        })
+    }
+
+    /// Reads an operation. With it how many of its changes are not sent.
+    fn prepare(&mut self, no: OperationNo) -> Result<(Prepared, u64)> {
+        let mut prepared = match self.ahead.take(no, &self.refusals) {
+            Some(prepared) => prepared,
+            None => prepare_at_once(self.plan, no, &self.refusals, &mut self.bodies)?,
+        };
+        self.out.outcome.unsure.append(&mut prepared.unsure);
+        let skipped = self.changes_of(no).saturating_sub(prepared.changes.len() as u64);
+        Ok((prepared, skipped))
+    }
+
+    /// Has an operation sent, and the next one prepared beside it.
+    fn request(&mut self, operation: &Operation, known: bool) -> Result<Fates> {
+        if operation.changes.is_empty() {
+            return Ok(Fates { changes: Vec::new(), stopped: None });
+        }
+        let refused = self.refusals.keys.len() as u64;
+        let allowed = self.limit.allowed(self.total).saturating_sub(refused);
+        let next = OperationNo(operation.no.0 + 1);
+        let sender = &mut self.sender;
+        if refused == 0 && !self.journal.contains_key(&next) {
+            return self.ahead.beside(next, || Ok(sender.send(operation, allowed, known)));
+        }
+        Ok(sender.send(operation, allowed, known))
+    }
+
     /// Takes the refused changes of an operation: how many failed, and how
     /// many wait for an end that did.
     fn refuse(
@@ -434,23 +403,31 @@ impl Run<'_, '_> {
         done
     }
 
-    fn too_many(&self, total: u64, limit: &IsolationLimit) -> Error {
-        let refused = self.refusals.keys.len();
-        if !limit.exceeded(refused as u64, total) {
-            let text = format!(
-                "batch {}: the target refused {refused} of {total} changes so far, and more requests would be needed to find the others than the {} that the isolation limit allows",
-                self.batch, limit.requests
-            );
-            return Error::new(ErrorKind::EntityRejected, text);
-        }
-        Error::new(
-            ErrorKind::EntityRejected,
+    fn is_too_many(&self) -> bool {
+        self.limit.exceeded(self.refusals.keys.len() as u64, self.total)
+    }
+
+    fn too_many(&self) -> Error {
+        let (batch, refused, total) = (self.batch, self.refusals.keys.len(), self.total);
+        let text = if self.is_too_many() {
             format!(
-                "batch {}: the target refused {} of {total} changes, more than the isolation limit allows",
-                self.batch,
-                self.refusals.keys.len()
-            ),
-        )
+                "batch {batch}: the target refused {refused} of {total} changes, more than the isolation limit allows"
+            )
+        } else {
+            format!(
+                "batch {batch}: the target refused {refused} of {total} changes so far, and more requests would be needed to find the others than the {} that the isolation limit allows",
+                self.limit.requests
+            )
+        };
+        Error::new(ErrorKind::EntityRejected, text)
+    }
+
+    /// Everything was done, or refused.
+    fn whole(mut self) -> Executed {
+        self.out.outcome.complete = true;
+        self.out.outcome.failed = self.out.refused.iter().map(|r| (r.key.hash(), r.key.clone())).collect();
+        self.out.counts = self.sender.counts;
+        self.out
     }
 
     /// It ends before all was done: the keys whose changes were published.

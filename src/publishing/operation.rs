@@ -1,6 +1,7 @@
 //! From the changes of a plan to what is sent to the target.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::send::Fate;
 use crate::domain::change::Action;
@@ -10,8 +11,11 @@ use crate::domain::merge::Patch;
 use crate::domain::publish_state::BatchMetrics;
 use crate::error::Result;
 use crate::planning::bodies::Bodies;
-use crate::planning::plan_file::{Plan, PlannedValue};
+use crate::planning::plan_file::{BlockRoom, Plan, PlannedChange, PlannedValue};
 use crate::targets::TargetChange;
+
+/// Blocks of an operation from which on two threads read it.
+const WORTH_A_THREAD: u32 = 4;
 
 /// One operation's changes, ready to be sent.
 pub struct Prepared {
@@ -88,36 +92,82 @@ impl Refusals {
 /// entity is a dead letter, and they wait for it.
 pub fn prepare(plan: &Plan, no: OperationNo, refusals: &Refusals, bodies: &mut Bodies) -> Result<Prepared> {
     let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), unsure: Vec::new() };
-    plan.operation(no, |change| {
-        let (key, set, unset) = match change.value {
-            PlannedValue::Packed(loc, _, _) => {
-                let body = bodies.get(plan.pack(), loc)?;
-                let body = body.body()?;
-                (body.key(), body.attributes.to_vec(), Vec::new())
-            }
-            PlannedValue::Whole(key, after) => (key, after, Vec::new()),
-            PlannedValue::Patch(key, before, after) => {
-                let patch = Patch { before, after };
-                let unset = patch.unset();
-                (key, patch.after, unset)
-            }
-            PlannedValue::Gone(key, _) => (key, b"{}".to_vec(), Vec::new()),
-        };
-        if change.action == Action::Create {
-            match refusals.missing_end(&key) {
-                Some(MissingEnd::Unknown) => {
-                    out.unsure.push(key);
-                    return Ok(());
-                }
-                Some(MissingEnd::Missing) => return Ok(()),
-                None => {}
-            }
-        }
-        out.changes.push(TargetChange { action: change.action, key, set, unset, replace: change.replace });
-        out.hashes.push(change.hash);
-        Ok(())
-    })?;
+    plan.operation(no, |change| take(plan, change, refusals, bodies, &mut out))?;
     Ok(out)
+}
+
+/// The same by several threads, for an operation that is waited for.
+pub fn prepare_at_once(
+    plan: &Plan,
+    no: OperationNo,
+    refusals: &Refusals,
+    bodies: &mut Bodies,
+) -> Result<Prepared> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let op = plan.manifest().operations.get(no.0 as usize);
+    let Some(op) = op.filter(|op| threads > 1 && op.blocks >= WORTH_A_THREAD) else {
+        return prepare(plan, no, refusals, bodies);
+    };
+    let middle = op.first_block + op.blocks / 2;
+    let share = |blocks: Range<u32>, bodies: &mut Bodies| -> Result<(Prepared, u32)> {
+        let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), unsure: Vec::new() };
+        let mut room = BlockRoom::new()?;
+        let mut count = 0;
+        for block in blocks {
+            count += plan.block(block, &mut room, |change| take(plan, change, refusals, bodies, &mut out))?;
+        }
+        Ok((out, count))
+    };
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| share(middle..op.first_block + op.blocks, &mut Bodies::new()?));
+        let first = share(op.first_block..middle, bodies);
+        match second.join() {
+            Ok(second) => (first, second),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    });
+    let ((mut out, count), (mut second, second_count)) = (first?, second?);
+    plan.expect_changes(no, count + second_count)?;
+    out.changes.append(&mut second.changes);
+    out.hashes.append(&mut second.hashes);
+    out.unsure.append(&mut second.unsure);
+    Ok(out)
+}
+
+fn take(
+    plan: &Plan,
+    change: PlannedChange,
+    refusals: &Refusals,
+    bodies: &mut Bodies,
+    out: &mut Prepared,
+) -> Result<()> {
+    let (key, set, unset) = match change.value {
+        PlannedValue::Packed(loc, _, _) => {
+            let body = bodies.get(plan.pack(), loc)?;
+            let body = body.body()?;
+            (body.key(), body.attributes.to_vec(), Vec::new())
+        }
+        PlannedValue::Whole(key, after) => (key, after, Vec::new()),
+        PlannedValue::Patch(key, before, after) => {
+            let patch = Patch { before, after };
+            let unset = patch.unset();
+            (key, patch.after, unset)
+        }
+        PlannedValue::Gone(key, _) => (key, b"{}".to_vec(), Vec::new()),
+    };
+    if change.action == Action::Create {
+        match refusals.missing_end(&key) {
+            Some(MissingEnd::Unknown) => {
+                out.unsure.push(key);
+                return Ok(());
+            }
+            Some(MissingEnd::Missing) => return Ok(()),
+            None => {}
+        }
+    }
+    out.changes.push(TargetChange { action: change.action, key, set, unset, replace: change.replace });
+    out.hashes.push(change.hash);
+    Ok(())
 }
 
 /// What an operation's outcomes add to the batch's metrics.

@@ -93,6 +93,8 @@ struct Apart<'a> {
     /// How many may still be refused.
     allowed: u64,
     refused: u64,
+    /// Whether it was perhaps sent before, by a process that ended.
+    maybe_sent: bool,
 }
 
 impl Sender<'_> {
@@ -108,7 +110,10 @@ impl Sender<'_> {
                 Fates { changes: outcomes.into_iter().map(fate).collect(), stopped: None }
             }
             Err((error, _)) if error.kind() == ErrorKind::BulkRejected => {
-                let mut apart = Apart { operation, fates: vec![Fate::Unsent; count], allowed, refused: 0 };
+                // Parts of it may have arrived before that process ended.
+                let unsent = if maybe_sent { Fate::Unsure } else { Fate::Unsent };
+                let mut apart =
+                    Apart { operation, fates: vec![unsent; count], allowed, refused: 0, maybe_sent };
                 let stopped = if count <= 1 {
                     apart.fates.fill(Fate::Rejected(rejection(&error)));
                     self.density.told(1, 1);
@@ -152,7 +157,7 @@ impl Sender<'_> {
                 return Err(Stopped::TooManyRequests);
             }
             let operation = part(apart.operation, at, size);
-            match self.request(&operation, false) {
+            match self.request(&operation, apart.maybe_sent) {
                 Ok(outcomes) => {
                     let mut bad = 0;
                     for (slot, outcome) in apart.fates[at..].iter_mut().zip(outcomes) {

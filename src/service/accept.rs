@@ -9,7 +9,26 @@ use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder;
-use crate::store::{BatchRecord, BatchTotals, SourceHold, TimelineEntry};
+use crate::store::{BatchRecord, BatchTotals, InboxEntry, InboxState, SourceHold, TimelineEntry, Tx};
+
+/// Where a batch was found.
+pub(super) struct FoundIn {
+    /// URL of the inbox.
+    pub(super) inbox: String,
+    /// Path below it.
+    pub(super) folder: String,
+    /// What the folder's listing was like.
+    pub(super) signature: String,
+}
+
+impl FoundIn {
+    /// Remembers that the folder is a batch.
+    pub(super) fn note(self, tx: &mut Tx<'_>, id: &BatchId) -> Result<()> {
+        let state = InboxState::Accepted { batch_id: id.clone() };
+        let entry = InboxEntry { signature: self.signature, state, at: tx.now() };
+        tx.put_inbox_entry(&self.inbox, &self.folder, &entry)
+    }
+}
 
 impl Engine {
     /// Accepts the batch in a folder: checks its manifest and queues it. A
@@ -24,16 +43,28 @@ impl Engine {
 
     /// Queues a batch that was opened.
     pub fn accept_batch(&self, batch: &Batch) -> Result<BatchId> {
-        self.put_in_queue(batch, None)
+        self.put_in_queue(batch, None, None)
     }
 
     /// Queues a batch; `unknown` holds its source, should this be its first.
-    pub(super) fn put_in_queue(&self, batch: &Batch, unknown: Option<SourceHold>) -> Result<BatchId> {
+    /// Where it was found is remembered in the same commit: a worker that is
+    /// woken by it asks for that.
+    pub(super) fn put_in_queue(
+        &self,
+        batch: &Batch,
+        unknown: Option<SourceHold>,
+        found: Option<FoundIn>,
+    ) -> Result<BatchId> {
         let record = self.record(batch)?;
         let id = batch.id.clone();
         self.store.write(move |tx| {
-            if let Some(known) = tx.batch(&record.batch_id)? {
-                if known.manifest_hash == record.manifest_hash {
+            let known = tx.batch(&record.batch_id)?;
+            let is_same = known.as_ref().is_none_or(|known| known.manifest_hash == record.manifest_hash);
+            if let Some(found) = found.filter(|_| is_same) {
+                found.note(tx, &record.batch_id)?;
+            }
+            if let Some(known) = known {
+                if is_same {
                     return Ok(());
                 }
                 let text = format!(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
+use super::accept::FoundIn;
 use super::engine::Engine;
 use crate::config::Settings;
 use crate::domain::ids::BatchId;
@@ -27,6 +28,9 @@ use crate::store::{BatchRecord, InboxEntry, InboxState};
 
 /// Folder of the data directory that remote batches are brought to.
 const SPOOL: &str = "spool";
+
+/// What is said of an inbox that is gone.
+pub(super) const NOT_THERE: &str = "it is not there";
 
 /// Why a folder that is complete is still no batch: it has no manifest, and
 /// its source's settings do not say how it is meant.
@@ -138,7 +142,11 @@ impl Engine {
         let id = BatchId::new(source.clone(), name.clone());
         let unknown = self.unknown_source(&self.settings(), source);
         let what = format!("folder {}{}", inbox.url, found.path);
-        let mut broken = false;
+        let found_in = || FoundIn {
+            inbox: inbox.url.to_string(),
+            folder: found.path.clone(),
+            signature: found.signature.clone(),
+        };
         let opened = self.open_folder(prefix, found, &id);
         // A file may grow between the listing and the reading; an object does not.
         let may_grow = opened.is_ok() && prefix.local(&found.path).is_some();
@@ -149,14 +157,18 @@ impl Engine {
         {
             return Ok(Became::Soon);
         }
-        let state = match opened.and_then(|batch| self.put_in_queue(&batch, unknown)) {
+        let became = match opened.and_then(|batch| self.put_in_queue(&batch, unknown, Some(found_in()))) {
             Ok(id) => {
                 tracing::info!(batch = %id, %source, "accepted");
-                InboxState::Accepted { batch_id: id }
+                Became::Batch
             }
             Err(error) if error.kind() == ErrorKind::IdReused => {
                 tracing::warn!(batch = %id, %source, %error, "refused");
-                InboxState::Ignored { reason: error.to_string() }
+                let state = InboxState::Ignored { reason: error.to_string() };
+                let entry = InboxEntry { signature: found.signature.clone(), state, at: self.clock.now() };
+                let (url, path) = (inbox.url.to_string(), found.path.clone());
+                self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
+                Became::Nothing
             }
             Err(error) if error.kind() == ErrorKind::ModeMissing => {
                 // Held until the settings say it: `inbox list` tells the reason.
@@ -182,20 +194,11 @@ impl Engine {
             Err(error) if self.is_fatal(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(batch = %id, %source, %error, "the batch can't be accepted");
-                self.accept_broken(prefix, &id, found, &error)?;
-                broken = true;
-                InboxState::Accepted { batch_id: id }
+                self.accept_broken(prefix, &id, found, &error, found_in())?;
+                Became::Failed
             }
         };
         self.folded.over(&what);
-        let became = match state {
-            InboxState::Accepted { .. } if broken => Became::Failed,
-            InboxState::Accepted { .. } => Became::Batch,
-            InboxState::Changed { .. } | InboxState::Ignored { .. } => Became::Nothing,
-        };
-        let entry = InboxEntry { signature: found.signature.clone(), state, at: self.clock.now() };
-        let (url, path) = (inbox.url.to_string(), found.path.clone());
-        self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
         Ok(became)
     }
 
@@ -228,6 +231,7 @@ impl Engine {
         id: &BatchId,
         found: &InboxFolder,
         error: &Error,
+        found_in: FoundIn,
     ) -> Result<()> {
         let time = id.folder().time();
         let batch = Batch {
@@ -248,6 +252,7 @@ impl Engine {
         let cause = error.to_string();
         let id = id.clone();
         self.store.write(move |tx| {
+            found_in.note(tx, &id)?;
             if tx.batch(&id)?.is_some_and(|known| known.status != PublishStatus::Pending) {
                 return Ok(());
             }

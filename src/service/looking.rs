@@ -2,7 +2,8 @@
 //! compared with what it was, and what is done with costs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
@@ -17,13 +18,42 @@ use crate::store::{BatchRecord, InboxState};
 
 /// What is remembered of each inbox.
 #[derive(Default)]
-pub(super) struct Inboxes(Mutex<BTreeMap<Url, Arc<Mutex<Option<Discovery>>>>>);
+pub(super) struct Inboxes {
+    all: Mutex<BTreeMap<Url, Arc<Mutex<Option<Discovery>>>>>,
+    costs: Mutex<BTreeMap<LookKind, LookCosts>>,
+}
+
+/// What gave rise to a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LookKind {
+    /// The time: at what is new or not done with.
+    Poll,
+    /// The time: at everything.
+    Rescan,
+    /// A notification.
+    Notified,
+}
+
+/// What looks cost since the process started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LookCosts {
+    /// How many there were.
+    pub looks: u64,
+    /// Requests for listings.
+    pub listings: u64,
+    /// Time until everything was seen, before anything was accepted.
+    pub time: Duration,
+}
 
 impl Inboxes {
     /// Of one; `None` within: nothing yet.
     fn of(&self, url: &Url) -> Arc<Mutex<Option<Discovery>>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(url.clone()).or_default())
+    }
+
+    fn costs(&self) -> MutexGuard<'_, BTreeMap<LookKind, LookCosts>> {
+        self.costs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,6 +72,14 @@ impl Looking {
     /// Once, taking everything as it is.
     pub(super) fn once() -> Self {
         Self { full: false, at: None, settle: SignedDuration::ZERO }
+    }
+
+    fn kind(&self) -> LookKind {
+        match (&self.at, self.full) {
+            (Some(_), _) => LookKind::Notified,
+            (None, true) => LookKind::Rescan,
+            (None, false) => LookKind::Poll,
+        }
     }
 }
 
@@ -75,6 +113,11 @@ impl Engine {
         Ok(self.prefix(inbox)?.listings())
     }
 
+    /// What looks into all inboxes cost so far, by what gave rise to them.
+    pub fn look_costs(&self) -> BTreeMap<LookKind, LookCosts> {
+        self.inboxes.costs().clone()
+    }
+
     /// Looks into an inbox as `looking` says. `watch` is told of each folder
     /// before it is looked at.
     pub(super) fn look_into(
@@ -87,6 +130,7 @@ impl Engine {
         let memory = self.inboxes.of(&inbox.url);
         let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
+        let (began, before) = (self.clock.monotonic(), prefix.listings());
         let discovery = match &mut *memory {
             Some(discovery) => discovery,
             None => memory.insert(self.remembered(inbox, now)?),
@@ -98,6 +142,13 @@ impl Engine {
                 discovery.look(inbox, &*prefix, now, looking.full, watch)?
             }
         };
+        {
+            let mut costs = self.inboxes.costs();
+            let costs = costs.entry(looking.kind()).or_default();
+            costs.looks += 1;
+            costs.listings += prefix.listings().saturating_sub(before);
+            costs.time += self.clock.monotonic().saturating_sub(began);
+        }
         let mut looked = Looked { gone: look.gone, ..Looked::default() };
         for (source, error) in look.unreadable {
             if self.folded.is_news(&format!("folder {}{source}", inbox.url), &error.to_string()) {

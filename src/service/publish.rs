@@ -20,8 +20,9 @@ use crate::planning::format::layer::CacheBudget;
 use crate::planning::next;
 use crate::planning::plan_file::Plan;
 use crate::planning::snapshot::{Snapshot, SnapshotManifest};
-use crate::publishing::execute::{Ended, Executed, Executor, Going};
+use crate::publishing::execute::{Executor, Going};
 use crate::publishing::operation;
+use crate::publishing::outcome::{Ended, Executed};
 use crate::store::{BatchRecord, CommitRecord, PlanState, SnapshotRecord, SourceHoldReason};
 
 impl Engine {
@@ -264,7 +265,7 @@ impl Engine {
                     End::Whole if count > 0 => {
                         let published = summary.changes();
                         let text = format!(
-                            "batch {id}: {count} entities or relationships became dead letters, {published} changes were planned"
+                            "batch {id}: dead letters: {count}; changes that were planned: {published}"
                         );
                         Some(failure(&Error::new(ErrorKind::Partial, text), None, record.attempts))
                     }

@@ -12,6 +12,7 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::engine::Engine;
+use super::inboxes::NOT_THERE;
 use super::looking::{Looked, Looking};
 use crate::error::Result;
 use crate::intake::inbox::{Complete, InboxSettings};
@@ -127,7 +128,7 @@ impl Engine {
     fn report(&self, inbox: &InboxSettings, looked: Result<Looked>) -> bool {
         let what = format!("inbox {}", inbox.url);
         let trouble = match &looked {
-            Ok(looked) if looked.gone => Some("it is not there".to_owned()),
+            Ok(looked) if looked.gone => Some(NOT_THERE.to_owned()),
             Ok(_) => None,
             Err(error) => Some(error.to_string()),
         };

@@ -181,20 +181,8 @@ fn register(registry: &mut Registry, figures: &Figures) {
         "code",
         &errors,
     );
-    gauges(registry, "target_down", "Whether a target can't be used", "target", &figures.targets_down);
-    gauge(registry, "known_issues", "Known issues that batches wait for", figures.known_issues as f64);
-    let sent =
-        [("whole", figures.sent.requests.saturating_sub(figures.sent.parts)), ("part", figures.sent.parts)];
-    counters(
-        registry,
-        "target_requests",
-        "Requests to targets, of whole operations and of parts of those that were refused",
-        "what",
-        &sent,
-    );
-    let retried = [("all", figures.sent.quick_retries)];
-    counters(registry, "target_quick_retries", "Requests that were repeated at once", "kind", &retried);
-    counters(registry, "inbox_listings", "Listing calls to inboxes", "kind", &[("all", figures.listings)]);
+    targets(registry, figures);
+    inboxes(registry, figures);
     for (name, help, durations) in [
         (
             "publish_duration_seconds",
@@ -209,6 +197,38 @@ fn register(registry: &mut Registry, figures: &Figures) {
     ] {
         registry.register_collector(Box::new(Stored { name, help, durations: durations.clone() }));
     }
+}
+
+/// What looking into the inboxes cost.
+fn inboxes(registry: &mut Registry, figures: &Figures) {
+    let mut looks = Vec::new();
+    let mut listings = Vec::new();
+    let seconds = Family::<Label, Counter<f64, AtomicU64>>::default();
+    for (kind, costs) in &figures.looks {
+        looks.push((*kind, costs.looks));
+        listings.push((*kind, costs.listings));
+        seconds.get_or_create(&[("kind", (*kind).to_owned())]).inc_by(costs.time.as_secs_f64());
+    }
+    counters(registry, "inbox_looks", "Looks into inboxes, by what gave rise to them", "kind", &looks);
+    counters(registry, "inbox_listings", "Listing calls to inboxes, by kind of look", "kind", &listings);
+    registry.register("inbox_look_seconds", "Time of looks until everything was seen, by kind", seconds);
+}
+
+/// Whether targets can be used, and what was sent to them.
+fn targets(registry: &mut Registry, figures: &Figures) {
+    gauges(registry, "target_down", "Whether a target can't be used", "target", &figures.targets_down);
+    gauge(registry, "known_issues", "Known issues that batches wait for", figures.known_issues as f64);
+    let sent =
+        [("whole", figures.sent.requests.saturating_sub(figures.sent.parts)), ("part", figures.sent.parts)];
+    counters(
+        registry,
+        "target_requests",
+        "Requests to targets, of whole operations and of parts of those that were refused",
+        "what",
+        &sent,
+    );
+    let retried = [("all", figures.sent.quick_retries)];
+    counters(registry, "target_quick_retries", "Requests that were repeated at once", "kind", &retried);
 }
 
 fn counters(registry: &mut Registry, name: &str, help: &str, label: &'static str, values: &[(&str, u64)]) {

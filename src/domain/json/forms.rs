@@ -44,6 +44,7 @@ pub fn members(canonical: &[u8]) -> Members<'_> {
 }
 
 /// See [`members`].
+#[derive(Clone)]
 pub struct Members<'a> {
     rest: &'a [u8],
 }

@@ -31,6 +31,9 @@ const TRAILER: usize = 40;
 /// Level 1: half of the time of the default for a tenth more bytes.
 const LEVEL: i32 = 1;
 
+/// Room for a raw block is made in steps of so many bytes.
+const ROOM: usize = 8 << 10;
+
 /// What a block file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -95,23 +98,27 @@ impl PackedBlock {
 }
 
 /// Compresses blocks; one per thread.
-pub struct Packer(zstd::bulk::Compressor<'static>);
+pub struct Packer {
+    zstd: zstd::bulk::Compressor<'static>,
+    room: Vec<u8>,
+}
 
 impl Packer {
     /// A compressor of the format's level.
     pub fn new() -> Result<Self> {
-        zstd::bulk::Compressor::new(LEVEL)
-            .map(Self)
-            .map_err(|e| Error::internal("zstd could not be set up").caused_by(e))
+        let zstd = zstd::bulk::Compressor::new(LEVEL)
+            .map_err(|e| Error::internal("zstd could not be set up").caused_by(e))?;
+        Ok(Self { zstd, room: Vec::new() })
     }
 
     /// Compresses a run of `records` records.
     pub fn pack(&mut self, raw: &[u8], records: u32) -> Result<PackedBlock> {
-        let bytes = self
-            .0
-            .compress(raw)
+        self.room.clear();
+        self.room.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        self.zstd
+            .compress_to_buffer(raw, &mut self.room)
             .map_err(|e| Error::internal("zstd could not compress a block").caused_by(e))?;
-        Ok(PackedBlock { bytes, raw: raw.len() as u32, records })
+        Ok(PackedBlock { bytes: self.room.clone(), raw: raw.len() as u32, records })
     }
 }
 
@@ -274,7 +281,11 @@ impl BlockReader {
             return Err(invalid(&self.path, format!("the checksum of block {block} does not match")));
         }
         raw.clear();
-        raw.reserve(raw_len);
+        if raw.capacity() < raw_len {
+            // A little more than asked for: room that is used again fits the
+            // next block too, and is not moved about.
+            *raw = Vec::with_capacity(raw_len.next_multiple_of(ROOM));
+        }
         let n = unpacker
             .zstd
             .decompress_to_buffer(&unpacker.stored, raw)

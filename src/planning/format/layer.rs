@@ -37,6 +37,8 @@ pub const BLOCK: usize = 32;
 const BLOCK_BYTES: usize = BLOCK * ENTRY;
 const END_ROW: usize = 16;
 const END_BLOCK: usize = 256;
+/// Blocks behind the last one that are looked at before all are.
+const NEAR: usize = 8;
 
 /// A row of a layer's stamp table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -224,6 +226,8 @@ impl CacheBudget {
 pub struct Scratch {
     bytes: Vec<u8>,
     holds: Option<(PathBuf, usize)>,
+    /// The block of the last key that was looked up.
+    near: usize,
 }
 
 /// An open layer.
@@ -367,10 +371,15 @@ impl Layer {
 
     /// The entry of a key and its number.
     pub fn lookup(&self, key: KeyHash, scratch: &mut Scratch) -> Result<Option<(u32, Entry)>> {
-        let block = match self.first_keys.partition_point(|first| *first <= key.0) {
-            0 => return Ok(None),
-            behind => behind - 1,
+        // Keys often come in rising order: then it is one of the next blocks.
+        let near = self.first_keys.get(scratch.near..).unwrap_or_default();
+        let near = &near[..near.len().min(NEAR)];
+        let behind = match near.iter().position(|first| *first > key.0) {
+            Some(behind) if behind > 0 => scratch.near + behind,
+            Some(_) | None => self.first_keys.partition_point(|first| *first <= key.0),
         };
+        let Some(block) = behind.checked_sub(1) else { return Ok(None) };
+        scratch.near = block;
         let bytes = self.block(block, scratch)?;
         let count = bytes.len() / ENTRY;
         let (mut low, mut high) = (0, count);
@@ -539,6 +548,23 @@ mod tests {
                 );
             }
             assert!(layer.ends_of(KeyHash(900 << 64)).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_was_looked_up_before_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.layer");
+        write(&path, 5000, 0);
+        let layer = Layer::open(&path, &CacheBudget::new(0)).unwrap();
+        let mut scratch = Scratch::default();
+        let mut key = 0u128;
+        for n in 0..4000u128 {
+            // Steps to keys close by, far behind and far ahead, some not there.
+            key = if n % 5 == 0 { n * 7919 % 10_100 } else { key + n % 600 };
+            let found = layer.lookup(KeyHash(key), &mut scratch).unwrap();
+            assert_eq!(found, layer.lookup(KeyHash(key), &mut Scratch::default()).unwrap(), "{key}");
+            assert_eq!(found.is_some(), key % 2 == 1 && key < 10_000, "{key}");
         }
     }
 

@@ -285,19 +285,32 @@ impl Order {
         Ok(())
     }
 
-    /// Hands out the entry number of every position that has one.
-    pub fn scan_entries(&self, mut each: impl FnMut(u32, u32) -> Result<()>) -> Result<()> {
+    /// Hands out the entry numbers of some positions, those that have one, in
+    /// order. `wanted` is asked for 64 positions at a time, and answers with a
+    /// bit for each, the lowest for the first. Returns how many positions have
+    /// an entry at all.
+    pub fn scan_entries(
+        &self,
+        mut wanted: impl FnMut(usize) -> Result<u64>,
+        mut each: impl FnMut(u32) -> Result<()>,
+    ) -> Result<u64> {
         let mut bytes = Vec::new();
+        let mut count = 0;
         for chunk in 0..self.chunks {
             self.read_entries(chunk, &mut bytes)?;
-            for n in 0..CHUNK {
-                let entry = u32_at(&bytes, n * 4);
-                if entry != NO_POSITION {
-                    each(chunk * CHUNK as u32 + n as u32, entry)?;
+            count += bytes.chunks_exact(4).filter(|entry| *entry != NO_POSITION.to_le_bytes()).count() as u64;
+            for (n, entries) in bytes.chunks_exact(64 * 4).enumerate() {
+                let mut bits = wanted(chunk as usize * CHUNK / 64 + n)?;
+                while bits != 0 {
+                    let entry = u32_at(entries, bits.trailing_zeros() as usize * 4);
+                    bits &= bits - 1;
+                    if entry != NO_POSITION {
+                        each(entry)?;
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(count)
     }
 }
 
@@ -367,13 +380,18 @@ mod tests {
         order.read(order.first_chunk("b").unwrap(), &mut chunk).unwrap();
         assert!(chunk.matches(0, 77) && !chunk.is_used(1));
         let mut seen = Vec::new();
-        order
-            .scan_entries(|position, entry| {
-                seen.push((position, entry));
-                Ok(())
-            })
-            .unwrap();
-        assert_eq!(seen, [(0, 5), (4096, 6)]);
+        let mut scan = |bits: u64| {
+            let count = order.scan_entries(
+                |_| Ok(bits),
+                |entry| {
+                    seen.push(entry);
+                    Ok(())
+                },
+            );
+            (count.unwrap(), std::mem::take(&mut seen))
+        };
+        assert_eq!(scan(u64::MAX), (2, vec![5, 6]));
+        assert_eq!(scan(u64::MAX - 1), (2, vec![]));
     }
 
     #[test]

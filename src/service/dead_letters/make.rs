@@ -11,7 +11,7 @@ use crate::domain::signature::pattern;
 use crate::error::{ErrorKind, Result};
 use crate::planning::bodies::Bodies;
 use crate::planning::plan_file::Plan;
-use crate::publishing::execute::{Executed, Refused};
+use crate::publishing::outcome::{Executed, Refused};
 use crate::store::{BatchRecord, DeadLetter, DeadLetterState, LetterDiagnostics, LetterKind};
 
 /// How much of a value is kept in diagnostics, in bytes. What is requeued is

@@ -17,7 +17,7 @@ use crate::planning::planner::Planner;
 use crate::planning::snapshot::Snapshot;
 use crate::planning::state_dir::Pack;
 use crate::planning::view::{Reader, TargetView};
-use crate::publishing::execute::Executed;
+use crate::publishing::outcome::Executed;
 use crate::store::{BatchRecord, DeadLetter, LetterKind, Tx};
 
 impl Engine {

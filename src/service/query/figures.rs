@@ -1,6 +1,7 @@
 //! Figures for the metrics: how things stand in numbers.
 
 use super::super::engine::Engine;
+use super::super::looking::{LookCosts, LookKind};
 use super::super::queue::is_parked;
 use super::waits::Fronts;
 use crate::domain::ids::SourceId;
@@ -30,14 +31,14 @@ pub struct Figures {
     pub store_bytes: u64,
     /// Sizes of the catalogues' files, by target.
     pub catalogues: Vec<(String, u64)>,
-    /// Listing calls to inboxes, since the process started.
-    pub listings: u64,
     /// Whether each target can't be used: 1 or 0.
     pub targets_down: Vec<(String, u64)>,
     /// Known issues in force.
     pub known_issues: u64,
     /// Requests to targets, since the process started.
     pub sent: SendCounts,
+    /// What looks into inboxes cost since the process started, by what gave rise to them.
+    pub looks: Vec<(&'static str, LookCosts)>,
     /// What was done since the data directory was made.
     pub totals: Totals,
 }
@@ -100,8 +101,11 @@ impl Engine {
             .iter()
             .filter_map(|(name, target)| Some((name.to_string(), size(target.path()?))))
             .collect();
-        for inbox in &settings.inboxes {
-            figures.listings += self.listings(&inbox.url)?;
+        let costs = self.look_costs();
+        for (name, kind) in
+            [("poll", LookKind::Poll), ("rescan", LookKind::Rescan), ("notified", LookKind::Notified)]
+        {
+            figures.looks.push((name, costs.get(&kind).copied().unwrap_or_default()));
         }
         Ok(figures)
     }

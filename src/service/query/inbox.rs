@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::super::engine::Engine;
-use super::super::inboxes::held;
+use super::super::inboxes::{NOT_THERE, held};
 use super::super::views::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
 use super::{Part, cursor};
 use crate::error::Result;
 use crate::intake::inbox::{Complete, InboxSettings};
 use crate::intake::monitor;
+use crate::intake::prefix::Changed;
 use crate::store::InboxState;
 
 /// The list's name, for cursors.
@@ -45,7 +46,8 @@ impl Engine {
         let (mut inboxes, mut items) = (Vec::new(), Vec::new());
         for inbox in &self.settings().inboxes {
             let (found, error) = match self.folders_of(inbox) {
-                Ok(found) => (found, None),
+                Ok(Some(found)) => (found, None),
+                Ok(None) => (Vec::new(), Some(NOT_THERE.to_owned())),
                 Err(error) => (Vec::new(), Some(error.to_string())),
             };
             inboxes.push(InboxView {
@@ -65,8 +67,12 @@ impl Engine {
         Ok(InboxListView { seen_at: self.clock.now(), inboxes, items, next_cursor: None })
     }
 
-    fn folders_of(&self, inbox: &InboxSettings) -> Result<Vec<InboxFolderView>> {
+    /// Its folders that are not accepted; `None` when it is not there.
+    fn folders_of(&self, inbox: &InboxSettings) -> Result<Option<Vec<InboxFolderView>>> {
         let prefix = self.prefix(&inbox.url)?;
+        if prefix.changed("")? == Changed::Gone {
+            return Ok(None);
+        }
         let now = self.clock.now();
         let settings = self.settings();
         let url = inbox.url.to_string();
@@ -108,7 +114,7 @@ impl Engine {
                     folder: folder.path,
                 });
             }
-            Ok(items)
+            Ok(Some(items))
         })
     }
 }

@@ -38,6 +38,12 @@ impl Definition {
         Self { base: TableDefinition::new(base), buffer: TableDefinition::new(buffer) }
     }
 
+    /// Names of both.
+    pub fn names(&self) -> [&str; 2] {
+        use redb::TableHandle;
+        [self.base.name(), self.buffer.name()]
+    }
+
     /// Opens it for reading.
     pub fn read(&self, tx: &ReadTransaction) -> Result<Reader, redb::Error> {
         Ok(Reader { base: tx.open_table(self.base)?, buffer: tx.open_table(self.buffer)? })

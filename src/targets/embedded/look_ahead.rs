@@ -6,12 +6,12 @@
 //! on a relationship is said at [`relationships`].
 
 use std::collections::{HashMap, HashSet};
-use std::sync::mpsc::sync_channel;
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::EmbeddedCatalogue;
 use super::buffered::Reader;
+use super::hand_over::{HandOver, Turn};
 use super::row::Row;
 use super::tables::{self, end_key, entity_key};
 use crate::domain::change::Action;
@@ -49,6 +49,8 @@ type Rows = Result<Vec<(KeyHash, Option<Row>)>, redb::Error>;
 
 /// Rows that are handed over at a time.
 const CHUNK: usize = 256;
+/// Chunks that may be held ready.
+const AHEAD: usize = 16;
 
 /// Whether looking so many changes up ahead is worth it: there must be many,
 /// and something to find.
@@ -58,8 +60,9 @@ fn is_worth_it(tx: &ReadTransaction, changes: usize) -> Result<bool, redb::Error
 }
 
 /// Calls `each` with every place of an entity, its key's hash and its row, in
-/// order, while another thread goes ahead of it and looks the rows up.
-/// Returns `false`, without a call, when the writing thread does better alone.
+/// order, while another thread goes ahead of it and looks the rows up; where
+/// that one is not far enough ahead, both look up. Returns `false`, without a
+/// call, when the writing thread does better alone.
 pub fn entities<P: Placed>(
     catalogue: &EmbeddedCatalogue,
     places: &[P],
@@ -70,25 +73,36 @@ pub fn entities<P: Placed>(
     if !is_worth_it(&tx, places.len())? {
         return Ok(false);
     }
-    let reader = tables::ENTITIES.read(&tx)?;
+    let (own, others) = (tables::ENTITIES.read(&tx)?, tables::ENTITIES.read(&tx)?);
+    let chunks: Vec<&[P]> = places.chunks(CHUNK).collect();
+    let look = |reader: &Reader, chunk: &[P]| -> Rows {
+        let rows = chunk.iter().map(|place| {
+            let found = reader.get(place.row())?;
+            let hash = changes[place.number()].key.hash();
+            Ok((hash, found.and_then(|row| Row::decode(row.value()))))
+        });
+        rows.collect()
+    };
+    let hand_over = HandOver::new(chunks.len(), AHEAD);
     std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel::<Rows>(4);
-        scope.spawn(move || {
-            for chunk in places.chunks(CHUNK) {
-                let rows = chunk.iter().map(|place| {
-                    let found = reader.get(place.row())?;
-                    let hash = changes[place.number()].key.hash();
-                    Ok((hash, found.and_then(|row| Row::decode(row.value()))))
-                });
-                // Who writes has failed: nobody needs the rest.
-                if sender.send(rows.collect()).is_err() {
-                    return;
-                }
+        scope.spawn(|| {
+            let _side = hand_over.side();
+            while let Some(n) = hand_over.next_ahead() {
+                hand_over.put(n, look(&others, chunks[n]));
             }
         });
-        for chunk in places.chunks(CHUNK) {
-            let gone = |_| redb::Error::Io(std::io::Error::other("the thread that looks ahead has ended"));
-            let rows = receiver.recv().map_err(gone)??;
+        let _side = hand_over.side();
+        for (n, chunk) in chunks.iter().enumerate() {
+            let rows = loop {
+                match hand_over.take(n) {
+                    Turn::Found(rows) => break rows?,
+                    Turn::LookUp(other) => hand_over.put(other, look(&own, chunks[other])),
+                    Turn::Lost => {
+                        let text = "the thread that looks ahead has ended";
+                        return Err(redb::Error::Io(std::io::Error::other(text)));
+                    }
+                }
+            };
             for (place, (hash, row)) in chunk.iter().zip(rows) {
                 each(place, hash, row)?;
             }
@@ -113,10 +127,13 @@ pub fn relationships(
     let moving: HashSet<KeyHash> =
         entities.filter(|change| change.action != Action::Update).map(|change| change.key.hash()).collect();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
-    let share = changes.len().div_ceil(threads);
-    let parts: Vec<Result<Vec<Option<Held>>, redb::Error>> = std::thread::scope(|scope| {
+    // Relationships come one after the other: shares are counted in them.
+    let wanted: Vec<usize> = (0..changes.len()).filter(|n| is_looked_up(&changes[*n])).collect();
+    let share = wanted.len().div_ceil(threads);
+    let parts: Vec<Result<Vec<(usize, Held)>, redb::Error>> = std::thread::scope(|scope| {
         let (tx, moving) = (&tx, &moving);
-        let mut shares = changes.chunks(share);
+        let look = |tx, share, moving| look(tx, changes, share, moving);
+        let mut shares = wanted.chunks(share);
         let first = shares.next();
         let others: Vec<_> = shares.map(|share| scope.spawn(move || look(tx, share, moving))).collect();
         let first = first.map(|share| look(tx, share, moving));
@@ -126,34 +143,51 @@ pub fn relationships(
         });
         first.into_iter().chain(others).collect()
     });
-    let mut all = Vec::with_capacity(changes.len());
+    let mut all: Vec<Option<Held>> = changes.iter().map(|_| None).collect();
     for part in parts {
-        all.append(&mut part?);
+        for (n, held) in part? {
+            all[n] = Some(held);
+        }
     }
     Ok(Some(all))
+}
+
+/// Whether a change is looked up ahead: a relationship; or an entity that
+/// goes, whose relationships will be wanted from the file.
+fn is_looked_up(change: &TargetChange) -> bool {
+    change.key.kind() == Kind::Relationship || change.action == Action::Delete
 }
 
 fn look(
     tx: &ReadTransaction,
     changes: &[TargetChange],
+    share: &[usize],
     moving: &HashSet<KeyHash>,
-) -> Result<Vec<Option<Held>>, redb::Error> {
+) -> Result<Vec<(usize, Held)>, redb::Error> {
     let mut types: HashMap<String, u32> = HashMap::new();
     for row in tx.open_table(tables::TYPES)?.iter()? {
         let (number, name) = row?;
         types.insert(name.value().to_owned(), number.value());
     }
-    let looking = Looking { types, entities: tables::ENTITIES.read(tx)?, forward: tables::FORWARD.read(tx)? };
+    let looking = Looking {
+        types,
+        entities: tables::ENTITIES.read(tx)?,
+        forward: tables::FORWARD.read(tx)?,
+        reverse: tables::REVERSE.read(tx)?,
+    };
     // Contents come one after the other.
     let mut last: Option<(&EntityKey, End)> = None;
-    let mut all = Vec::with_capacity(changes.len());
-    for change in changes {
-        let Key::Relationship(key) = &change.key else {
-            all.push(None);
-            continue;
+    let mut all = Vec::with_capacity(share.len());
+    for n in share {
+        let change = &changes[*n];
+        let key = match &change.key {
+            Key::Relationship(key) => key,
+            Key::Entity(key) => {
+                looking.touch(key)?;
+                continue;
+            }
         };
         if !moving.is_empty() && (moving.contains(&key.from.hash()) || moving.contains(&key.to.hash())) {
-            all.push(None);
             continue;
         }
         let from = match &last {
@@ -170,7 +204,7 @@ fn look(
             }
             (Some(_) | None, _) => None,
         };
-        all.push(Some(Held { hash, ends: (from, to), row }));
+        all.push((*n, Held { hash, ends: (from, to), row }));
     }
     Ok(all)
 }
@@ -179,9 +213,23 @@ struct Looking {
     types: HashMap<String, u32>,
     entities: Reader,
     forward: Reader,
+    reverse: Reader,
 }
 
 impl Looking {
+    /// Reads where the relationships of an entity are, so that they are at
+    /// hand when it goes.
+    fn touch(&self, key: &EntityKey) -> Result<(), redb::Error> {
+        let Some((number, _)) = self.end(key)? else { return Ok(()) };
+        let (from, to) = (end_key(number, 0), end_key(number, u128::MAX));
+        for table in [&self.forward, &self.reverse] {
+            for row in table.range(&from[..]..=&to[..])? {
+                row?;
+            }
+        }
+        Ok(())
+    }
+
     fn end(&self, key: &EntityKey) -> Result<End, redb::Error> {
         let Some(number) = self.types.get(&key.type_name) else { return Ok(None) };
         let row = self.entities.get(&entity_key(*number, &key.qualified_name))?;

@@ -7,9 +7,11 @@
 
 mod apply;
 mod around;
+mod aside;
 mod blocks;
 mod buffered;
 mod export;
+mod hand_over;
 mod lineage;
 mod look_ahead;
 mod read;
@@ -129,9 +131,35 @@ fn failure(path: &Path, error: impl Into<redb::Error>) -> Error {
     Error::new(kind, format!("the embedded catalogue {}", path.display())).caused_by(error)
 }
 
+/// The identity of a file that needs no preparing: of the present format and
+/// with every table.
+fn ready(db: &Database) -> std::result::Result<Option<String>, redb::Error> {
+    use redb::TableHandle;
+    let tx = db.begin_read()?;
+    let names: Vec<String> = tx.list_tables()?.map(|table| table.name().to_owned()).collect();
+    if !tables::names().iter().all(|table| names.iter().any(|name| name == table)) {
+        return Ok(None);
+    }
+    let meta = tx.open_table(tables::META)?;
+    let found = |name: &str| -> std::result::Result<Option<String>, redb::Error> {
+        Ok(meta.get(name.as_bytes())?.map(|value| String::from_utf8_lossy(value.value()).into_owned()))
+    };
+    if found("format")? != Some(FORMAT_VERSION.to_string()) {
+        return Ok(None);
+    }
+    found("identity")
+}
+
 fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
     let fail = |e: redb::Error| failure(path, e);
-    let tx = db.begin_write().map_err(|e| fail(e.into()))?;
+    // A commit that changes nothing would still cost its syncs.
+    if let Some(identity) = ready(db).map_err(fail)? {
+        return Ok(identity);
+    }
+    let mut tx = db.begin_write().map_err(|e| fail(e.into()))?;
+    // Else a file whose process is killed before the first operation would be
+    // read as a whole at the next start.
+    tx.set_quick_repair(true);
     let identity = {
         let mut meta = tx.open_table(tables::META).map_err(|e| fail(e.into()))?;
         let found = |name: &str| -> Result<Option<String>> {
@@ -204,5 +232,31 @@ impl Target for EmbeddedCatalogue {
 
     fn forget_operations(&self, plan: &PlanId) -> Result<()> {
         apply::forget(self, plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_file_that_was_opened_is_not_read_as_a_whole_after_a_kill() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalogue.redb");
+        let clock = Arc::new(ManualClock::new("2026-11-24T12:00:00Z".parse().unwrap(), 7));
+        // New, and opened again: as a kill at that moment would leave it.
+        for time in ["made", "opened again"] {
+            let _open = EmbeddedCatalogue::open(&path, EmbeddedOptions::default(), clock.clone()).unwrap();
+            let copy = folder.path().join(time);
+            std::fs::copy(&path, &copy).unwrap();
+            let repaired = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&repaired);
+            let mut builder = Database::builder();
+            builder.set_repair_callback(move |_| seen.store(true, Ordering::Relaxed));
+            drop(builder.open(&copy).unwrap());
+            assert!(!repaired.load(Ordering::Relaxed), "{time}");
+        }
     }
 }

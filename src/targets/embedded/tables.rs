@@ -47,6 +47,20 @@ pub fn create_all(tx: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
+/// Names of every table that [`create_all`] makes.
+pub fn names() -> Vec<String> {
+    use redb::TableHandle;
+    let mut names: Vec<String> = [ENTITIES, FORWARD, REVERSE, HISTORY]
+        .iter()
+        .flat_map(|table| table.names())
+        .map(Into::into)
+        .collect();
+    names.extend([META, OPERATIONS].iter().map(|table| table.name().to_owned()));
+    names.extend([TYPES.name(), BLOCKS.name(), BLOCK_USE.name(), ORIGINS.name()].map(Into::into));
+    names.extend([LAST_PLAN.name(), FEED.name()].map(Into::into));
+    names
+}
+
 /// Key of an entity.
 pub fn entity_key(type_no: u32, name: &str) -> Vec<u8> {
     let mut key = type_no.to_be_bytes().to_vec();

@@ -1,11 +1,13 @@
 //! Writing changes into the catalogue's tables, within one transaction.
 
 use std::collections::HashMap;
+use std::thread::Scope;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::EmbeddedCatalogue;
 use super::apply::HistoryRow;
+use super::aside::Aside;
 use super::blocks::{BlockBuilder, BlockCache, Uses, attributes_of_line, relationship_line};
 use super::buffered::Writer;
 use super::look_ahead::{self, Held};
@@ -24,6 +26,8 @@ use crate::targets::{ChangeOutcome, Outcomes, TargetChange};
 const LARGE: usize = 256;
 /// Bytes of a patch beyond which the body is written anew.
 const LARGE_PATCH: usize = 2 << 10;
+/// Rows of a stage from which on a thread of its own writes the history.
+const WORTH_A_THREAD: usize = 512;
 /// Name of the number that the next entity gets.
 const NEXT_NUMBER: &[u8] = b"next_number";
 
@@ -31,7 +35,6 @@ struct Tables<'t> {
     entities: Writer<'t>,
     forward: Writer<'t>,
     reverse: Writer<'t>,
-    history: Writer<'t>,
     blocks: Table<'t, u64, &'static [u8]>,
     uses: Table<'t, u64, u32>,
     types: Table<'t, u32, &'static str>,
@@ -52,7 +55,6 @@ pub fn write(
         entities: tables::ENTITIES.write(tx, rows, new)?,
         forward: tables::FORWARD.write(tx, rows, new)?,
         reverse: tables::REVERSE.write(tx, rows, new)?,
-        history: tables::HISTORY.write(tx, rows, new)?,
         blocks: tx.open_table(tables::BLOCKS)?,
         uses: tx.open_table(tables::BLOCK_USE)?,
         types: tx.open_table(tables::TYPES)?,
@@ -75,35 +77,42 @@ pub fn write(
     let next_block = tables.blocks.last()?.map_or(0, |(last, _)| last.value() + 1);
     let with_body = changes.iter().filter(|change| change.action != Action::Delete).count();
     let builder = BlockBuilder::new(with_body >= LARGE, next_block).map_err(redb::Error::Io)?;
-    let mut work = Work {
-        catalogue,
-        deletion: catalogue.options.deletion,
-        history_limit: catalogue.options.history,
-        has_history: !tables.history.is_empty()?,
-        origin: origin_no,
-        next_number,
-        tables: &mut tables,
-        type_numbers,
-        builder,
-        cache: BlockCache::new(),
-        moved: Uses::default(),
-        last_from: None,
-        ended: Vec::new(),
-    };
+    let history = tables::HISTORY.write(tx, rows, new)?;
+    let has_history = !history.is_empty()?;
     let mut held = look_ahead::relationships(catalogue, changes)?;
     let mut outcomes = vec![ChangeOutcome::Done; changes.len()];
-    for stage in 0..4 {
-        work.stage(stage, changes, held.as_deref_mut(), &mut outcomes)?;
-    }
-    let Work { mut builder, moved, next_number: number, type_numbers, .. } = work;
-    feed::note(&catalogue.search.follower, tx, origin_no, changes, &type_numbers)?;
-    builder.flush(&mut tables.blocks, &mut tables.uses)?;
-    moved.write(&mut tables.blocks, &mut tables.uses)?;
+    let (mut history, number) = std::thread::scope(|scope| -> Result<_, redb::Error> {
+        let mut work = Work {
+            catalogue,
+            scope,
+            deletion: catalogue.options.deletion,
+            history_limit: catalogue.options.history,
+            has_history,
+            history: Aside::Here(history),
+            origin: origin_no,
+            next_number,
+            tables: &mut tables,
+            type_numbers,
+            builder,
+            cache: BlockCache::new(),
+            moved: Uses::default(),
+            last_from: None,
+            ended: Vec::new(),
+        };
+        for stage in 0..4 {
+            work.stage(stage, changes, held.as_deref_mut(), &mut outcomes)?;
+        }
+        let Work { tables, mut builder, moved, next_number, type_numbers, history, .. } = work;
+        feed::note(&catalogue.search.follower, tx, origin_no, changes, &type_numbers)?;
+        builder.flush(&mut tables.blocks, &mut tables.uses)?;
+        moved.write(&mut tables.blocks, &mut tables.uses)?;
+        Ok((history.into_inner()?, next_number))
+    })?;
     let folds: [(&[u8], &mut Writer<'_>); 4] = [
         (b"fold:entities", &mut tables.entities),
         (b"fold:forward", &mut tables.forward),
         (b"fold:reverse", &mut tables.reverse),
-        (b"fold:history", &mut tables.history),
+        (b"fold:history", &mut history),
     ];
     for (name, table) in folds {
         let before = meta.get(name)?.map_or_else(Vec::new, |cursor| cursor.value().to_vec());
@@ -154,12 +163,16 @@ impl look_ahead::Placed for Place {
     }
 }
 
-struct Work<'a, 't> {
+struct Work<'a, 't, 'scope, 'env> {
     catalogue: &'a EmbeddedCatalogue,
+    /// For threads that write into a table of their own.
+    scope: &'scope Scope<'scope, 'env>,
     deletion: Deletion,
     history_limit: u32,
     /// Whether there is any history: else no key has been there before.
     has_history: bool,
+    /// What a stage adds is written beside the next one.
+    history: Aside<'scope, Writer<'t>>,
     origin: u32,
     next_number: u32,
     tables: &'a mut Tables<'t>,
@@ -173,7 +186,7 @@ struct Work<'a, 't> {
     ended: Vec<([u8; 20], Vec<u8>)>,
 }
 
-impl Work<'_, '_> {
+impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     /// Applies the changes of one stage. Rows are written in the order of
     /// their keys: far fewer pages change hands. A key stands once in an
     /// operation, and what depends on each other is kept apart by the stages.
@@ -205,6 +218,7 @@ impl Work<'_, '_> {
             }
         }
         places.sort_unstable_by(|a, b| a.row.cmp(&b.row));
+        let rows = places.len();
         let mut reverse: Vec<(Vec<u8>, [u8; 4])> = Vec::new();
         let of_entities = places.first().is_some_and(|place| place.ends.is_none());
         let ahead = of_entities
@@ -222,12 +236,20 @@ impl Work<'_, '_> {
         for (key, from) in reverse {
             self.tables.reverse.insert(&key[..], &from[..])?;
         }
-        self.ended.sort_unstable();
-        for (key, row) in self.ended.drain(..) {
-            self.tables.history.insert(&key, &row)?;
-        }
         self.last_from = None;
-        Ok(())
+        let mut ended = std::mem::take(&mut self.ended);
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let mut write = move |history: &mut Writer<'t>| {
+            ended.sort_unstable();
+            ended.iter().try_for_each(|(key, row)| history.insert(key, row))
+        };
+        if rows >= WORTH_A_THREAD {
+            self.history.lend(self.scope, write)
+        } else {
+            write(self.history.here()?)
+        }
     }
 
     fn type_number(&mut self, name: &str) -> Result<u32, redb::Error> {
@@ -490,9 +512,9 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    fn last_version(&self, hash: KeyHash) -> Result<u32, redb::Error> {
+    fn last_version(&mut self, hash: KeyHash) -> Result<u32, redb::Error> {
         let (from, to) = (version_key(hash.0, 0), version_key(hash.0, u32::MAX));
-        let rows = self.tables.history.range(&from[..]..=&to[..])?;
+        let rows = self.history.here()?.range(&from[..]..=&to[..])?;
         Ok(match rows.last() {
             Some(row) => {
                 let (found, _) = row?;
@@ -510,8 +532,9 @@ impl Work<'_, '_> {
         self.ended.push((version_key(hash.0, row.version), entry.encode()));
         if row.version > self.history_limit {
             let oldest = version_key(hash.0, row.version - self.history_limit);
-            let gone = self.tables.history.get(&oldest[..])?.map(|bytes| bytes.value().to_vec());
-            self.tables.history.remove(&oldest[..])?;
+            let history = self.history.here()?;
+            let gone = history.get(&oldest[..])?.map(|bytes| bytes.value().to_vec());
+            history.remove(&oldest[..])?;
             if let Some(old) = gone.and_then(|bytes| HistoryRow::decode(&bytes))
                 && let Some(row) = Row::decode(&old.row)
             {

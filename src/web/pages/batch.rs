@@ -61,8 +61,8 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
                 | PublishStatus::Failed
                 | PublishStatus::Retrying => batch.progress.is_some(),
             },
-            failure_meaning: new_words(&state, |info| info.meaning),
-            failure_action: new_words(&state, |info| info.action),
+            failure_meaning: words_of(&state, |info| info.meaning),
+            failure_action: words_of(&state, |info| info.action),
             failure_class: match code {
                 Some("PARTIAL") => "panel-warn",
                 Some("REJECTED" | "CANCELLED" | "SUPERSEDED") | None => "",
@@ -85,11 +85,10 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
     .await
 }
 
-/// What the table of errors says of a failure, where its message does not.
-fn new_words(state: &PublishState, of: fn(&KindInfo) -> &'static str) -> Option<&'static str> {
+/// What the table of errors says of a failure.
+fn words_of(state: &PublishState, of: fn(&KindInfo) -> &'static str) -> Option<&'static str> {
     let failure = state.failure_details.as_ref()?;
-    let words = of(error::by_code(&failure.error_code)?);
-    (!failure.error_message.contains(words)).then_some(words)
+    error::by_code(&failure.error_code).map(of)
 }
 
 /// Changes when what stands outside the live part has to be made anew: the

@@ -56,6 +56,8 @@ struct Graph {
     heading: &'static str,
     note: String,
     svg: Option<Html>,
+    /// The same in words, for narrow screens.
+    near: Html,
     none: &'static str,
 }
 
@@ -201,6 +203,7 @@ fn graph_of(engine: &Engine, key: &EntityKey, all: bool) -> Result<Graph> {
         heading,
         note: note(&lineage),
         svg: lineage.has_edges().then(|| graph::svg(&lineage)),
+        near: graph::list(&lineage),
         none,
     })
 }

@@ -12,6 +12,9 @@ use super::show::{filters, text};
 use crate::error::{Error, Result};
 use crate::service::Engine;
 
+/// What to do where an address leads nowhere, or asks for what there is not.
+pub const CHECK_ADDRESS: &str = "Check the address, or start from one of the pages below.";
+
 /// What stands around a page.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -56,7 +59,14 @@ pub async fn answer(
 ) -> Response {
     match state.run(make).await {
         Ok(page) => html(StatusCode::OK, page),
-        Err(error) => error_page(&Frame::at(state.engine.now(), "Problem", ""), &Problem::from(error)),
+        Err(error) => {
+            let mut problem = Problem::from(error);
+            // What the table says is for who typed a command or wrote a program.
+            if matches!(problem.0.status, 400 | 404) {
+                problem.0.action = CHECK_ADDRESS.to_owned();
+            }
+            error_page(&Frame::at(state.engine.now(), "Problem", ""), &problem)
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use self::frame::{Frame, error_page};
+use self::frame::{CHECK_ADDRESS, Frame, error_page};
 use super::AppState;
 use super::problem::{self, Problem};
 
@@ -79,6 +79,6 @@ pub async fn missing(
         return problem::not_found(uri).await.into_response();
     }
     let mut problem: Problem = problem::not_found(uri).await;
-    problem.0.action = "Check the address, or start from one of the pages below.".to_owned();
+    problem.0.action = CHECK_ADDRESS.to_owned();
     error_page(&Frame::at(state.engine.now(), "Not found", ""), &problem)
 }

@@ -9,7 +9,7 @@ use super::AppState;
 use super::frame::{Frame, answer, rendered};
 use super::query::PageQuery;
 use super::show::number::counted;
-use super::show::{Html, filters, link, state};
+use super::show::{Html, filters, link, state, words};
 use crate::error::Result;
 use crate::service::Engine;
 use crate::service::views::{BatchView, OverviewView, SourceState, SourceView};
@@ -98,11 +98,12 @@ fn attention(view: &OverviewView) -> Vec<Attention> {
         {
             let id = batch.to_string();
             let ended = view.results.iter().find(|ended| ended.publish_state.batch_id == id);
-            let failure = ended.and_then(|batch| batch.publish_state.failure_details.as_ref());
+            let failure =
+                ended.map(|batch| words::what_failed(&batch.publish_state)).filter(|why| !why.is_empty());
             items.push(Attention {
                 key: format!("failed {id}"),
                 state: look,
-                why: failure.map_or_else(|| source.words.clone(), |failure| failure.error_message.clone()),
+                why: failure.map_or_else(|| source.words.clone(), str::to_owned),
                 since: ended.and_then(|batch| batch.publish_state.publish_end_timestamp),
                 href: link::batch(&id),
                 what: id,

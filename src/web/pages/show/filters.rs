@@ -9,6 +9,7 @@ use super::{Html, bars, link, number, state, time, words};
 use crate::domain::change::Action;
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::BatchId;
+use crate::domain::publish_state::PublishState;
 use crate::domain::transition::Event;
 use crate::service::views::{
     AssertionKind, BatchView, InboxFolderState, InboxView, LetterState, PriorityView, ProgressView,
@@ -115,6 +116,12 @@ pub fn counted(value: &u64, _: &dyn Values, one: &str, many: &str) -> Result<Str
 #[askama::filter_fn]
 pub fn batch_state(batch: &BatchView, _: &dyn Values) -> Result<Html> {
     Ok(state::of_batch(batch).html())
+}
+
+/// What failed, in short.
+#[askama::filter_fn]
+pub fn what_failed(state: &PublishState, _: &dyn Values) -> Result<String> {
+    Ok(words::what_failed(state).to_owned())
 }
 
 /// A queued batch's state.

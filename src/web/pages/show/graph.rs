@@ -61,6 +61,43 @@ pub fn svg(lineage: &Lineage) -> Html {
     Html::trusted(out)
 }
 
+/// The same entities as lists, the nearest first, for screens that have no room
+/// for the image.
+pub fn list(lineage: &Lineage) -> Html {
+    let mut out = String::from("<div class=\"near\">");
+    for (heading, side) in [("Upstream", -1), ("Downstream", 1)] {
+        let mut nodes: Vec<&LineageNode> =
+            lineage.nodes.iter().filter(|node| node.step.signum() == side).collect();
+        nodes.sort_by_key(|node| node.step.abs());
+        if nodes.is_empty() {
+            continue;
+        }
+        out.push_str(&format!("<h3>{heading}</h3><ul>"));
+        for node in nodes {
+            let mut href = String::new();
+            text::push_attribute(&mut href, &link::entity(&node.key));
+            out.push_str(&format!("<li><a class=\"name\" href=\"{href}\">"));
+            out.push_str(text::short(&node.key.qualified_name, 200).as_str());
+            out.push_str("</a><div class=\"type\">");
+            out.push_str(text::short(&node.key.type_name, 120).as_str());
+            let steps = node.step.abs();
+            if steps > 1 {
+                out.push_str(&format!(" · {steps} steps away"));
+            }
+            if node.more > 0 {
+                out.push_str(&format!(" · {} more behind it", node.more));
+            }
+            if node.archived {
+                out.push_str(" · archived");
+            }
+            out.push_str("</div></li>");
+        }
+        out.push_str("</ul>");
+    }
+    out.push_str("</div>");
+    Html::trusted(out)
+}
+
 /// Orders each column by where its entities' neighbours stand.
 fn untangle(lineage: &Lineage, columns: &mut BTreeMap<i64, Vec<usize>>) {
     let steps: Vec<i64> = columns.keys().copied().collect();
@@ -205,6 +242,10 @@ mod tests {
             shown[from..at].split('"').next().unwrap().parse::<i64>().unwrap()
         };
         assert!(x("&lt;script&gt;") < x("here") && x("here") < x("down"));
+        let listed = list(&lineage).to_string();
+        let place = |text: &str| listed.find(text).unwrap();
+        assert!(place("Upstream") < place("&lt;script&gt;") && place("Downstream") < place(">down<"));
+        assert!(!listed.contains("<script>") && !listed.contains(">here<"), "{listed}");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use super::number::{bytes, thousands};
 use super::{Html, link, text, time};
 use crate::domain::guards::GuardRule;
 use crate::domain::ids::BatchId;
+use crate::domain::publish_state::PublishState;
 use crate::domain::transition::Event;
+use crate::error::by_code;
 use crate::service::views::{
     AssertionKind, BatchView, Phase, PriorityView, ProgressUnit, ProgressView, TimelineItem, WaitCode,
     WaitView,
@@ -85,6 +87,17 @@ pub fn linked(words: &str, batch: Option<&BatchId>) -> Html {
     }
     out.push_str("</bdi>");
     Html::trusted(out)
+}
+
+/// What failed: the message without the batch's own id before it, and without
+/// what the table of errors says of its code behind it. Empty where nothing did.
+pub fn what_failed(state: &PublishState) -> &str {
+    let Some(failure) = &state.failure_details else { return "" };
+    let words = failure.error_message.as_str();
+    let own = words.strip_prefix("batch ").and_then(|rest| rest.strip_prefix(state.batch_id.as_str()));
+    let words = own.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(words);
+    let told = by_code(&failure.error_code).and_then(|info| words.split_once(info.meaning));
+    told.map_or(words, |(before, _)| before.trim_end().trim_end_matches('.'))
 }
 
 /// What a phase does.

@@ -1,0 +1,71 @@
+//! What comes of an execution.
+
+use super::send::SendCounts;
+use crate::domain::change::{Action, Rejection};
+use crate::domain::completion::Completion;
+use crate::domain::ids::OperationNo;
+use crate::domain::key::Key;
+use crate::domain::publish_state::BatchMetrics;
+use crate::error::Error;
+use crate::planning::next::PlanOutcome;
+
+/// A change that the target refused.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// What it was to do.
+    pub action: Action,
+    /// Its key.
+    pub key: Key,
+    /// Its value as it was sent.
+    pub content: Vec<u8>,
+    /// Why.
+    pub rejection: Rejection,
+    /// The operation that it was in.
+    pub operation: OperationNo,
+}
+
+/// How an execution ended.
+pub struct Executed {
+    /// What the next snapshot is made from.
+    pub outcome: PlanOutcome,
+    /// Changes that the target refused.
+    pub refused: Vec<Refused>,
+    /// What was done, over all attempts at this plan.
+    pub metrics: BatchMetrics,
+    /// What of that is in no journal entry, for its operation was not done to
+    /// its end.
+    pub unjournalled: BatchMetrics,
+    /// How far it came.
+    pub completion: Completion,
+    /// Requests and retries of this process.
+    pub counts: SendCounts,
+    /// Why not everything was done.
+    pub end: Ended,
+}
+
+/// How an execution ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Everything was done, or refused.
+    Whole,
+    /// The batch fails: so much was refused, or a person cancelled it.
+    Failed(Error),
+    /// A failure that quick retries did not mend, or a wait that begins: what
+    /// was published is committed, and the batch is planned again later.
+    Later(Error),
+}
+
+impl Executed {
+    /// Nothing of so many changes is done yet.
+    pub(super) fn new(total: u64) -> Self {
+        Self {
+            outcome: PlanOutcome::default(),
+            refused: Vec::new(),
+            metrics: BatchMetrics::default(),
+            unjournalled: BatchMetrics::default(),
+            completion: Completion { total, ..Completion::default() },
+            counts: SendCounts::default(),
+            end: Ended::Whole,
+        }
+    }
+}
