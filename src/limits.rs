@@ -26,6 +26,9 @@ pub const MAX_FULL_RECORDS: usize = 1_000;
 /// Most commits of a target whose footprints are kept for older plans; a plan
 /// that is older still is made again (`SEMANTICS` 6).
 pub const MAX_KEPT_COMMITS: usize = 256;
+/// Most keys of a batch of which a skip keeps something back: the snapshot has
+/// to remember each.
+pub const MAX_SKIPPED: u64 = 10_000;
 /// Largest exponent of a JSON number. Beyond it the line is bad: nothing that
 /// describes metadata needs it, and it would have to be carried as text.
 pub const MAX_EXPONENT: i64 = 1_000_000;

@@ -616,3 +616,48 @@ fn a_letter_survives_restarts_at_every_step() {
     world.restart();
     assert_eq!(state(&world, id), "resolved");
 }
+
+#[test]
+fn a_failed_batch_whose_folder_is_gone_is_repaired_from_its_pin() {
+    let world = World::new();
+    let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+    let (id, file) = broken(&world, &batch);
+    world.engine().keep_pins().unwrap();
+    std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    let letter_id = only(&world).id;
+    let shown = world.engine().letter(letter_id).unwrap().content.unwrap();
+    let mut manifest: Value = serde_json::from_str(&shown).unwrap();
+    manifest["files"][0]["bytes"] = Value::Null;
+    let text = manifest.to_string();
+    world.engine().edit_letter(letter_id, None, Some(text.as_bytes()), "ann", "it is whole").unwrap();
+
+    // A pin that was damaged is told by its file, and the letter stays.
+    let pinned = world.engine().state().pin_path(&id).join("entities-00000.ndjson");
+    let bytes = std::fs::read(&pinned).unwrap();
+    std::fs::write(&pinned, "something else").unwrap();
+    requeue(&world, letter_id);
+    world.work();
+    let again = only(&world);
+    assert_eq!((again.id, &again.code[..], again.attempts), (letter_id, "PIN_DAMAGED", 2));
+    assert!(again.message.contains("entities-00000.ndjson"), "{again:?}");
+
+    std::fs::write(&pinned, bytes).unwrap();
+    requeue(&world, letter_id);
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    assert_eq!(state(&world, letter_id), "resolved");
+    world.expect(&[(entity("a"), 1)]);
+    world.engine().keep_pins().unwrap();
+    assert!(!world.engine().state().pin_path(&id).exists());
+}
+
+#[test]
+fn a_letter_that_is_given_up_gives_its_pin_up() {
+    let world = World::new();
+    let (id, _) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    world.engine().keep_pins().unwrap();
+    assert!(world.engine().state().pin_path(&id).exists());
+    world.engine().discard_letter(only(&world).id, None, "ann", "a test").unwrap();
+    world.engine().keep_pins().unwrap();
+    assert!(!world.engine().state().pin_path(&id).exists());
+}

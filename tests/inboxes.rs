@@ -237,6 +237,41 @@ fn a_marker_or_quiet_time_stand_in_for_a_manifest_and_the_settings_say_the_mode(
 }
 
 #[test]
+fn a_held_batch_of_an_object_store_outlives_its_objects_and_what_was_brought() {
+    let watch = Watch::new(true, |_| {});
+    let deliver = |batch: &TestBatch| {
+        let (path, manifest) = watch.deliver(batch);
+        watch.put(&path, &manifest);
+        watch.poll();
+        watch.engine.run_until_idle().unwrap();
+    };
+    let many = (0..20).map(|n| says(entity(&format!("n{n}")), n));
+    deliver(&TestBatch::full("alpha", 1).with(many.clone()));
+    let held = TestBatch::full("alpha", 2).with(many.take(2));
+    deliver(&held);
+    assert!(watch.batch(&held.id()).hold.is_some());
+    watch.engine.keep_pins().unwrap();
+    let told = watch.engine.store().read(|view| view.timeline(&held.id().parse().unwrap())).unwrap();
+    assert!(watch.batch(&held.id()).pin.is_some(), "{told:?}");
+    let store = watch.store.as_ref().unwrap();
+    for file in ["manifest.json", "entities-00000.ndjson", "relationships-00000.ndjson"] {
+        let key = Key::from(format!("landing/alpha/{}/{file}", held.folder_name()));
+        futures_executor::block_on(store.delete(&key)).unwrap();
+    }
+    let _ = std::fs::remove_dir_all(watch.data.path().join("spool"));
+    watch.poll();
+    let id: BatchId = held.id().parse().unwrap();
+    // Planned anew: the plan alone would not need the files.
+    deliver(&TestBatch::incremental("alpha", 1).with([says(entity("n0"), 0)]));
+    watch.engine.approve(&id, None, "ann", "looked at").unwrap();
+    watch.engine.run_until_idle().unwrap();
+    assert_eq!(watch.batch(&held.id()).status, PublishStatus::Complete);
+    assert_eq!(watch.export().lines().count(), 2);
+    watch.engine.keep_pins().unwrap();
+    assert!(!watch.engine.state().pin_path(&id).exists());
+}
+
+#[test]
 fn a_batch_that_can_not_be_brought_now_is_tried_again_later_and_holds_up_no_other_source() {
     let watch = Watch::new(true, |_| {});
     let (path, manifest) = watch.deliver(&batch(1, 1));

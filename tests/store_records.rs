@@ -51,6 +51,8 @@ fn every_record_reads_back_as_it_was_written() {
             assert_eq!(view.snapshots()?, [snapshot(0)]);
             assert_eq!(view.inbox_entry("file:///inbox/", "warehouse/x")?, Some(inbox_entry()));
             assert_eq!(view.source_hold(&source())?, Some(source_hold()));
+            assert_eq!(view.skips(&source())?, [skip()]);
+            assert_eq!(view.pin_work(&id)?, Some(pin_work()));
             assert_eq!(view.next_message(&message().outlet)?, Some(message()));
             let letter = dead_letter(&stamp(1, "r"), Some(key("a")), "{}");
             let opened_at = time("2026-11-24T12:00:00Z");

@@ -2,6 +2,7 @@
 //! holds the data directory, else the directory itself. Commands ask here and
 //! render what they get; it is the same values either way.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
@@ -21,9 +22,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::publishing::crash::CrashPoints;
 use crate::service::Engine;
 use crate::service::query::{BatchQuery, FindEntities, PAGE_MAX, Part};
+use crate::service::skips::Skip;
 use crate::service::views::{
-    BatchAction, BatchView, CatalogueHit, EntityPage, InboxListView, KnownIssueView, Page, SnapshotChange,
-    SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
+    BatchAction, BatchView, CatalogueHit, DoctorView, EntityPage, InboxListView, KnownIssueView, Page,
+    SnapshotChange, SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
 };
 use crate::web::presence::{Announcement, FILE};
 
@@ -54,6 +56,17 @@ struct Declare<'a> {
 #[derive(Serialize)]
 struct Approve<'a> {
     plan_digest: String,
+    #[serde(flatten)]
+    act: &'a Act<'a>,
+}
+
+#[derive(Serialize)]
+struct SkipBody<'a> {
+    #[serde(rename = "type")]
+    type_name: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Option<jiff::Timestamp>>,
     #[serde(flatten)]
     act: &'a Act<'a>,
 }
@@ -260,6 +273,37 @@ impl Backend {
         }
     }
 
+    /// Skips keys of a source.
+    pub fn skip(&self, id: &SourceId, skip: &Skip, act: &Act<'_>) -> Result<()> {
+        match self {
+            Self::Directory(engine, _) => {
+                engine.source_view(id)?;
+                engine.skip(id, skip, act.actor, act.reason)
+            }
+            Self::Server(client) => {
+                let Skip { type_name, name, until } = skip;
+                let body = SkipBody { type_name, name, until: Some(*until), act };
+                let path = ["api", "v1", "sources", id.as_str(), "skip"];
+                client.post::<_, serde::de::IgnoredAny>(&path, &body).map(|_| ())
+            }
+        }
+    }
+
+    /// Lifts a skip.
+    pub fn unskip(&self, id: &SourceId, type_name: &str, name: &str, act: &Act<'_>) -> Result<()> {
+        match self {
+            Self::Directory(engine, _) => {
+                engine.source_view(id)?;
+                engine.unskip(id, type_name, name, act.actor, act.reason)
+            }
+            Self::Server(client) => {
+                let body = SkipBody { type_name, name, until: None, act };
+                let path = ["api", "v1", "sources", id.as_str(), "unskip"];
+                client.post::<_, serde::de::IgnoredAny>(&path, &body).map(|_| ())
+            }
+        }
+    }
+
     /// A part of the snapshots.
     pub fn snapshots(&self, source: Option<&SourceId>, part: &Part) -> Result<Page<SnapshotView>> {
         match self {
@@ -389,6 +433,24 @@ impl Backend {
                     ("cursor", find.part.cursor.clone()),
                 ],
             ),
+        }
+    }
+
+    /// What doctor finds.
+    pub fn doctor(&self) -> Result<DoctorView> {
+        match self {
+            Self::Directory(engine, _) => engine.examine(false),
+            Self::Server(client) => client.get(&["api", "v1", "doctor"], &[]),
+        }
+    }
+
+    /// How many rows the store's tables have; `None`: a server holds it.
+    pub fn tables(&self) -> Option<Result<BTreeMap<&'static str, u64>>> {
+        match self {
+            Self::Directory(engine, _) => {
+                Some(engine.store().verify().map(|rows| rows.into_iter().collect()))
+            }
+            Self::Server(_) => None,
         }
     }
 

@@ -50,6 +50,9 @@ pub fn run(global: &Global, command: &InboxCommand) -> Result<u8> {
     if global.json {
         return out_json(&list).map(|()| 0);
     }
+    if let Some(reason) = &list.stopped {
+        out(format!("intake stops: {}\n", super::render::safe(reason)))?;
+    }
     for inbox in &list.inboxes {
         if let Some(error) = &inbox.error {
             let text = format!("{} can't be looked into: {error}", inbox.url);

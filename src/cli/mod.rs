@@ -9,11 +9,13 @@ mod common;
 mod config;
 pub mod demo;
 mod dlq;
+mod doctor;
 mod inbox;
 mod issues;
 mod plan;
 mod progress;
 mod publish;
+mod recover;
 mod render;
 mod serve;
 mod shown;
@@ -110,6 +112,10 @@ enum Command {
     /// Settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Tell what is wrong, and what mends it
+    Doctor(doctor::DoctorArgs),
+    /// Make tidegate.redb anew from the state folder when it is lost
+    Recover(recover::RecoverArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -159,6 +165,8 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Targets(command) => targets::run(global, command),
         Command::Issues(command) => issues::run(global, command),
         Command::Config(command) => config::run(global, command),
+        Command::Doctor(args) => doctor::run(global, args),
+        Command::Recover(args) => recover::run(global, args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
             Ok(0)

@@ -49,6 +49,7 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
             engine.approve(&id, digest, &actor(), &args.reason)?;
             engine.run_batch(&id)?;
         }
+        engine.keep_pins()?;
         exit_after(global, &backend.batch(&id)?)
     };
     let result = work();

@@ -1,13 +1,17 @@
 //! `tidegate sources`: the systems that metadata comes from.
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 
 use super::Global;
 use super::backend::{self, Act, all};
-use super::common::{actor, more, out, out_json, table, usage};
+use super::common::{actor, clock, more, out, out_json, table, usage};
 use super::render;
+use crate::config::parse_duration;
 use crate::domain::ids::SourceId;
 use crate::error::Result;
+use crate::service::skips::Skip;
+use crate::service::views::SourceDetail;
 
 /// Looks at sources, pauses them and lets them go on.
 #[derive(Debug, Subcommand)]
@@ -30,6 +34,37 @@ pub enum SourcesCommand {
     Pause(On),
     /// Let a paused or held one go on
     Resume(On),
+    /// Keep keys that are known to be bad as they are published
+    Skip {
+        #[command(flatten)]
+        keys: Keys,
+        /// When it ends by itself: a time such as 2026-12-01T00:00:00Z, or a duration such as 7d
+        #[arg(long)]
+        until: Option<String>,
+    },
+    /// Have skipped keys published again by the next batch that asserts them
+    Unskip(Keys),
+    /// List what is skipped of a source
+    Skips {
+        /// Its id
+        source: String,
+    },
+}
+
+/// Keys of a source, and why something is done with them.
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// The source's id
+    source: String,
+    /// The keys' type
+    #[arg(value_name = "TYPE")]
+    type_name: String,
+    /// Their qualified name, or a glob of names; of relationships that of the `from` end
+    #[arg(value_name = "NAME|GLOB")]
+    name: String,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 /// A source, and why something is done with it.
@@ -49,7 +84,66 @@ pub fn run(global: &Global, command: &SourcesCommand) -> Result<u8> {
         SourcesCommand::Show { source } => show(global, &SourceId::new(source).map_err(usage)?),
         SourcesCommand::Pause(on) => pause(global, on, true),
         SourcesCommand::Resume(on) => pause(global, on, false),
+        SourcesCommand::Skip { keys, until } => skip(global, keys, until.as_deref()),
+        SourcesCommand::Unskip(keys) => unskip(global, keys),
+        SourcesCommand::Skips { source } => skips(global, &SourceId::new(source).map_err(usage)?),
     }
+}
+
+/// A time, or a duration from now.
+fn until(text: &str) -> Result<Timestamp> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let wrong = || {
+        usage(format!("--until {text}: give a time such as 2026-12-01T00:00:00Z, or a duration such as 7d"))
+    };
+    let span = parse_duration(text).map_err(|_| wrong())?;
+    let span = jiff::SignedDuration::try_from(span).map_err(|_| wrong())?;
+    clock().now().checked_add(span).map_err(|_| wrong())
+}
+
+fn skip(global: &Global, keys: &Keys, end: Option<&str>) -> Result<u8> {
+    let id = SourceId::new(&keys.source).map_err(usage)?;
+    let Some(reason) = &keys.reason else {
+        return Err(usage("say why: --reason TEXT"));
+    };
+    let skip = Skip {
+        type_name: keys.type_name.clone(),
+        name: keys.name.clone(),
+        until: end.map(until).transpose()?,
+    };
+    let detail = backend::with(global, |backend| {
+        backend.skip(&id, &skip, &Act { actor: &actor(), reason })?;
+        backend.source(&id)
+    })?;
+    show_skips(global, &detail)
+}
+
+fn unskip(global: &Global, keys: &Keys) -> Result<u8> {
+    let id = SourceId::new(&keys.source).map_err(usage)?;
+    let reason = keys.reason.clone().unwrap_or_else(|| "lifted on the command line".to_owned());
+    let detail = backend::with(global, |backend| {
+        backend.unskip(&id, &keys.type_name, &keys.name, &Act { actor: &actor(), reason: &reason })?;
+        backend.source(&id)
+    })?;
+    show_skips(global, &detail)
+}
+
+fn skips(global: &Global, id: &SourceId) -> Result<u8> {
+    let detail = backend::with(global, |backend| backend.source(id))?;
+    show_skips(global, &detail)
+}
+
+fn show_skips(global: &Global, detail: &SourceDetail) -> Result<u8> {
+    if global.json {
+        return out_json(&detail.skips).map(|()| 0);
+    }
+    if detail.skips.is_empty() {
+        return out(format!("source {} skips nothing\n", detail.source.source_id)).map(|()| 0);
+    }
+    let rows: Vec<Vec<String>> = detail.skips.iter().map(render::source::skip_row).collect();
+    out(table(&render::source::SKIPS, &rows)).map(|()| 0)
 }
 
 fn list(global: &Global, limit: u32, cursor: Option<String>) -> Result<u8> {

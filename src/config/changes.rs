@@ -43,6 +43,7 @@ impl Settings {
         let mut settings = new.clone();
         settings.data.clone_from(&self.data);
         settings.state.clone_from(&self.state);
+        settings.pin = self.pin;
         settings.targets.clone_from(&self.targets);
         for (name, target) in &mut settings.targets {
             // Nothing of it is open: it is looked at when it matters.

@@ -64,6 +64,9 @@ pub struct ServiceSettings {
     pub workers: usize,
     /// What becomes of a source that the settings do not name.
     pub unknown_sources: UnknownSources,
+    /// Bytes that have to be free on every disk for batches to be accepted and
+    /// begun; 0: it is not looked at.
+    pub min_free: u64,
 }
 
 /// How long things are kept.
@@ -146,6 +149,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Folder of plans and snapshots.
     pub state: PathBuf,
+    /// Whether the files of batches that wait are copied there.
+    pub pin: bool,
     /// How the service works.
     pub service: ServiceSettings,
     /// How the server answers.
@@ -206,7 +211,12 @@ impl Settings {
         Self {
             data: data.into(),
             state: data.join("state"),
-            service: ServiceSettings { workers: 2, unknown_sources: UnknownSources::Accept },
+            pin: true,
+            service: ServiceSettings {
+                workers: 2,
+                unknown_sources: UnknownSources::Accept,
+                min_free: 256 << 20,
+            },
             server: ServerSettings::default(),
             inboxes: inbox
                 .map(|url| {

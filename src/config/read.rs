@@ -181,6 +181,7 @@ impl Reading {
                     )
                 })
             });
+            self.value(state, "state", "pin", &mut settings.pin, boolean);
         }
         if let Some(service) = self.section(table, "", "service") {
             self.unknown(service, "service", &reference::names("service"));
@@ -198,6 +199,7 @@ impl Reading {
                 "hold" => Ok(UnknownSources::Hold),
                 _ => Err("must be \"accept\" or \"hold\"".into()),
             });
+            self.value(service, "service", "min_free", &mut into.min_free, size);
         }
         self.inboxes(table, base, settings);
         self.webhooks(table, base, settings);

@@ -96,13 +96,25 @@ pub const SECTIONS: &[Section] = &[
                 "`accept`, `hold`",
                 "Whether a source that the settings do not name is published, or its first batch waits until they do.",
             ),
+            key(
+                "min_free",
+                "size",
+                "Room that every disk must have: with less, nothing is accepted and no batch begun until there is room again. 0: it is not looked at.",
+            ),
         ],
     },
     Section {
         path: "state",
         list: false,
         about: "Where plans and snapshots are kept.",
-        keys: &[words("url", "path or URL", "`<data>/state`", "The folder of plans and snapshots.")],
+        keys: &[
+            words("url", "path or URL", "`<data>/state`", "The folder of plans and snapshots."),
+            key(
+                "pin",
+                "boolean",
+                "Whether the files of a batch that waits or failed are copied there, so that the inbox may lose them.",
+            ),
+        ],
     },
     Section {
         path: "inbox",

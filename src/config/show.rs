@@ -35,6 +35,7 @@ fn write(settings: &Settings) -> Out<'_> {
     out.value("server.log_format", quoted(settings.server.log_format.as_str()));
     out.section("state");
     out.value("state.url", quoted(&settings.state.display().to_string()));
+    out.value("state.pin", settings.pin.to_string());
     out.section("service");
     out.value("service.workers", settings.service.workers.to_string());
     let unknown = match settings.service.unknown_sources {
@@ -42,6 +43,7 @@ fn write(settings: &Settings) -> Out<'_> {
         UnknownSources::Hold => "hold",
     };
     out.value("service.unknown_sources", quoted(unknown));
+    out.value("service.min_free", settings.service.min_free.to_string());
     for (n, inbox) in settings.inboxes.iter().enumerate() {
         out.text.push_str("\n[[inbox]]\n");
         out.value(&format!("inbox[{n}].url"), quoted(inbox.url.as_str()));

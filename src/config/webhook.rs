@@ -34,17 +34,37 @@ impl Secret {
     /// # Errors
     /// [`ErrorKind::Settings`] when there is none where it should be.
     pub fn read(&self) -> Result<Vec<u8>> {
-        let (place, text) = match self {
-            Self::File(path) => (path.display().to_string(), std::fs::read_to_string(path).ok()),
-            Self::Env(name) => (format!("the variable {name}"), std::env::var(name).ok()),
-        };
-        let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        let bad = |what| Error::new(ErrorKind::Settings, format!("{place}: {what}"));
-        let text = text.ok_or_else(|| bad("there is no secret that can be read"))?;
+        let text = self.text()?;
         match text.strip_prefix(ENCODED) {
-            Some(rest) => STANDARD.decode(rest).map_err(|_| bad("what follows whsec_ is not base64")),
+            Some(rest) => STANDARD.decode(rest).map_err(|_| {
+                Error::new(
+                    ErrorKind::Settings,
+                    format!("{}: what follows whsec_ is not base64", self.place()),
+                )
+            }),
             None => Ok(text.into_bytes()),
         }
+    }
+
+    fn place(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Env(name) => format!("the variable {name}"),
+        }
+    }
+
+    /// The secret as it is written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] when there is none where it should be.
+    pub fn text(&self) -> Result<String> {
+        let text = match self {
+            Self::File(path) => std::fs::read_to_string(path).ok(),
+            Self::Env(name) => std::env::var(name).ok(),
+        };
+        let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let missing = || format!("{}: there is no secret that can be read", self.place());
+        text.ok_or_else(|| Error::new(ErrorKind::Settings, missing()))
     }
 }
 

@@ -21,5 +21,6 @@ pub mod retry;
 pub mod scope;
 pub mod settings;
 pub mod signature;
+pub mod skip;
 pub mod stamp;
 pub mod transition;

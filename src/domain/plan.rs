@@ -12,8 +12,8 @@ use super::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use super::key::Kind;
 
 /// Counts of one kind in a plan. Of the batch's assertions, each is one of
-/// create, update, delete, unchanged, superseded or rejected; relationships
-/// that move because an end came or went are counted on top.
+/// create, update, delete, unchanged, superseded, rejected or skipped;
+/// relationships that move because an end came or went are counted on top.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct KindSummary {
     /// Come to be at the target.
@@ -31,6 +31,9 @@ pub struct KindSummary {
     pub rejected: u64,
     /// Deletions that a bad line without a readable key holds back.
     pub withheld: u64,
+    /// Not published because an operator skips the key, deletions included.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 impl KindSummary {
@@ -56,6 +59,7 @@ impl KindSummary {
         self.superseded += more.superseded;
         self.rejected += more.rejected;
         self.withheld += more.withheld;
+        self.skipped += more.skipped;
     }
 }
 
@@ -92,6 +96,11 @@ impl PlanSummary {
         self.entities.add(&more.entities);
         self.relationships.counts.add(&more.relationships.counts);
         self.relationships.waiting += more.relationships.waiting;
+    }
+
+    /// What is skipped, of both kinds.
+    pub fn skipped(&self) -> u64 {
+        self.entities.skipped + self.relationships.counts.skipped
     }
 
     /// Changes at the target, of both kinds.

@@ -163,6 +163,9 @@ error_kinds! {
     SnapshotInvalid: "SNAPSHOT_INVALID", 500, 1, Never,
         "A stored snapshot, plan or pack is missing, damaged or of an unknown version.",
         "Restore the file that the message names from a backup of the state URL.";
+    PinDamaged: "PIN_DAMAGED", 500, 1, Never,
+        "The copy of a waiting batch's files, kept under the state URL, is missing or damaged.",
+        "Restore the file that the message names from a backup of the state URL, then `tidegate batches retry ID`; or deliver the run again under a new run id.";
     StateForeign: "STATE_FOREIGN", 409, 1, Never,
         "The state URL belongs to another data directory.",
         "Give every data directory a state URL of its own.";

@@ -9,6 +9,7 @@ pub mod folder;
 pub mod inbox;
 pub mod manifest;
 pub mod monitor;
+pub mod pin;
 pub mod prefix;
 pub mod reader;
 pub mod unpack;

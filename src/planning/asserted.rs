@@ -17,6 +17,8 @@ pub const UNCHANGED: u16 = 8;
 pub const SUPERSEDED: u16 = 16;
 /// The key is outside the full batch's scope.
 pub const OUTSIDE: u16 = 32;
+/// An operator skips the key.
+pub const SKIPPED: u16 = 64;
 
 /// One line's assertion.
 #[derive(Debug, Clone, Copy)]

@@ -32,6 +32,7 @@ pub mod plan_writer;
 pub mod planner;
 pub mod ranks;
 pub mod records;
+pub mod recover;
 pub mod rejects;
 mod settle;
 pub mod snapshot;

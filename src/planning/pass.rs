@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SUPERSEDED, UNCHANGED};
+use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SKIPPED, SUPERSEDED, UNCHANGED};
 use super::bodies::Bodies;
 use super::follow::{Follower, SharedTable};
 use super::format::block_file::BlockWriter;
@@ -34,6 +34,7 @@ use crate::domain::assertion::{BadLine, Line, LineKey, bad_attributes, parse_lin
 use crate::domain::json::{Canonicalizer, ComparisonRules, comparison_form, stored_form};
 use crate::domain::key::{KeyHash, Kind};
 use crate::domain::settings::Mode;
+use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::reader::{LineSink, ReadLimits, read_file};
@@ -57,6 +58,8 @@ pub struct PassInput<'a> {
     pub rules: &'a ComparisonRules,
     /// Fingerprint of those settings.
     pub comparison: u64,
+    /// Keys that an operator skips.
+    pub skips: &'a Skips,
     /// Where bodies go.
     pub pack: &'a BlockWriter,
     /// Where the new line order goes, if one is written.
@@ -439,8 +442,11 @@ impl Sink<'_, '_> {
     }
 
     fn reject(&mut self, line_no: u64, line: &[u8], cut: bool, bad: BadLine) -> Result<()> {
-        self.worker.tally.bad += 1;
         let input = self.worker.shared.input;
+        let skipped = bad.key.as_ref().is_some_and(|key| input.skips.has(key));
+        if !skipped {
+            self.worker.tally.bad += 1;
+        }
         match &bad.key {
             None => self.worker.tally.unreadable += 1,
             Some(key) => {
@@ -456,7 +462,7 @@ impl Sink<'_, '_> {
                     type_id,
                     size: 0,
                     depth: 0,
-                    flags: BAD,
+                    flags: if skipped { BAD | SKIPPED } else { BAD },
                     ends: [KeyHash(0); 2],
                 };
                 // Its key is known, so the key's present value is not missed.
@@ -468,6 +474,10 @@ impl Sink<'_, '_> {
                 }
                 self.worker.sorter.push(asserted)?;
             }
+        }
+        if let Some(key) = bad.key.as_ref().filter(|_| skipped) {
+            input.rejects.remember(key);
+            return Ok(());
         }
         input.rejects.push(&Reject {
             code: ErrorKind::LineInvalid.info().code.into(),
@@ -569,6 +579,9 @@ impl Sink<'_, '_> {
         if input.mode == Mode::Full && flags == UNCHANGED {
             worker.tally.unchanged[self.kind as usize] += 1;
             return Ok(());
+        }
+        if !input.skips.is_empty() && input.skips.has_parts(parsed.key.type_name(), parsed.key.scope_name()) {
+            flags |= SKIPPED;
         }
 
         let type_id = worker.type_id(parsed.key.type_name());

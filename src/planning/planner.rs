@@ -33,6 +33,7 @@ use crate::domain::json::ComparisonRules;
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::{PlanHeader, PlanSummary};
 use crate::domain::settings::{Deletion, Mode, SourceSettings};
+use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::reader::ReadLimits;
@@ -91,6 +92,8 @@ pub struct PlanInput<'a> {
     pub target_identity: String,
     /// What a deletion means there.
     pub deletion: Deletion,
+    /// Keys of the source that an operator skips.
+    pub skips: &'a Skips,
     /// What one operation may hold.
     pub operation_limits: OperationLimits,
     /// The current snapshot of every source of the target.
@@ -278,6 +281,7 @@ impl<'a> Making<'a> {
             fast_path: options.fast_path,
             rules: &self.rules,
             comparison: self.comparison,
+            skips: self.input.skips,
             pack,
             new_order: order,
             tmp: self.tmp,
@@ -377,6 +381,7 @@ impl<'a> Making<'a> {
                 container_contents: input.settings.guards.container_contents,
                 new_positions: new_order.is_some(),
                 rejects: &rejects,
+                skips: input.skips,
                 threads: options.threads,
                 halt: input.halt,
             },
@@ -388,11 +393,18 @@ impl<'a> Making<'a> {
             output.unchanged,
         )?;
         state.synced(&layer_path)?;
+        let mut unsure = unsure_keys(self.view);
+        if !input.skips.is_empty() {
+            // They stay unsure: nothing is sent for them.
+            unsure.retain(|_, key| !input.skips.has(key));
+        }
         for key in std::mem::take(&mut settled.unsure) {
+            if !unsure.contains_key(&key) {
+                continue;
+            }
             let found = self.view.own_live(key, &mut reader)?;
             candidates.push(refreshed(key, found, UNSURE))?;
         }
-        let unsure = unsure_keys(self.view);
         self.refresh(&mut candidates, &mut reader, &layer_path, &unsure)?;
 
         tracing::debug!(plan = %input.plan_id, "the source's own changes are settled");
@@ -539,7 +551,7 @@ impl<'a> Making<'a> {
             let withheld: u64 = of.iter().map(|counts| counts.withheld).sum();
             let kept: u64 = of.iter().map(|counts| counts.unchanged + counts.update).sum();
             facts.full_listed = Some(lines);
-            facts.live_in_scope = kept + deleted + withheld;
+            facts.live_in_scope = kept + deleted + withheld + settled.skipped_live;
             // Withheld deletions do not happen: the count is judged when they do.
             if mode == Mode::Incremental {
                 facts.full_listed = None;
@@ -564,6 +576,11 @@ impl<'a> Making<'a> {
                 "{} lines are bad without a readable key, so the batch deletes nothing",
                 output.unreadable
             ));
+        }
+        let skipped = settled.summary.skipped();
+        if skipped > 0 {
+            warnings
+                .push(format!("{skipped} keys are skipped by an operator and stay as they are published"));
         }
         if settled.rejected > 0 {
             warnings.push(format!(

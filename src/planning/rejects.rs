@@ -72,7 +72,13 @@ impl Rejects {
         inner.section.push(|out| out.extend_from_slice(&bytes))
     }
 
-    /// The key of a reject, by its hash.
+    /// Keeps the key of a bad line that is no reject.
+    pub fn remember(&self, key: &Key) {
+        let mut inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        inner.keys.insert(key.hash(), key.clone());
+    }
+
+    /// The key of a bad line, by its hash.
     pub fn key_of(&self, hash: KeyHash) -> Result<Option<Key>> {
         Ok(self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).keys.get(&hash).cloned())
     }

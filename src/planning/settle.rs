@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::absent::Absent;
-use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SUPERSEDED, UNCHANGED};
+use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SKIPPED, SUPERSEDED, UNCHANGED};
 use super::candidate::{Candidate, GONE, NONE, UNSURE, group};
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix};
@@ -24,8 +24,10 @@ use crate::domain::guards::GuardFacts;
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::PlanSummary;
 use crate::domain::settings::Mode;
+use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
+use crate::limits::MAX_SKIPPED;
 
 /// Keys that come or go that are looked up together.
 const WAITING: usize = 8_192;
@@ -56,6 +58,8 @@ pub struct SettleInput<'a> {
     pub new_positions: bool,
     /// Where keys that can't be published go.
     pub rejects: &'a Rejects,
+    /// Keys that an operator skips.
+    pub skips: &'a Skips,
     /// Threads that look up what comes and goes.
     pub threads: usize,
     /// Whether to go on.
@@ -78,6 +82,8 @@ pub struct Settled {
     pub entries: u64,
     /// Rejects that settling added.
     pub rejected: u64,
+    /// Live keys that an operator skips, of those that the plan would touch.
+    pub skipped_live: u64,
     /// Unsure keys that the batch does not change.
     pub unsure: HashSet<KeyHash>,
 }
@@ -198,6 +204,7 @@ pub fn run(
         moved: HashSet::new(),
         entries: 0,
         rejected: 0,
+        skipped_live: 0,
         unsure: HashSet::new(),
     };
     out.summary.entities.unchanged = unchanged[0];
@@ -274,11 +281,12 @@ impl Work<'_, '_> {
         let kind = first.key.kind();
         // The unchanged line that came before all of these was counted then.
         let counted = lines.iter().all(|line| line.has(AGAIN));
+        let skipped = lines.iter().any(|line| line.has(SKIPPED));
         if lines.iter().any(|line| line.has(BAD)) {
             if counted {
                 self.uncount(kind);
             }
-            return self.except(first, None);
+            return if skipped { self.skip(first) } else { self.except(first, None) };
         }
         let own = self.input.view.own.as_ref();
         let found = match own {
@@ -297,13 +305,18 @@ impl Work<'_, '_> {
             if counted {
                 self.uncount(kind);
             }
-            return self.except(first, Some(lines));
+            return if skipped { self.skip(first) } else { self.except(first, Some(lines)) };
         }
         if first.has(SUPERSEDED) {
             if !counted {
                 self.out.summary.of(kind).superseded += 1;
             }
             return Ok(());
+        }
+        // What is published already may be asserted: nothing is sent for it.
+        let published = first.has(UNCHANGED) || first.has(DELETED) && live.is_none();
+        if skipped && !published {
+            return self.skip(first);
         }
         let stamp = self.tables.stamp(self.input.stamp);
         let pos = if self.input.new_positions {
@@ -344,7 +357,7 @@ impl Work<'_, '_> {
                     Entry { raw: first.raw, canon: first.canon, pos, stamp, stale: !canon_is_new, ..adopted };
                 self.layer.push(&entry)?;
             }
-            if self.unsure.remove(&first.key) {
+            if !skipped && self.unsure.remove(&first.key) {
                 self.candidate(first, live, UNSURE)?;
             }
             return Ok(());
@@ -412,6 +425,29 @@ impl Work<'_, '_> {
         Ok(())
     }
 
+    /// A key that an operator skips: the batch says nothing of it, and nobody
+    /// is asked to repair it.
+    fn skip(&mut self, first: &Asserted) -> Result<()> {
+        let live = self.input.view.own_live(first.key, &mut self.reader)?.is_some();
+        let key = self.key_of(first)?;
+        self.skip_key(first.key.kind(), key, live)
+    }
+
+    fn skip_key(&mut self, kind: Kind, key: Option<Key>, live: bool) -> Result<()> {
+        self.out.summary.of(kind).skipped += 1;
+        self.out.skipped_live += u64::from(live);
+        self.out.exceptions.extend(key);
+        if self.out.summary.skipped() > MAX_SKIPPED {
+            let (batch, source) = (&self.input.batch.id, self.input.batch.id.source());
+            let text = format!(
+                "batch {batch}: more than {MAX_SKIPPED} keys with something new are skipped; \
+                 narrow what source {source} skips, or pause it"
+            );
+            return Err(Error::new(ErrorKind::Settings, text));
+        }
+        Ok(())
+    }
+
     /// The key's text, from whichever body holds it.
     fn key_of(&mut self, line: &Asserted) -> Result<Option<Key>> {
         if line.has(BAD) || line.loc == Loc::NONE {
@@ -453,6 +489,12 @@ impl Work<'_, '_> {
             // The batch lost a line without a readable key: it deletes nothing.
             self.out.summary.of(absent.key.kind()).withheld += 1;
             return Ok(());
+        }
+        if !self.input.skips.is_empty() {
+            let key = own.body(&found, &mut self.reader.bodies)?.body()?.key();
+            if self.input.skips.has(&key) {
+                return self.skip_key(absent.key.kind(), Some(key), true);
+            }
         }
         let stamp = self.tables.stamp(self.input.stamp);
         self.layer.push(&Entry {

@@ -7,6 +7,7 @@
 //! <source>/layers/<plan>[-merged|-base].layer
 //! <source>/orders/<plan>.order
 //! <source>/plans/<plan>.plan, .json       changes; the manifest is written last
+//! <source>/pins/<folder>/                 files of a batch that waits; `.pin.json` is written last
 //! <source>/snapshots/<target>/<id>.json   manifest of a snapshot, written last
 //! tmp/<plan>/                             work in progress, emptied at start
 //! ```
@@ -16,13 +17,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::format::block_file::{BlockReader, FileKind, invalid};
-use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
+use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Called after each object under the state URL is durable.
@@ -151,6 +153,78 @@ impl StateDir {
     /// Path of a snapshot's manifest.
     pub fn snapshot_path(&self, source: &SourceId, target: &TargetName, id: &SnapshotId) -> PathBuf {
         self.source(source).join("snapshots").join(target.as_str()).join(format!("{id}.json"))
+    }
+
+    /// The folder that a batch's files are pinned in.
+    pub fn pin_path(&self, batch: &BatchId) -> PathBuf {
+        let name = match batch.n() {
+            0 => batch.folder().to_string(),
+            n => format!("{}~{n}", batch.folder()),
+        };
+        self.source(batch.source()).join("pins").join(name)
+    }
+
+    /// The pins of a source, by the names of their batches' folders.
+    pub fn pins(&self, source: &SourceId) -> Result<Vec<(String, PathBuf)>> {
+        let folder = self.source(source).join("pins");
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            // A file beside the folders of sources is none of them.
+            Err(e)
+                if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&e.kind()) =>
+            {
+                return Ok(Vec::new());
+            }
+            Err(e) => return Err(Error::io(&folder, e)),
+        };
+        let mut pins = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io(&folder, e))?;
+            pins.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
+        Ok(pins)
+    }
+
+    /// Makes the names of everything in a folder durable, and its own and
+    /// those of the folders up to the root.
+    pub fn sync_tree(&self, folder: &Path) -> Result<()> {
+        self.sync_names(folder)?;
+        let above = folder.ancestors().skip(1).take_while(|path| path.starts_with(&self.root));
+        above.into_iter().try_for_each(sync_folder)
+    }
+
+    fn sync_names(&self, folder: &Path) -> Result<()> {
+        for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+            let path = entry.map_err(|e| Error::io(folder, e))?.path();
+            if path.is_dir() {
+                self.sync_names(&path)?;
+            }
+        }
+        sync_folder(folder)
+    }
+
+    /// Writes an object, reads it back, lists it and deletes it. Returns when
+    /// it was written, as the folder has it.
+    pub fn probe(&self, random: u64) -> Result<Timestamp> {
+        let name = format!("probe-{random:016x}.json");
+        let path = self.tmp().join(&name);
+        let failed = |what: &str| Error::new(ErrorKind::Io, format!("{}: {what}", path.display()));
+        std::fs::create_dir_all(self.tmp()).map_err(|e| Error::io(&self.tmp(), e))?;
+        let result = self.write_checked(&path, &random).and_then(|()| {
+            if read_checked::<u64>(&path)? != random {
+                return Err(failed("what was written is not what is read"));
+            }
+            let mut listed = std::fs::read_dir(self.tmp()).map_err(|e| Error::io(&self.tmp(), e))?;
+            if !listed.any(|entry| entry.is_ok_and(|entry| entry.file_name() == *name)) {
+                return Err(failed("what was written is not listed"));
+            }
+            let written = std::fs::metadata(&path).and_then(|meta| meta.modified());
+            let written = written.map_err(|e| Error::io(&path, e))?;
+            Timestamp::try_from(written).map_err(|_| failed("the time of writing makes no sense"))
+        });
+        let removed = std::fs::remove_file(&path).map_err(|e| Error::io(&path, e));
+        let written = result?;
+        removed.map(|()| written)
     }
 
     /// The URL of a path under the folder.

@@ -36,13 +36,17 @@ impl Engine {
     ///
     /// # Errors
     /// When the manifest breaks the contract, or the id was used before by
-    /// another manifest.
+    /// another manifest; [`ErrorKind::DiskFull`] when there is less room than
+    /// the floor.
     pub fn accept(&self, folder: &Path) -> Result<BatchId> {
         self.accept_batch(&folder::open_local(folder)?)
     }
 
     /// Queues a batch that was opened.
     pub fn accept_batch(&self, batch: &Batch) -> Result<BatchId> {
+        if self.store.read(|view| view.batch(&batch.id))?.is_none() {
+            self.check_room()?;
+        }
         self.put_in_queue(batch, None, None)
     }
 
@@ -131,6 +135,7 @@ impl Engine {
             priority: None,
             cancel: None,
             letters: 0,
+            pin: None,
         })
     }
 

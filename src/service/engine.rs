@@ -16,6 +16,7 @@ use super::live::{Live, Progress};
 use super::looking::Inboxes;
 use super::query::Looks;
 use super::queue::Next;
+use super::space::Space;
 use super::stop::Stop;
 use super::uploads::Uploads;
 use super::work::Work;
@@ -136,6 +137,9 @@ pub struct Engine {
     pub(super) repairs: Mutex<()>,
     /// When dead letters were last looked at for what time does to them.
     pub(super) letters_kept: Mutex<Option<jiff::Timestamp>>,
+    pub(super) space: Space,
+    /// Held while a pin is made or removed.
+    pub(super) pinning: Mutex<()>,
     /// Requests to targets of this process.
     pub(super) sent: Mutex<SendCounts>,
 }
@@ -197,6 +201,8 @@ impl Engine {
             uploads: Uploads::default(),
             repairs: Mutex::default(),
             letters_kept: Mutex::default(),
+            space: Space::default(),
+            pinning: Mutex::default(),
             sent: Mutex::default(),
             clock,
             crash,
@@ -286,6 +292,7 @@ impl Engine {
                 reasons.push(format!("the target {name} can't be used: {error}"));
             }
         }
+        reasons.extend(self.too_little_room());
         if self.stopping() {
             reasons.push("the service stops".to_owned());
         }

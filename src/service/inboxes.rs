@@ -275,7 +275,7 @@ impl Engine {
     /// # Errors
     /// As [`fetch::bring_batch`].
     pub(super) fn bring(&self, batch: &Batch, halt: Halt<'_>) -> Result<()> {
-        if batch.url.starts_with("file:") {
+        if batch.url.starts_with("file:") || batch.folder == self.state.pin_path(&batch.id) {
             return Ok(());
         }
         let path = format!("{}/{}", batch.id.source(), batch.id.folder());

@@ -135,6 +135,10 @@ impl Engine {
             Some(discovery) => discovery,
             None => memory.insert(self.remembered(inbox, now)?),
         };
+        if self.too_little_room().is_some() {
+            // What is there is found when there is room.
+            return Ok(Looked { waiting: discovery.waiting(), ..Looked::default() });
+        }
         let look = match &looking.at {
             Some(paths) => discovery.glance(inbox, &*prefix, now, paths.iter().cloned(), watch),
             None => {

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::engine::Engine;
 use super::live::Phase;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId};
+use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::folder;
@@ -47,7 +48,8 @@ impl Engine {
         let (name, _) = self.target_of(source)?;
         // Nobody collects what the plan is made from, though it is in no table.
         let pin = self.work.pin(&plan_id, || self.store.read(|view| view.current_snapshots(name)))?;
-        let made = self.make_plan(batch, plan_id.clone(), pin.bases.clone(), Purpose::Look);
+        let skips = self.store.read(|view| view.active_skips(source, self.clock.now()))?;
+        let made = self.make_plan(batch, plan_id.clone(), pin.bases.clone(), &skips, Purpose::Look);
         let result = made.and_then(|_| look(&Plan::open(&self.state, source, &plan_id)?));
         self.remove_plan_files(source, &plan_id);
         result
@@ -64,6 +66,7 @@ impl Engine {
         batch: &Batch,
         plan_id: PlanId,
         bases: BTreeMap<SourceId, SnapshotId>,
+        skips: &Skips,
         purpose: Purpose,
     ) -> Result<PlanManifest> {
         let source = batch.id.source();
@@ -108,6 +111,7 @@ impl Engine {
                 target: name,
                 target_identity: open.target.identity()?,
                 deletion: open.deletion,
+                skips,
                 operation_limits: OperationLimits {
                     changes: max_changes,
                     bytes: capabilities.max_bytes,

@@ -6,10 +6,13 @@
 //! inboxes   folders → accepted batches; looking: into an inbox; watch: when
 //! queue     whose turn it is; work: who is in work, and waking
 //! stages    the way of one batch: prepare → begin → publish
+//! skips     keys that an operator knows to be bad
 //! failing   what follows when that goes wrong; retrying: when it is tried
 //!           again; breaker: targets that can't be used
 //! holds     what holds sources and ends by itself
 //! operate   what a person can do; dead_letters: what failed, and its repair
+//! operate   what a person can do; pins: files of batches that wait
+//! space     room on disks; doctor: what is wrong; recover: a lost store
 //! events    what happens, told; live: how far batches in work have come
 //! find      search, and the threads that keep its index
 //! serve     workers, watchers, signals; notices: webhooks
@@ -20,6 +23,7 @@ mod accept;
 mod begin;
 mod breaker;
 pub mod dead_letters;
+pub mod doctor;
 pub mod engine;
 pub mod events;
 mod failing;
@@ -33,14 +37,18 @@ mod looking;
 mod making;
 mod notices;
 mod operate;
+mod pins;
 mod prepare;
 mod publish;
 pub mod query;
 pub mod queue;
+pub mod recover;
 mod reload;
 mod retention;
 mod retrying;
 pub mod serve;
+pub mod skips;
+pub mod space;
 mod stages;
 mod stop;
 mod uploads;

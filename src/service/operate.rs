@@ -20,7 +20,7 @@ pub(super) fn conflict(text: impl Into<String>) -> Error {
 }
 
 /// Adds something to a timeline that does not change the status.
-fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: &str) -> Result<()> {
+pub(super) fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: &str) -> Result<()> {
     let entry = TimelineEntry {
         at: tx.now(),
         event: None,
@@ -206,6 +206,10 @@ impl Engine {
             (None, PublishStatus::Failed, None) => Some(self.reopen(&record)?),
             (None, _, _) => None,
         };
+        // Perhaps it was mended where it lies; else what is left is the copy.
+        let anew = record.status == PublishStatus::Failed
+            && record.pin.is_some()
+            && self.is_still_delivered(&record)?;
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
         let waits = down.is_some() || matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
@@ -230,6 +234,9 @@ impl Engine {
                     tx.transition_batch(&batch, Event::Requeued, &reason, &actor, |record| {
                         if let Some(fresh) = reopened {
                             *record = BatchRecord { accepted_at: record.accepted_at, ..fresh };
+                        }
+                        if anew {
+                            record.pin = None;
                         }
                         record.failure = None;
                         record.publish_end = None;
@@ -318,7 +325,7 @@ impl Engine {
         })
     }
 
-    fn expect_source(&self, source: &SourceId) -> Result<()> {
+    pub(super) fn expect_source(&self, source: &SourceId) -> Result<()> {
         let known = self.settings().sources.contains_key(source)
             || self
                 .store

@@ -24,13 +24,25 @@ impl Engine {
             return Ok(None);
         }
         self.check_target(id.source())?;
-        let batch = self.batch_of(&record)?;
+        self.end_skips(id.source())?;
+        let mut batch = self.batch_of(&record)?;
+        if record.pin.is_some()
+            && let Err(error) = self.read_from_pin(&mut batch)
+        {
+            return match error.kind() {
+                ErrorKind::PinDamaged => self.fail(&id, &error, Some("planning".into())).map(Some),
+                ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            };
+        }
         let plan_id = self.new_plan_id()?;
         let (name, _) = self.target_of(id.source())?;
         let old_plan = record.plan_id.clone();
         let (registered, target, batch_id) = (plan_id.clone(), name.clone(), id.clone());
-        let bases = self.store.write(move |tx| {
+        let skipping_since = self.clock.now();
+        let (bases, skips) = self.store.write(move |tx| {
             let bases = tx.current_snapshots(&target)?;
+            let skips = tx.active_skips(batch_id.source(), skipping_since)?;
             tx.put_plan(&PlanRecord {
                 plan_id: registered.clone(),
                 batch_id: batch_id.clone(),
@@ -50,10 +62,10 @@ impl Engine {
                 record.hold = None;
                 record.next_attempt = None;
             })?;
-            Ok(bases)
+            Ok((bases, skips))
         })?;
         tracing::info!(batch = %id, source = %id.source(), plan = %plan_id, "planning");
-        let manifest = match self.make_plan(&batch, plan_id.clone(), bases, Purpose::Queue) {
+        let manifest = match self.make_plan(&batch, plan_id.clone(), bases, &skips, Purpose::Queue) {
             Ok(manifest) => manifest,
             Err(error) => {
                 self.remove_plan_files(id.source(), &plan_id);
@@ -76,7 +88,8 @@ impl Engine {
         self.goes_on(&id);
         let covered = self.covered(&record, &manifest)?;
         let superseded = record.hold.is_some() || record.approval.is_some() || old_plan.is_some();
-        let nothing_left = manifest.header.summary.changes() == 0 && manifest.layer.entries == 0;
+        let summary = &manifest.header.summary;
+        let nothing_left = summary.changes() + summary.skipped() == 0 && manifest.layer.entries == 0;
         if superseded && nothing_left && self.was_parked(&id)? {
             self.remove_plan_files(id.source(), &plan_id);
             let error =
@@ -100,9 +113,14 @@ impl Engine {
             tx.transition_batch(&batch_id, Event::PlanCompleted, &cause, SELF, |record| {
                 record.plan_path = Some(path);
                 record.hold = parks.then_some(Hold { reason: HoldReason::Approval, since: now, note });
-            })
+            })?;
+            if tx.active_skips(batch_id.source(), skipping_since)? == skips {
+                return tx.expect_batch(&batch_id);
+            }
+            let cause = "what is skipped of its source is something else now";
+            tx.transition_batch(&batch_id, Event::PlanStale, cause, SELF, |record| record.hold = None)
         })?;
-        if parks {
+        if record.hold.is_some() {
             self.work.not_stale(id.source());
             tracing::warn!(batch = %id, source = %id.source(), "a guard parked the plan");
         }

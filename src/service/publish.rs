@@ -208,6 +208,9 @@ impl Engine {
             moot.resolve(tx, &id)?;
             tx.open_all_dead_letters(letters)?;
             tx.drop_journal(&plan_id)?;
+            if matches!(end, End::Whole) {
+                tx.count_skipped(summary.skipped())?;
+            }
             let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal("a plan is gone"))?;
             let now = tx.now();
             tx.end_lingering(&target, now)?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::engine::Engine;
+use super::space::RECHECK;
 use super::waiting::Waiting;
 use super::work::{Busy, Probing, Wait};
 use crate::config::Settings;
@@ -51,10 +52,13 @@ pub struct Turn {
 }
 
 impl Turn {
+    fn is_executed(&self) -> bool {
+        self.batch.as_ref().is_some_and(|batch| batch.status == PublishStatus::Executing)
+    }
+
     /// What the turn is compared by: the greatest goes first.
     fn rank(&self) -> (bool, bool, f64) {
-        let executing = self.batch.as_ref().is_some_and(|b| b.status == PublishStatus::Executing);
-        (executing, self.prioritised, self.score.map_or(0.0, |score| score.total()))
+        (self.is_executed(), self.prioritised, self.score.map_or(0.0, |score| score.total()))
     }
 }
 
@@ -140,8 +144,14 @@ impl Engine {
                 }
             }
             let mut best: Option<&Turn> = None;
+            let low = self.too_little_room().is_some();
             for turn in &turns {
                 match &turn.standing {
+                    // Without room only what runs comes to its end.
+                    Standing::Ready if low && !turn.is_executed() => {
+                        let at = now.checked_add(RECHECK).unwrap_or(Timestamp::MAX);
+                        due = Some(due.map_or(at, |due| due.min(at)));
+                    }
                     Standing::Ready => {
                         if best.is_none_or(|best| best.rank() < turn.rank()) {
                             best = Some(turn);

@@ -74,6 +74,7 @@ impl Engine {
             .collect();
         let removed =
             collect(&self.state, source, &paths, &needed, self.clock.now(), settings.retention.grace)?;
+        let removed = removed + self.collect_pins(source)?;
         if removed > 0 {
             tracing::debug!(%source, removed, "collected files that nothing refers to");
         }

@@ -40,6 +40,8 @@ struct Threads {
     following: Vec<Following>,
     /// Brings notices to webhooks.
     courier: Option<JoinHandle<()>>,
+    /// Copies the files of batches that wait.
+    pins: Option<JoinHandle<()>>,
 }
 
 struct Watcher {
@@ -73,6 +75,13 @@ impl Service {
             }
         })?;
         service.threads().courier = Some(courier);
+        let (engine, fatal) = (Arc::clone(&service.engine), Arc::clone(&service.fatal));
+        let pins = thread("pins".into(), move || {
+            if let Err(error) = engine.follow_pins() {
+                fail(&engine, &fatal, error);
+            }
+        })?;
+        service.threads().pins = Some(pins);
         Ok(service)
     }
 
@@ -145,7 +154,8 @@ impl Service {
     /// # Errors
     /// The failure of the store.
     pub fn wait(self) -> Result<()> {
-        let Threads { workers, watchers, ended, following, courier } = std::mem::take(&mut *self.threads());
+        let Threads { workers, watchers, ended, following, courier, pins } =
+            std::mem::take(&mut *self.threads());
         for worker in workers {
             // Its panics were caught.
             let _ = worker.join();
@@ -156,7 +166,7 @@ impl Service {
             watcher.control.end();
             let _ = watcher.thread.join();
         }
-        for thread in ended.into_iter().chain(courier) {
+        for thread in ended.into_iter().chain(courier).chain(pins) {
             let _ = thread.join();
         }
         drop(following);

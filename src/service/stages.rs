@@ -62,7 +62,9 @@ impl Engine {
             PublishStatus::PlanComplete => self.begin(batch),
             PublishStatus::Executing => self.execute(batch),
             PublishStatus::Complete | PublishStatus::Failed => {
-                self.clear_spool(&batch);
+                if !self.awaits_pin(&id)? {
+                    self.clear_spool(&batch);
+                }
                 Ok(None)
             }
         };

@@ -152,6 +152,7 @@ impl Tx<'_> {
         let id = batch.batch_id.to_string().into_bytes();
         let old = self.batch(&batch.batch_id)?;
         self.index_batch(old.as_ref(), batch)?;
+        self.ask_for_pin(old.as_ref(), batch)?;
         let bytes = encode(batch)?;
         self.put(Table::Batches, id, bytes);
         Ok(())
@@ -186,6 +187,7 @@ impl Tx<'_> {
         batch.status = transition(from, event)
             .map_err(|forbidden| Error::new(ErrorKind::Conflict, format!("batch {id}: {forbidden}")))?;
         change(&mut batch);
+        self.drop_pin(&mut batch);
         self.put_batch(&batch)?;
         if !matches!(batch.status, PublishStatus::PlanComplete | PublishStatus::Executing)
             && let Some(plan) = plan

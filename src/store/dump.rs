@@ -35,7 +35,7 @@ fn readable(key: &[u8]) -> String {
         .collect()
 }
 
-fn show(table: Table, value: &[u8]) -> Result<String> {
+pub(super) fn show(table: Table, value: &[u8]) -> Result<String> {
     match table {
         Table::Meta
         | Table::Unfinished
@@ -66,7 +66,9 @@ fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Breakers
         | Table::KnownIssues
         | Table::LetterGroups
-        | Table::Alerts => {
+        | Table::Alerts
+        | Table::Pins
+        | Table::Skips => {
             let value: serde_json::Value = super::tables::decode(table, value)?;
             serde_json::to_string(&value).map_err(|e| Error::internal("a record").caused_by(e))
         }

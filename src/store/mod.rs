@@ -15,14 +15,17 @@ mod index;
 mod known_issues;
 mod open;
 mod outbox;
+mod pins;
 mod plans;
 pub mod records;
+mod skips;
 mod snapshots;
 mod sources;
 mod tables;
 mod totals;
 mod touched;
 mod tx;
+mod verify;
 mod writer;
 
 pub use batches::BatchFilter;

@@ -29,11 +29,13 @@ pub struct StoreOptions {
     pub after_commit: Option<AfterCommit>,
     /// Hears what commits change.
     pub on_change: Option<OnChange>,
+    /// Id of the data directory, should it be made: that of a lost one.
+    pub owner: Option<String>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, after_commit: None, on_change: None }
+        Self { cache_bytes: 16 << 20, after_commit: None, on_change: None, owner: None }
     }
 }
 
@@ -85,7 +87,7 @@ impl Store {
                 other => failed(other),
             })?;
         let db = Arc::new(db);
-        let owner = prepare(&db, &path, &*clock)?;
+        let owner = prepare(&db, &path, &*clock, options.owner)?;
         // Only to be shown; the lock is redb's.
         let _ = std::fs::write(&pid_file, std::process::id().to_string());
         let outlets = Arc::<Outlets>::default();
@@ -212,7 +214,7 @@ fn ready(db: &Database) -> Result<Option<String>> {
 }
 
 /// Makes the tables of a new file, and looks at the version of an old one.
-fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
+fn prepare(db: &Database, path: &Path, clock: &dyn Clock, owner: Option<String>) -> Result<String> {
     // A commit that changes nothing would still cost its syncs.
     if let Some(owner) = ready(db)? {
         return Ok(owner);
@@ -238,7 +240,7 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
             String::from_utf8_lossy(&owner).into_owned()
         }
         None => {
-            let owner = format!("{:016x}{:016x}", clock.random(), clock.random());
+            let owner = owner.unwrap_or_else(|| format!("{:016x}{:016x}", clock.random(), clock.random()));
             changes.put(Table::Meta, b"format".to_vec(), FORMAT_VERSION.to_string().into_bytes());
             changes.put(Table::Meta, b"owner".to_vec(), owner.clone().into_bytes());
             owner

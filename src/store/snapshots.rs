@@ -130,6 +130,19 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Stores a snapshot that was found in the state folder, and makes it the
+    /// current one of its source if that is asked for.
+    pub fn restore_snapshot(&mut self, record: &SnapshotRecord, current: bool) -> Result<()> {
+        let bytes = encode(record)?;
+        self.put(Table::Snapshots, snapshot_row(record), bytes);
+        self.index_snapshot(record);
+        if current {
+            let place = [record.target.as_str().as_bytes(), record.source.as_str().as_bytes()];
+            self.put(Table::Current, key(&place), record.id.as_str().as_bytes().to_vec());
+        }
+        Ok(())
+    }
+
     /// Has a snapshot found by its id.
     pub(super) fn index_snapshot(&mut self, record: &SnapshotRecord) {
         self.put(Table::SnapshotIds, record.id.as_str().as_bytes().to_vec(), snapshot_row(record));

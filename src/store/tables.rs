@@ -71,11 +71,15 @@ pub enum Table {
     LetterGroups,
     /// What tells it apart → [`super::AlertRecord`].
     Alerts,
+    /// Batch id → [`super::PinWork`].
+    Pins,
+    /// Source, type, name → [`super::SkipRecord`].
+    Skips,
 }
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 30] = [
+    pub const ALL: [Table; 32] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -106,6 +110,8 @@ impl Table {
         Table::LetterIndex,
         Table::LetterGroups,
         Table::Alerts,
+        Table::Pins,
+        Table::Skips,
     ];
 
     /// Its name in the file.
@@ -141,6 +147,8 @@ impl Table {
             Self::LetterIndex => "letter_index",
             Self::LetterGroups => "letter_groups",
             Self::Alerts => "alerts",
+            Self::Pins => "pins",
+            Self::Skips => "skips",
         }
     }
 

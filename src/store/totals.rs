@@ -30,10 +30,13 @@ pub struct Totals {
     pub latency: Durations,
     /// Batches that ended or waited with an error, by its code.
     pub errors: Vec<(String, u64)>,
+    /// Assertions that were not published because an operator skips their key.
+    pub skipped: u64,
 }
 
 const METRIC: &[u8] = b"metric";
 const ERROR: &[u8] = b"error";
+const SKIPPED: &str = "skipped";
 
 fn metric_row(name: &str) -> Vec<u8> {
     key(&[METRIC, name.as_bytes()])
@@ -83,6 +86,7 @@ macro_rules! reads {
                     duration: durations("duration")?,
                     latency: durations("latency")?,
                     errors,
+                    skipped: count(SKIPPED)?,
                 })
             }
         }
@@ -117,6 +121,11 @@ impl Tx<'_> {
             self.count_duration("latency", end.duration_since(batch.stamp.processing_timestamp))?;
         }
         Ok(())
+    }
+
+    /// Counts what a published plan skipped.
+    pub fn count_skipped(&mut self, assertions: u64) -> Result<()> {
+        self.add_count(metric_row(SKIPPED), i64::try_from(assertions).unwrap_or(i64::MAX))
     }
 
     fn count_duration(&mut self, name: &str, duration: jiff::SignedDuration) -> Result<()> {

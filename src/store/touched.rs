@@ -55,6 +55,8 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         | Table::Outbox
         | Table::LetterIndex
         | Table::LetterGroups
-        | Table::Alerts => None,
+        | Table::Alerts
+        | Table::Pins
+        | Table::Skips => None,
     }
 }

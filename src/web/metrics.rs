@@ -129,6 +129,7 @@ fn register(registry: &mut Registry, figures: &Figures) {
     registry.register("build_info", "Version of the program", info);
     gauges(registry, "batches", "Batches, by status", "status", &figures.batches);
     gauges(registry, "queue_depth", "Batches that have not ended, by source", "source", &figures.depth);
+    gauges(registry, "skips", "Skips in force, by source", "source", &figures.skips);
     gauge(registry, "parked_batches", "Batches that wait for a person", figures.parked as f64);
     gauge(registry, "held_sources", "Sources that wait for a person", figures.held as f64);
     gauge(registry, "open_dead_letters", "Dead letters that wait for repair", figures.dead_letters as f64);
@@ -155,6 +156,9 @@ fn register(registry: &mut Registry, figures: &Figures) {
         "target",
         &figures.catalogues,
     );
+    gauges(registry, "disk_free_bytes", "Room on the disks that are written to", "of", &figures.free);
+    let stopped = if figures.stopped { 1.0 } else { 0.0 };
+    gauge(registry, "intake_stopped", "1 while nothing is accepted for want of room", stopped);
     let m = &figures.totals.metrics;
     let entities =
         [("created", m.entities_created), ("updated", m.entities_updated), ("deleted", m.entities_deleted)];
@@ -171,6 +175,8 @@ fn register(registry: &mut Registry, figures: &Figures) {
         "action",
         &relationships,
     );
+    let skipped = [("operator", figures.totals.skipped)];
+    counters(registry, "skipped", "Assertions that were not published, by who skips them", "by", &skipped);
     // Only codes of the table: a label's values are bounded.
     let known = figures.totals.errors.iter().filter(|(code, _)| TABLE.iter().any(|row| row.code == code));
     let errors: Vec<(&str, u64)> = known.map(|(code, count)| (code.as_str(), *count)).collect();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegate::clock::ManualClock;
+use tidegate::domain::glob::Glob;
 use tidegate::domain::guards::{GuardRule, GuardTrip};
 use tidegate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use tidegate::domain::key::{EntityKey, Key};
@@ -88,6 +89,7 @@ pub fn pending(stamp: &Stamp) -> BatchRecord {
         priority: None,
         cancel: None,
         letters: 0,
+        pin: None,
     }
 }
 
@@ -147,6 +149,7 @@ pub fn filled(stamp: &Stamp) -> BatchRecord {
         next_attempt: Some(at),
         priority: Some(decision()),
         cancel: Some(decision()),
+        pin: Some(Pin { at, files: 3, bytes: 4_096 }),
         ..pending(stamp)
     }
 }
@@ -280,6 +283,26 @@ pub fn message() -> OutboxMessage {
     }
 }
 
+pub fn pin_work() -> PinWork {
+    PinWork {
+        attempts: 1,
+        next_attempt: Some(time("2026-11-24T12:00:02Z")),
+        last_error: Some("there is no room".into()),
+        ..PinWork::new(PinTask::Copy)
+    }
+}
+
+pub fn skip() -> SkipRecord {
+    SkipRecord {
+        type_name: "table".into(),
+        name: Glob::new("sales.*"),
+        until: Some(time("2026-12-01T00:00:00Z")),
+        actor: "ann".into(),
+        reason: "known to be bad".into(),
+        at: time("2026-11-24T12:00:00Z"),
+    }
+}
+
 /// Writes one filled-in record of each kind.
 pub fn fill(store: &Store) {
     store
@@ -294,7 +317,9 @@ pub fn fill(store: &Store) {
             tx.hold_source(&source(), &source_hold())?;
             tx.note_source(&source(), "held: the target is another one", "tidegate")?;
             tx.put_commit(&target(), &commit())?;
-            tx.put_message(&message())
+            tx.put_message(&message())?;
+            tx.put_skip(&source(), &skip())?;
+            tx.set_pin_work(&stamp(1, "r").batch_id, Some(&pin_work()))
         })
         .unwrap();
 }

@@ -15,6 +15,7 @@ use tidegate::error::Result;
 use tidegate::planning::plan_file::PlanManifest;
 use tidegate::service::Engine;
 use tidegate::service::engine::ProgressSink;
+use tidegate::service::space::FreeSpace;
 use tidegate::store::{BatchFilter, BatchRecord, DeadLetter};
 
 use super::batches::TestBatch;
@@ -56,6 +57,8 @@ pub struct World {
     pub faults: Arc<Faults>,
     engine: Option<Arc<Engine>>,
     sink: Option<Arc<dyn ProgressSink>>,
+    /// Tells the room on disks, from the next restart on.
+    pub space: Option<Arc<dyn FreeSpace>>,
 }
 
 impl World {
@@ -80,7 +83,8 @@ impl World {
         }
         change(&mut settings);
         let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7));
-        let mut world = Self { data, clock, settings, faults: Arc::default(), engine: None, sink: None };
+        let mut world =
+            Self { data, clock, settings, faults: Arc::default(), engine: None, sink: None, space: None };
         world.restart();
         world
     }
@@ -94,6 +98,9 @@ impl World {
         let mut engine = engine.with_targets(move |target| {
             Arc::new(FaultyTarget { inner: target, faults: Arc::clone(&faults) })
         });
+        if let Some(space) = &self.space {
+            engine = engine.with_free_space(Arc::clone(space));
+        }
         if let Some(sink) = &self.sink {
             engine = engine.with_progress(Box::new(Shared(Arc::clone(sink))));
         }

@@ -62,6 +62,7 @@ pub fn act(global: &Global, on: &On, action: BatchAction) -> Result<u8> {
 fn go_on(global: &Global, backend: &Backend, id: &BatchId) -> Result<u8> {
     if let Backend::Directory(engine, _) = backend {
         engine.run_batch(id)?;
+        engine.keep_pins()?;
     }
     exit_after(global, &settled(backend, id)?)
 }

@@ -171,6 +171,7 @@ pub fn summary_line(head: &Head) -> String {
         (e.superseded + r.counts.superseded, "superseded"),
         (e.rejected + r.counts.rejected, "rejected"),
         (e.withheld + r.counts.withheld, "deletions withheld"),
+        (head.summary.skipped(), "skipped by an operator"),
         (r.waiting, "relationships waiting for an end"),
     ] {
         if count > 0 {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{batch, safe, snapshot};
 use crate::cli::common::table;
-use crate::service::views::{SourceDetail, SourceView};
+use crate::service::views::{SkipView, SourceDetail, SourceView};
 
 /// The head of a table of sources.
 pub const HEAD: [&str; 8] =
@@ -25,6 +25,15 @@ pub fn row(source: &SourceView) -> Vec<String> {
         source.open_dead_letters.to_string(),
         source.words.clone(),
     ]
+}
+
+/// The head of a table of skips.
+pub const SKIPS: [&str; 5] = ["TYPE", "NAME", "UNTIL", "BY", "REASON"];
+
+/// A skip's row in a table.
+pub fn skip_row(skip: &SkipView) -> Vec<String> {
+    let until = skip.until.map_or_else(|| "lifted".to_owned(), |at| at.to_string());
+    vec![skip.type_name.clone(), skip.name.clone(), until, skip.actor.clone(), skip.reason.clone()]
 }
 
 /// Everything that is known of a source.
@@ -50,6 +59,10 @@ pub fn detail(detail: &SourceDetail) -> String {
         line("snapshot", snapshot.snapshot_id.as_str());
         let counts = format!("{} entities, {} relationships", snapshot.entities, snapshot.relationships);
         line("holds", &counts);
+    }
+    for skip in &detail.skips {
+        let until = skip.until.map_or_else(|| "until it is lifted".to_owned(), |at| format!("until {at}"));
+        line("skips", &format!("{} {} {until}: {} ({})", skip.type_name, skip.name, skip.reason, skip.actor));
     }
     let settings: Vec<Vec<String>> = detail
         .settings

@@ -224,7 +224,7 @@ impl Engine {
     /// `revision`.
     pub fn discard_letter(&self, id: u64, revision: Option<u64>, actor: &str, reason: &str) -> Result<()> {
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
-        self.store.write(move |tx| {
+        let letter = self.store.write(move |tx| {
             let letter = taken(tx, id, revision)?;
             let letter = tx.discard_dead_letter(letter, &actor, &reason)?;
             if letter.kind == LetterKind::Batch {
@@ -240,8 +240,11 @@ impl Engine {
                     tx.note_source(source, &text, &actor)?;
                 }
             }
-            Ok(())
+            Ok(letter)
         })?;
+        if letter.kind == LetterKind::Batch {
+            self.unpin(&letter.batch_id)?;
+        }
         self.work.notify();
         Ok(())
     }

@@ -89,11 +89,15 @@ impl Engine {
             LetterKind::Entity => Ok(letter.content.clone()),
             LetterKind::Batch => match self.store.read(|view| view.batch(&letter.batch_id))? {
                 None => Ok(Vec::new()),
-                Some(record) => match folder::read_manifest(&record.folder) {
-                    Ok(bytes) => Ok(bytes),
-                    Err(_) if record.mode.is_some() => manifest_of(&record),
-                    Err(_) => Ok(Vec::new()),
-                },
+                Some(record) => {
+                    let pinned = self.pinned_folder(&letter.batch_id)?;
+                    let mut places = [Some(record.folder.clone()), pinned].into_iter().flatten();
+                    match places.find_map(|folder| folder::read_manifest(&folder).ok()) {
+                        Some(bytes) => Ok(bytes),
+                        None if record.mode.is_some() => manifest_of(&record),
+                        None => Ok(Vec::new()),
+                    }
+                }
             },
         }
     }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::engine::Engine;
 use crate::error::Result;
-use crate::store::LetterList;
+use crate::store::{LetterKind, LetterList};
 
 /// How often it is looked.
 const EVERY: SignedDuration = SignedDuration::from_mins(10);
@@ -47,7 +47,7 @@ impl Engine {
         };
         loop {
             let rows = self.store.read(|view| view.list_dead_letters(&list))?;
-            let (mut gone, mut over) = (Vec::new(), Vec::new());
+            let (mut gone, mut over, mut unpinned) = (Vec::new(), Vec::new(), Vec::new());
             for letter in rows.letters {
                 if let Some(at) = letter.state.settled_at() {
                     if self.is_past(Some(at), retention.dead_letters) {
@@ -63,6 +63,9 @@ impl Engine {
                             code = letter.code,
                             "a dead letter expired: nobody decided about it"
                         );
+                        if letter.kind == LetterKind::Batch {
+                            unpinned.push(letter.batch_id);
+                        }
                         over.push((letter.id, letter.revision));
                     }
                 }
@@ -84,6 +87,7 @@ impl Engine {
                     Ok(())
                 })?;
             }
+            unpinned.iter().try_for_each(|batch| self.unpin(batch))?;
             match rows.next {
                 Some(next) => list.after = Some(next),
                 None => break,

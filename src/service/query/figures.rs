@@ -17,6 +17,8 @@ pub struct Figures {
     pub batches: Vec<(String, u64)>,
     /// Batches that have not ended, by source; the last row may be `other`.
     pub depth: Vec<(String, u64)>,
+    /// Skips in force, by source; the last row may be `other`.
+    pub skips: Vec<(String, u64)>,
     /// Batches that wait for a person.
     pub parked: u64,
     /// Sources that wait for a person.
@@ -31,6 +33,10 @@ pub struct Figures {
     pub store_bytes: u64,
     /// Sizes of the catalogues' files, by target.
     pub catalogues: Vec<(String, u64)>,
+    /// Free bytes of the disks, by the first that lies there.
+    pub free: Vec<(String, u64)>,
+    /// Whether nothing is accepted for want of room.
+    pub stopped: bool,
     /// Whether each target can't be used: 1 or 0.
     pub targets_down: Vec<(String, u64)>,
     /// Known issues in force.
@@ -66,13 +72,17 @@ impl Engine {
             }
             let known: Vec<SourceId> = view.sources()?;
             let mut fronts = Fronts::new(self, view);
-            let mut others = 0;
+            let (mut others, mut other_skips) = (0, 0);
+            let now = self.clock.now();
             for (number, source) in known.iter().enumerate() {
                 let waiting = self.counts(view, Some(source))?.unfinished();
+                let skips = view.skips(source)?.iter().filter(|skip| skip.is_active(now)).count() as u64;
                 if number < sources {
                     figures.depth.push((source.to_string(), waiting));
+                    figures.skips.push((source.to_string(), skips));
                 } else {
                     others += waiting;
+                    other_skips += skips;
                 }
                 let front = fronts.of(source)?;
                 figures.held += u64::from(front.hold.is_some());
@@ -80,6 +90,7 @@ impl Engine {
             }
             if known.len() > sources {
                 figures.depth.push(("other".to_owned(), others));
+                figures.skips.push(("other".to_owned(), other_skips));
             }
             let down = view.open_breakers()?;
             figures.targets_down = self
@@ -107,6 +118,9 @@ impl Engine {
         {
             figures.looks.push((name, costs.get(&kind).copied().unwrap_or_default()));
         }
+        let free = self.disks().into_iter().filter_map(|disk| Some((disk.what, disk.free?)));
+        figures.free = free.collect();
+        figures.stopped = self.too_little_room().is_some();
         Ok(figures)
     }
 }

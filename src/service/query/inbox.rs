@@ -39,7 +39,13 @@ impl Engine {
         let more = items.len() > limit;
         items.truncate(limit);
         let next_cursor = items.last().filter(|_| more).map(|item| cursor::encode(NAME, &place(item)));
-        Ok(InboxListView { seen_at: all.seen_at, inboxes: all.inboxes.clone(), items, next_cursor })
+        Ok(InboxListView {
+            seen_at: all.seen_at,
+            stopped: all.stopped.clone(),
+            inboxes: all.inboxes.clone(),
+            items,
+            next_cursor,
+        })
     }
 
     fn look_into_inboxes(&self) -> Result<InboxListView> {
@@ -64,7 +70,13 @@ impl Engine {
             items.extend(found);
         }
         items.sort_by(|a: &InboxFolderView, b| (&a.inbox, &a.folder).cmp(&(&b.inbox, &b.folder)));
-        Ok(InboxListView { seen_at: self.clock.now(), inboxes, items, next_cursor: None })
+        Ok(InboxListView {
+            seen_at: self.clock.now(),
+            stopped: self.too_little_room(),
+            inboxes,
+            items,
+            next_cursor: None,
+        })
     }
 
     /// Its folders that are not accepted; `None` when it is not there.
@@ -76,6 +88,7 @@ impl Engine {
         let now = self.clock.now();
         let settings = self.settings();
         let url = inbox.url.to_string();
+        let low = self.too_little_room().is_some();
         self.store.read(|view| {
             let mut items = Vec::new();
             let waiting = monitor::scan(inbox, &*prefix, now, |path| {
@@ -103,6 +116,8 @@ impl Engine {
             })?;
             for folder in waiting {
                 let reason = folder.waits.clone().or_else(|| held(&settings, &folder));
+                let reason = reason
+                    .or_else(|| low.then(|| "it is complete, and is accepted when there is room".to_owned()));
                 items.push(InboxFolderView {
                     inbox: url.clone(),
                     source_id: folder.names.as_ref().map(|names| names.0.clone()),

@@ -48,6 +48,7 @@ impl Engine {
             Ok(OverviewView {
                 at: fronts.now(),
                 service: self.service_info(started, serving),
+                stopped: self.too_little_room(),
                 counts: self.counts(view, None)?,
                 depth,
                 running,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::super::engine::Engine;
 use super::super::views::{
-    BatchView, Page, SettingView, SourceDetail, SourceStatus, SourceView, StatusCounts, StatusView,
+    BatchView, Page, SettingView, SkipView, SourceDetail, SourceStatus, SourceView, StatusCounts, StatusView,
 };
 use super::waits::{self, Fronts};
 use super::{Part, cursor};
@@ -68,7 +68,10 @@ impl Engine {
             let settings = self.settings().source_lines(id).into_iter();
             let settings =
                 settings.map(|line| SettingView { key: line.key, value: line.value, origin: line.origin });
-            Ok(SourceDetail { source, settings: settings.collect(), batches, snapshots })
+            let now = self.clock.now();
+            let skips = view.skips(id)?.into_iter().filter(|skip| skip.is_active(now));
+            let skips = skips.map(SkipView::from).collect();
+            Ok(SourceDetail { source, skips, settings: settings.collect(), batches, snapshots })
         })
     }
 

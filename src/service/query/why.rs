@@ -19,7 +19,7 @@ use crate::planning::format::entry::State;
 use crate::planning::format::layer::CacheBudget;
 use crate::planning::snapshot::Snapshot;
 use crate::planning::view::Reader;
-use crate::store::DeadLetter;
+use crate::store::{DeadLetter, SkipRecord};
 
 /// Bytes of index blocks that all snapshots together may keep for answers.
 const INDEX_MEMORY: usize = 8 << 20;
@@ -39,6 +39,8 @@ struct Voice {
     /// A full batch that did not list the key, and deleted nothing for a line
     /// that could not be read.
     withheld: Option<Stamp>,
+    /// Why an operator skips the key.
+    skip: Option<SkipRecord>,
 }
 
 impl Engine {
@@ -141,7 +143,8 @@ impl Engine {
         };
         let shown_attributes = body.as_ref().map(|body| raw(body.body()?.attributes)).transpose()?;
         let any = Key::Entity(key.clone());
-        let (letter, pending, withheld) = self.store.read(|view| {
+        let now = self.clock.now();
+        let (letter, pending, withheld, skip) = self.store.read(|view| {
             let letter = view.open_dead_letter_of(&manifest.source_id, &any)?;
             let pending = view.unfinished_page(&manifest.source_id, None, 1)?.pop();
             let newest = &manifest.newest.stamp;
@@ -153,7 +156,11 @@ impl Engine {
                 };
             let held_back =
                 plan.and_then(|plan| plan.header).is_some_and(|h| h.summary.entities.withheld > 0);
-            Ok((letter, pending, held_back.then(|| newest.clone())))
+            let skips = view.skips(&manifest.source_id)?.into_iter();
+            let skip = skips
+                .filter(|skip| skip.is_active(now))
+                .find(|skip| skip.type_name == key.type_name && skip.name.matches(&key.qualified_name));
+            Ok((letter, pending, held_back.then(|| newest.clone()), skip))
         })?;
         Ok(Voice {
             shown: WhySource {
@@ -173,6 +180,7 @@ impl Engine {
             attributes,
             letter,
             withheld,
+            skip,
         })
     }
 
@@ -187,6 +195,15 @@ impl Engine {
                 letter.id, letter.code, letter.message
             );
             return verdict(VerdictCode::DeadLetter, text, Some(&letter.stamp));
+        }
+        let skipped = voices.iter().find_map(|voice| Some((&voice.shown.source_id, voice.skip.as_ref()?)));
+        if let Some((source, skip)) = skipped {
+            let until = skip.until.map_or_else(String::new, |until| format!(" until {until}"));
+            let text = format!(
+                "{} skips it for source {source} since {}{until}, so it stays as it is published: {}",
+                skip.actor, skip.at, skip.reason
+            );
+            return verdict(VerdictCode::Skipped, text, None);
         }
         if let Some(stamp) = voices.iter().filter_map(|voice| voice.withheld.as_ref()).max() {
             let text = format!(

@@ -11,6 +11,8 @@ use crate::domain::ids::{BatchId, SourceId};
 pub struct InboxListView {
     /// When they were looked into.
     pub seen_at: Timestamp,
+    /// Why nothing is accepted now: a disk has too little room.
+    pub stopped: Option<String>,
     /// The inboxes.
     pub inboxes: Vec<InboxView>,
     /// The folders.

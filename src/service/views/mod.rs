@@ -5,6 +5,8 @@
 mod batch;
 mod catalogue;
 mod dead_letter;
+mod disk;
+mod doctor;
 mod inbox;
 mod issue;
 mod overview;
@@ -32,6 +34,8 @@ pub use dead_letter::{
     ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterGroupView,
     LetterPreview, LetterResult, LetterResults, LetterState,
 };
+pub use disk::DiskView;
+pub use doctor::{CheckStatus, CheckView, DoctorView};
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
 pub use issue::{KnownIssueView, LiftedView};
 pub use overview::{
@@ -43,7 +47,7 @@ pub use plan::{
 pub use problem::ProblemView;
 pub use queue::{QueueDepth, QueueItem, QueueView};
 pub use snapshot::{SnapshotChange, SnapshotView};
-pub use source::{SettingView, SourceDetail, SourceHoldView, SourceView};
+pub use source::{SettingView, SkipView, SourceDetail, SourceHoldView, SourceView};
 pub use target::{DownView, TargetView, WindowView};
 pub use why::{
     AssertionKind, VerdictCode, WaitingRelationship, WhyAttribute, WhySource, WhyVerdict, WhyView,

@@ -48,6 +48,8 @@ pub struct OverviewView {
     pub at: Timestamp,
     /// The process.
     pub service: ServiceInfo,
+    /// Why nothing is accepted and begun now: a disk has too little room.
+    pub stopped: Option<String>,
     /// All batches by status.
     pub counts: StatusCounts,
     /// How much waits of each source.

@@ -9,6 +9,7 @@ use super::overview::{SourceState, StatusCounts};
 use super::snapshot::SnapshotView;
 use crate::domain::ids::{BatchId, SourceId, TargetName};
 use crate::domain::publish_state::PublishStatus;
+use crate::store::SkipRecord;
 
 /// A source.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -61,12 +62,46 @@ pub struct SourceHoldView {
 pub struct SourceDetail {
     /// The source.
     pub source: SourceView,
+    /// Keys that are skipped now.
+    pub skips: Vec<SkipView>,
     /// Its settings in force.
     pub settings: Vec<SettingView>,
     /// Its newest batches, at most 20.
     pub batches: Vec<BatchView>,
     /// Its newest snapshots, at most 20.
     pub snapshots: Vec<SnapshotView>,
+}
+
+/// Keys that an operator skips: what the source newly asserts of them is not
+/// published, absence included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SkipView {
+    /// Their type, as it is.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// A glob of their qualified names; of relationships of the names of their `from` ends.
+    pub name: String,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Who skipped them.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl From<SkipRecord> for SkipView {
+    fn from(record: SkipRecord) -> Self {
+        Self {
+            type_name: record.type_name,
+            name: record.name.as_str().to_owned(),
+            until: record.until,
+            actor: record.actor,
+            reason: record.reason,
+            at: record.at,
+        }
+    }
 }
 
 /// A setting in force.

@@ -105,6 +105,8 @@ pub enum VerdictCode {
     DeadLetter,
     /// A batch without an unreadable line would have deleted it.
     Withheld,
+    /// An operator skips the key.
+    Skipped,
     /// A newer assertion was there before it.
     Superseded,
     /// A batch that has not ended may say something newer.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::change::Rejection;
 use crate::domain::completion::Completion;
+use crate::domain::glob::Glob;
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::notice::NoticeKind;
@@ -16,6 +17,7 @@ use crate::domain::priority::estimated_complexity;
 use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishState, PublishStatus};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
+use crate::domain::skip::SkipRule;
 use crate::domain::stamp::Stamp;
 use crate::domain::transition::Event;
 
@@ -75,6 +77,76 @@ pub struct BatchTotals {
     pub lines: Option<u64>,
     /// Stored bytes of all of them, where every file's are stated.
     pub bytes: Option<u64>,
+}
+
+/// A copy of a batch's files under the state URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// When it was complete.
+    pub at: Timestamp,
+    /// Its files, the manifest among them.
+    pub files: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// What is to be done about a batch's pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PinTask {
+    /// Its files are to be copied.
+    Copy,
+    /// The copy is to go.
+    Remove,
+}
+
+/// The same, and how often it was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinWork {
+    /// What.
+    pub task: PinTask,
+    /// How often it failed.
+    pub attempts: u32,
+    /// When it is tried again; `None`: at once.
+    pub next_attempt: Option<Timestamp>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+}
+
+impl PinWork {
+    /// To be done at once.
+    pub fn new(task: PinTask) -> Self {
+        Self { task, attempts: 0, next_attempt: None, last_error: None }
+    }
+}
+
+/// Keys of a source that an operator knows to be bad.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkipRecord {
+    /// Their type, as it is.
+    pub type_name: String,
+    /// Their qualified names; of relationships those of the `from` ends.
+    pub name: Glob,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+    /// Who skipped them.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl SkipRecord {
+    /// Whether it is in force.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
+
+    /// The keys.
+    pub fn rule(&self) -> SkipRule {
+        SkipRule { type_name: self.type_name.clone(), name: self.name.clone() }
+    }
 }
 
 /// Everything that is known of a batch.
@@ -145,6 +217,10 @@ pub struct BatchRecord {
     /// How many dead letters it was made of; 0 for a batch that was delivered.
     #[serde(default)]
     pub letters: u64,
+    /// Set when its files were copied out of the inbox's reach: it is read
+    /// from there.
+    #[serde(default)]
+    pub pin: Option<Pin>,
 }
 
 impl BatchRecord {

@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod dead_letters;
+pub mod doctor;
 pub mod entities;
 pub mod export;
 pub mod inbox;
@@ -48,6 +49,8 @@ pub fn routes() -> Router<AppState> {
         .route("/api/v1/sources/{source_id}", get(sources::show))
         .route("/api/v1/sources/{source_id}/pause", post(sources::pause))
         .route("/api/v1/sources/{source_id}/resume", post(sources::resume))
+        .route("/api/v1/sources/{source_id}/skip", post(sources::skip))
+        .route("/api/v1/sources/{source_id}/unskip", post(sources::unskip))
         .route("/api/v1/snapshots", get(snapshots::list))
         .route("/api/v1/snapshots/{snapshot_id}", get(snapshots::show))
         .route("/api/v1/snapshots/{snapshot_id}/diff/{before}", get(snapshots::diff))
@@ -71,6 +74,7 @@ pub fn routes() -> Router<AppState> {
         .route("/api/v1/dlq/{id}/requeue", post(dead_letters::requeue))
         .route("/api/v1/dlq/{id}/discard", post(dead_letters::discard))
         .route("/api/v1/inbox", get(inbox::list))
+        .route("/api/v1/doctor", get(doctor::show))
         .route("/api/v1/overview", get(status::overview))
         .route("/api/v1/status", get(status::customers))
         .route("/api/v1/plans", post(plans::create))

@@ -3,8 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 
+use jiff::Timestamp;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
 use super::{Act, PartParams};
 use crate::domain::ids::SourceId;
+use crate::service::skips::Skip;
 use crate::service::views::{Page, ProblemView, SourceDetail, SourceView};
 use crate::web::AppState;
 use crate::web::extract::{Id, Json as Body, Params};
@@ -72,6 +77,88 @@ pub async fn resume(
     let done = state.run(move |engine| {
         engine.source_view(&id)?;
         engine.resume_source(&id, &actor.name, &actor.reason)?;
+        engine.source_view(&id)
+    });
+    Ok(Json(done.await?))
+}
+
+/// Keys to be skipped.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SkipKeys {
+    /// Their type, as it is.
+    #[serde(rename = "type")]
+    type_name: String,
+    /// A glob of their qualified names; of relationships of the names of their `from` ends.
+    name: String,
+    /// When the skip ends by itself; without it, it is lifted by a person.
+    until: Option<Timestamp>,
+    /// Why: it is kept in the timeline.
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+    /// Who; `operator` without it. The server has no sign-in yet and takes it as it is.
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+/// A skip to be lifted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnskipKeys {
+    /// The skip's type.
+    #[serde(rename = "type")]
+    type_name: String,
+    /// The skip's name, as it was given.
+    name: String,
+    /// Why: it is kept in the timeline.
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+    /// Who; `operator` without it. The server has no sign-in yet and takes it as it is.
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
+/// Skip keys of a source
+///
+/// What the source newly asserts of them is not published, absence included; they stay as they are.
+#[utoipa::path(post, path = "/api/v1/sources/{source_id}/skip", tag = "sources", operation_id = "skipKeys",
+    params(("source_id" = String, Path, description = "Its id")), request_body = SkipKeys,
+    responses((status = 200, description = "The source as it stands then", body = SourceDetail),
+              (status = 400, description = "The skip is not of the right form, or would have ended", body = ProblemView, content_type = "application/problem+json"),
+              (status = 404, description = "There is no such source", body = ProblemView, content_type = "application/problem+json"),
+              (status = 409, description = "The source has too many skips", body = ProblemView, content_type = "application/problem+json")))]
+pub async fn skip(
+    State(state): State<AppState>,
+    Id(id): Id<SourceId>,
+    Body(body): Body<SkipKeys>,
+) -> Result<Json<SourceDetail>, Problem> {
+    let SkipKeys { type_name, name, until, reason, actor } = body;
+    let actor = Act { reason, actor }.check()?;
+    let done = state.run(move |engine| {
+        engine.source_view(&id)?;
+        engine.skip(&id, &Skip { type_name, name, until }, &actor.name, &actor.reason)?;
+        engine.source_view(&id)
+    });
+    Ok(Json(done.await?))
+}
+
+/// Lift a skip
+///
+/// The next batch that asserts the keys publishes them.
+#[utoipa::path(post, path = "/api/v1/sources/{source_id}/unskip", tag = "sources", operation_id = "unskipKeys",
+    params(("source_id" = String, Path, description = "Its id")), request_body = UnskipKeys,
+    responses((status = 200, description = "The source as it stands then", body = SourceDetail),
+              (status = 404, description = "There is no such source, or it has no such skip", body = ProblemView, content_type = "application/problem+json")))]
+pub async fn unskip(
+    State(state): State<AppState>,
+    Id(id): Id<SourceId>,
+    Body(body): Body<UnskipKeys>,
+) -> Result<Json<SourceDetail>, Problem> {
+    let UnskipKeys { type_name, name, reason, actor } = body;
+    let actor = Act { reason, actor }.check()?;
+    let done = state.run(move |engine| {
+        engine.source_view(&id)?;
+        engine.unskip(&id, &type_name, &name, &actor.name, &actor.reason)?;
         engine.source_view(&id)
     });
     Ok(Json(done.await?))

@@ -261,6 +261,11 @@ fn others(page: &PlanPage) -> Vec<String> {
         "deletion is withheld: a line without a readable key may be about it",
         "deletions are withheld: a line without a readable key may be about them",
     );
+    tell(
+        summary.skipped(),
+        "assertion is skipped by an operator: its key stays as it is published",
+        "assertions are skipped by an operator: their keys stay as they are published",
+    );
     tell(summary.relationships.waiting, "relationship waits for an end", "relationships wait for an end");
     out
 }

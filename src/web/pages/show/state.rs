@@ -131,6 +131,7 @@ pub fn of_verdict(code: VerdictCode) -> Look {
         VerdictCode::Published => look("ok", "ok", "Published"),
         VerdictCode::Absent => look("off", "off", "Absent"),
         VerdictCode::DeadLetter => look("bad", "bad", "Dead letter"),
+        VerdictCode::Skipped => look("warn", "hand", "Skipped by an operator"),
         VerdictCode::Withheld => look("warn", "hand", "Deletion withheld"),
         VerdictCode::Superseded => look("off", "off", "Superseded"),
         VerdictCode::Waiting => look("wait", "wait", "Waiting"),

@@ -1,0 +1,166 @@
+//! What a state folder tells without `tidegate.redb`: whose it is, its
+//! snapshots, and the plans that may have been executed since.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::bodies::Bodies;
+use super::format::block_file::{BlockReader, FileKind};
+use super::format::layer::{CacheBudget, Layer};
+use super::plan_file::Plan;
+use super::snapshot::{FORMAT, SnapshotManifest};
+use super::state_dir::{StateDir, read_checked};
+use super::unsure::key_of;
+use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
+use crate::domain::key::Key;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The snapshots of a source at a target.
+#[derive(Debug, Default)]
+pub struct FoundSnapshots {
+    /// Those that are whole, the newest last.
+    pub whole: Vec<SnapshotManifest>,
+    /// What is wrong with the others.
+    pub damaged: Vec<String>,
+}
+
+/// The id of the data directory that a state folder belongs to.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when it is no state folder.
+pub fn owner(root: &Path) -> Result<String> {
+    let path = root.join("owner.json");
+    if !path.is_file() {
+        let text = format!("{} is no state folder: it has no owner.json", root.display());
+        return Err(Error::new(ErrorKind::NotFound, text));
+    }
+    read_checked(&path)
+}
+
+fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // A file beside the folders of sources is none of them.
+        Err(e) if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&e.kind()) => {
+            return Ok(Vec::new());
+        }
+        Err(e) => return Err(Error::io(folder, e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        names.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Every snapshot below a state folder.
+///
+/// # Errors
+/// When a folder can't be listed.
+pub fn snapshots(root: &Path) -> Result<BTreeMap<(TargetName, SourceId), FoundSnapshots>> {
+    let mut found: BTreeMap<(TargetName, SourceId), FoundSnapshots> = BTreeMap::new();
+    for (source, folder) in names(root)? {
+        let Ok(source) = SourceId::new(source) else { continue };
+        for (target, folder) in names(&folder.join("snapshots"))? {
+            let Ok(target) = TargetName::new(target) else { continue };
+            for (name, path) in names(&folder)? {
+                if !name.ends_with(".json") {
+                    continue;
+                }
+                let of = found.entry((target.clone(), source.clone())).or_default();
+                match whole(root, &source, &path) {
+                    Ok(manifest) => of.whole.push(manifest),
+                    Err(error) => of.damaged.push(error.to_string()),
+                }
+            }
+        }
+    }
+    for found in found.values_mut() {
+        found.whole.sort_by(|a, b| {
+            a.created_at.cmp(&b.created_at).then_with(|| a.snapshot_id.as_str().cmp(b.snapshot_id.as_str()))
+        });
+    }
+    Ok(found)
+}
+
+/// Reads a snapshot's manifest, and looks whether all of its files are there:
+/// indexes and packs as far as their own tables and checksums tell.
+fn whole(root: &Path, source: &SourceId, path: &Path) -> Result<SnapshotManifest> {
+    let manifest: SnapshotManifest = read_checked(path)?;
+    if manifest.format != FORMAT || manifest.source_id != *source {
+        let text = format!("{}: it is {} of source {}", path.display(), manifest.format, manifest.source_id);
+        return Err(Error::new(ErrorKind::SnapshotInvalid, text));
+    }
+    let folder = root.join(source.as_str());
+    for layer in &manifest.layers {
+        let layer = Layer::open(&folder.join("layers").join(&layer.file), &CacheBudget::new(0))?;
+        for pack in &layer.meta().packs {
+            BlockReader::open(&folder.join("packs").join(pack), FileKind::Pack)?;
+        }
+    }
+    Ok(manifest)
+}
+
+/// The plans of a source that were complete, were not published as a whole,
+/// and may have been begun after its snapshot `newest`: those made from it,
+/// and those made later.
+///
+/// # Errors
+/// When the folder can't be listed.
+pub fn plans_since(state: &StateDir, source: &SourceId, newest: &SnapshotManifest) -> Result<Vec<PlanId>> {
+    let mut plans = Vec::new();
+    for (name, _) in names(&state.source(source).join("plans"))? {
+        let Some(id) = name.strip_suffix(".json").and_then(|id| PlanId::new(id.to_owned()).ok()) else {
+            continue;
+        };
+        // Without its manifest a plan was never executed.
+        let Ok(plan) = Plan::open(state, source, &id) else { continue };
+        let header = &plan.manifest().header;
+        let from_it = header.bases.get(source) == Some(&newest.snapshot_id);
+        let later = id.as_str() > newest.plan_id.as_str();
+        if header.target == newest.target && id != newest.plan_id && (from_it || later) {
+            plans.push(id);
+        }
+    }
+    Ok(plans)
+}
+
+/// The keys that a plan changes.
+///
+/// # Errors
+/// When the plan can't be read.
+pub fn keys_of(state: &StateDir, source: &SourceId, plan: &PlanId) -> Result<Vec<Key>> {
+    let plan = Plan::open(state, source, plan)?;
+    let mut bodies = Bodies::new()?;
+    let mut keys = Vec::new();
+    plan.changes(|change| {
+        keys.push(key_of(&plan, &change, &mut bodies)?);
+        Ok(())
+    })?;
+    Ok(keys)
+}
+
+/// Writes a snapshot that is `newest` with more unsure keys.
+///
+/// # Errors
+/// Those of the disk.
+pub fn with_unsure(
+    state: &StateDir,
+    newest: &SnapshotManifest,
+    id: SnapshotId,
+    keys: Vec<Key>,
+    now: jiff::Timestamp,
+) -> Result<SnapshotManifest> {
+    let mut next = newest.clone();
+    next.parent = Some(newest.snapshot_id.clone());
+    next.snapshot_id = id;
+    next.created_at = now;
+    next.unsure.extend(keys);
+    next.unsure.sort();
+    next.unsure.dedup();
+    let path = state.snapshot_path(&next.source_id, &next.target, &next.snapshot_id);
+    state.write_checked(&path, &next)?;
+    Ok(next)
+}

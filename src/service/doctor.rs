@@ -1,0 +1,296 @@
+//! `doctor`: looks at everything that Tidegate stands on, and says of what is
+//! wrong which command or setting mends it.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::engine::Engine;
+use super::query::{PAGE_MAX, Part};
+use super::space::{FreeSpace, SystemSpace, disks_of, in_words};
+use super::views::{CheckView, DiskView, DoctorView, InboxFolderState, TargetView};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::prefix;
+use crate::store::FORMAT_VERSION;
+
+/// A folder that has waited for so long is told of.
+const STUCK: u64 = 86_400;
+/// A clock that is off by so much is told of.
+const OFF: SignedDuration = SignedDuration::from_secs(5);
+
+impl Engine {
+    /// Looks at everything. `serving`: whether this process serves.
+    ///
+    /// # Errors
+    /// None of its own: what can't be looked at is a check that failed.
+    pub fn examine(&self, serving: bool) -> Result<DoctorView> {
+        let settings = self.settings();
+        let mut checks = vec![versions(), self.check_store(serving)];
+        let (state, written) = self.check_state();
+        checks.push(state);
+        checks.extend(self.check_inboxes(&settings));
+        checks.extend(self.check_targets());
+        checks.extend(self.check_sources());
+        checks.push(self.check_clock(written));
+        checks.push(time_zone());
+        checks.extend(check_disks(&self.disks(), settings.service.min_free));
+        checks.extend(check_secrets(&settings));
+        Ok(DoctorView { at: self.clock.now(), version: env!("CARGO_PKG_VERSION").to_owned(), checks })
+    }
+
+    fn check_store(&self, serving: bool) -> CheckView {
+        let holder = if serving { "a server" } else { "this command" };
+        match self.store.verify() {
+            Ok(tables) => {
+                let rows: u64 = tables.iter().map(|(_, rows)| rows).sum();
+                let size =
+                    std::fs::metadata(self.settings().data.join("tidegate.redb")).map_or(0, |m| m.len());
+                let text = format!(
+                    "tidegate.redb has format {FORMAT_VERSION} and {}, all {rows} records can be read; held by {holder}, process {}",
+                    in_words(size),
+                    std::process::id()
+                );
+                CheckView::ok("store", text)
+            }
+            Err(error) => CheckView::error("store", error.to_string(), action(&error)),
+        }
+    }
+
+    /// The state folder, and when it says that the probe was written.
+    fn check_state(&self) -> (CheckView, Option<Timestamp>) {
+        let shown = self.state.root().display().to_string();
+        match self.state.probe(self.clock.random()) {
+            Ok(written) => (
+                CheckView::ok("state", format!("{shown}: an object was written, read, listed and deleted")),
+                Some(written),
+            ),
+            Err(error) => {
+                let mend = "make the folder writable for this user, or set `state.url`";
+                (CheckView::error("state", format!("{shown}: {error}"), mend), None)
+            }
+        }
+    }
+
+    fn check_inboxes(&self, settings: &Settings) -> Vec<CheckView> {
+        let list = match self.inbox_view(&Part::first(PAGE_MAX)) {
+            Ok(list) => list,
+            Err(error) => return vec![CheckView::error("inboxes", error.to_string(), action(&error))],
+        };
+        let mut checks = Vec::new();
+        if list.inboxes.is_empty() {
+            checks.push(CheckView::warning(
+                "inboxes",
+                "no inbox is set",
+                "add an `[[inbox]]` with its `url` to the settings",
+            ));
+        }
+        for inbox in &list.inboxes {
+            let check = format!("inbox {}", inbox.url);
+            let away = settings.inboxes.iter().find(|set| set.url.as_str() == inbox.url).and_then(is_away);
+            if let Some(problem) = inbox.error.as_ref().or(away.as_ref()) {
+                let mend =
+                    "make it reachable for this user (credentials, network, rights), or change `inbox.url`";
+                checks.push(CheckView::error(check, problem.clone(), mend));
+                continue;
+            }
+            let of =
+                |state| list.items.iter().filter(move |item| item.inbox == inbox.url && item.state == state);
+            let stuck = of(InboxFolderState::Waiting).filter(|item| item.age_seconds > STUCK).count();
+            let odd = of(InboxFolderState::Ignored).count() + of(InboxFolderState::Changed).count();
+            if stuck + odd > 0 {
+                let text = format!(
+                    "{stuck} folders are incomplete for more than a day, {odd} are ignored or were changed after they were accepted"
+                );
+                checks.push(CheckView::warning(check, text, "tidegate inbox list"));
+            } else {
+                checks.push(CheckView::ok(
+                    check,
+                    format!("it can be listed; {} folders are not accepted yet", inbox.waiting),
+                ));
+            }
+        }
+        checks
+    }
+
+    fn check_targets(&self) -> Vec<CheckView> {
+        let looked = |name: &crate::domain::ids::TargetName, seen: Result<TargetView>| {
+            let check = format!("target {name}");
+            match seen {
+                Ok(seen) if seen.problems.is_empty() => {
+                    let identity = seen.identity.unwrap_or_default();
+                    CheckView::ok(
+                        check,
+                        format!("it answers, and holds what was published ({} {identity})", seen.kind),
+                    )
+                }
+                Ok(seen) => {
+                    let mend = seen.down.and_then(|down| down.action);
+                    let mend = mend.unwrap_or_else(|| "tidegate targets check".to_owned());
+                    CheckView::error(check, seen.problems.join("; "), mend)
+                }
+                Err(error) => CheckView::error(check, error.to_string(), action(&error)),
+            }
+        };
+        self.targets.keys().map(|name| looked(name, self.target_view(name))).collect()
+    }
+
+    /// Sources that wait for a person.
+    fn check_sources(&self) -> Vec<CheckView> {
+        let holds = match self.store.read(|view| view.all_holds()) {
+            Ok(holds) => holds,
+            Err(error) => return vec![CheckView::error("sources", error.to_string(), action(&error))],
+        };
+        if holds.is_empty() {
+            return vec![CheckView::ok("sources", "none is held")];
+        }
+        let told = holds.into_iter().map(|(source, hold)| {
+            let mend = format!("tidegate sources show {source}, then tidegate sources resume {source}");
+            CheckView::warning(
+                format!("source {source}"),
+                format!("held since {}: {}", hold.since, hold.note),
+                mend,
+            )
+        });
+        told.collect()
+    }
+
+    fn check_clock(&self, written: Option<Timestamp>) -> CheckView {
+        let now = self.clock.now();
+        let mend = "have the machine's clock set by NTP (timedatectl status)";
+        if let Some(written) = written {
+            let off = written.duration_since(now);
+            if off.abs() > OFF {
+                let text = format!(
+                    "the state folder's clock and this machine's are {} s apart",
+                    off.abs().as_secs()
+                );
+                return CheckView::warning("clock", text, mend);
+            }
+        }
+        let newest =
+            self.store.read(|view| Ok(view.ended_last(1)?.pop().and_then(|batch| batch.publish_end)));
+        match newest {
+            Ok(Some(end)) if end.duration_since(now) > OFF => {
+                let text = format!("it is {now}, and a batch ended at {end}: the clock was put back");
+                CheckView::warning("clock", text, mend)
+            }
+            Ok(_) => CheckView::ok("clock", format!("{now}, as the state folder has it")),
+            Err(error) => CheckView::error("clock", error.to_string(), action(&error)),
+        }
+    }
+}
+
+/// What can be looked at of a data directory that could not be opened.
+pub fn unopened(settings: &Settings, clock: &Arc<dyn Clock>, error: &Error) -> DoctorView {
+    let what = match error.kind() {
+        ErrorKind::StateForeign => "state",
+        _ => "store",
+    };
+    let mut checks = vec![versions(), CheckView::error(what, error.to_string(), action(error))];
+    for inbox in &settings.inboxes {
+        let check = format!("inbox {}", inbox.url);
+        let listed = match is_away(inbox) {
+            Some(away) => Err(away),
+            None => prefix::open(&inbox.url).and_then(|prefix| prefix.folders("")).map_err(|e| e.to_string()),
+        };
+        checks.push(match listed {
+            Ok(folders) => {
+                CheckView::ok(check, format!("it can be listed; it has {} sources", folders.len()))
+            }
+            Err(problem) => CheckView::error(
+                check,
+                problem,
+                "make it reachable for this user (credentials, network, rights), or change `inbox.url`",
+            ),
+        });
+    }
+    checks.push(time_zone());
+    let reader: &dyn FreeSpace = &SystemSpace;
+    checks.extend(check_disks(&disks_of(settings, reader), settings.service.min_free));
+    checks.extend(check_secrets(settings));
+    DoctorView { at: clock.now(), version: env!("CARGO_PKG_VERSION").to_owned(), checks }
+}
+
+/// What the table of errors says is to be done.
+fn action(error: &Error) -> String {
+    error.kind().info().action.to_owned()
+}
+
+fn versions() -> CheckView {
+    let text = format!(
+        "tidegate {}, batches {}, plans {}, snapshots {}, store {FORMAT_VERSION}",
+        env!("CARGO_PKG_VERSION"),
+        crate::intake::manifest::FORMAT,
+        crate::planning::plan_file::FORMAT,
+        crate::planning::snapshot::FORMAT,
+    );
+    CheckView::ok("versions", text)
+}
+
+/// Why a local inbox is not there.
+fn is_away(inbox: &crate::intake::inbox::InboxSettings) -> Option<String> {
+    let path = inbox.url.to_file_path().ok()?;
+    match std::fs::read_dir(&path) {
+        Ok(_) => None,
+        // `serve` makes it.
+        Err(e)
+            if e.kind() == std::io::ErrorKind::NotFound
+                && path.parent().is_some_and(|above| above.is_dir()) =>
+        {
+            None
+        }
+        Err(e) => Some(format!("{} can't be listed: {e}", path.display())),
+    }
+}
+
+/// Maintenance windows and what people read are in local time.
+fn time_zone() -> CheckView {
+    match jiff::tz::TimeZone::try_system() {
+        Ok(zone) => CheckView::ok("time zone", zone.iana_name().unwrap_or("without a name").to_owned()),
+        Err(error) => CheckView::warning(
+            "time zone",
+            format!("that of the system can't be found out: {error}"),
+            "set TZ, or /etc/localtime; UTC is used until then",
+        ),
+    }
+}
+
+fn check_disks(disks: &[DiskView], floor: u64) -> Vec<CheckView> {
+    let look = |disk: &DiskView| {
+        let check = format!("disk of {}", disk.what);
+        let (Some(free), Some(total)) = (disk.free, disk.total) else {
+            let text = disk.error.clone().unwrap_or_default();
+            return CheckView::warning(check, format!("{}: {text}", disk.path), "look at the mount");
+        };
+        let text = format!(
+            "{} of {} are free at {}, the floor is {}",
+            in_words(free),
+            in_words(total),
+            disk.path,
+            in_words(floor)
+        );
+        let mend = "make room (`retention.snapshots` keeps fewer snapshots), or lower `service.min_free`";
+        if floor > 0 && free < floor {
+            CheckView::error(check, format!("{text}: nothing is accepted or begun"), mend)
+        } else if floor > 0 && free < floor.saturating_mul(4) {
+            CheckView::warning(check, text, mend)
+        } else {
+            CheckView::ok(check, text)
+        }
+    };
+    disks.iter().map(look).collect()
+}
+
+/// Secrets that are named and can't be read.
+fn check_secrets(settings: &Settings) -> Vec<CheckView> {
+    let mut checks = Vec::new();
+    for (n, webhook) in settings.webhooks.iter().enumerate() {
+        if let Some(Err(error)) = webhook.secret.as_ref().map(|secret| secret.read()) {
+            let mend = format!("put the secret where `webhook[{n}].secret_file` or `secret_env` says");
+            checks.push(CheckView::error(format!("webhook {n}"), error.to_string(), mend));
+        }
+    }
+    checks
+}

@@ -1,0 +1,423 @@
+//! Pins: the files of a batch that waits, copied under the state URL, so that
+//! the inbox's own lifecycle rules can't take them away. From then on the
+//! batch is read from there.
+//!
+//! The change of state is durable first; the copy follows, here, off the way
+//! of batches, and goes on after a restart. What fails is told in the batch's
+//! timeline and tried again.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::SELF;
+use super::engine::Engine;
+use super::failing::concerns_batch;
+use super::operate::note;
+use crate::domain::ids::{BatchId, SourceId};
+use crate::domain::publish_state::PublishStatus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::Batch;
+use crate::intake::manifest::MANIFEST;
+use crate::intake::pin::{self, PIN, PinManifest, Wanted};
+use crate::intake::prefix::Object;
+use crate::intake::{fetch, folder};
+use crate::planning::halt::Halt;
+use crate::planning::state_dir::read_checked;
+use crate::store::{BatchRecord, Pin, PinTask, PinWork};
+
+/// Longest wait when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+/// A batch that waits behind others for so long is pinned like those.
+const LONG: SignedDuration = SignedDuration::from_hours(1);
+
+/// Time until room for a copy is looked for again.
+const WITHOUT_ROOM: SignedDuration = SignedDuration::from_secs(30);
+
+/// Twice as long each time, up to five minutes.
+fn backoff(attempts: u32) -> SignedDuration {
+    SignedDuration::from_secs((1i64 << attempts.min(9)).min(300))
+}
+
+impl Engine {
+    /// Has the files of a batch copied, though its state does not ask for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such batch.
+    pub fn pin_batch(&self, id: &BatchId) -> Result<()> {
+        let id = id.clone();
+        self.store.write(move |tx| {
+            let record = tx.expect_batch(&id)?;
+            if record.pin.is_some() || tx.pin_work(&id)?.is_some_and(|work| work.task == PinTask::Copy) {
+                return Ok(());
+            }
+            tx.set_pin_work(&id, Some(&PinWork::new(PinTask::Copy)))
+        })
+    }
+
+    /// Gives up the copy of a batch's files: its dead letter is settled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such batch.
+    pub fn unpin(&self, id: &BatchId) -> Result<()> {
+        let id = id.clone();
+        self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&id)?;
+            if record.pin.take().is_some() {
+                tx.put_batch(&record)?;
+            }
+            tx.set_pin_work(&id, Some(&PinWork::new(PinTask::Remove)))
+        })
+    }
+
+    /// Where the files of a batch are pinned; `None`: they are not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn pinned_folder(&self, id: &BatchId) -> Result<Option<PathBuf>> {
+        let record = self.store.read(|view| view.batch(id))?;
+        Ok(record.filter(|record| record.pin.is_some()).map(|_| self.state.pin_path(id)))
+    }
+
+    /// Has a pinned batch read from its pin, once that is what it was.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PinDamaged`].
+    pub(super) fn read_from_pin(&self, batch: &mut Batch) -> Result<()> {
+        let folder = self.state.pin_path(&batch.id);
+        let damaged = |error: Error| {
+            Error::new(ErrorKind::PinDamaged, format!("batch {}: the pin can't be used", batch.id))
+                .caused_by(error)
+        };
+        let manifest: PinManifest = read_checked(&folder.join(PIN)).map_err(damaged)?;
+        if manifest.format != pin::FORMAT || manifest.batch_id != batch.id {
+            let text =
+                format!("{} is that of {} in {}", folder.display(), manifest.batch_id, manifest.format);
+            return Err(damaged(Error::new(ErrorKind::PinDamaged, text)));
+        }
+        pin::verify(&folder, &manifest, &|_| self.go_on())
+            .map_err(|e| e.context(format!("batch {}", batch.id)))?;
+        batch.folder = folder;
+        Ok(())
+    }
+
+    fn go_on(&self) -> Result<()> {
+        match self.stopping() {
+            true => Err(Error::new(ErrorKind::Interrupted, "asked to stop")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the files of a batch that has ended are still to be copied.
+    pub(super) fn awaits_pin(&self, id: &BatchId) -> Result<bool> {
+        let work = self.store.read(|view| view.pin_work(id))?;
+        Ok(self.settings().pin && work.is_some_and(|work| work.task == PinTask::Copy))
+    }
+
+    /// Copies and removes what is due. Returns when something is due next.
+    ///
+    /// # Errors
+    /// Those of the store alone: what else fails is tried again later.
+    pub fn keep_pins(&self) -> Result<Option<Timestamp>> {
+        let copies = self.settings().pin;
+        if copies {
+            self.pin_waiting()?;
+        }
+        let mut next: Option<Timestamp> = None;
+        for (id, work) in self.store.read(|view| view.all_pin_work())? {
+            if self.stopping() || work.task == PinTask::Copy && !copies {
+                continue;
+            }
+            if work.task == PinTask::Copy && self.too_little_room().is_some() {
+                let at = self.clock.now().checked_add(WITHOUT_ROOM).unwrap_or(Timestamp::MAX);
+                next = Some(next.map_or(at, |next| next.min(at)));
+                continue;
+            }
+            if let Some(at) = work.next_attempt.filter(|at| *at > self.clock.now()) {
+                next = Some(next.map_or(at, |next| next.min(at)));
+                continue;
+            }
+            // Nobody collects a pin while it is being made.
+            let _making = self.pinning.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let done = match work.task {
+                PinTask::Copy => self.copy_pin(&id),
+                PinTask::Remove => self.remove_pin(&id),
+            };
+            match done {
+                Ok(()) => {}
+                Err(error) if self.is_fatal(&error) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let at = self.pin_failed(&id, work, &error)?;
+                    next = Some(next.map_or(at, |next| next.min(at)));
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    /// Keeps pins until the process is to end.
+    ///
+    /// # Errors
+    /// As [`Self::keep_pins`].
+    pub(super) fn follow_pins(&self) -> Result<()> {
+        while !self.stopping() {
+            let generation = self.work.generation();
+            let due = self.keep_pins()?;
+            let most = due.map_or(IDLE, |due| {
+                let left = Duration::try_from(due.duration_since(self.clock.now())).unwrap_or_default();
+                left.clamp(Duration::from_millis(10), IDLE)
+            });
+            self.work.wait(generation, most);
+            // A busy service commits many times a second.
+            self.clock.sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// The next batch of a source that is held waits with it, and what has
+    /// waited for long behind it, or behind a parked one, may have to wait for
+    /// longer than the inbox keeps it.
+    fn pin_waiting(&self) -> Result<()> {
+        let since = self.clock.now().checked_sub(LONG).unwrap_or(Timestamp::MIN);
+        let missing = self.store.read(|view| {
+            let mut missing = Vec::new();
+            for source in view.sources_with_unfinished()? {
+                let held = view.source_hold(&source)?.is_some();
+                let mut first = true;
+                view.each_unfinished(&source, |record| {
+                    let waits = record.accepted_at <= since || held && first;
+                    first = false;
+                    if waits
+                        && record.is_delivered()
+                        && record.pin.is_none()
+                        && view.pin_work(&record.batch_id)?.is_none()
+                    {
+                        missing.push(record.batch_id);
+                    }
+                    // Those behind it were accepted later, but for late ones.
+                    Ok(waits)
+                })?;
+            }
+            Ok(missing)
+        })?;
+        missing.iter().try_for_each(|id| self.pin_batch(id))
+    }
+
+    fn copy_pin(&self, id: &BatchId) -> Result<()> {
+        let record = self.batch(id)?;
+        if !record.wants_pin() && record.status.is_final() {
+            // It ended before the copy was begun.
+            let id = id.clone();
+            return self.store.write(move |tx| tx.set_pin_work(&id, None));
+        }
+        let folder = self.state.pin_path(id);
+        let made = match self.adopt(&record, &folder)? {
+            Some(made) => made,
+            None => self.make_pin(&record, &folder).inspect_err(|_| {
+                // What it took is free again; should it stay, it is collected.
+                let _ = std::fs::remove_dir_all(&folder);
+            })?,
+        };
+        let pin = Pin {
+            at: self.clock.now(),
+            files: made.files.len() as u64,
+            bytes: made.files.iter().map(|file| file.bytes).sum(),
+        };
+        let (batch, hash) = (id.clone(), made.manifest_hash);
+        let kept = self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&batch)?;
+            let wanted = !record.status.is_final() || record.wants_pin();
+            if !wanted || record.manifest_hash != hash {
+                // It ended, or is another batch of the same name by now.
+                tx.set_pin_work(&batch, Some(&PinWork::new(PinTask::Remove)))?;
+                return Ok(None);
+            }
+            tx.set_pin_work(&batch, None)?;
+            let text = format!("its files were copied under the state URL: {} bytes", pin.bytes);
+            record.pin = Some(pin);
+            tx.put_batch(&record)?;
+            note(tx, &record, text, SELF)?;
+            Ok(Some(record))
+        })?;
+        if let Some(record) = kept.filter(|record| record.status.is_final()) {
+            self.clear_spool(&record);
+        }
+        Ok(())
+    }
+
+    /// A pin that was complete when the process ended.
+    fn adopt(&self, record: &BatchRecord, folder: &Path) -> Result<Option<PinManifest>> {
+        let usable = |made: &PinManifest| {
+            made.format == pin::FORMAT
+                && made.batch_id == record.batch_id
+                && made.manifest_hash == record.manifest_hash
+        };
+        let found = read_checked::<PinManifest>(&folder.join(PIN)).ok().filter(usable);
+        if let Some(made) = found
+            && pin::verify(folder, &made, &|_| self.go_on()).is_ok()
+        {
+            return Ok(Some(made));
+        }
+        match std::fs::remove_dir_all(folder) {
+            Ok(()) => Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(folder, e)),
+        }
+    }
+
+    fn make_pin(&self, record: &BatchRecord, to: &Path) -> Result<PinManifest> {
+        let batch = self.batch_of(record)?;
+        let stopping = || self.stopping();
+        let mut wanted: Vec<Wanted> = if record.mode.is_none() {
+            // Nothing but the folder says what belongs to it.
+            self.all_objects(record)?
+        } else {
+            let failed = record.status == PublishStatus::Failed;
+            if folder::check_files(&batch).is_err() {
+                match self.bring(&batch, Halt::when(&stopping)) {
+                    // That is perhaps why it failed; what is there is kept.
+                    Err(error) if failed && concerns_batch(error.kind()) => {}
+                    brought => brought?,
+                }
+            }
+            let there = batch.files.iter().filter(|file| !failed || batch.folder.join(&file.path).is_file());
+            // What a failed batch's manifest says of them may be what is wrong.
+            let stated = |of: Option<u64>| of.filter(|_| !failed);
+            there
+                .map(|file| Wanted {
+                    path: file.path.clone(),
+                    bytes: stated(file.bytes),
+                    xxh3: stated(file.xxh3),
+                })
+                .collect()
+        };
+        if record.mode.is_some() && batch.folder.join(MANIFEST).is_file() {
+            wanted.push(Wanted { path: MANIFEST.into(), bytes: None, xxh3: None });
+        }
+        if wanted.is_empty() && !batch.files.is_empty() {
+            let text = format!("batch {}: {} is not there", record.batch_id, record.url);
+            return Err(Error::new(ErrorKind::FileMissing, text));
+        }
+        std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
+        let mut files = Vec::new();
+        for file in &wanted {
+            files.push(pin::copy(&batch.folder, to, file, &|_| self.go_on())?);
+        }
+        self.state.sync_tree(to)?;
+        let made = PinManifest {
+            format: pin::FORMAT.into(),
+            batch_id: record.batch_id.clone(),
+            manifest_hash: record.manifest_hash.clone(),
+            files,
+        };
+        self.state.write_checked(&to.join(PIN), &made)?;
+        Ok(made)
+    }
+
+    /// Whether a batch's files still are where they were delivered. Those of a
+    /// batch that failed may have been mended there.
+    pub(super) fn is_still_delivered(&self, record: &BatchRecord) -> Result<bool> {
+        let batch = self.batch_of(record)?;
+        if batch.url.starts_with("file:") {
+            return Ok(
+                batch.folder.is_dir() && batch.files.iter().all(|f| batch.folder.join(&f.path).is_file())
+            );
+        }
+        let path = format!("{}/{}", batch.id.source(), batch.id.folder());
+        for inbox in &self.settings().inboxes {
+            let prefix = self.prefix(&inbox.url)?;
+            if prefix.url_of(&path) == batch.url {
+                let objects = prefix.objects(&path)?;
+                let has = |name: &str| name.contains('/') || objects.iter().any(|object| object.name == name);
+                return Ok(!objects.is_empty() && batch.files.iter().all(|file| has(&file.path)));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Everything that lies in a batch's folder, at hand in its local one.
+    fn all_objects(&self, record: &BatchRecord) -> Result<Vec<Wanted>> {
+        let path = format!("{}/{}", record.batch_id.source(), record.batch_id.folder());
+        let gone = || {
+            let text = format!("batch {}: {} is not there", record.batch_id, record.url);
+            Error::new(ErrorKind::FileMissing, text)
+        };
+        for inbox in &self.settings().inboxes {
+            let prefix = self.prefix(&inbox.url)?;
+            if prefix.url_of(&path) != record.url {
+                continue;
+            }
+            let objects = prefix.objects(&path)?;
+            for object in &objects {
+                if prefix.local(&path).is_none() {
+                    fetch::bring(&*prefix, &path, object, &record.folder, &|_| self.go_on())?;
+                }
+            }
+            if objects.is_empty() {
+                return Err(gone());
+            }
+            let wanted = |object: Object| Wanted { path: object.name, bytes: Some(object.size), xxh3: None };
+            return Ok(objects.into_iter().map(wanted).collect());
+        }
+        Err(gone())
+    }
+
+    fn remove_pin(&self, id: &BatchId) -> Result<()> {
+        let folder = self.state.pin_path(id);
+        match std::fs::remove_dir_all(&folder) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io(&folder, e)),
+        }
+        let id = id.clone();
+        self.store.write(move |tx| tx.set_pin_work(&id, None))
+    }
+
+    /// Told once for each reason, and tried again.
+    fn pin_failed(&self, id: &BatchId, work: PinWork, error: &Error) -> Result<Timestamp> {
+        let attempts = work.attempts.saturating_add(1);
+        let at = self.clock.now().checked_add(backoff(attempts)).unwrap_or(Timestamp::MAX);
+        let (id, text) = (id.clone(), error.to_string());
+        let news = work.last_error.as_ref() != Some(&text);
+        if news {
+            tracing::warn!(batch = %id, source = %id.source(), %error, "its pin: tried again later");
+        }
+        self.store.write(move |tx| {
+            if news {
+                let what = match work.task {
+                    PinTask::Copy => "its files could not be copied under the state URL yet",
+                    PinTask::Remove => "the copy of its files could not be removed yet",
+                };
+                let record = tx.expect_batch(&id)?;
+                note(tx, &record, format!("{what}: {text}"), SELF)?;
+            }
+            // A decision that came meanwhile stands.
+            if tx.pin_work(&id)?.is_some_and(|now| now.task == work.task) {
+                let work = PinWork { attempts, next_attempt: Some(at), last_error: Some(text), ..work };
+                tx.set_pin_work(&id, Some(&work))?;
+            }
+            Ok(at)
+        })
+    }
+
+    /// Removes pins of a source that belong to no batch, as a state URL that
+    /// was recovered has them. Returns how many.
+    pub(super) fn collect_pins(&self, source: &SourceId) -> Result<u64> {
+        let Ok(_making) = self.pinning.try_lock() else { return Ok(0) };
+        let mut removed = 0;
+        for (name, folder) in self.state.pins(source)? {
+            let Ok(id) = format!("{source}:{name}").parse::<BatchId>() else { continue };
+            let live = self.store.read(|view| {
+                let pinned = view.batch(&id)?.is_some_and(|record| record.pin.is_some());
+                Ok(pinned || view.pin_work(&id)?.is_some())
+            })?;
+            if !live {
+                std::fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}

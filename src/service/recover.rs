@@ -1,0 +1,397 @@
+//! A new `tidegate.redb` from what the state folder holds, when the old one is
+//! lost: the current snapshots, with the keys unsure that a plan may have
+//! changed since (`SEMANTICS` 10), and the batches that waited and are pinned.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::SELF;
+use super::engine::Engine;
+use super::failing::failure;
+use super::holds::applied_row;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::domain::ids::{BatchId, FolderName, SnapshotId, SourceId, TargetName};
+use crate::domain::key::Kind;
+use crate::domain::publish_state::PublishStatus;
+use crate::domain::scope::Scope;
+use crate::domain::settings::Mode;
+use crate::domain::stamp::Stamp;
+use crate::domain::transition::Event;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::Batch;
+use crate::intake::manifest::MANIFEST;
+use crate::intake::pin::{PIN, PinManifest};
+use crate::intake::prefix::Object;
+use crate::intake::{folder, monitor};
+use crate::planning::recover::{self, FoundSnapshots};
+use crate::planning::snapshot::SnapshotManifest;
+use crate::planning::state_dir::read_checked;
+use crate::store::{InboxEntry, InboxState, Pin, SnapshotRecord, Store, StoreOptions, TimelineEntry};
+
+/// What was recovered of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveredSource {
+    /// The source.
+    pub source_id: SourceId,
+    /// The target.
+    pub target: TargetName,
+    /// Its current snapshot.
+    pub snapshot_id: SnapshotId,
+    /// The batch that was published last.
+    pub batch_id: BatchId,
+    /// The source timestamp up to which it is published.
+    pub published_to: Timestamp,
+    /// Entities that are published.
+    pub entities: u64,
+    /// Relationships that are published.
+    pub relationships: u64,
+    /// Keys that are compared with the target, or sent again, by the next plan.
+    pub unsure: u64,
+}
+
+/// What was recovered, and what could not be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovered {
+    /// The sources.
+    pub sources: Vec<RecoveredSource>,
+    /// Older snapshots that can be looked at.
+    pub older_snapshots: u64,
+    /// Batches that waited, and are in the queue again.
+    pub batches: Vec<BatchId>,
+    /// Folders of the inboxes that are not accepted again: they are not newer
+    /// than what is published.
+    pub passed_by: Vec<String>,
+    /// What could not be recovered, in words.
+    pub problems: Vec<String>,
+}
+
+/// What nobody can recover, whatever the state folder holds.
+pub const LOST: &str = "the history of batches with their timelines; approvals, pauses, holds and skips; \
+    dead letters; messages that were not delivered yet";
+
+/// Makes `tidegate.redb` anew in a data directory that has none.
+///
+/// # Errors
+/// [`ErrorKind::Conflict`] when the data directory has a `tidegate.redb`,
+/// [`ErrorKind::NotFound`] when the state folder holds nothing to recover. No
+/// `tidegate.redb` is left then.
+pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
+    let data = settings.data.clone();
+    let file = data.join("tidegate.redb");
+    if file.exists() {
+        let text = format!(
+            "{} is there: recover makes a new one. If it can't be opened, move it away first",
+            file.display()
+        );
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
+    let owner = recover::owner(&settings.state)?;
+    let found = recover::snapshots(&settings.state)?;
+    if found.values().all(|found| found.whole.is_empty()) {
+        let mut text = format!("{} holds no snapshot that is whole", settings.state.display());
+        for damaged in found.values().flat_map(|found| &found.damaged) {
+            text.push_str("; ");
+            text.push_str(damaged);
+        }
+        return Err(Error::new(ErrorKind::NotFound, text));
+    }
+    let options = StoreOptions { owner: Some(owner), ..StoreOptions::default() };
+    let made = Store::open(&data, options, Arc::clone(&clock)).map(drop).and_then(|()| {
+        let engine = Engine::open(&data, settings, clock)?;
+        engine.take_over(found)
+    });
+    if made.is_err() {
+        // Half of it would be taken for all of it.
+        let _ = std::fs::remove_file(&file);
+    }
+    made
+}
+
+impl Engine {
+    fn take_over(
+        &self,
+        found: std::collections::BTreeMap<(TargetName, SourceId), FoundSnapshots>,
+    ) -> Result<Recovered> {
+        let mut recovered = Recovered::default();
+        for ((target, source), found) in found {
+            recovered
+                .problems
+                .extend(found.damaged.iter().map(|damaged| format!("source {source}: {damaged}")));
+            let Some((newest, older)) = found.whole.split_last() else {
+                recovered.problems.push(format!(
+                    "source {source}: no snapshot at target {target} is whole; its next batch is planned as its first"
+                ));
+                continue;
+            };
+            let current = self.take_snapshot(&target, &source, newest, &mut recovered)?;
+            recovered.older_snapshots += older.len() as u64;
+            let records: Vec<SnapshotRecord> = older.iter().map(|older| self.record_of(older)).collect();
+            let record = self.record_of(&current);
+            let previous = (current.snapshot_id != newest.snapshot_id).then(|| self.record_of(newest));
+            let applied = self.applied(&target, &source, newest, &current)?;
+            let (of, at) = (source.clone(), target.clone());
+            self.store.write(move |tx| {
+                for record in records.iter().chain(&previous) {
+                    tx.restore_snapshot(record, false)?;
+                }
+                tx.restore_snapshot(&record, true)?;
+                if let Some(applied) = applied {
+                    tx.put(
+                        crate::store::APPLIED,
+                        applied_row(at.as_str(), of.as_str()),
+                        applied.into_bytes(),
+                    );
+                }
+                tx.note_source(&of, &format!("recovered from snapshot {}", record.id), SELF)
+            })?;
+            recovered.sources.push(RecoveredSource {
+                source_id: source,
+                target,
+                snapshot_id: current.snapshot_id.clone(),
+                batch_id: current.batch_id.clone(),
+                published_to: current.newest.stamp.source_timestamp,
+                entities: current.live(Kind::Entity),
+                relationships: current.live(Kind::Relationship),
+                unsure: current.unsure.len() as u64,
+            });
+        }
+        self.take_pins(&mut recovered)?;
+        self.pass_by(&mut recovered)?;
+        Ok(recovered)
+    }
+
+    /// The snapshot that is current, with the keys unsure of every plan that
+    /// the target may have begun since.
+    fn take_snapshot(
+        &self,
+        target: &TargetName,
+        source: &SourceId,
+        newest: &SnapshotManifest,
+        recovered: &mut Recovered,
+    ) -> Result<SnapshotManifest> {
+        let mut plans = recover::plans_since(&self.state, source, newest)?;
+        let Some(open) = self.targets.get(target) else {
+            let text = format!("source {source}: its target {target} is not in the settings");
+            recovered.problems.push(text);
+            return Ok(newest.clone());
+        };
+        let last = open.target.last_plan(source)?;
+        // A target that keeps track tells which of them it has begun.
+        if let Some(last) = &last {
+            plans.retain(|plan| plan == last);
+        }
+        let identity = open.target.identity()?;
+        if identity != newest.target_identity {
+            recovered.problems.push(format!(
+                "source {source}: the target {target} is {identity}, the snapshot was published to {}; \
+                 the source is held until they belong together",
+                newest.target_identity
+            ));
+        }
+        let mut keys = Vec::new();
+        for plan in &plans {
+            match recover::keys_of(&self.state, source, plan) {
+                Ok(found) => keys.extend(found),
+                Err(error) => recovered.problems.push(format!(
+                    "source {source}: plan {plan} may have been begun and can't be read: {error}; \
+                     deliver its batch again"
+                )),
+            }
+        }
+        if keys.is_empty() {
+            return Ok(newest.clone());
+        }
+        let id = SnapshotId::from(self.new_plan_id()?);
+        recover::with_unsure(&self.state, newest, id, keys, self.clock.now())
+    }
+
+    /// What `tidegate.redb` has to say of the target's last plan: what the
+    /// target itself says, unless it has begun one that nothing is known of.
+    fn applied(
+        &self,
+        target: &TargetName,
+        source: &SourceId,
+        newest: &SnapshotManifest,
+        current: &SnapshotManifest,
+    ) -> Result<Option<String>> {
+        let Some(open) = self.targets.get(target) else { return Ok(Some(newest.plan_id.to_string())) };
+        let Some(last) = open.target.last_plan(source)? else { return Ok(None) };
+        let known = last.as_str() <= newest.plan_id.as_str() || current.snapshot_id != newest.snapshot_id;
+        Ok(Some(if known { last.to_string() } else { newest.plan_id.to_string() }))
+    }
+
+    fn record_of(&self, manifest: &SnapshotManifest) -> SnapshotRecord {
+        let path = self.state.snapshot_path(&manifest.source_id, &manifest.target, &manifest.snapshot_id);
+        SnapshotRecord {
+            id: manifest.snapshot_id.clone(),
+            target: manifest.target.clone(),
+            source: manifest.source_id.clone(),
+            parent: manifest.parent.clone(),
+            batch_id: manifest.batch_id.clone(),
+            newest: manifest.newest.stamp.clone(),
+            created_at: manifest.created_at,
+            url: self.state.url_of(&path),
+            entities: manifest.live(Kind::Entity),
+            relationships: manifest.live(Kind::Relationship),
+        }
+    }
+
+    /// Batches that waited when `tidegate.redb` was lost: their files are
+    /// pinned, and they are in the queue again.
+    fn take_pins(&self, recovered: &mut Recovered) -> Result<()> {
+        let entries = std::fs::read_dir(self.state.root()).map_err(|e| Error::io(self.state.root(), e))?;
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+        let mut sources: Vec<SourceId> = names.filter_map(|name| SourceId::new(name).ok()).collect();
+        sources.sort();
+        for source in sources {
+            let mut pins = self.state.pins(&source)?;
+            pins.sort();
+            for (name, at) in pins {
+                let Ok(name) = name.parse::<FolderName>() else { continue };
+                let id = BatchId::new(source.clone(), name.clone());
+                match self.take_pin(&id, &name, &at) {
+                    Ok(()) => recovered.batches.push(id),
+                    Err(error) if self.is_fatal(&error) => return Err(error),
+                    Err(error) => recovered.problems.push(format!("batch {id}, which waited: {error}")),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_pin(&self, id: &BatchId, name: &FolderName, at: &Path) -> Result<()> {
+        let made: PinManifest = read_checked(&at.join(PIN))?;
+        let opened = if at.join(MANIFEST).is_file() {
+            folder::open_in_inbox(at, id.source(), name)
+        } else {
+            let objects: Vec<Object> = made
+                .files
+                .iter()
+                .map(|file| Object {
+                    name: file.path.clone(),
+                    size: file.bytes,
+                    modified: name.time(),
+                    tag: String::new(),
+                })
+                .collect();
+            folder::open_without_manifest(
+                at,
+                id.source(),
+                name,
+                &self.settings().source(id.source()),
+                &objects,
+            )
+        };
+        let (batch, broken) = match opened {
+            Ok(batch) => (batch, None),
+            Err(error) => {
+                let time = name.time();
+                let stamp =
+                    Stamp { source_timestamp: time, processing_timestamp: time, batch_id: id.clone() };
+                let batch = Batch {
+                    id: id.clone(),
+                    stamp,
+                    url: String::new(),
+                    folder: at.to_owned(),
+                    workflow: String::new(),
+                    mode: Mode::Full,
+                    scope: Scope::default(),
+                    complexity: None,
+                    files: Vec::new(),
+                    manifest_hash: made.manifest_hash.clone(),
+                };
+                (batch, Some(error))
+            }
+        };
+        let mut record = self.record(&batch)?;
+        record.url = self.delivered_url(id).unwrap_or_else(|| self.state.url_of(at));
+        record.manifest_hash = made.manifest_hash;
+        let bytes = made.files.iter().map(|file| file.bytes).sum();
+        record.pin = Some(Pin { at: self.clock.now(), files: made.files.len() as u64, bytes });
+        if broken.is_some() {
+            record.mode = None;
+        }
+        let details =
+            broken.as_ref().map(|error| (failure(error, Some("intake".into()), 0), error.to_string()));
+        let id = id.clone();
+        self.store.write(move |tx| {
+            tx.put_batch(&record)?;
+            let entry = TimelineEntry {
+                at: tx.now(),
+                event: None,
+                from: PublishStatus::Pending,
+                to: PublishStatus::Pending,
+                cause: "recovered: its files were pinned under the state URL".into(),
+                actor: SELF.into(),
+            };
+            tx.note(&id, &entry)?;
+            if let Some((details, cause)) = details {
+                let now = tx.now();
+                tx.transition_batch(&id, Event::Failed, &cause, SELF, |record| {
+                    record.publish_end = Some(now);
+                    record.failure = Some(details);
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Where a batch was delivered, if one of the inboxes still has it.
+    fn delivered_url(&self, id: &BatchId) -> Option<String> {
+        let path = format!("{}/{}", id.source(), id.folder());
+        self.settings().inboxes.iter().find_map(|inbox| {
+            let prefix = self.prefix(&inbox.url).ok()?;
+            let there = prefix.objects(&path).is_ok_and(|objects| !objects.is_empty());
+            there.then(|| prefix.url_of(&path))
+        })
+    }
+
+    /// Folders of the inboxes that are not newer than what is published were
+    /// published, rejected or cancelled before; nobody knows any more. They
+    /// are not accepted again by themselves, and `inbox list` shows them.
+    fn pass_by(&self, recovered: &mut Recovered) -> Result<()> {
+        let now = self.clock.now();
+        for inbox in &self.settings().inboxes {
+            let scanned =
+                self.prefix(&inbox.url).and_then(|prefix| monitor::scan(inbox, &*prefix, now, |_| Ok(false)));
+            let folders = match scanned {
+                Ok(folders) => folders,
+                Err(error) => {
+                    recovered.problems.push(format!(
+                        "the inbox {} can't be listed: {error}; what lies there is accepted again when it can",
+                        inbox.url
+                    ));
+                    continue;
+                }
+            };
+            for found in folders {
+                let Some((source, name)) = &found.names else { continue };
+                let id = BatchId::new(source.clone(), name.clone());
+                let state = if recovered.batches.contains(&id) {
+                    InboxState::Accepted { batch_id: id }
+                } else {
+                    let of_source = recovered.sources.iter().filter(|of| of.source_id == *source);
+                    let Some(published_to) = of_source.map(|of| of.published_to).max() else { continue };
+                    if name.time() > published_to {
+                        continue;
+                    }
+                    recovered.passed_by.push(format!("{}{}", inbox.url, found.path));
+                    InboxState::Ignored {
+                        reason: format!(
+                            "tidegate.redb was recovered, and the source is published to {published_to}: \
+                             if this was not published before, stop the server and run `tidegate publish` on it"
+                        ),
+                    }
+                };
+                let entry = InboxEntry { signature: found.signature, state, at: now };
+                let (url, path) = (inbox.url.to_string(), found.path);
+                self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
+            }
+        }
+        Ok(())
+    }
+}

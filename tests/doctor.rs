@@ -1,0 +1,257 @@
+//! `tidegate doctor`, its archive, `recover` and `sources skip`, as a person
+//! runs them: with a server, without one, and when something is wrong.
+
+mod support;
+
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+use support::batches::{TestBatch, entity, says};
+use support::shell::Shell;
+
+fn batch(time: u32, names: &[&str]) -> TestBatch {
+    TestBatch::full("alpha", time).with(names.iter().map(|name| says(entity(name), i64::from(time))))
+}
+
+fn check<'a>(view: &'a Value, name: &str) -> &'a Value {
+    let checks = view["checks"].as_array().unwrap();
+    let found = checks.iter().find(|check| check["check"].as_str().unwrap().starts_with(name));
+    found.unwrap_or_else(|| panic!("{name} is not in {view:#}"))
+}
+
+#[test]
+fn all_is_well_with_a_server_and_without_one() {
+    let shell = Shell::new();
+    shell.settings("");
+    shell.expect(0, &["publish", &shell.write(&batch(1, &["a"]))]);
+    let look = || {
+        let view = shell.json(0, &["doctor"]);
+        for name in [
+            "settings",
+            "versions",
+            "store",
+            "state",
+            "inbox file:",
+            "target catalogue",
+            "sources",
+            "clock",
+            "disk of",
+        ] {
+            let found = check(&view, name);
+            assert_eq!((found["status"].as_str(), &found["mend"]), (Some("ok"), &Value::Null), "{found:#}");
+        }
+        assert!(["ok", "warning"].contains(&check(&view, "time zone")["status"].as_str().unwrap()));
+        check(&view, "store")["found"].as_str().unwrap().to_owned()
+    };
+    assert!(look().contains("held by this command"));
+    let server = shell.serve();
+    let found = look();
+    assert!(found.contains(&format!("held by a server, process {}", server.process.id())), "{found}");
+    let text = shell.expect(0, &["doctor"]);
+    assert!(text.contains("CHECK") && text.contains("store"), "{text}");
+    server.stop();
+    // The probe is gone.
+    assert_eq!(std::fs::read_dir(shell.data().join("state/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_mends_it() {
+    // Settings.
+    let shell = Shell::new();
+    shell.settings("[service]\nworker = 2\n");
+    let view = shell.json(1, &["doctor"]);
+    let found = check(&view, "settings");
+    assert_eq!(found["status"], "error");
+    assert!(found["found"].as_str().unwrap().contains("did you mean `workers`?"), "{found:#}");
+    assert!(found["mend"].as_str().unwrap().contains("tidegate config check"));
+    // An inbox, and too little room.
+    let away = shell.folder.path().join("away/inbox");
+    shell.settings(&format!(
+        "[service]\nmin_free = \"9000000GiB\"\n[[inbox]]\nurl = \"{}\"\n",
+        away.display()
+    ));
+    let view = shell.json(1, &["doctor"]);
+    for (name, mend) in [("inbox", "`inbox.url`"), ("disk of data directory", "`service.min_free`")] {
+        let found = check(&view, name);
+        assert_eq!(found["status"], "error", "{found:#}");
+        assert!(found["mend"].as_str().unwrap().contains(mend), "{found:#}");
+    }
+    let text = shell.expect(1, &["doctor"]);
+    assert!(text.contains("What to do:") && text.contains("ERROR"), "{text}");
+    // A store that can't be opened.
+    shell.settings("");
+    shell.expect(0, &["publish", &shell.write(&batch(1, &["a"]))]);
+    std::fs::write(shell.data().join("tidegate.redb"), "no database").unwrap();
+    let view = shell.json(1, &["doctor"]);
+    assert_eq!(check(&view, "store")["status"], "error");
+    assert_eq!(check(&view, "inbox")["status"], "ok");
+    // A state folder of another data directory.
+    let other = Shell::new();
+    other.settings(&format!("[state]\nurl = \"{}\"\n", shell.data().join("state").display()));
+    let view = other.json(1, &["doctor"]);
+    let found = check(&view, "state");
+    assert!(found["found"].as_str().unwrap().contains("belongs to the data directory"), "{found:#}");
+    assert!(found["mend"].as_str().unwrap().contains("state URL of its own"), "{found:#}");
+    // A server that was named and does not answer.
+    let view = shell.json(1, &["--server", "http://127.0.0.1:1", "doctor"]);
+    assert_eq!(check(&view, "server")["status"], "error");
+}
+
+#[test]
+fn a_source_that_is_held_is_a_warning_with_the_command_that_shows_it() {
+    let shell = Shell::new();
+    shell.settings("[sources.alpha]\n");
+    shell.expect(0, &["sources", "pause", "alpha", "--reason", "moving"]);
+    let view = shell.json(0, &["doctor"]);
+    let found = check(&view, "source alpha");
+    assert_eq!(found["status"], "warning");
+    assert!(found["mend"].as_str().unwrap().contains("tidegate sources resume alpha"), "{found:#}");
+}
+
+/// Everything that an archive holds, as text, by name.
+fn unpack(path: &Path) -> Vec<(String, String)> {
+    let file = std::fs::File::open(path).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let mut found = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        found.push((name, text));
+    }
+    found
+}
+
+#[test]
+fn the_archive_has_what_is_needed_and_no_secret_and_no_attribute_value() {
+    let shell = Shell::new();
+    let secret_file = shell.folder.path().join("secret");
+    std::fs::write(&secret_file, "planted-in-a-file\n").unwrap();
+    shell.settings(&format!(
+        "[[webhook]]\nurl = \"http://127.0.0.1:1/planted-in-a-path?planted-in-a-query=1\"\nsecret_file = \"{}\"\n",
+        secret_file.display()
+    ));
+    let settings = std::fs::read_to_string(shell.data().join("tidegate.toml")).unwrap();
+    let more = "[[webhook]]\nurl = \"http://127.0.0.1:1/\"\nsecret_env = \"HOOK\"\n";
+    std::fs::write(shell.folder.path().join("more.toml"), settings + more).unwrap();
+    let mut valued = batch(1, &[]);
+    let value = [("x".to_owned(), serde_json::json!("planted-as-a-value"))].into();
+    valued.lines.push(support::batches::Line::Value(entity("a"), value, 0));
+    shell.expect(0, &["publish", &shell.write(&valued)]);
+    shell.expect(1, &["publish", &shell.write(&TestBatch::full("gamma", 90_000))]);
+    let log = shell.folder.path().join("server.log");
+    std::fs::write(&log, "INFO started\nWARN planted-as-a-key was refused by planted-as-a-password and planted-in-a-variable\n").unwrap();
+    let bundle = |name: &str| {
+        let mut command = shell.command(&[
+            "--json",
+            "--config",
+            "more.toml",
+            "doctor",
+            "bundle",
+            "--out",
+            name,
+            "--log",
+            log.to_str().unwrap(),
+        ]);
+        command
+            .env("HOOK", "planted-in-a-variable")
+            .env("AWS_SECRET_ACCESS_KEY", "planted-as-a-key")
+            .env("HTTPS_PROXY", "http://ann:planted-as-a-password@proxy:3128/")
+            .env("AWS_REGION", "eu-central-1");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        unpack(&shell.folder.path().join(name))
+    };
+    let offline = bundle("one.tar.gz");
+    let server = shell.serve();
+    let online = bundle("two.tar.gz");
+    server.stop();
+    for files in [&offline, &online] {
+        let text = |name: &str| {
+            let found = files.iter().find(|(path, _)| path.ends_with(name));
+            &found.unwrap_or_else(|| panic!("{name} is missing")).1
+        };
+        for (name, text) in files {
+            assert!(!text.contains("planted"), "{name}: {text}");
+        }
+        let doctor: Value = serde_json::from_str(text("/doctor.json")).unwrap();
+        assert!(doctor["checks"].as_array().unwrap().len() > 6);
+        assert!(text("/settings.toml").contains("[[webhook]]"));
+        assert!(text("/environment.json").contains("AWS_SECRET_ACCESS_KEY"));
+        assert!(text("/batches.json").contains("BATCH_FROM_FUTURE"));
+        assert!(text("/sources.json").contains("alpha"));
+        assert!(text("/log.txt").contains("INFO started"));
+        assert!(files.iter().any(|(name, _)| name.contains("/timelines/alpha_")));
+    }
+    assert!(offline.iter().any(|(name, text)| name.ends_with("/store.json") && text.contains("\"batches\"")));
+    // It is nobody else's to read, and is not written over.
+    use std::os::unix::fs::PermissionsExt;
+    let path = shell.folder.path().join("one.tar.gz");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    shell.refused(1, &["doctor", "bundle", "--out", "one.tar.gz"]);
+}
+
+#[test]
+fn a_lost_store_is_recovered_on_the_command_line() {
+    let shell = Shell::new();
+    shell.settings("");
+    shell.expect(0, &["publish", &shell.write(&batch(1, &["a", "b"]))]);
+    let state = shell.data().join("state").display().to_string();
+    let error = shell.refused(1, &["recover", "--state", &state]);
+    assert!(error.contains("move it away first"), "{error}");
+    std::fs::remove_file(shell.data().join("tidegate.redb")).unwrap();
+    let error = shell.refused(64, &["recover", "--state", &shell.folder.path().display().to_string()]);
+    assert!(error.contains("set `state.url`"), "{error}");
+    let text = shell.expect(0, &["recover", "--state", &state]);
+    assert!(text.contains("alpha") && text.contains("Not recovered: the history of batches"), "{text}");
+    assert_eq!(shell.json(0, &["snapshots", "list"])["items"].as_array().unwrap().len(), 1);
+    let published = shell.json(0, &["publish", &shell.write(&batch(2, &["a"]))]);
+    assert_eq!(published["status"], "COMPLETE");
+    assert_eq!(published["metrics"]["entities_deleted"], 1);
+}
+
+#[test]
+fn keys_are_skipped_and_lifted_with_a_server_and_without_one() {
+    let shell = Shell::new();
+    shell.settings("");
+    shell.expect(0, &["publish", &shell.write(&batch(1, &["a", "b"]))]);
+    let skip = |shell: &Shell| {
+        let text = shell.expect(
+            0,
+            &["sources", "skip", "alpha", "t", "a*", "--reason", "known to be bad", "--until", "7d"],
+        );
+        assert!(text.contains("known to be bad") && text.contains("a*"), "{text}");
+        let list = shell.json(0, &["sources", "skips", "alpha"]);
+        assert_eq!((&list[0]["type"], &list[0]["name"]), (&"t".into(), &"a*".into()));
+        assert!(shell.expect(0, &["sources", "show", "alpha"]).contains("skips"));
+    };
+    skip(&shell);
+    let published = shell.expect(0, &["publish", &shell.write(&batch(2, &["a", "b"]))]);
+    assert!(published.contains("COMPLETE"), "{published}");
+    let shown = shell.expect(0, &["batches", "show", &batch(2, &[]).id()]);
+    assert!(shown.contains("skipped"), "{shown}");
+    let why = shell.json(0, &["why", "t", "a"]);
+    assert_eq!(why["verdict"]["code"], "skipped");
+    assert!(why["verdict"]["text"].as_str().unwrap().contains("known to be bad"), "{why:#}");
+    let plan = shell.json(2, &["plan", &shell.write(&batch(3, &["a", "b"]))]);
+    assert_eq!(
+        (&plan["summary"]["entities"]["skipped"], &plan["summary"]["entities"]["update"]),
+        (&1.into(), &1.into())
+    );
+    shell.expect(0, &["sources", "unskip", "alpha", "t", "a*"]);
+    assert!(shell.expect(0, &["sources", "skips", "alpha"]).contains("skips nothing"));
+    let error = shell.refused(1, &["sources", "unskip", "alpha", "t", "a*"]);
+    assert!(error.contains("it skips nothing"), "{error}");
+    let error = shell.refused(64, &["sources", "skip", "alpha", "t", "a"]);
+    assert!(error.contains("--reason"), "{error}");
+    let error =
+        shell.refused(64, &["sources", "skip", "alpha", "t", "a", "--reason", "x", "--until", "soon"]);
+    assert!(error.contains("--until soon"), "{error}");
+    let server = shell.serve();
+    skip(&shell);
+    shell.expect(0, &["sources", "unskip", "alpha", "t", "a*"]);
+    shell.refused(1, &["sources", "skip", "nobody", "t", "a", "--reason", "x"]);
+    server.stop();
+}

@@ -1,0 +1,238 @@
+//! `tidegate.redb` is lost: what the state folder holds makes a new one, and
+//! the next batches are published as if nothing had happened.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use support::batches::{Line, TestBatch, edge, entity, says};
+use support::world::World;
+use tidegate::clock::Clock;
+use tidegate::domain::ids::{BatchId, SourceId};
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::error::ErrorKind;
+use tidegate::service::recover::{Recovered, recover};
+use tidegate::store::SourceHoldReason;
+
+fn many(time: i64, names: std::ops::Range<u32>) -> Vec<Line> {
+    names.map(|n| says(entity(&format!("n{n}")), time)).collect()
+}
+
+/// Several sources with full, incremental and late batches, shared keys and
+/// relationships.
+fn history() -> Vec<TestBatch> {
+    vec![
+        TestBatch::full("alpha", 10).with(many(10, 0..12)).with([says(edge("n1", "n2"), 1)]),
+        TestBatch::full("beta", 15).with([
+            says(entity("n1"), 7),
+            says(entity("ub"), 8),
+            says(edge("ub", "n1"), 1),
+        ]),
+        TestBatch::incremental("alpha", 30).with([says(entity("n3"), 99), Line::Deleted(entity("n4"))]),
+        TestBatch::incremental("alpha", 20).with([says(entity("n3"), 50), says(entity("n4"), 50)]),
+        TestBatch::full("gamma", 12).with([says(entity("c"), 1), says(edge("c", "missing"), 1)]),
+    ]
+}
+
+/// What comes afterwards.
+fn next() -> Vec<TestBatch> {
+    vec![
+        TestBatch::incremental("alpha", 25).with([says(entity("n4"), 25), says(entity("n5"), 25)]),
+        TestBatch::full("alpha", 40).with(many(40, 2..9)),
+        TestBatch::full("gamma", 41).with([
+            says(entity("missing"), 1),
+            says(entity("c"), 1),
+            says(edge("c", "missing"), 1),
+        ]),
+        TestBatch::full("beta", 42).with([says(entity("ub"), 9)]),
+    ]
+}
+
+fn lose(world: &mut World) {
+    world.stop();
+    std::fs::remove_file(world.data.path().join("tidegate.redb")).unwrap();
+}
+
+fn recover_in(world: &mut World) -> Recovered {
+    let recovered = recover(world.settings.clone(), Arc::clone(&world.clock) as Arc<dyn Clock>).unwrap();
+    world.restart();
+    recovered
+}
+
+#[test]
+fn the_next_batches_are_published_as_in_the_undisturbed_run() {
+    let (mut world, undisturbed) = (World::new(), World::new());
+    for batch in &history() {
+        assert_eq!(world.publish(batch).status, PublishStatus::Complete);
+        undisturbed.publish(batch);
+    }
+    lose(&mut world);
+    let recovered = recover_in(&mut world);
+    assert_eq!(recovered.problems, [] as [String; 0]);
+    let told: Vec<(&str, u64, u64)> =
+        recovered.sources.iter().map(|of| (of.source_id.as_str(), of.entities, of.unsure)).collect();
+    assert_eq!(told, [("alpha", 11, 0), ("beta", 2, 0), ("gamma", 1, 0)]);
+    assert_eq!(world.export(), undisturbed.export());
+    for batch in &next() {
+        let (record, other) = (world.publish(batch), undisturbed.publish(batch));
+        assert_eq!(record.status, PublishStatus::Complete, "{record:?}");
+        let counts = |metrics: tidegate::domain::publish_state::BatchMetrics| {
+            (
+                metrics.entities_created,
+                metrics.entities_updated,
+                metrics.entities_deleted,
+                metrics.relationships_created,
+            )
+        };
+        assert_eq!(counts(record.metrics.unwrap()), counts(other.metrics.unwrap()), "{}", record.batch_id);
+        assert_eq!(world.export(), undisturbed.export(), "{}", record.batch_id);
+    }
+    let all: Vec<TestBatch> = history().into_iter().chain(next()).collect();
+    world.expect_batches(&all.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_plan_had_begun_is_unsure_and_settled_by_the_next_batch() {
+    for done in [0, 1, 2] {
+        let mut world = World::new();
+        for batch in &history() {
+            world.publish(batch);
+        }
+        let cut = TestBatch::full("alpha", 35).with(many(35, 0..12));
+        let id = world.deliver(&cut).unwrap();
+        while world.batch(&id).status != PublishStatus::Executing {
+            world.advance("alpha");
+        }
+        // The process ends after so many operations of the plan.
+        let (count, engine) = (AtomicUsize::new(0), Arc::downgrade(&world.shared()));
+        world.faults.before(move |_| {
+            if count.fetch_add(1, Ordering::SeqCst) + 1 == done {
+                engine.upgrade().unwrap().stop();
+            }
+            Ok(())
+        });
+        if done > 0 {
+            let _ = world.engine().advance(&SourceId::new("alpha").unwrap());
+        }
+        assert_eq!(world.batch(&id).status, PublishStatus::Executing);
+        lose(&mut world);
+        world.faults.heal();
+        let recovered = recover_in(&mut world);
+        let alpha = &recovered.sources[0];
+        assert_eq!(alpha.unsure > 0, done > 0, "{done}: {alpha:?}");
+        let next = next();
+        for batch in &next {
+            assert_eq!(world.publish(batch).status, PublishStatus::Complete, "{done}");
+        }
+        let all: Vec<TestBatch> = history().into_iter().chain(next).collect();
+        world.expect_batches(&all.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_batch_that_waited_is_in_the_queue_again_from_its_pin() {
+    let mut world = World::with(|settings| {
+        let alpha = settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap();
+        alpha.guards.delete_ratio = 0.3;
+        alpha.guards.delete_min = 2;
+    });
+    world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..6)));
+    let parked = world.publish(&TestBatch::full("alpha", 5).with(many(1, 0..1)));
+    assert!(parked.hold.is_some());
+    world.engine().keep_pins().unwrap();
+    std::fs::remove_dir_all(world.data.path().join("delivered")).unwrap();
+    lose(&mut world);
+    let recovered = recover_in(&mut world);
+    assert_eq!(recovered.batches, [parked.batch_id.clone()]);
+    world.work();
+    assert!(world.batch(&parked.batch_id).hold.is_some(), "{:?}", world.timeline(&parked.batch_id));
+    world.approve(&parked.batch_id);
+    world.expect(&[(entity("n0"), 1)]);
+}
+
+#[test]
+fn folders_of_an_inbox_that_are_not_newer_are_passed_by_and_newer_ones_are_accepted() {
+    let mut world = World::new();
+    let inbox = world.data.path().join("inbox");
+    let deliver = |batch: &TestBatch| {
+        batch.write(&inbox);
+    };
+    let (old, new) =
+        (TestBatch::full("alpha", 1).with(many(1, 0..3)), TestBatch::full("alpha", 9).with(many(9, 0..3)));
+    deliver(&old);
+    let settings = world.settings.inboxes[0].clone();
+    world.engine().scan_inbox(&settings).unwrap();
+    world.work();
+    lose(&mut world);
+    deliver(&new);
+    let recovered = recover_in(&mut world);
+    assert_eq!(recovered.passed_by.len(), 1);
+    assert!(recovered.passed_by[0].ends_with(&format!("alpha/{}", old.folder_name())));
+    assert_eq!(world.engine().scan_inbox(&settings).unwrap(), 1);
+    world.work();
+    assert_eq!(world.batch(&new.id().parse::<BatchId>().unwrap()).status, PublishStatus::Complete);
+    world.expect(&[(entity("n0"), 9), (entity("n1"), 9), (entity("n2"), 9)]);
+}
+
+#[test]
+fn the_newest_snapshot_that_is_whole_is_taken_and_the_damaged_one_is_told() {
+    let mut world = World::new();
+    world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
+    let last = world.publish(&TestBatch::full("alpha", 2).with(many(2, 0..3)));
+    let plan = last.plan_id.unwrap();
+    let layers = world.data.path().join("state/alpha/layers");
+    let layer = std::fs::read_dir(&layers).unwrap().map(|entry| entry.unwrap().path());
+    for path in layer.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(plan.as_str())) {
+        std::fs::write(path, "no layer").unwrap();
+    }
+    lose(&mut world);
+    let recovered = recover_in(&mut world);
+    assert_eq!(recovered.problems.len(), 1, "{:?}", recovered.problems);
+    assert!(recovered.sources[0].unsure > 0);
+    world.publish(&TestBatch::full("alpha", 3).with(many(2, 0..2)));
+    world.expect(&[(entity("n0"), 2), (entity("n1"), 2)]);
+}
+
+#[test]
+fn another_catalogue_holds_its_sources() {
+    let mut world = World::new();
+    world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
+    lose(&mut world);
+    std::fs::remove_file(world.data.path().join("catalogue.redb")).unwrap();
+    let recovered = recover_in(&mut world);
+    assert!(
+        recovered.problems[0].contains("the source is held until they belong together"),
+        "{:?}",
+        recovered.problems
+    );
+    world.deliver(&TestBatch::full("alpha", 2).with(many(2, 0..3))).unwrap();
+    let _ = world.engine().run_until_idle();
+    let hold =
+        world.engine().store().read(|view| view.source_hold(&SourceId::new("alpha").unwrap())).unwrap();
+    assert_eq!(hold.unwrap().reason, SourceHoldReason::TargetMoved);
+}
+
+#[test]
+fn what_can_not_be_recovered_is_refused_and_leaves_nothing_behind() {
+    let mut world = World::new();
+    let again = |world: &World| {
+        recover(world.settings.clone(), Arc::clone(&world.clock) as Arc<dyn Clock>).unwrap_err()
+    };
+    world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
+    world.stop();
+    let file = world.data.path().join("tidegate.redb");
+    let error = again(&world);
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains("move it away first"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::remove_dir_all(world.data.path().join("state/alpha/snapshots")).unwrap();
+    let error = again(&world);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("no snapshot that is whole"), "{error}");
+    std::fs::remove_dir_all(world.data.path().join("state")).unwrap();
+    let error = again(&world);
+    assert!(error.to_string().contains("is no state folder"), "{error}");
+    assert!(!file.exists());
+    world.restart();
+}
