@@ -115,6 +115,7 @@ fn put(
         next_attempt: None,
         priority: None,
         cancel: None,
+        letters: 0,
     };
     tx.put_batch(&record)?;
     note(tx, &id, "accepted")?;
