@@ -116,6 +116,7 @@ fn put(
         priority: None,
         cancel: None,
         letters: 0,
+        pin: None,
     };
     tx.put_batch(&record)?;
     note(tx, &id, "accepted")?;
