@@ -218,7 +218,10 @@ fn check(history: &History) -> Result<(), TestCaseError> {
         // When the target takes everything again, requeues bring all that it
         // refused, whatever was published since.
         play_fast.world.faults.heal();
-        while play_fast.requeue() > 0 {
+        for _ in 0..10 {
+            if play_fast.requeue() == 0 {
+                break;
+            }
             play_fast.finish_history();
         }
         let last: Vec<TestBatch> =

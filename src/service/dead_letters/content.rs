@@ -70,6 +70,13 @@ pub(super) fn ready(letter: &DeadLetter) -> Result<()> {
         );
         return Err(Error::new(ErrorKind::Conflict, text));
     }
+    if letter.wanted().is_empty() {
+        let text = format!(
+            "dead letter {}: nobody asserts anything of it any more; the next plan of its source sends the change again",
+            letter.id
+        );
+        return Err(Error::new(ErrorKind::Conflict, text));
+    }
     if letter.code == ErrorKind::KeyConflict.info().code && letter.edited.is_none() {
         let text = format!(
             "dead letter {}: its batch says two different things of it; say with an edit which is right",

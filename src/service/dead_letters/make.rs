@@ -102,7 +102,7 @@ impl Engine {
             let code = ErrorKind::EntityRejected.info().code;
             let mut letter = DeadLetter {
                 key: Some(refused.key.clone()),
-                content: owners.line_of(&refused.key)?,
+                content: owners.line_of(&refused.key)?.unwrap_or_default(),
                 pattern: pattern(&rejection.reason, &names_of(Some(&refused.key))),
                 diagnostics: LetterDiagnostics {
                     action: Some(refused.action),

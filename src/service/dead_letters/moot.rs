@@ -42,6 +42,7 @@ impl Engine {
                     } else {
                         letters.push(Brief {
                             id: letter.id,
+                            asserts: letter.asserts(),
                             source: letter.source,
                             key: letter.key,
                             stamp: letter.stamp,
@@ -99,6 +100,11 @@ impl Engine {
         let mut owners = Owners::new(self, plan)?;
         for letter in letters {
             let Some(key) = letter.key.as_ref().filter(|key| keys.contains(&key.hash())) else { continue };
+            // Where nobody asserts anything, that it was brought is all.
+            if !letter.asserts {
+                found.insert(letter.id);
+                continue;
+            }
             let asserted = owners.asserted_by(&letter.source, key)?;
             if asserted.is_some_and(|stamp| stamp >= letter.stamp) {
                 found.insert(letter.id);
@@ -111,6 +117,8 @@ impl Engine {
 /// What has to be known of a letter to tell whether it is moot.
 struct Brief {
     id: u64,
+    /// Whether it holds an assertion.
+    asserts: bool,
     source: SourceId,
     key: Option<Key>,
     stamp: Stamp,
@@ -150,15 +158,16 @@ impl Owners {
 
     /// What a change of `key` is to bring, as a line: what the plan's batch
     /// asserts of it, else what the source asserts whose published assertion
-    /// it is about.
-    pub(super) fn line_of(&mut self, key: &Key) -> Result<Vec<u8>> {
+    /// it is about. `None`: nobody asserts anything; the change takes away
+    /// what perhaps came to the target before.
+    pub(super) fn line_of(&mut self, key: &Key) -> Result<Option<Vec<u8>>> {
         let body = match self.layer.lookup(key.hash(), &mut self.reader.scratch)? {
             Some((_, entry)) if entry.is_live() => {
                 let pack = self.packs.get(entry.loc.pack() as usize);
                 let pack = pack.ok_or_else(|| Error::internal("a pack of a plan's layer"))?;
-                Some(self.reader.bodies.get(pack, entry.loc)?)
+                self.reader.bodies.get(pack, entry.loc)?
             }
-            Some(_) => None,
+            Some(_) => return line::of_absence(key).map(Some),
             None => {
                 let mut body = None;
                 for snapshot in self.view.own.iter().chain(&self.view.others) {
@@ -167,13 +176,13 @@ impl Owners {
                         break;
                     }
                 }
-                body
+                match body {
+                    Some(body) => body,
+                    None => return Ok(None),
+                }
             }
         };
-        match body {
-            Some(body) => line::of_value(key, body.body()?.attributes),
-            None => line::of_absence(key),
-        }
+        line::of_value(key, body.body()?.attributes).map(Some)
     }
 
     /// The source whose published assertion a change of `key` is about, and

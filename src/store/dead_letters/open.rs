@@ -77,8 +77,9 @@ impl Tx<'_> {
         }
         history.push(attempt);
         let attempts = open.attempts.saturating_add(1);
-        if letter.stamp < open.stamp {
-            // An older batch came late: what is newest stays what is repaired.
+        if letter.stamp < open.stamp || !letter.asserts() {
+            // An older batch came late, or nothing new is asserted: what is
+            // newest stays what is repaired.
             return self.put_dead_letter(DeadLetter { history, attempts, ..open });
         }
         let own = matches!(&open.state, DeadLetterState::Requeued { batch, .. } if *batch == letter.batch_id);

@@ -178,8 +178,8 @@ pub struct DeadLetter {
     pub stamp: Stamp,
     /// Its key; `None` when it could not be read, and of a batch.
     pub key: Option<Key>,
-    /// The original: of an entity its line, of a batch its manifest, empty
-    /// where that is not known.
+    /// The original line of an entity; empty of a batch, and where nobody
+    /// asserts anything of the key.
     pub content: Vec<u8>,
     /// Whether bytes were cut off.
     pub cut: bool,
@@ -224,6 +224,12 @@ impl DeadLetter {
     /// What a requeue brings: what a person made of it, else the original.
     pub fn wanted(&self) -> &[u8] {
         self.edited.as_ref().map_or(&self.content, |edited| &edited.content)
+    }
+
+    /// Whether it holds what a source asserts. Else it is about a change that
+    /// takes away what nobody asserts any more.
+    pub fn asserts(&self) -> bool {
+        self.kind == LetterKind::Batch || !self.content.is_empty()
     }
 
     /// Whether it is neither settled nor in the queue.
