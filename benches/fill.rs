@@ -115,6 +115,7 @@ fn put(
         next_attempt: None,
         priority: None,
         cancel: None,
+        letters: 0,
         pin: None,
     };
     tx.put_batch(&record)?;

@@ -236,6 +236,38 @@
     send(form);
   });
 
+  function post(url, body) {
+    return fetch(url, {
+      method: 'POST',
+      credentials: 'same-origin',
+      headers: { 'Content-Type': 'application/json', Accept: 'application/json' },
+      body: JSON.stringify(body),
+    });
+  }
+
+  // What an action on many came to so far, a part at a time; null when it is
+  // through and nothing was refused.
+  async function sendAll(form, body, problem) {
+    const told = form.querySelector('.so-far');
+    let [done, refused, first] = [0, 0, null];
+    for (;;) {
+      const answer = await post(form.dataset.post, body);
+      if (!answer.ok) return answer;
+      const part = await answer.json();
+      done += part.done;
+      refused += part.refused;
+      first = first || part.items.find((item) => item.problem);
+      told.textContent = `${done} done, ${refused} refused`;
+      told.hidden = false;
+      if (!part.next_cursor) break;
+      body.cursor = part.next_cursor;
+    }
+    if (!refused) return null;
+    explain(problem, `${done} done, ${refused} refused. The first: ${first.problem.detail}`, first.problem.action);
+    refresh();
+    return false;
+  }
+
   async function send(form) {
     const button = form.querySelector('button[type="submit"]');
     const problem = form.querySelector('.problem');
@@ -244,23 +276,21 @@
     if (problem) problem.hidden = true;
     const body = {};
     for (const [name, value] of new FormData(form)) body[name] = value;
+    for (const field of form.querySelectorAll('[data-json]')) body[field.name] = JSON.parse(field.value);
     // The server keeps a reason with everything that is decided.
     if (form.dataset.reason && !(body.reason || '').trim()) body.reason = form.dataset.reason;
     try {
-      const answer = await fetch(form.dataset.post, {
-        method: 'POST',
-        credentials: 'same-origin',
-        headers: { 'Content-Type': 'application/json', Accept: 'application/json' },
-        body: JSON.stringify(body),
-      });
-      if (!answer.ok) {
+      const bulk = 'bulk' in form.dataset;
+      const answer = bulk ? await sendAll(form, body, problem) : await post(form.dataset.post, body);
+      if (answer === false) return;
+      if (answer && !answer.ok) {
         const told = await answer.json().catch(() => ({}));
         explain(problem, told.detail || told.title || `The server answered ${answer.status}.`, told.action);
         return;
       }
       const dialog = form.closest('dialog');
       if (dialog) dialog.close();
-      form.reset();
+      if (!('keeps' in form.dataset)) form.reset();
       say(form.dataset.done || 'Done');
       refresh();
     } catch {
@@ -269,6 +299,51 @@
       button.disabled = false;
     }
   }
+
+  // What a content would change, before it is kept.
+  async function check(form) {
+    const shown = form.querySelector('[data-check]');
+    const problem = form.querySelector('.problem');
+    problem.hidden = true;
+    try {
+      const answer = await post(shown.dataset.check, { content: form.elements.content.value });
+      const told = await answer.json().catch(() => ({}));
+      if (!answer.ok) {
+        explain(problem, told.detail || `The server answered ${answer.status}.`, told.action);
+        return;
+      }
+      if (!told.valid) {
+        shown.hidden = true;
+        explain(problem, told.problem, 'Correct it and check it again.');
+        return;
+      }
+      shown.textContent = '';
+      const line = (text, kind) => {
+        const made = document.createElement(kind || 'p');
+        made.textContent = text;
+        shown.append(made);
+        return made;
+      };
+      line(told.note || `It is valid. ${told.changes.length} of what is published would change:`);
+      for (const change of told.changes) {
+        const key = change.key;
+        const name = key.qualified_name || `${key.from.qualified_name} → ${key.to.qualified_name}`;
+        line(`${change.action} ${key.type} ${name}`).className = 'name';
+        for (const [side, value] of [['old', change.before], ['new', change.after]]) {
+          if (!value) continue;
+          line(JSON.stringify(value, null, 2), 'pre').className = side;
+        }
+      }
+      shown.hidden = false;
+    } catch {
+      explain(problem, 'The server did not answer.', 'Try again.');
+    }
+  }
+
+  document.addEventListener('click', (event) => {
+    const checks = event.target.closest('[data-checks]');
+    if (checks) check(checks.form);
+  });
 
   function explain(problem, what, action) {
     if (!problem) return;

@@ -569,3 +569,78 @@ fn health_tells_why_the_work_is_not_done() {
     assert_eq!((answer.status, answer.json()["ready"].as_bool()), (503, Some(false)));
     assert_eq!(server.get("/livez").status, 200);
 }
+
+#[test]
+fn dead_letters_are_listed_grouped_repaired_and_given_up() {
+    let server = Server::new();
+    let bad = ["a", "b", "c"].map(|name| Line::BadKeyed(entity(name)));
+    let batch = server.publish(&TestBatch::incremental("alpha", 1).with(bad));
+    let letters = server.all("/api/v1/dlq", 2);
+    assert_eq!(letters.len(), 3);
+    assert_eq!(letters, server.all(&format!("/api/v1/dlq?batch_id={batch}&state=open"), 1));
+    assert_eq!(server.all("/api/v1/dlq?name=a&kind=entity&code=LINE_INVALID", 1).len(), 1);
+    assert_eq!(server.all("/api/v1/dlq?state=all&source_id=beta", 1).len(), 0);
+    server.get("/api/v1/dlq?state=lost").problem(400, "USAGE");
+    server.get("/api/v1/dlq?limit=501").problem(400, "USAGE");
+    let groups = server.fetch("/api/v1/dlq/groups");
+    let group = &groups["items"][0];
+    assert_eq!((&group["count"], &group["code"]), (&json!(3), &json!("LINE_INVALID")));
+    assert_eq!(group["signature"], letters[0]["signature"]);
+
+    let one = server.fetch("/api/v1/dlq/1");
+    assert_eq!((&one["key"]["qualified_name"], &one["state"]), (&json!("a"), &json!("open")));
+    assert!(one["content"].as_str().unwrap().contains("attributes"), "{one}");
+    assert_eq!(one["history"][0]["batch_id"], batch.to_string());
+    server.get("/api/v1/dlq/99").problem(404, "NOT_FOUND");
+    server.get("/api/v1/dlq/one").problem(400, "USAGE");
+
+    let good = r#"{"type":"t","qualified_name":"a","attributes":{"x":4}}"#;
+    let act = |path: &str, body: Value| server.post(&format!("/api/v1/dlq/{path}"), &body);
+    let preview = act("1/check", json!({ "content": good })).json();
+    assert_eq!((&preview["valid"], &preview["changes"][0]["after"]), (&json!(true), &json!({"x": 4})));
+    let preview = act("1/check", json!({})).json();
+    assert_eq!(preview["valid"], false);
+    act("1/requeue", json!({ "reason": "x" })).problem(422, "LINE_INVALID");
+    act("1/edit", json!({ "content": good })).problem(400, "USAGE");
+    act("1/edit", json!({ "content": good.replace("\"a\"", "\"b\""), "reason": "x" }))
+        .problem(409, "CONFLICT");
+    let edited =
+        act("1/edit", json!({ "content": good, "revision": 1, "reason": "typo", "actor": "ann" })).json();
+    assert_eq!((&edited["edited"], &edited["actions"][0]["actor"]), (&json!(true), &json!("ann")));
+    act("1/requeue", json!({ "revision": 1, "reason": "x" })).problem(409, "CONFLICT");
+    let requeued = act("1/requeue", json!({ "revision": 2, "reason": "repaired" })).json();
+    assert_eq!(requeued["requeued_as"], format!("{batch}~1"));
+    server.work();
+    let settled = server.fetch("/api/v1/dlq/1");
+    assert_eq!(
+        (&settled["state"], &settled["settled_by"]),
+        (&json!("resolved"), &json!(format!("{batch}~1")))
+    );
+    assert_eq!(server.fetch("/api/v1/entities/t/a")["entity"]["attributes"], json!({"x": 4}));
+    act("1/discard", json!({ "reason": "x" })).problem(409, "CONFLICT");
+
+    let all = |action: &str, cursor: Value| {
+        let mut body = json!({ "filter": { "source_id": "alpha" }, "limit": 1, "reason": "all of it" });
+        if !cursor.is_null() {
+            body["cursor"] = cursor;
+        }
+        act(action, body).json()
+    };
+    let first = all("requeue", Value::Null);
+    assert_eq!((&first["done"], &first["refused"]), (&json!(0), &json!(1)));
+    assert_eq!(first["items"][0]["problem"]["code"], "LINE_INVALID");
+    let first = all("discard", Value::Null);
+    assert_eq!((&first["done"], &first["items"][0]["id"]), (&json!(1), &json!(2)));
+    let second = all("discard", first["next_cursor"].clone());
+    assert_eq!((&second["items"][0]["id"], &second["next_cursor"]), (&json!(3), &Value::Null));
+    act("discard", json!({ "filter": { "state": "open" }, "reason": "x" })).problem(400, "USAGE");
+    act("discard", json!({ "filter": {}, "limit": 0, "reason": "x" })).problem(400, "USAGE");
+    let metrics = server.get("/metrics");
+    for line in [
+        "tidegate_open_dead_letters 0",
+        "tidegate_dead_letters_opened_total 3",
+        "tidegate_dead_letters_discarded_total 2",
+    ] {
+        assert!(String::from_utf8_lossy(&metrics.body).contains(line), "{line}");
+    }
+}

@@ -57,6 +57,14 @@ fn every_command_that_reads_prints_the_same_with_a_server_and_without_byte_for_b
         &["batches", "show", &beta, "--summary"],
         &["batches", "wait", &beta],
         &["batches", "show", "alpha:20261101T000900Z_r9"],
+        &["dlq", "list"],
+        &["dlq", "list", "--state", "all", "--limit", "1"],
+        &["dlq", "list", "--kind", "entity", "--source", "beta", "--name", "*d", "--order", "oldest"],
+        &["dlq", "groups"],
+        &["dlq", "groups", "--code", "line_invalid"],
+        &["dlq", "show", "1"],
+        &["dlq", "show", "2"],
+        &["dlq", "edit", "1", "--check"],
         &["inbox", "list"],
         &["sources", "list"],
         &["sources", "show", "alpha"],
@@ -395,4 +403,69 @@ fn help_is_short_and_every_command_has_it() {
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     }
     assert!(shell.expect(0, &["completions", "zsh"]).contains("prioritize"));
+}
+
+#[test]
+fn from_the_alert_to_a_published_repair_it_is_three_commands() {
+    let receiver = Receiver::start();
+    let shell = Shell::new();
+    shell
+        .settings(&format!("[[webhook]]\nurl = \"{}\"\nevents = [\"dead_letter.opened\"]\n", receiver.url()));
+    let server = shell.serve();
+    let batch = TestBatch::incremental("alpha", 1).with([says(entity("a"), 1), Line::BadKeyed(entity("b"))]);
+    shell.bring(&batch);
+    let alert = receiver.wait_for(1).remove(0);
+    let data = &alert.body["data"];
+    assert_eq!((&data["code"], &data["key"]["qualified_name"]), (&"LINE_INVALID".into(), &"b".into()));
+    let id = data["dead_letter"].to_string();
+
+    let shown = shell.expect(0, &["dlq", "show", &id]);
+    assert!(shown.contains("`attributes` is not an object") && shown.contains(&batch.id()), "{shown}");
+    let good = shell.folder.path().join("good.json");
+    std::fs::write(&good, "{\"type\": \"t\",\n \"qualified_name\": \"b\",\n \"attributes\": {\"x\": 2}}")
+        .unwrap();
+    let good = good.display().to_string();
+    let kept = shell.expect(0, &["dlq", "edit", &id, "--file", &good, "--yes", "--reason", "typo"]);
+    assert!(kept.contains("+ t b") && kept.contains(&format!("tidegate dlq requeue {id}")), "{kept}");
+    let done = shell.json(0, &["dlq", "requeue", &id, "--yes"]);
+    assert_eq!((&done["done"], &done["batches"][0]["status"]), (&1.into(), &"COMPLETE".into()));
+    assert_eq!(done["batches"][0]["batch_id"], format!("{}~1", batch.id()));
+    let letter = shell.json(0, &["dlq", "show", &id]);
+    assert_eq!(letter["state"], "resolved");
+    assert!(shell.expect(0, &["catalogue", "export"]).contains("\"b\""));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn dead_letters_are_decided_about_on_the_command_line() {
+    let shell = Shell::new();
+    let bad = ["a", "b", "c"].map(|name| Line::BadKeyed(entity(name)));
+    shell.expect(4, &["publish", &shell.write(&TestBatch::incremental("alpha", 1).with(bad))]);
+    // It asks, and there is nobody to ask.
+    for arguments in [&["dlq", "requeue", "1"][..], &["dlq", "discard", "--all", "--reason", "x"]] {
+        assert!(shell.refused(64, arguments).contains("--yes"));
+    }
+    shell.refused(64, &["dlq", "requeue"]);
+    shell.refused(64, &["dlq", "discard", "1", "--yes"]);
+    shell.refused(64, &["dlq", "edit", "1"]);
+    assert!(shell.refused(1, &["dlq", "requeue", "1", "--yes"]).contains("LINE_INVALID"));
+    assert!(shell.refused(1, &["dlq", "show", "99"]).contains("NOT_FOUND"));
+    let file = |text: &str| {
+        let path = shell.folder.path().join("line.json");
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let other = file(r#"{"type":"t","qualified_name":"z","attributes":{}}"#);
+    assert!(shell.refused(1, &["dlq", "edit", "1", "--file", &other, "--yes"]).contains("keeps the key"));
+    assert!(shell.expect(1, &["dlq", "edit", "1", "--file", &other, "--check"]).contains("keeps the key"));
+    let good = file(r#"{"type":"t","qualified_name":"a","attributes":{"x":1}}"#);
+    shell.expect(0, &["dlq", "edit", "1", "--file", &good, "--yes"]);
+    // The other two are told, and the good one is published.
+    let done = shell.json(1, &["dlq", "requeue", "--source", "alpha", "--yes"]);
+    assert_eq!((&done["done"], &done["refused"]), (&1.into(), &2.into()));
+    assert_eq!(done["batches"][0]["status"], "COMPLETE");
+    let text = shell.expect(0, &["dlq", "discard", "--code", "line_invalid", "--yes", "--reason", "a test"]);
+    assert!(text.contains("2 done, 0 refused"), "{text}");
+    assert!(shell.expect(0, &["dlq", "list", "--state", "all"]).contains("discarded"));
+    assert_eq!(shell.json(0, &["dlq", "list"])["items"], Value::Array(Vec::new()));
 }

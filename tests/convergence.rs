@@ -18,6 +18,8 @@ use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::key::Key;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::OnFailure;
+use tidegate::service::query::{LetterQuery, Part};
+use tidegate::service::views::LetterState;
 use tidegate::store::BatchFilter;
 
 fn cases(default: u32) -> u32 {
@@ -103,6 +105,7 @@ impl Play {
             }
             Step::Decide(yes) => drop(self.decide(*yes)),
             Step::Refuse(keys) => self.world.faults.refuse(keys.iter().cloned()),
+            Step::Requeue => drop(self.requeue()),
         }
     }
 
@@ -126,6 +129,15 @@ impl Play {
             self.world.deliver(batch).unwrap();
         }
         self.finish_history();
+    }
+
+    /// Puts every dead letter back into the queue that can be; how many.
+    fn requeue(&mut self) -> u64 {
+        let all = LetterQuery { states: vec![LetterState::Open], ..LetterQuery::default() };
+        let part = Part { limit: Some(1000), cursor: None };
+        let results =
+            self.world.engine().requeue_letters(&LetterQuery { part, ..all }, "ann", "again").unwrap();
+        results.done
     }
 
     /// Keys that have an open dead letter.
@@ -200,6 +212,29 @@ fn check(history: &History) -> Result<(), TestCaseError> {
             Trouble::Refusals | Trouble::FailingBatches => play_fast.dead(),
         };
         prop_assert_eq!(without(&world.export(), &dead), without(&expected, &dead));
+    }
+
+    if history.trouble == Trouble::Refusals {
+        // When the target takes everything again, requeues bring all that it
+        // refused, whatever was published since.
+        play_fast.world.faults.heal();
+        for _ in 0..10 {
+            if play_fast.requeue() == 0 {
+                break;
+            }
+            play_fast.finish_history();
+        }
+        let last: Vec<TestBatch> =
+            SOURCES.iter().map(|source| TestBatch::incremental(source, 5500)).collect();
+        play_fast.publish(&last);
+        let published: Vec<_> =
+            history.batches.iter().filter(|batch| !play_fast.rejected.contains(&batch.id())).collect();
+        let expected = oracle::export(&oracle::catalogue(&published, &play_fast.precedence()));
+        let dead = play_fast.dead();
+        for letter in SOURCES.iter().flat_map(|source| play_fast.world.dead_letters(source)) {
+            prop_assert!(["LINE_INVALID", "KEY_CONFLICT"].contains(&&letter.code[..]), "{letter:?}");
+        }
+        prop_assert_eq!(without(&play_fast.world.export(), &dead), without(&expected, &dead));
     }
 
     let play_slow = play(history, false);

@@ -56,7 +56,23 @@ fn every_record_reads_back_as_it_was_written() {
             assert_eq!(view.next_message(&message().outlet)?, Some(message()));
             let letter = dead_letter(&stamp(1, "r"), Some(key("a")), "{}");
             let opened_at = time("2026-11-24T12:00:00Z");
-            assert_eq!(view.dead_letters()?, [DeadLetter { id: 1, attempts: 1, opened_at, ..letter }]);
+            let attempt = LetterAttempt {
+                batch_id: letter.batch_id.clone(),
+                stamp: letter.stamp.clone(),
+                at: opened_at,
+                code: letter.code.clone(),
+                message: letter.message.clone(),
+            };
+            let expected = DeadLetter {
+                id: 1,
+                attempts: 1,
+                opened_at,
+                changed_at: Some(opened_at),
+                history: vec![attempt],
+                revision: 1,
+                ..letter
+            };
+            assert_eq!(view.dead_letters()?, [expected]);
             Ok(())
         })
         .unwrap();

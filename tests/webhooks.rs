@@ -78,8 +78,77 @@ fn messages_hold_no_values_of_attributes() {
         &TestBatch::incremental("alpha", 1).with([line, support::batches::Line::BadKeyed(entity("b"))]),
     );
     round(&world);
-    let text = &receiver.received()[0].text;
-    assert!(text.contains("PARTIAL") && !text.contains("a-value-of-an-attribute"), "{text}");
+    let told = receiver.received();
+    assert!(told.iter().any(|message| message.text.contains("PARTIAL")), "{told:?}");
+    assert!(!told.iter().any(|message| message.text.contains("a-value-of-an-attribute")), "{told:?}");
+}
+
+#[test]
+fn dead_letters_of_one_reason_are_alerted_once_until_none_is_left() {
+    let receiver = Receiver::start();
+    let mut world = World::with(|settings| {
+        settings.webhooks = vec![hook(&receiver.url())];
+        settings.server.public_url = Some("https://tidegate.example/".parse().unwrap());
+    });
+    let alerts = |world: &World| {
+        round(world);
+        let all = receiver.received();
+        all.into_iter().filter(|message| message.body["kind"] == "dead_letter.opened").collect::<Vec<_>>()
+    };
+    let bad = |time: u32, names: &[&str]| {
+        let lines = names.iter().map(|name| support::batches::Line::BadKeyed(entity(name)));
+        TestBatch::incremental("alpha", time).with(lines)
+    };
+    world.publish(&bad(1, &["a", "b", "c"]));
+    let told = alerts(&world);
+    assert_eq!(told.len(), 1, "{told:?}");
+    let data = &told[0].body["data"];
+    assert_eq!(
+        (&data["code"], &data["what"], &data["count"]),
+        (&"LINE_INVALID".into(), &"entity".into(), &3.into())
+    );
+    assert_eq!((&data["source_id"], &data["batch_id"]), (&"alpha".into(), &bad(1, &[]).id().into()));
+    assert_eq!(told[0].subject(), data["group"].as_str().unwrap());
+    let link = format!("https://tidegate.example/dlq?signature={}", told[0].subject());
+    assert_eq!(data["link"], link.as_str());
+    // More of the same is no news, after a restart neither.
+    world.publish(&bad(2, &["d"]));
+    world.restart();
+    world.publish(&bad(3, &["a"]));
+    assert_eq!(alerts(&world).len(), 1);
+    // Another source, or another reason, is.
+    world.publish(&TestBatch::incremental("beta", 4).with([support::batches::Line::BadKeyed(entity("a"))]));
+    world.faults.refuse([entity("e")]);
+    world.publish(&TestBatch::incremental("alpha", 5).with([says(entity("e"), 1)]));
+    let told = alerts(&world);
+    assert_eq!(told.len(), 3);
+    // The target's words may hold a value.
+    assert_eq!(
+        (&told[2].body["data"]["code"], &told[2].body["data"]["message"]),
+        (&"ENTITY_REJECTED".into(), &serde_json::Value::Null)
+    );
+    // Once none is left, the next one is told again.
+    let good = ["a", "b", "c", "d"].map(|name| says(entity(name), 6));
+    world.publish(&TestBatch::incremental("alpha", 6).with(good));
+    world.publish(&bad(7, &["a"]));
+    assert_eq!(alerts(&world).len(), 4);
+}
+
+#[test]
+fn a_batch_that_fails_is_alerted_once_for_its_reason() {
+    let receiver = Receiver::start();
+    let world = world(vec![hook(&receiver.url())]);
+    for time in [1, 2] {
+        let batch = TestBatch::full("alpha", time).with([says(entity("a"), 1)]);
+        let folder = batch.write(&world.data.path().join("delivered"));
+        std::fs::write(folder.join("entities-00000.ndjson"), "cut").unwrap();
+        world.publish(&batch);
+    }
+    round(&world);
+    let all = receiver.received();
+    let kinds: Vec<&str> = all.iter().map(|message| message.body["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["dead_letter.opened", "batch.ended", "batch.ended"]);
+    assert_eq!(all[0].body["data"]["code"], "BATCH_SIZE_MISMATCH");
 }
 
 #[test]

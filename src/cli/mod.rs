@@ -8,6 +8,7 @@ mod client;
 mod common;
 mod config;
 pub mod demo;
+mod dlq;
 mod doctor;
 mod inbox;
 mod issues;
@@ -85,6 +86,9 @@ enum Command {
     /// Batches
     #[command(subcommand)]
     Batches(batches::BatchesCommand),
+    /// Dead letters: what could not be published, and its repair
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Folders of the inboxes that are no batches
     #[command(subcommand)]
     Inbox(inbox::InboxCommand),
@@ -152,6 +156,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Plan(args) => plan::run(global, args),
         Command::Publish(args) => publish::run(global, args),
         Command::Batches(command) => batches::run(global, command),
+        Command::Dlq(command) => dlq::run(global, command).or_else(|error| dlq::refused(global, error)),
         Command::Inbox(command) => inbox::run(global, command),
         Command::Sources(command) => sources::run(global, command),
         Command::Snapshots(command) => snapshots::run(global, command),

@@ -76,6 +76,10 @@ pub struct RetentionSettings {
     pub snapshots: usize,
     /// Files that nothing refers to are collected when they are older.
     pub grace: Duration,
+    /// Dead letters that are settled are forgotten after so long.
+    pub dead_letters: Duration,
+    /// Dead letters that nobody decided about expire after so long; `None`: never.
+    pub open_dead_letters: Option<Duration>,
 }
 
 /// How the log is written.
@@ -111,6 +115,18 @@ pub struct ServerSettings {
     pub plan_ttl: Duration,
     /// How `serve` writes its log.
     pub log_format: LogFormat,
+    /// Where people reach the pages, for links in messages; `None`: at `listen`.
+    pub public_url: Option<Url>,
+}
+
+impl ServerSettings {
+    /// Where people reach the pages, without a slash at the end.
+    pub fn address(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.listen),
+        }
+    }
 }
 
 impl Default for ServerSettings {
@@ -121,6 +137,7 @@ impl Default for ServerSettings {
             max_upload: 256 << 20,
             plan_ttl: Duration::from_secs(3600),
             log_format: LogFormat::Pretty,
+            public_url: None,
         }
     }
 }
@@ -224,7 +241,12 @@ impl Settings {
             },
             max_changes: None,
             retry: RetrySettings::default(),
-            retention: RetentionSettings { snapshots: 30, grace: Duration::from_secs(3600) },
+            retention: RetentionSettings {
+                snapshots: 30,
+                grace: Duration::from_secs(3600),
+                dead_letters: Duration::from_secs(90 * 24 * 3600),
+                open_dead_letters: None,
+            },
             webhooks: Vec::new(),
             origins: BTreeMap::new(),
         }

@@ -287,7 +287,15 @@ impl Reading {
                     Err(_) => Ok(usize::MAX),
                 }
             });
-            self.value(retention, "retention", "grace", &mut settings.retention.grace, duration);
+            let into = &mut settings.retention;
+            self.value(retention, "retention", "grace", &mut into.grace, duration);
+            self.value(retention, "retention", "dead_letters", &mut into.dead_letters, duration);
+            self.value(retention, "retention", "open_dead_letters", &mut into.open_dead_letters, |value| {
+                match duration(value)? {
+                    Duration::ZERO => Err("must not be 0; left out, they never expire".into()),
+                    some => Ok(Some(some)),
+                }
+            });
         }
     }
 
@@ -307,6 +315,9 @@ impl Reading {
             }
         });
         self.value(table, "server", "max_upload", &mut server.max_upload, size);
+        self.value(table, "server", "public_url", &mut server.public_url, |value| {
+            super::webhook::url(value).map(Some)
+        });
         self.value(table, "server", "plan_ttl", &mut server.plan_ttl, duration);
         self.value(table, "server", "log_format", &mut server.log_format, |value| {
             match text(value)?.as_str() {

@@ -77,6 +77,12 @@ pub const SECTIONS: &[Section] = &[
             key("max_upload", "size", "The largest archive that `plan --server` may send."),
             key("plan_ttl", "duration", "How long the plan of such an archive is kept."),
             key("log_format", "`pretty`, `json`", "How the log is written."),
+            unset(
+                "public_url",
+                "URL (`http`, `https`)",
+                "`http://` and `listen`",
+                "Where people reach the pages: links in messages begin with it.",
+            ),
         ],
     },
     Section {
@@ -371,6 +377,13 @@ pub const SECTIONS: &[Section] = &[
         keys: &[
             key("snapshots", "number", "Snapshots of each source, the current one included."),
             key("grace", "duration", "Files that nothing refers to are removed when they are older."),
+            key("dead_letters", "duration", "Dead letters that are settled are forgotten after so long."),
+            unset(
+                "open_dead_letters",
+                "duration",
+                "never",
+                "Dead letters that nobody decided about expire after so long: logged and counted.",
+            ),
         ],
     },
     Section {

@@ -29,6 +29,9 @@ fn write(settings: &Settings) -> Out<'_> {
     out.value("server.allowed_hosts", list(&settings.server.allowed_hosts));
     out.value("server.max_upload", settings.server.max_upload.to_string());
     out.value("server.plan_ttl", duration(settings.server.plan_ttl));
+    if let Some(url) = &settings.server.public_url {
+        out.value("server.public_url", quoted(url.as_str()));
+    }
     out.value("server.log_format", quoted(settings.server.log_format.as_str()));
     out.section("state");
     out.value("state.url", quoted(&settings.state.display().to_string()));
@@ -105,6 +108,10 @@ fn write(settings: &Settings) -> Out<'_> {
     out.section("retention");
     out.value("retention.snapshots", settings.retention.snapshots.to_string());
     out.value("retention.grace", duration(settings.retention.grace));
+    out.value("retention.dead_letters", duration(settings.retention.dead_letters));
+    if let Some(after) = settings.retention.open_dead_letters {
+        out.value("retention.open_dead_letters", duration(after));
+    }
     out
 }
 

@@ -102,13 +102,14 @@ impl WebhookSettings {
     }
 }
 
-fn url(value: &Value) -> Result<Url, String> {
+/// A URL that something is reached at over HTTP.
+pub(super) fn url(value: &Value) -> Result<Url, String> {
     let url = Url::parse(&text(value)?).map_err(|e| format!("is not a URL: {e}"))?;
     if !["http", "https"].contains(&url.scheme()) {
         return Err(format!("has the scheme {}; there are: http, https", url.scheme()));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or a password: sign the messages with secret_file".into());
+        return Err("must not hold a user or a password".into());
     }
     Ok(url)
 }

@@ -1,6 +1,7 @@
 //! The words that everything else is written in: records, rules and
 //! decisions. Pure: no I/O, no clock, no randomness.
 
+pub mod alert;
 pub mod assertion;
 pub mod change;
 pub mod completion;
@@ -19,6 +20,7 @@ pub mod publish_state;
 pub mod retry;
 pub mod scope;
 pub mod settings;
+pub mod signature;
 pub mod skip;
 pub mod stamp;
 pub mod transition;

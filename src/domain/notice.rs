@@ -12,16 +12,20 @@ pub enum NoticeKind {
     /// A batch ended: COMPLETE or FAILED. Its data is the publish state.
     #[serde(rename = "batch.ended")]
     BatchEnded,
+    /// Dead letters of one reason came, where there was none: an alert.
+    #[serde(rename = "dead_letter.opened")]
+    DeadLetterOpened,
 }
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [NoticeKind; 1] = [NoticeKind::BatchEnded];
+    pub const ALL: [NoticeKind; 2] = [NoticeKind::BatchEnded, NoticeKind::DeadLetterOpened];
 
     /// Its name in settings and messages: `batch.ended`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BatchEnded => "batch.ended",
+            Self::DeadLetterOpened => "dead_letter.opened",
         }
     }
 }

@@ -64,6 +64,19 @@ pub fn write_batch(options: &WriteOptions, input: &mut dyn BufRead, root: &Path)
     written.map(|()| folder)
 }
 
+/// The same into a folder that is there and empty.
+///
+/// # Errors
+/// The first line that breaks the contract, by number.
+pub fn write_into(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -> Result<()> {
+    write_files(options, input, folder)
+}
+
+/// What a line is, by its members.
+pub fn kind_of(line: &[u8]) -> Kind {
+    if has_from(line) { Kind::Relationship } else { Kind::Entity }
+}
+
 fn write_files(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -> Result<()> {
     let mut open: [Option<OpenFile>; 2] = [None, None];
     let mut numbers = [0u32; 2];
@@ -85,7 +98,7 @@ fn write_files(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -
         if text.is_empty() {
             continue;
         }
-        let kind = if has_from(text) { Kind::Relationship } else { Kind::Entity };
+        let kind = kind_of(text);
         let bad = |bad: crate::domain::assertion::BadLine| {
             let field = if bad.field.is_empty() { String::new() } else { format!(" `{}`", bad.field) };
             Error::new(ErrorKind::LineInvalid, format!("line {line_no}{field}: {}", bad.problem))

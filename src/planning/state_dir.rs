@@ -157,7 +157,11 @@ impl StateDir {
 
     /// The folder that a batch's files are pinned in.
     pub fn pin_path(&self, batch: &BatchId) -> PathBuf {
-        self.source(batch.source()).join("pins").join(batch.folder().to_string())
+        let name = match batch.n() {
+            0 => batch.folder().to_string(),
+            n => format!("{}~{n}", batch.folder()),
+        };
+        self.source(batch.source()).join("pins").join(name)
     }
 
     /// The pins of a source, by the names of their batches' folders.

@@ -374,7 +374,8 @@ impl Run<'_> {
             told.failed += 1;
             self.refusals.add(*hash, change);
             let (key, content) = (change.key.clone(), change.set.clone());
-            self.out.refused.push(Refused { key, content, rejection, operation });
+            let action = change.action;
+            self.out.refused.push(Refused { action, key, content, rejection, operation });
         }
         told
     }

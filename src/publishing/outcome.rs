@@ -1,7 +1,7 @@
 //! What comes of an execution.
 
 use super::send::SendCounts;
-use crate::domain::change::Rejection;
+use crate::domain::change::{Action, Rejection};
 use crate::domain::completion::Completion;
 use crate::domain::ids::OperationNo;
 use crate::domain::key::Key;
@@ -12,6 +12,8 @@ use crate::planning::next::PlanOutcome;
 /// A change that the target refused.
 #[derive(Debug, Clone)]
 pub struct Refused {
+    /// What it was to do.
+    pub action: Action,
     /// Its key.
     pub key: Key,
     /// Its value as it was sent.

@@ -134,6 +134,7 @@ impl Engine {
             next_attempt: None,
             priority: None,
             cancel: None,
+            letters: 0,
             pin: None,
         })
     }

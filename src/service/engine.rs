@@ -134,6 +134,10 @@ pub struct Engine {
     pub(super) folded: Folded,
     pub(super) looks: Looks,
     pub(super) uploads: Uploads,
+    /// Held by whoever requeues dead letters.
+    pub(super) repairs: Mutex<()>,
+    /// When dead letters were last looked at for what time does to them.
+    pub(super) letters_kept: Mutex<Option<jiff::Timestamp>>,
     pub(super) space: Space,
     /// Held while a pin is made or removed.
     pub(super) pinning: Mutex<()>,
@@ -196,6 +200,8 @@ impl Engine {
             folded: Folded::default(),
             looks: Looks::default(),
             uploads: Uploads::default(),
+            repairs: Mutex::default(),
+            letters_kept: Mutex::default(),
             space: Space::default(),
             pinning: Mutex::default(),
             sent: Mutex::default(),

@@ -62,6 +62,10 @@ impl Engine {
     /// The hold that a failed batch leaves its source with.
     pub(super) fn hold_after(&self, record: &BatchRecord, failed: Option<&Error>) -> Option<SourceHold> {
         let error = failed.filter(|error| error.kind() != ErrorKind::Cancelled)?;
+        // The source went on without what it was made of, and that is open again.
+        if record.letters > 0 {
+            return None;
+        }
         match self.settings().source(record.batch_id.source()).on_failure(record.mode) {
             OnFailure::Continue => None,
             OnFailure::Hold => Some(SourceHold {

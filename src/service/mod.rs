@@ -10,6 +10,7 @@
 //! failing   what follows when that goes wrong; retrying: when it is tried
 //!           again; breaker: targets that can't be used
 //! holds     what holds sources and ends by itself
+//! operate   what a person can do; dead_letters: what failed, and its repair
 //! operate   what a person can do; pins: files of batches that wait
 //! space     room on disks; doctor: what is wrong; recover: a lost store
 //! events    what happens, told; live: how far batches in work have come
@@ -21,6 +22,7 @@
 mod accept;
 mod begin;
 mod breaker;
+pub mod dead_letters;
 pub mod doctor;
 pub mod engine;
 pub mod events;
@@ -30,7 +32,6 @@ mod folded;
 mod holds;
 pub mod inboxes;
 pub mod issues;
-mod letters;
 pub mod live;
 mod looking;
 mod making;

@@ -1,4 +1,5 @@
-//! The thread that brings notices to their webhooks while the service runs.
+//! The thread that brings notices to their webhooks while the service runs,
+//! and looks after what time does to dead letters.
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ impl Engine {
             let generation = self.work.generation();
             let settings = self.settings();
             courier.round(&self.store, &settings.webhooks, &*self.clock, &|| self.stopping())?;
+            self.keep_letters()?;
             let waiting = !self.store.read(|view| view.outlets_with_messages())?.is_empty();
             self.work.wait(generation, if waiting { AGAIN } else { IDLE });
         }
@@ -29,6 +31,8 @@ impl Engine {
 
     /// The store writes notices for the webhooks of the settings in force.
     pub(super) fn set_outlets(&self) {
-        self.store.set_outlets(outlets(&self.settings().webhooks));
+        let settings = self.settings();
+        self.store.set_address(settings.server.address());
+        self.store.set_outlets(outlets(&settings.webhooks));
     }
 }

@@ -15,7 +15,7 @@ use crate::store::{
     Approval, BatchRecord, BreakerRecord, Decision, SourceHold, SourceHoldReason, TimelineEntry, Tx,
 };
 
-fn conflict(text: impl Into<String>) -> Error {
+pub(super) fn conflict(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Conflict, text)
 }
 
@@ -188,11 +188,23 @@ impl Engine {
     /// [`ErrorKind::Conflict`] when there is nothing to try again; when its
     /// manifest could not be read, what is wrong with it still.
     pub fn retry(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
+        self.retry_as(id, None, actor, reason)
+    }
+
+    /// The same, as what a person made of it.
+    pub(super) fn retry_as(
+        &self,
+        id: &BatchId,
+        fresh: Option<BatchRecord>,
+        actor: &str,
+        reason: &str,
+    ) -> Result<BatchRecord> {
         let record = self.batch(id)?;
         // Nothing is known of it but its folder's name.
-        let reopened = match (record.status, record.mode) {
-            (PublishStatus::Failed, None) => Some(self.reopen(&record)?),
-            _ => None,
+        let reopened = match (fresh, record.status, record.mode) {
+            (Some(fresh), _, _) => Some(fresh),
+            (None, PublishStatus::Failed, None) => Some(self.reopen(&record)?),
+            (None, _, _) => None,
         };
         // Perhaps it was mended where it lies; else what is left is the copy.
         let anew = record.status == PublishStatus::Failed

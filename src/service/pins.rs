@@ -189,7 +189,11 @@ impl Engine {
                 view.each_unfinished(&source, |record| {
                     let waits = record.accepted_at <= since || held && first;
                     first = false;
-                    if waits && record.pin.is_none() && view.pin_work(&record.batch_id)?.is_none() {
+                    if waits
+                        && record.is_delivered()
+                        && record.pin.is_none()
+                        && view.pin_work(&record.batch_id)?.is_none()
+                    {
                         missing.push(record.batch_id);
                     }
                     // Those behind it were accepted later, but for late ones.

@@ -107,7 +107,11 @@ impl Engine {
     fn tidy_up(&self, record: &BatchRecord) {
         let source = record.batch_id.source();
         let what = format!("collecting of {source}");
-        match self.collect(source) {
+        match self
+            .collect(source)
+            .and_then(|()| self.collect_requeues(source))
+            .and_then(|()| self.keep_letters())
+        {
             Ok(()) => drop(self.folded.over(&what)),
             Err(error) => {
                 if self.folded.is_news(&what, &error.to_string()) {
@@ -146,9 +150,15 @@ impl Engine {
                 oldest = Some(other.stamp.source_timestamp);
                 Ok(false)
             })?;
-            let letters = view.open_dead_letters(&source)?;
-            let oldest_letter = letters.iter().map(|letter| letter.stamp.source_timestamp).min();
-            Ok((current, oldest.into_iter().chain(oldest_letter).min()))
+            view.each_open_dead_letter(&source, |letter| {
+                // What came too late will not be published any more.
+                if letter.code != ErrorKind::TooLate.info().code {
+                    let at = letter.stamp.source_timestamp;
+                    oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
+                }
+                Ok(())
+            })?;
+            Ok((current, oldest))
         })?;
         let own = match &current {
             Some(current) => Some(Snapshot::open(&self.state, &source, name, current, &budget)?),
@@ -203,9 +213,7 @@ impl Engine {
         let record = self.store.write(move |tx| {
             tx.commit_snapshot(&snapshot_record)?;
             moot.resolve(tx, &id)?;
-            for letter in letters {
-                tx.open_dead_letter(letter)?;
-            }
+            tx.open_all_dead_letters(letters)?;
             tx.drop_journal(&plan_id)?;
             if matches!(end, End::Whole) {
                 tx.count_skipped(summary.skipped())?;

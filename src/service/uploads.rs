@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use jiff::Timestamp;
@@ -27,7 +27,14 @@ const KEPT: usize = 64;
 pub struct Uploads(Mutex<Vec<(PlanId, Timestamp)>>);
 
 /// Removes a folder when its work is done, however it ends.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -52,6 +59,17 @@ impl Engine {
         Ok(())
     }
 
+    /// An empty folder that goes with what is returned.
+    pub(super) fn scratch(&self) -> Result<Scratch> {
+        self.scratch_named(&self.new_plan_id()?)
+    }
+
+    fn scratch_named(&self, id: &PlanId) -> Result<Scratch> {
+        let scratch = Scratch(self.uploads_folder(UPLOADS).join(id.as_str()));
+        std::fs::create_dir_all(&scratch.0).map_err(|e| Error::io(&scratch.0, e))?;
+        Ok(scratch)
+    }
+
     /// Plans the batch in a tar archive against what is published now, and
     /// keeps the plan's JSON for `server.plan_ttl`. Nothing is queued.
     ///
@@ -61,8 +79,7 @@ impl Engine {
     pub fn plan_upload(&self, archive: &mut dyn Read) -> Result<PlanId> {
         self.expire_uploads(1);
         let id = self.new_plan_id()?;
-        let scratch = Scratch(self.uploads_folder(UPLOADS).join(id.as_str()));
-        std::fs::create_dir_all(&scratch.0).map_err(|e| Error::io(&scratch.0, e))?;
+        let scratch = self.scratch_named(&id)?;
         let batch = unpack(archive, &scratch.0)?;
         let folder = self.uploads_folder(PLANS);
         std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;

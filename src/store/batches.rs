@@ -203,6 +203,7 @@ impl Tx<'_> {
             actor: actor.to_owned(),
         };
         self.note(id, &entry)?;
+        self.letters_follow(&batch, event, cause, actor)?;
         if batch.status.is_final() {
             let mut state = batch.publish_state();
             // Causes are whatever a library said; only our own words leave the machine.

@@ -50,6 +50,7 @@ pub(super) fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Current
         | Table::OpenDeadLetters
         | Table::Prioritised
+        | Table::LetterIndex
         | Table::Alive => Ok(readable(value)),
         Table::Batches
         | Table::Timeline
@@ -64,6 +65,8 @@ pub(super) fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Outbox
         | Table::Breakers
         | Table::KnownIssues
+        | Table::LetterGroups
+        | Table::Alerts
         | Table::Pins
         | Table::Skips => {
             let value: serde_json::Value = super::tables::decode(table, value)?;

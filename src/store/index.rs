@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use jiff::Timestamp;
 
+use super::dead_letters::LETTER_EVENTS;
 use super::records::BatchRecord;
 use super::tables::{Table, decode, key};
 use super::tx::{KeyRange, Read, Tx, View};
@@ -16,7 +17,7 @@ use crate::domain::stamp::Stamp;
 use crate::error::Result;
 
 /// Raised when the indexes change, so that those of an older file are made anew.
-pub const INDEX_VERSION: &[u8] = b"1";
+pub const INDEX_VERSION: &[u8] = b"2";
 /// The row of [`Table::Meta`] that has it.
 pub const INDEX_ROW: &[u8] = b"indexes";
 
@@ -304,10 +305,16 @@ pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
         Table::Counts,
         Table::PlansBySource,
         Table::SnapshotIds,
+        Table::OpenDeadLetters,
+        Table::LetterIndex,
+        Table::LetterGroups,
     ];
     for table in tables {
         for (row, _) in tx.all(table, b"")? {
-            tx.remove(table, row);
+            // What became of letters is in no record.
+            if !row.starts_with(&key(&[LETTER_EVENTS])) {
+                tx.remove(table, row);
+            }
         }
     }
     for (_, bytes) in tx.all(Table::Batches, b"")? {
@@ -320,7 +327,7 @@ pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
     for snapshot in tx.snapshots()? {
         tx.index_snapshot(&snapshot);
     }
-    tx.count_dead_letters()?;
+    tx.index_dead_letters()?;
     tx.put(Table::Meta, INDEX_ROW.to_vec(), INDEX_VERSION.to_vec());
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! become durable together or not at all. Closures that wait at the same time
 //! share a commit.
 
+mod alerts;
 mod batches;
 mod breakers;
 mod commits;
@@ -28,6 +29,7 @@ mod verify;
 mod writer;
 
 pub use batches::BatchFilter;
+pub use dead_letters::{LetterCounts, LetterList, LetterRows};
 pub use index::{BatchList, BatchRows};
 pub use open::{FORMAT_VERSION, Store, StoreOptions};
 pub use outbox::{MESSAGE_FORMAT, OutboxCounts, Outlet};

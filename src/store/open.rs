@@ -106,6 +106,12 @@ impl Store {
         self.outlets.set(outlets);
     }
 
+    /// Says where the pages are that messages lead to, such as
+    /// `http://127.0.0.1:8484`.
+    pub fn set_address(&self, address: String) {
+        self.outlets.set_address(address);
+    }
+
     /// Whether the file failed: the process should end and be started again.
     pub fn failed(&self) -> bool {
         self.writer.failed()

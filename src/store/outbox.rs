@@ -29,17 +29,31 @@ pub struct Outlet {
 
 /// The outlets in force. What happens while there is none leaves no message.
 #[derive(Debug, Default)]
-pub struct Outlets(RwLock<Vec<Outlet>>);
+pub struct Outlets {
+    outlets: RwLock<Vec<Outlet>>,
+    address: RwLock<String>,
+}
 
 impl Outlets {
     /// Puts others in their place.
     pub fn set(&self, outlets: Vec<Outlet>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = outlets;
+        *self.outlets.write().unwrap_or_else(PoisonError::into_inner) = outlets;
+    }
+
+    /// Says where the pages are that messages lead to.
+    pub fn set_address(&self, address: String) {
+        *self.address.write().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    /// The URL of a page, from its path.
+    pub(super) fn link(&self, path: &str) -> String {
+        let address = self.address.read().unwrap_or_else(PoisonError::into_inner);
+        format!("{}{path}", address.trim_end_matches('/'))
     }
 
     /// The names of those that want to hear of `kind`.
     fn that_want(&self, kind: NoticeKind) -> Vec<String> {
-        let outlets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let outlets = self.outlets.read().unwrap_or_else(PoisonError::into_inner);
         outlets.iter().filter(|outlet| outlet.kinds.contains(&kind)).map(|o| o.name.clone()).collect()
     }
 }

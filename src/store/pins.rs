@@ -13,6 +13,9 @@ impl BatchRecord {
     /// Whether the batch waits so that its files have to outlive the inbox:
     /// it is parked, tried again later, or failed and may be repaired.
     pub fn wants_pin(&self) -> bool {
+        if !self.is_delivered() {
+            return false;
+        }
         match self.status {
             PublishStatus::Retrying => true,
             PublishStatus::PlanComplete => self.hold.is_some(),
@@ -22,6 +25,12 @@ impl BatchRecord {
             | PublishStatus::Executing
             | PublishStatus::Complete => false,
         }
+    }
+
+    /// Whether it came from outside. What is made of dead letters lies under
+    /// the state URL from the beginning.
+    pub fn is_delivered(&self) -> bool {
+        self.letters == 0
     }
 
     /// Whether a pin that the batch has stays.

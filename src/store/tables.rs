@@ -64,6 +64,13 @@ pub enum Table {
     Breakers,
     /// Number → [`super::KnownIssue`].
     KnownIssues,
+    /// What is looked for, number → nothing: where unsettled dead letters are
+    /// found.
+    LetterIndex,
+    /// Signature → [`super::LetterGroup`].
+    LetterGroups,
+    /// What tells it apart → [`super::AlertRecord`].
+    Alerts,
     /// Batch id → [`super::PinWork`].
     Pins,
     /// Source, type, name → [`super::SkipRecord`].
@@ -72,7 +79,7 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 29] = [
+    pub const ALL: [Table; 32] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -100,6 +107,9 @@ impl Table {
         Table::Outbox,
         Table::Breakers,
         Table::KnownIssues,
+        Table::LetterIndex,
+        Table::LetterGroups,
+        Table::Alerts,
         Table::Pins,
         Table::Skips,
     ];
@@ -134,6 +144,9 @@ impl Table {
             Self::Outbox => "outbox",
             Self::Breakers => "breakers",
             Self::KnownIssues => "known_issues",
+            Self::LetterIndex => "letter_index",
+            Self::LetterGroups => "letter_groups",
+            Self::Alerts => "alerts",
             Self::Pins => "pins",
             Self::Skips => "skips",
         }

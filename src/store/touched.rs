@@ -53,6 +53,9 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         | Table::Alive
         | Table::Commits
         | Table::Outbox
+        | Table::LetterIndex
+        | Table::LetterGroups
+        | Table::Alerts
         | Table::Pins
         | Table::Skips => None,
     }

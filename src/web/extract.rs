@@ -12,6 +12,8 @@ use super::problem::Problem;
 
 /// Most bytes of a JSON body.
 pub const BODY: usize = 64 << 10;
+/// The same where it holds a line or a manifest, whose quotes are escaped.
+pub const LARGE_BODY: usize = 2 * crate::service::dead_letters::MAX_EDIT;
 
 /// The query of a request. Unknown parameters are refused by the types.
 pub struct Params<T>(pub T);
@@ -51,21 +53,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         if media_type(&parts) != "application/json" {
             return Err(Problem::media_type("application/json"));
         }
-        let bytes = read(body).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Problem::usage(shorten(&format!("the body: {error}"))))
+        Ok(Self(parse(&read(body, BODY).await?)?))
     }
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Problem> {
-    match axum::body::to_bytes(body, BODY).await {
+/// A JSON body that may hold a whole line of a batch, or a manifest.
+pub struct LargeJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for LargeJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        if media_type(&parts) != "application/json" {
+            return Err(Problem::media_type("application/json"));
+        }
+        Ok(Self(parse(&read(body, LARGE_BODY).await?)?))
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| Problem::usage(shorten(&format!("the body: {error}"))))
+}
+
+async fn read(body: Body, most: usize) -> Result<Vec<u8>, Problem> {
+    match axum::body::to_bytes(body, most).await {
         Ok(bytes) => Ok(bytes.to_vec()),
         Err(error) => {
             let mut cause = std::error::Error::source(&error);
             while let Some(inner) = cause {
                 if inner.to_string().contains("length limit exceeded") {
-                    return Err(Problem::too_large(BODY as u64));
+                    return Err(Problem::too_large(most as u64));
                 }
                 cause = inner.source();
             }

@@ -133,6 +133,21 @@ fn register(registry: &mut Registry, figures: &Figures) {
     gauge(registry, "parked_batches", "Batches that wait for a person", figures.parked as f64);
     gauge(registry, "held_sources", "Sources that wait for a person", figures.held as f64);
     gauge(registry, "open_dead_letters", "Dead letters that wait for repair", figures.dead_letters as f64);
+    let groups = figures.dead_letter_groups as f64;
+    gauge(registry, "dead_letter_groups", "Reasons that open dead letters have", groups);
+    let letters = &figures.letters;
+    for (name, help, count) in [
+        ("dead_letters_opened", "Dead letters that were opened, or opened again", letters.opened),
+        ("dead_letters_requeued", "Dead letters that were put back into the queue", letters.requeued),
+        ("dead_letters_resolved", "Dead letters that a batch settled", letters.resolved),
+        ("dead_letters_discarded", "Dead letters that a person gave up", letters.discarded),
+        ("dead_letters_expired", "Dead letters that nobody decided about in time", letters.expired),
+        ("dead_letters_forgotten", "Settled dead letters that were forgotten", letters.forgotten),
+    ] {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(count);
+        registry.register(name, help, counter);
+    }
     gauge(registry, "store_bytes", "Size of tidegate.redb", figures.store_bytes as f64);
     gauges(
         registry,

@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+pub use api::dead_letters::LetterFilter;
 pub use openapi::document as openapi_document;
 pub use problem::Problem;
 

@@ -10,6 +10,7 @@ use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::key::Kind;
 use crate::domain::publish_state::PublishStatus;
 use crate::service::query::Order;
+use crate::store::LetterKind;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -53,6 +54,15 @@ use crate::service::query::Order;
         api::entities::history,
         api::entities::relationships,
         api::entities::why,
+        api::dead_letters::list,
+        api::dead_letters::groups,
+        api::dead_letters::show,
+        api::dead_letters::check,
+        api::dead_letters::edit,
+        api::dead_letters::requeue,
+        api::dead_letters::discard,
+        api::dead_letters::requeue_all,
+        api::dead_letters::discard_all,
         api::inbox::list,
         api::doctor::show,
         api::status::overview,
@@ -65,7 +75,16 @@ use crate::service::query::Order;
         health::ready,
         health::metrics,
     ),
-    components(schemas(Order, PublishStatus, Action, Kind, SourceId, TargetName))
+    components(schemas(
+        Order,
+        PublishStatus,
+        Action,
+        Kind,
+        SourceId,
+        TargetName,
+        api::dead_letters::StateFilter,
+        LetterKind
+    ))
 )]
 struct Api;
 

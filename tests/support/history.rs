@@ -29,6 +29,8 @@ pub enum Step {
     Decide(bool),
     /// From now on the target refuses changes of these keys, and of no others.
     Refuse(Vec<Key>),
+    /// A person puts all dead letters back into the queue that can be.
+    Requeue,
 }
 
 /// What may go wrong in a history.
@@ -152,6 +154,9 @@ pub fn histories(most: usize, trouble: Trouble) -> impl Strategy<Value = History
                             3 => steps.push(Step::Decide(*yes)),
                             4 if matches!(trouble, Trouble::Refusals | Trouble::FailingBatches) => {
                                 steps.push(Step::Refuse(refused.clone()));
+                            }
+                            5 if matches!(trouble, Trouble::Refusals | Trouble::FailingBatches) && *yes => {
+                                steps.push(Step::Requeue);
                             }
                             4..=6 => steps.push(Step::Work),
                             _ => steps.push(Step::Advance(*precedence as usize)),

@@ -88,6 +88,7 @@ pub fn pending(stamp: &Stamp) -> BatchRecord {
         next_attempt: None,
         priority: None,
         cancel: None,
+        letters: 0,
         pin: None,
     }
 }
@@ -239,7 +240,15 @@ pub fn dead_letter(stamp: &Stamp, key: Option<Key>, content: &str) -> DeadLetter
         code: "LINE_INVALID".into(),
         message: "`attributes` is no object".into(),
         opened_at: stamp.source_timestamp,
+        kind: LetterKind::Entity,
+        pattern: "`attributes` is no object".into(),
+        changed_at: None,
         attempts: 0,
+        history: Vec::new(),
+        actions: Vec::new(),
+        diagnostics: LetterDiagnostics::default(),
+        edited: None,
+        revision: 0,
         state: DeadLetterState::Open,
     }
 }

@@ -2,6 +2,7 @@
 //! terminal unless it is made visible first.
 
 pub mod batch;
+pub mod dead_letter;
 pub mod entity;
 pub mod plan;
 pub mod snapshot;

@@ -7,6 +7,7 @@
 
 mod canonical;
 mod forms;
+mod indent;
 mod number;
 pub mod scan;
 
@@ -14,6 +15,7 @@ use std::fmt;
 
 pub use canonical::{Canonicalizer, canonicalize};
 pub use forms::{ComparisonRules, Members, comparison_form, members, stored_form};
+pub use indent::indented;
 
 /// Why a text is not the JSON that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

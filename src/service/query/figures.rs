@@ -8,7 +8,7 @@ use crate::domain::ids::SourceId;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::Result;
 use crate::publishing::send::SendCounts;
-use crate::store::Totals;
+use crate::store::{LetterCounts, Totals};
 
 /// How things stand in numbers.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,10 @@ pub struct Figures {
     pub held: u64,
     /// Dead letters that wait for repair.
     pub dead_letters: u64,
+    /// Their groups.
+    pub dead_letter_groups: u64,
+    /// What became of dead letters since the data directory was made.
+    pub letters: LetterCounts,
     /// Size of the store's file.
     pub store_bytes: u64,
     /// Sizes of the catalogues' files, by target.
@@ -60,6 +64,9 @@ impl Engine {
     pub fn figures(&self, sources: usize) -> Result<Figures> {
         let mut figures = self.store.read(|view| {
             let mut figures = Figures { totals: view.totals()?, ..Figures::default() };
+            figures.letters = view.letter_counts()?;
+            figures.dead_letter_groups = view.letter_groups()?.len() as u64;
+            figures.dead_letters = view.count_unsettled_dead_letters()?;
             for status in STATUSES {
                 figures.batches.push((status.as_str().to_owned(), view.count_batches(None, status)?));
             }
@@ -80,7 +87,6 @@ impl Engine {
                 let front = fronts.of(source)?;
                 figures.held += u64::from(front.hold.is_some());
                 figures.parked += u64::from(front.oldest.as_ref().is_some_and(is_parked));
-                figures.dead_letters += view.count_open_dead_letters(source)?;
             }
             if known.len() > sources {
                 figures.depth.push(("other".to_owned(), others));

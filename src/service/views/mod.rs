@@ -4,6 +4,7 @@
 
 mod batch;
 mod catalogue;
+mod dead_letter;
 mod disk;
 mod doctor;
 mod inbox;
@@ -29,6 +30,10 @@ pub use batch::{
     ProgressUnit, ProgressView, RetryView, TimelineItem, WaitCode, WaitView,
 };
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
+pub use dead_letter::{
+    ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterGroupView,
+    LetterPreview, LetterResult, LetterResults, LetterState,
+};
 pub use disk::DiskView;
 pub use doctor::{CheckStatus, CheckView, DoctorView};
 pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};

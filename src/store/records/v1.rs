@@ -11,7 +11,6 @@ use crate::domain::completion::Completion;
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
-use crate::domain::key::Key;
 use crate::domain::notice::NoticeKind;
 use crate::domain::plan::{FootprintRef, PlanDigest, PlanHeader};
 use crate::domain::priority::estimated_complexity;
@@ -215,6 +214,9 @@ pub struct BatchRecord {
     /// two operations.
     #[serde(default)]
     pub cancel: Option<Decision>,
+    /// How many dead letters it was made of; 0 for a batch that was delivered.
+    #[serde(default)]
+    pub letters: u64,
     /// Set when its files were copied out of the inbox's reach: it is read
     /// from there.
     #[serde(default)]
@@ -491,54 +493,6 @@ pub struct SnapshotRecord {
     pub relationships: u64,
 }
 
-/// Whether a dead letter waits for repair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeadLetterState {
-    /// It does.
-    Open,
-    /// It is settled.
-    Resolved {
-        /// When.
-        at: Timestamp,
-        /// By what: a batch or a person.
-        by: String,
-    },
-}
-
-/// Something that could not be published, with all that is needed to repair it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadLetter {
-    /// Its number.
-    pub id: u64,
-    /// The source.
-    pub source: SourceId,
-    /// The batch that brought it last.
-    pub batch_id: BatchId,
-    /// That batch's stamp.
-    pub stamp: Stamp,
-    /// Its key; `None` when it could not be read.
-    pub key: Option<Key>,
-    /// The original bytes.
-    pub content: Vec<u8>,
-    /// Whether bytes were cut off.
-    pub cut: bool,
-    /// The file.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u64,
-    /// A code of `error.rs`.
-    pub code: String,
-    /// What is wrong.
-    pub message: String,
-    /// When it was first seen.
-    pub opened_at: Timestamp,
-    /// How many batches brought it.
-    pub attempts: u32,
-    /// Whether it waits for repair.
-    pub state: DeadLetterState,
-}
-
 /// What became of a folder of an inbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -659,4 +613,17 @@ pub struct OutboxMessage {
     pub next_attempt: Option<Timestamp>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+}
+
+/// An alert that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertRecord {
+    /// What tells it apart: it is told once for as long as it is in force.
+    pub key: String,
+    /// What it is about.
+    pub kind: NoticeKind,
+    /// Of what.
+    pub subject: String,
+    /// Since when.
+    pub since: Timestamp,
 }

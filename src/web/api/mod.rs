@@ -1,6 +1,7 @@
 //! The API, a file for each resource. Every answer is a view of `service`.
 
 pub mod batches;
+pub mod dead_letters;
 pub mod doctor;
 pub mod entities;
 pub mod export;
@@ -63,6 +64,15 @@ pub fn routes() -> Router<AppState> {
         .route("/api/v1/entities/{type}/{name}/history", get(entities::history))
         .route("/api/v1/entities/{type}/{name}/relationships", get(entities::relationships))
         .route("/api/v1/entities/{type}/{name}/why", get(entities::why))
+        .route("/api/v1/dlq", get(dead_letters::list))
+        .route("/api/v1/dlq/groups", get(dead_letters::groups))
+        .route("/api/v1/dlq/requeue", post(dead_letters::requeue_all))
+        .route("/api/v1/dlq/discard", post(dead_letters::discard_all))
+        .route("/api/v1/dlq/{id}", get(dead_letters::show))
+        .route("/api/v1/dlq/{id}/check", post(dead_letters::check))
+        .route("/api/v1/dlq/{id}/edit", post(dead_letters::edit))
+        .route("/api/v1/dlq/{id}/requeue", post(dead_letters::requeue))
+        .route("/api/v1/dlq/{id}/discard", post(dead_letters::discard))
         .route("/api/v1/inbox", get(inbox::list))
         .route("/api/v1/doctor", get(doctor::show))
         .route("/api/v1/overview", get(status::overview))

@@ -24,17 +24,22 @@ pub struct Frame {
     pub title: String,
     /// The page's place in the navigation.
     pub nav: &'static str,
+    /// How many dead letters are not settled.
+    pub dead_letters: u64,
 }
 
 impl Frame {
     /// A frame of now.
     pub fn new(engine: &Engine, title: impl Into<String>, nav: &'static str) -> Self {
-        Self::at(engine.now(), title, nav)
+        // A page that can't tell tells nothing.
+        let dead_letters =
+            engine.store().read(|view| view.count_unsettled_dead_letters()).unwrap_or_default();
+        Self { dead_letters, ..Self::at(engine.now(), title, nav) }
     }
 
     /// A frame of some time.
     pub fn at(at: Timestamp, title: impl Into<String>, nav: &'static str) -> Self {
-        Self { at, title: text::visible(&title.into()), nav }
+        Self { at, title: text::visible(&title.into()), nav, dead_letters: 0 }
     }
 }
 

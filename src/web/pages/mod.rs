@@ -5,6 +5,8 @@ mod batch;
 mod batch_actions;
 pub(crate) mod batches;
 mod catalogue;
+mod dead_letter;
+mod dead_letters;
 mod entity;
 mod frame;
 mod inbox;
@@ -30,11 +32,12 @@ use super::AppState;
 use super::problem::{self, Problem};
 
 /// The pages of the navigation.
-pub const NAV: [(&str, &str); 7] = [
+pub const NAV: [(&str, &str); 8] = [
     ("/", "Overview"),
     ("/queue", "Queue"),
     ("/batches", "Batches"),
     ("/sources", "Sources"),
+    ("/dlq", "Dead letters"),
     ("/targets", "Targets"),
     ("/inbox", "Inbox"),
     ("/catalogue", "Catalogue"),
@@ -50,6 +53,8 @@ pub fn routes() -> Router<AppState> {
         .route("/batches", get(batches::page))
         .route("/batches/{id}", get(batch::page))
         .route("/queue", get(queue::page))
+        .route("/dlq", get(dead_letters::page))
+        .route("/dlq/{id}", get(dead_letter::page))
         .route("/sources", get(sources::list))
         .route("/sources/{id}", get(sources::one))
         .route("/targets", get(targets::page))

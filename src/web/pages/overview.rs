@@ -12,7 +12,7 @@ use super::show::number::counted;
 use super::show::{Html, filters, link, state, words};
 use crate::error::Result;
 use crate::service::Engine;
-use crate::service::views::{BatchView, OverviewView, SourceState, SourceView};
+use crate::service::views::{BatchView, LetterState, OverviewView, SourceState, SourceView};
 
 /// Sources that are shown.
 const SOURCES: usize = 12;
@@ -49,8 +49,8 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
         view.waiting.retain(|item| item.hold.is_none());
         let sum = |of: fn(&crate::service::views::QueueDepth) -> u64| view.depth.iter().map(of).sum();
         let page = Overview {
-            frame: Frame::at(view.at, "Overview", "/"),
-            attention: down(engine)?.into_iter().chain(attention(&view)).collect(),
+            frame: Frame { at: view.at, ..Frame::new(engine, "Overview", "/") },
+            attention: down(engine)?.into_iter().chain(attention(&view)).chain(letters(engine)?).collect(),
             sources: most_urgent(&view.sources),
             running: sum(|depth| depth.running),
             waiting: sum(|depth| depth.waiting),
@@ -76,6 +76,27 @@ fn down(engine: &Engine) -> Result<Vec<Attention>> {
             act: "Look",
         })
         .collect())
+}
+
+/// Dead letters that wait for repair, with the reason that most of them have.
+fn letters(engine: &Engine) -> Result<Option<Attention>> {
+    let groups = engine.letter_groups(None, None, None)?;
+    let Some(most) = groups.first() else { return Ok(None) };
+    let count: u64 = groups.iter().map(|group| group.count).sum();
+    let others = match groups.len() - 1 {
+        0 => String::new(),
+        1 => ", and one other reason".to_owned(),
+        others => format!(", and {others} other reasons"),
+    };
+    Ok(Some(Attention {
+        key: "dead letters".to_owned(),
+        state: state::of_letter(LetterState::Open).html(),
+        what: if count == 1 { "1 dead letter".to_owned() } else { format!("{count} dead letters") },
+        why: format!("{} at {}: {}{others}", most.code, most.source_id, most.message),
+        since: groups.iter().map(|group| group.first_at).min(),
+        href: "/dlq".to_owned(),
+        act: "Repair",
+    }))
 }
 
 /// Parked plans, held sources, and sources whose newest batch failed.

@@ -12,8 +12,8 @@ use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishState;
 use crate::domain::transition::Event;
 use crate::service::views::{
-    AssertionKind, BatchView, InboxFolderState, InboxView, PriorityView, ProgressView, QueueDepth, QueueItem,
-    SourceState, TargetView, TimelineItem, VerdictCode, WaitView,
+    AssertionKind, BatchView, InboxFolderState, InboxView, LetterState, PriorityView, ProgressView,
+    QueueDepth, QueueItem, SourceState, TargetView, TimelineItem, VerdictCode, WaitView,
 };
 
 /// A foreign value as a whole.
@@ -32,6 +32,18 @@ pub fn cut(value: impl Display, _: &dyn Values, most: usize) -> Result<Html> {
 #[askama::filter_fn]
 pub fn fold(value: impl Display, _: &dyn Values, most: usize) -> Result<Html> {
     Ok(super::text::folded(&value.to_string(), most, false))
+}
+
+/// A foreign value of several lines.
+#[askama::filter_fn]
+pub fn lines(value: impl Display, _: &dyn Values) -> Result<Html> {
+    Ok(super::text::folded(&value.to_string(), usize::MAX, true))
+}
+
+/// A dead letter's state.
+#[askama::filter_fn]
+pub fn letter_state(value: &LetterState, _: &dyn Values) -> Result<Html> {
+    Ok(state::of_letter(*value).html())
 }
 
 /// A time, relative to `now`.

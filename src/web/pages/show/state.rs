@@ -5,7 +5,8 @@ use crate::domain::change::Action;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::service::views::{
-    BatchView, DownView, InboxFolderState, InboxView, QueueItem, SourceState, TargetView, VerdictCode,
+    BatchView, DownView, InboxFolderState, InboxView, LetterState, QueueItem, SourceState, TargetView,
+    VerdictCode,
 };
 
 /// How a state is shown.
@@ -86,6 +87,17 @@ pub fn of_source(state: SourceState) -> Look {
         SourceState::Held => look("warn", "hand", "Held"),
         SourceState::Paused => look("off", "pause", "Paused"),
         SourceState::Failing => look("bad", "bad", "Failing"),
+    }
+}
+
+/// A dead letter's state.
+pub fn of_letter(state: LetterState) -> Look {
+    match state {
+        LetterState::Open => look("bad", "bad", "Open"),
+        LetterState::Requeued => look("work", "work", "Requeued"),
+        LetterState::Resolved => look("ok", "ok", "Resolved"),
+        LetterState::Discarded => look("off", "off", "Discarded"),
+        LetterState::Expired => look("off", "off", "Expired"),
     }
 }
 

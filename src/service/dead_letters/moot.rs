@@ -1,90 +1,56 @@
-//! Dead letters that a published plan opens, and those that it makes moot.
+//! Dead letters that a published plan makes moot.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
-use super::engine::Engine;
+use super::super::engine::Engine;
+use super::line;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::key::{Key, KeyHash};
 use crate::domain::scope::Scope;
+use crate::domain::settings::Mode;
 use crate::domain::stamp::Stamp;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
 use crate::planning::plan_file::Plan;
 use crate::planning::planner::Planner;
 use crate::planning::snapshot::Snapshot;
+use crate::planning::state_dir::Pack;
 use crate::planning::view::{Reader, TargetView};
 use crate::publishing::outcome::Executed;
-use crate::store::{BatchRecord, DeadLetter, DeadLetterState, Tx};
+use crate::store::{BatchRecord, DeadLetter, LetterKind, Tx};
 
 impl Engine {
-    /// The dead letters that a plan and its execution leave.
-    pub(super) fn dead_letters(
-        &self,
-        record: &BatchRecord,
-        plan: &Plan,
-        executed: &Executed,
-    ) -> Result<Vec<DeadLetter>> {
-        let base = |code: &str, message| DeadLetter {
-            id: 0,
-            source: record.batch_id.source().clone(),
-            batch_id: record.batch_id.clone(),
-            stamp: record.stamp.clone(),
-            key: None,
-            content: Vec::new(),
-            cut: false,
-            file: String::new(),
-            line: 0,
-            code: code.to_owned(),
-            message,
-            opened_at: self.clock.now(),
-            attempts: 0,
-            state: DeadLetterState::Open,
-        };
-        let mut letters = Vec::new();
-        plan.rejects(|reject| {
-            let field = if reject.field.is_empty() { String::new() } else { format!("`{}` ", reject.field) };
-            let message = format!("{} line {}: {field}{}", reject.file, reject.line, reject.problem);
-            letters.push(DeadLetter {
-                key: reject.key,
-                content: reject.content,
-                cut: reject.cut,
-                file: reject.file,
-                line: reject.line,
-                ..base(&reject.code, message)
-            });
-            Ok(())
-        })?;
-        let mut owners = None;
-        for refused in &executed.refused {
-            let owners = match &mut owners {
-                Some(owners) => owners,
-                None => owners.insert(Owners::new(self, plan)?),
-            };
-            let code = ErrorKind::EntityRejected.info().code;
-            let mut letter = DeadLetter {
-                key: Some(refused.key.clone()),
-                content: refused.content.clone(),
-                ..base(code, format!("the target refused it: {}", refused.rejection.reason))
-            };
-            if let Some((source, stamp)) = owners.published(&refused.key)? {
-                letter.source = source;
-                letter.batch_id = stamp.batch_id.clone();
-                letter.stamp = stamp;
-            }
-            letters.push(letter);
-        }
-        Ok(letters)
-    }
-
     /// Which open dead letters a plan makes moot.
-    pub(super) fn moot(&self, plan: &Plan, executed: &Executed) -> Result<Moot> {
+    pub(in crate::service) fn moot(&self, plan: &Plan, executed: &Executed) -> Result<Moot> {
         let manifest = plan.manifest();
         let source = &manifest.header.source_id;
         let mut exceptions: HashSet<KeyHash> = manifest.exceptions.iter().map(Key::hash).collect();
         exceptions.extend(executed.outcome.failed.keys());
+        let full = (executed.outcome.complete && manifest.asserts_absence).then(|| manifest.scope.clone());
         let mut letters = Vec::new();
+        let mut batches = HashSet::new();
         for of in self.store.read(|view| view.sources())? {
-            letters.extend(self.store.read(|view| view.open_dead_letters(&of))?);
+            self.store.read(|view| {
+                view.each_open_dead_letter(&of, |letter| {
+                    if letter.kind == LetterKind::Batch {
+                        let failed = view.batch(&letter.batch_id)?;
+                        let covered = full.as_ref().is_some_and(|scope| says_all_of(scope, failed.as_ref()));
+                        if of == *source && covered && letter.stamp < manifest.stamp.stamp {
+                            batches.insert(letter.id);
+                        }
+                    } else {
+                        letters.push(Brief {
+                            id: letter.id,
+                            asserts: letter.asserts(),
+                            source: letter.source,
+                            key: letter.key,
+                            stamp: letter.stamp,
+                        });
+                    }
+                    Ok(())
+                })
+            })?;
         }
         let published = |hash: &KeyHash| executed.outcome.complete || executed.outcome.done.contains(hash);
         let (mut listed, mut brought) = (HashSet::new(), HashSet::new());
@@ -100,15 +66,15 @@ impl Engine {
             }
             brought = self.brought(plan, &letters, |hash| published(hash) && !exceptions.contains(hash))?;
         }
-        let full = (executed.outcome.complete && manifest.asserts_absence).then(|| manifest.scope.clone());
         Ok(Moot {
             source: source.clone(),
             full,
             exceptions,
             listed,
             stamp: manifest.stamp.stamp.clone(),
-            sources: letters.into_iter().map(|letter| letter.source).collect(),
+            sources: letters.into_iter().map(|letter| letter.source).chain([source.clone()]).collect(),
             brought,
+            batches,
         })
     }
 
@@ -117,7 +83,7 @@ impl Engine {
     fn brought(
         &self,
         plan: &Plan,
-        letters: &[DeadLetter],
+        letters: &[Brief],
         published: impl Fn(&KeyHash) -> bool,
     ) -> Result<HashSet<u64>> {
         let mut keys = HashSet::new();
@@ -134,6 +100,11 @@ impl Engine {
         let mut owners = Owners::new(self, plan)?;
         for letter in letters {
             let Some(key) = letter.key.as_ref().filter(|key| keys.contains(&key.hash())) else { continue };
+            // Where nobody asserts anything, that it was brought is all.
+            if !letter.asserts {
+                found.insert(letter.id);
+                continue;
+            }
             let asserted = owners.asserted_by(&letter.source, key)?;
             if asserted.is_some_and(|stamp| stamp >= letter.stamp) {
                 found.insert(letter.id);
@@ -143,27 +114,80 @@ impl Engine {
     }
 }
 
+/// What has to be known of a letter to tell whether it is moot.
+struct Brief {
+    id: u64,
+    /// Whether it holds an assertion.
+    asserts: bool,
+    source: SourceId,
+    key: Option<Key>,
+    stamp: Stamp,
+}
+
+/// Whether a full batch of this scope says anew all that a failed batch said.
+fn says_all_of(scope: &Scope, failed: Option<&BatchRecord>) -> bool {
+    match failed {
+        Some(failed) if failed.mode == Some(Mode::Full) => scope.covers(&failed.scope),
+        // It may have said something of any key.
+        Some(_) | None => scope.is_everything(),
+    }
+}
+
 /// Who asserts a key that a plan changes though its batch does not: perhaps
 /// not the plan's source.
-struct Owners {
+pub(super) struct Owners {
     view: TargetView,
     layer: Layer,
+    packs: Vec<Arc<Pack>>,
     reader: Reader,
 }
 
 impl Owners {
-    fn new(engine: &Engine, plan: &Plan) -> Result<Self> {
+    pub(super) fn new(engine: &Engine, plan: &Plan) -> Result<Self> {
         let header = &plan.manifest().header;
         let options = engine.planning_options();
         let planner = Planner::new(&engine.state, &options);
         let view = planner.view(&header.source_id, &header.target, &header.bases)?;
         let path = engine.state.layer_path(&header.source_id, &plan.manifest().layer.file);
-        Ok(Self { view, layer: Layer::open(&path, &CacheBudget::new(1 << 20))?, reader: Reader::new()? })
+        let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
+        let state = &engine.state;
+        let pack = |name: &String| state.pack(&state.pack_path(&header.source_id, name));
+        let packs = layer.meta().packs.iter().map(pack).collect();
+        Ok(Self { view, layer, packs, reader: Reader::new()? })
+    }
+
+    /// What a change of `key` is to bring, as a line: what the plan's batch
+    /// asserts of it, else what the source asserts whose published assertion
+    /// it is about. `None`: nobody asserts anything; the change takes away
+    /// what perhaps came to the target before.
+    pub(super) fn line_of(&mut self, key: &Key) -> Result<Option<Vec<u8>>> {
+        let body = match self.layer.lookup(key.hash(), &mut self.reader.scratch)? {
+            Some((_, entry)) if entry.is_live() => {
+                let pack = self.packs.get(entry.loc.pack() as usize);
+                let pack = pack.ok_or_else(|| Error::internal("a pack of a plan's layer"))?;
+                self.reader.bodies.get(pack, entry.loc)?
+            }
+            Some(_) => return line::of_absence(key).map(Some),
+            None => {
+                let mut body = None;
+                for snapshot in self.view.own.iter().chain(&self.view.others) {
+                    if let Some(found) = snapshot.live(key.hash(), &mut self.reader.scratch)? {
+                        body = Some(snapshot.body(&found, &mut self.reader.bodies)?);
+                        break;
+                    }
+                }
+                match body {
+                    Some(body) => body,
+                    None => return Ok(None),
+                }
+            }
+        };
+        line::of_value(key, body.body()?.attributes).map(Some)
     }
 
     /// The source whose published assertion a change of `key` is about, and
     /// its stamp; `None`: it is about what the batch asserts.
-    fn published(&mut self, key: &Key) -> Result<Option<(SourceId, Stamp)>> {
+    pub(super) fn published(&mut self, key: &Key) -> Result<Option<(SourceId, Stamp)>> {
         if self.layer.lookup(key.hash(), &mut self.reader.scratch)?.is_some() {
             return Ok(None);
         }
@@ -196,7 +220,7 @@ fn stamp_of(snapshot: &Snapshot, key: &Key, reader: &mut Reader) -> Result<Optio
 /// Which open dead letters a plan makes moot: a newer assertion of their key,
 /// absence included, was published or found unchanged (`SEMANTICS` 9); or the
 /// plan brought what they are about.
-pub(super) struct Moot {
+pub(in crate::service) struct Moot {
     source: SourceId,
     full: Option<Scope>,
     exceptions: HashSet<KeyHash>,
@@ -204,14 +228,18 @@ pub(super) struct Moot {
     stamp: Stamp,
     sources: BTreeSet<SourceId>,
     brought: HashSet<u64>,
+    batches: HashSet<u64>,
 }
 
 impl Moot {
     /// Resolves them.
-    pub(super) fn resolve(&self, tx: &mut Tx<'_>, batch: &BatchId) -> Result<()> {
+    pub(in crate::service) fn resolve(&self, tx: &mut Tx<'_>, batch: &BatchId) -> Result<()> {
         for source in &self.sources {
-            tx.resolve_dead_letters(source, &batch.to_string(), |letter| {
-                self.brought.contains(&letter.id) || *source == self.source && self.is(letter)
+            tx.resolve_dead_letters(source, &batch.to_string(), |letter| match letter.kind {
+                LetterKind::Batch => self.batches.contains(&letter.id),
+                LetterKind::Entity => {
+                    self.brought.contains(&letter.id) || *source == self.source && self.is(letter)
+                }
             })?;
         }
         Ok(())

@@ -1,0 +1,159 @@
+//! `tidegate dlq requeue` and `discard`: of one letter, or of all open ones
+//! that a filter finds.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::super::Global;
+use super::super::backend::{self, Act, Backend};
+use super::super::batches::settled;
+use super::super::common::{actor, confirmed, out, out_json, table, usage};
+use super::super::render;
+use super::ActArgs;
+use super::backend::Doing;
+use crate::domain::ids::BatchId;
+use crate::domain::publish_state::PublishState;
+use crate::error::Result;
+use crate::service::query::{LetterQuery, PAGE_MAX, Part};
+use crate::service::views::{BatchView, LetterResult, LetterState};
+
+/// What became of the letters and of the batches that bring them.
+#[derive(Serialize)]
+struct Told {
+    items: Vec<LetterResult>,
+    done: u64,
+    refused: u64,
+    batches: Vec<PublishState>,
+}
+
+/// Letters of one part.
+const PART: usize = 1_000;
+/// Letters whose results are shown or given as JSON; the others are counted.
+const SHOWN: usize = 10_000;
+
+/// Runs `dlq requeue`.
+pub fn requeue(global: &Global, args: &ActArgs) -> Result<u8> {
+    let reason = args.reason.as_deref().unwrap_or("requeued on the command line");
+    act(global, args, Doing::Requeue, reason)
+}
+
+/// Runs `dlq discard`.
+pub fn discard(global: &Global, args: &ActArgs) -> Result<u8> {
+    let Some(reason) = args.reason.as_deref() else {
+        return Err(usage("--reason is missing: say why, for those who ask later"));
+    };
+    act(global, args, Doing::Discard, reason)
+}
+
+fn act(global: &Global, args: &ActArgs, doing: Doing, reason: &str) -> Result<u8> {
+    let actor = actor();
+    let act = Act { actor: &actor, reason };
+    backend::with(global, |backend| match args.id {
+        Some(id) => {
+            if !args.filter.is_empty() {
+                return Err(usage("give a number or a filter, not both"));
+            }
+            one(global, backend, id, doing, &act)
+        }
+        None => many(global, backend, &args.filter.query()?, doing, &act),
+    })
+}
+
+fn one(global: &Global, backend: &Backend, id: u64, doing: Doing, act: &Act<'_>) -> Result<u8> {
+    let letter = backend.letter(id)?.letter;
+    let what = render::dead_letter::what(&letter);
+    let verb = match doing {
+        Doing::Requeue => "Requeue",
+        Doing::Discard => "Discard",
+    };
+    if !confirmed(global, &format!("{verb} dead letter {id}: {what}, {}?", letter.code))? {
+        return Ok(1);
+    }
+    let letter = backend.decide_letter(doing, id, letter.revision, act)?;
+    let batch_id = letter.letter.requeued_as.clone();
+    let result = LetterResult { id, done: true, batch_id, problem: None };
+    tell(global, backend, Told { items: vec![result], done: 1, refused: 0, batches: Vec::new() })
+}
+
+fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, act: &Act<'_>) -> Result<u8> {
+    let first = LetterQuery { states: vec![LetterState::Open], part: Part::first(PAGE_MAX), ..query.clone() };
+    let found = backend.letters(&first)?;
+    let count = match found.next_cursor {
+        Some(_) => format!("{} or more", found.items.len()),
+        None => found.items.len().to_string(),
+    };
+    if found.items.is_empty() && found.next_cursor.is_none() {
+        return tell(global, backend, Told { items: Vec::new(), done: 0, refused: 0, batches: Vec::new() });
+    }
+    let verb = match doing {
+        Doing::Requeue => "Requeue",
+        Doing::Discard => "Discard",
+    };
+    if !confirmed(global, &format!("{verb} {count} open dead letters?"))? {
+        return Ok(1);
+    }
+    let mut told = Told { items: Vec::new(), done: 0, refused: 0, batches: Vec::new() };
+    let mut cursor = None;
+    loop {
+        let part = LetterQuery { part: Part { limit: Some(PART), cursor }, ..query.clone() };
+        let results = backend.decide_letters(doing, &part, act)?;
+        told.done += results.done;
+        told.refused += results.refused;
+        let room = SHOWN.saturating_sub(told.items.len());
+        told.items.extend(results.items.into_iter().take(room));
+        progress(global, &told);
+        cursor = results.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    tell(global, backend, told)
+}
+
+/// How far a long action has come, for whoever waits at a terminal.
+fn progress(global: &Global, told: &Told) {
+    let mut stderr = std::io::stderr().lock();
+    if !global.quiet && stderr.is_terminal() {
+        let _ = writeln!(stderr, "{} done, {} refused so far", told.done, told.refused);
+    }
+}
+
+/// Brings the batches to their end, and tells what became of everything.
+fn tell(global: &Global, backend: &Backend, mut told: Told) -> Result<u8> {
+    let ids: BTreeSet<BatchId> = told.items.iter().filter_map(|item| item.batch_id.clone()).collect();
+    let mut batches: Vec<BatchView> = Vec::new();
+    for id in ids {
+        if let Backend::Directory(engine, _) = backend {
+            engine.run_batch(&id)?;
+        }
+        batches.push(settled(backend, &id)?);
+    }
+    let mut code = u8::from(told.refused > 0);
+    for batch in &batches {
+        let of_batch = render::batch::exit_code(batch);
+        // A failure says more than that something is not finished.
+        if code != 1 && of_batch != 0 {
+            code = if of_batch == 1 { 1 } else { code.max(of_batch) };
+        }
+    }
+    if global.json {
+        told.batches = batches.into_iter().map(|batch| batch.publish_state).collect();
+        out_json(&told)?;
+        return Ok(code);
+    }
+    let mut text = String::new();
+    for item in told.items.iter().filter(|item| !item.done) {
+        if let Some(problem) = &item.problem {
+            text.push_str(&format!("{}  {}\n", item.id, render::safe(&problem.detail)));
+        }
+    }
+    text.push_str(&format!("{} done, {} refused\n", told.done, told.refused));
+    if !batches.is_empty() {
+        let rows: Vec<Vec<String>> = batches.iter().map(render::batch::row).collect();
+        text.push_str(&table(&render::batch::HEAD, &rows));
+    }
+    out(text)?;
+    Ok(code)
+}

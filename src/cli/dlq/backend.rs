@@ -1,0 +1,211 @@
+//! Dead letters of whomever the command talks to.
+
+use serde::Serialize;
+
+use super::super::backend::{Act, Backend};
+use crate::domain::ids::SourceId;
+use crate::error::Result;
+use crate::service::dead_letters::BULK_MAX;
+use crate::service::query::{LetterQuery, Order};
+use crate::service::views::{
+    DeadLetterDetail, DeadLetterView, LetterGroupView, LetterPreview, LetterResults, LetterState, Page,
+};
+use crate::store::LetterKind;
+
+const DLQ: [&str; 3] = ["api", "v1", "dlq"];
+
+/// What is done about letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// They go back into the queue.
+    Requeue,
+    /// They are given up.
+    Discard,
+}
+
+impl Doing {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Requeue => "requeue",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    revision: u64,
+    #[serde(flatten)]
+    act: &'a Act<'a>,
+}
+
+#[derive(Serialize)]
+struct Edit<'a> {
+    content: Option<&'a str>,
+    #[serde(flatten)]
+    one: One<'a>,
+}
+
+#[derive(Serialize)]
+struct All<'a> {
+    filter: crate::web::LetterFilter,
+    limit: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+    #[serde(flatten)]
+    act: &'a Act<'a>,
+}
+
+fn text<T: ToString>(value: &Option<T>) -> Option<String> {
+    value.as_ref().map(ToString::to_string)
+}
+
+impl Backend {
+    /// A part of the dead letters.
+    pub fn letters(&self, query: &LetterQuery) -> Result<Page<DeadLetterView>> {
+        let client = match self {
+            Self::Directory(engine, _) => return engine.letters(query),
+            Self::Server(client) => client,
+        };
+        // A server takes one state, or none for those that are not settled.
+        let state = match &query.states[..] {
+            [] => None,
+            [state] => Some(state.as_str().to_owned()),
+            [_, _, ..] => Some("all".to_owned()),
+        };
+        client.get(
+            &DLQ,
+            &[
+                ("state", state),
+                ("source_id", text(&query.source_id)),
+                ("kind", query.kind.map(|kind| kind.as_str().to_owned())),
+                ("type", query.type_name.clone()),
+                ("name", query.name.clone()),
+                ("code", query.code.clone()),
+                ("signature", query.signature.clone()),
+                ("batch_id", text(&query.batch_id)),
+                ("since", text(&query.since)),
+                ("until", text(&query.until)),
+                ("order", (query.order == Order::Oldest).then(|| "oldest".to_owned())),
+                ("limit", text(&query.part.limit)),
+                ("cursor", query.part.cursor.clone()),
+            ],
+        )
+    }
+
+    /// The groups of letters that are not settled.
+    pub fn letter_groups(
+        &self,
+        source: Option<&SourceId>,
+        kind: Option<LetterKind>,
+        code: Option<&str>,
+    ) -> Result<Vec<LetterGroupView>> {
+        match self {
+            Self::Directory(engine, _) => engine.letter_groups(source, kind, code),
+            Self::Server(client) => {
+                let query = [
+                    ("source_id", source.map(ToString::to_string)),
+                    ("kind", kind.map(|kind| kind.as_str().to_owned())),
+                    ("code", code.map(str::to_owned)),
+                ];
+                let [api, v1, dlq] = DLQ;
+                let page: Page<LetterGroupView> = client.get(&[api, v1, dlq, "groups"], &query)?;
+                Ok(page.items)
+            }
+        }
+    }
+
+    /// A letter with all that is known of it.
+    pub fn letter(&self, id: u64) -> Result<DeadLetterDetail> {
+        match self {
+            Self::Directory(engine, _) => engine.letter(id),
+            Self::Server(client) => {
+                let [api, v1, dlq] = DLQ;
+                client.get(&[api, v1, dlq, &id.to_string()], &[])
+            }
+        }
+    }
+
+    /// What a content would change; without one, what the letter holds.
+    pub fn check_letter(&self, id: u64, content: Option<&str>) -> Result<LetterPreview> {
+        match self {
+            Self::Directory(engine, _) => engine.check_letter(id, content.map(str::as_bytes)),
+            Self::Server(client) => {
+                let [api, v1, dlq] = DLQ;
+                client.post(
+                    &[api, v1, dlq, &id.to_string(), "check"],
+                    &serde_json::json!({ "content": content }),
+                )
+            }
+        }
+    }
+
+    /// Puts other content in the place of a letter's original; `None` takes an
+    /// edit back.
+    pub fn edit_letter(
+        &self,
+        id: u64,
+        revision: u64,
+        content: Option<&str>,
+        act: &Act<'_>,
+    ) -> Result<DeadLetterDetail> {
+        match self {
+            Self::Directory(engine, _) => {
+                let content = content.map(str::as_bytes);
+                engine.edit_letter(id, Some(revision), content, act.actor, act.reason)?;
+                engine.letter(id)
+            }
+            Self::Server(client) => {
+                let [api, v1, dlq] = DLQ;
+                let edit = Edit { content, one: One { revision, act } };
+                client.post(&[api, v1, dlq, &id.to_string(), "edit"], &edit)
+            }
+        }
+    }
+
+    /// Does something about one letter.
+    pub fn decide_letter(
+        &self,
+        doing: Doing,
+        id: u64,
+        revision: u64,
+        act: &Act<'_>,
+    ) -> Result<DeadLetterDetail> {
+        match self {
+            Self::Directory(engine, _) => {
+                match doing {
+                    Doing::Requeue => {
+                        engine.requeue_letter(id, Some(revision), act.actor, act.reason)?;
+                    }
+                    Doing::Discard => engine.discard_letter(id, Some(revision), act.actor, act.reason)?,
+                }
+                engine.letter(id)
+            }
+            Self::Server(client) => {
+                let [api, v1, dlq] = DLQ;
+                client.post(&[api, v1, dlq, &id.to_string(), doing.as_str()], &One { revision, act })
+            }
+        }
+    }
+
+    /// Does something about a part of the open letters that a query finds.
+    pub fn decide_letters(&self, doing: Doing, query: &LetterQuery, act: &Act<'_>) -> Result<LetterResults> {
+        let query = LetterQuery { states: vec![LetterState::Open], order: Order::Oldest, ..query.clone() };
+        match self {
+            Self::Directory(engine, _) => match doing {
+                Doing::Requeue => engine.requeue_letters(&query, act.actor, act.reason),
+                Doing::Discard => engine.discard_letters(&query, act.actor, act.reason),
+            },
+            Self::Server(client) => {
+                let [api, v1, dlq] = DLQ;
+                let all = All {
+                    limit: query.part.limit.unwrap_or(BULK_MAX),
+                    cursor: query.part.cursor.as_deref(),
+                    filter: (&query).into(),
+                    act,
+                };
+                client.post(&[api, v1, dlq, doing.as_str()], &all)
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `tidegate dlq edit`: other content, checked, with what it would change,
+//! before it is kept.
+
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::super::Global;
+use super::super::backend::{self, Act};
+use super::super::common::{actor, clock, confirmed, out, out_json, usage};
+use super::super::render;
+use crate::domain::json::indented;
+use crate::error::{Error, ErrorKind, Result};
+use crate::service::dead_letters::MAX_EDIT;
+use crate::service::views::DeadLetterDetail;
+
+/// What is asked for.
+pub struct Edit<'a> {
+    /// The letter.
+    pub id: u64,
+    /// Where the content comes from; `None`: an editor.
+    pub file: Option<&'a Path>,
+    /// Whether it is only looked at.
+    pub check: bool,
+    /// Why.
+    pub reason: Option<&'a str>,
+}
+
+/// Runs `dlq edit`.
+pub fn edit(global: &Global, edit: &Edit<'_>) -> Result<u8> {
+    backend::with(global, |backend| {
+        let letter = backend.letter(edit.id)?;
+        let content = match edit.file {
+            Some(file) => Some(read(file)?),
+            None if edit.check => None,
+            None => match edited(&letter)? {
+                Some(content) => Some(content),
+                None => {
+                    out("Nothing was changed.\n")?;
+                    return Ok(0);
+                }
+            },
+        };
+        let preview = backend.check_letter(edit.id, content.as_deref())?;
+        if edit.check {
+            if global.json {
+                out_json(&preview)?;
+            } else {
+                out(render::dead_letter::preview(&preview))?;
+            }
+            return Ok(u8::from(!preview.valid));
+        }
+        if preview.valid && !global.json {
+            out(render::dead_letter::preview(&preview))?;
+        }
+        // What is wrong is told by the action itself, with its code.
+        if preview.valid && !confirmed(global, &format!("Keep this content for dead letter {}?", edit.id))? {
+            return Ok(1);
+        }
+        let reason = edit.reason.unwrap_or("edited on the command line");
+        let revision = letter.letter.revision;
+        let act = Act { actor: &actor(), reason };
+        let letter = backend.edit_letter(edit.id, revision, content.as_deref(), &act)?;
+        done(global, &letter, &format!("tidegate dlq requeue {}", edit.id))
+    })
+}
+
+/// Runs `dlq edit --undo`.
+pub fn undo(global: &Global, edit: &Edit<'_>) -> Result<u8> {
+    backend::with(global, |backend| {
+        let letter = backend.letter(edit.id)?;
+        let reason = edit.reason.unwrap_or("taken back on the command line");
+        let act = Act { actor: &actor(), reason };
+        let letter = backend.edit_letter(edit.id, letter.letter.revision, None, &act)?;
+        done(global, &letter, &format!("tidegate dlq show {}", edit.id))
+    })
+}
+
+fn done(global: &Global, letter: &DeadLetterDetail, next: &str) -> Result<u8> {
+    if global.json {
+        return out_json(letter).map(|()| 0);
+    }
+    out(format!("Kept. Next: {next}\n")).map(|()| 0)
+}
+
+fn read(file: &Path) -> Result<String> {
+    let most = MAX_EDIT as u64 + 1;
+    let mut text = String::new();
+    let (shown, read) = if file == Path::new("-") {
+        ("standard input".to_owned(), std::io::stdin().lock().take(most).read_to_string(&mut text))
+    } else {
+        let opened = std::fs::File::open(file).map_err(|e| Error::io(file, e))?;
+        (file.display().to_string(), opened.take(most).read_to_string(&mut text))
+    };
+    read.map_err(|e| Error::new(ErrorKind::Io, shown).caused_by(e))?;
+    Ok(text)
+}
+
+/// What a person made of the content in an editor; `None`: the same.
+fn edited(letter: &DeadLetterDetail) -> Result<Option<String>> {
+    let editor =
+        ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let Some(editor) = editor.filter(|_| std::io::stdin().is_terminal()) else {
+        return Err(usage("give the content with --file FILE, or set EDITOR and use a terminal"));
+    };
+    let held = letter.edited_content.as_deref().or(letter.content.as_deref()).unwrap_or_default();
+    let before = format!("{}\n", indented(held));
+    let path =
+        std::env::temp_dir().join(format!("tidegate-{}-{:016x}.json", letter.letter.id, clock().random()));
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    let mut file = made.map_err(|e| Error::io(&path, e))?;
+    file.write_all(before.as_bytes()).map_err(|e| Error::io(&path, e))?;
+    drop(file);
+    // The variable may hold arguments, so a shell takes it apart.
+    let ran = Command::new("sh").args(["-c", &format!("{editor} \"$1\""), "sh"]).arg(&path).status();
+    let after = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e));
+    // It may hold what others should not read.
+    let _ = std::fs::remove_file(&path);
+    let ran = ran.map_err(|e| Error::new(ErrorKind::Io, format!("the editor {editor}")).caused_by(e))?;
+    if !ran.success() {
+        return Err(Error::new(
+            ErrorKind::Io,
+            format!("the editor {editor} ended with {ran}; nothing was kept"),
+        ));
+    }
+    let after = after?;
+    Ok((after.trim() != before.trim()).then_some(after))
+}

@@ -1,0 +1,64 @@
+//! `tidegate dlq list`, `groups` and `show`.
+
+use super::super::Global;
+use super::super::backend::{self, all};
+use super::super::common::{more, out, out_json, table};
+use super::super::render;
+use super::{ListArgs, OrderArg};
+use crate::domain::ids::SourceId;
+use crate::error::Result;
+use crate::service::query::{LetterQuery, Order};
+use crate::service::views::Page;
+use crate::store::LetterKind;
+
+/// Runs `dlq list`.
+pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
+    let query = LetterQuery {
+        states: args.state.map(super::StateArg::states).unwrap_or_default(),
+        order: match args.order {
+            OrderArg::Newest => Order::Newest,
+            OrderArg::Oldest => Order::Oldest,
+        },
+        ..args.filter.query()?
+    };
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let page = backend::with(global, |backend| {
+        all(limit, args.cursor.clone(), |part| {
+            backend.letters(&LetterQuery { part: part.clone(), ..query.clone() })
+        })
+    })?;
+    if global.json {
+        return out_json(&page).map(|()| 0);
+    }
+    let rows: Vec<Vec<String>> = page.items.iter().map(render::dead_letter::row).collect();
+    out(format!("{}{}", table(&render::dead_letter::HEAD, &rows), more(page.next_cursor.as_deref())))?;
+    Ok(0)
+}
+
+/// Runs `dlq groups`.
+pub fn groups(
+    global: &Global,
+    source: Option<SourceId>,
+    kind: Option<LetterKind>,
+    code: Option<String>,
+) -> Result<u8> {
+    let items =
+        backend::with(global, |backend| backend.letter_groups(source.as_ref(), kind, code.as_deref()))?;
+    if global.json {
+        return out_json(&Page { items, next_cursor: None }).map(|()| 0);
+    }
+    let rows: Vec<Vec<String>> = items.iter().map(render::dead_letter::group_row).collect();
+    out(table(&render::dead_letter::GROUP_HEAD, &rows))?;
+    Ok(0)
+}
+
+/// Runs `dlq show`.
+pub fn show(global: &Global, id: u64) -> Result<u8> {
+    let letter = backend::with(global, |backend| backend.letter(id))?;
+    if global.json {
+        out_json(&letter)?;
+    } else {
+        out(render::dead_letter::detail(&letter))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,22 @@
+//! Dead letters: made by a commit, made moot by one, and what people do about
+//! them.
+//!
+//! ```text
+//! make     what a plan and its execution leave; moot: what they settle
+//! content  the original, and what may take its place; line: as a line
+//! act      what a person does about one; bulk: about all that a filter finds
+//! requeue  back into the queue
+//! expire   what time does
+//! ```
+
+mod act;
+mod bulk;
+mod content;
+mod expire;
+mod line;
+mod make;
+mod moot;
+mod requeue;
+
+pub use act::MAX_EDIT;
+pub use bulk::BULK_MAX;

@@ -1,0 +1,251 @@
+//! Dead letters, by what people ask for.
+
+use jiff::Timestamp;
+
+use super::super::engine::Engine;
+use super::super::views::{
+    ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterGroupView, LetterState,
+    Page,
+};
+use super::{Order, Part, cursor};
+use crate::domain::glob::Glob;
+use crate::domain::ids::{BatchId, SourceId};
+use crate::error::{Error, ErrorKind, Result, by_code};
+use crate::store::{DeadLetter, DeadLetterState, LetterGroup, LetterKind, LetterList, View};
+
+/// Most groups of an answer.
+const GROUPS: usize = 500;
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default)]
+pub struct LetterQuery {
+    /// In one of these states; empty: those that are not settled.
+    pub states: Vec<LetterState>,
+    /// Of this source.
+    pub source_id: Option<SourceId>,
+    /// Of entities and relationships, or of batches.
+    pub kind: Option<LetterKind>,
+    /// Of an entity or relationship of this type.
+    pub type_name: Option<String>,
+    /// Whose name this glob matches.
+    pub name: Option<String>,
+    /// With this code.
+    pub code: Option<String>,
+    /// Of this group.
+    pub signature: Option<String>,
+    /// That this batch brought.
+    pub batch_id: Option<BatchId>,
+    /// Opened at or after this.
+    pub since: Option<Timestamp>,
+    /// Opened before this.
+    pub until: Option<Timestamp>,
+    /// In the order in which they came.
+    pub order: Order,
+    /// Which part.
+    pub part: Part,
+}
+
+impl LetterQuery {
+    /// The list, with all that bounds it, for cursors.
+    fn name(&self) -> String {
+        let Self {
+            states, source_id, kind, type_name, name, code, signature, batch_id, since, until, ..
+        } = self;
+        format!(
+            "letters\0{states:?}\0{source_id:?}\0{kind:?}\0{type_name:?}\0{name:?}\0{code:?}\0{signature:?}\0{batch_id:?}\0{since:?}\0{until:?}\0{:?}",
+            self.order
+        )
+    }
+
+    /// As the store lists them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for a cursor of another list, or a limit out of bounds.
+    pub(in crate::service) fn list(&self, most: usize) -> Result<LetterList> {
+        let states = match &self.states[..] {
+            [] => vec![LetterState::Open, LetterState::Requeued],
+            states => states.to_vec(),
+        };
+        let after = match self.part.after(&self.name())? {
+            None => None,
+            Some(key) => {
+                let bytes =
+                    key.try_into().map_err(|_| Error::new(ErrorKind::Usage, "`cursor` is damaged"))?;
+                Some(u64::from_be_bytes(bytes))
+            }
+        };
+        Ok(LetterList {
+            states: states.into_iter().map(LetterState::as_str).collect(),
+            source: self.source_id.clone(),
+            kind: self.kind,
+            type_name: self.type_name.clone(),
+            name: self.name.as_ref().map(Glob::new),
+            code: self.code.clone(),
+            signature: self.signature.clone(),
+            batch: self.batch_id.clone(),
+            since: self.since,
+            until: self.until,
+            oldest_first: self.order == Order::Oldest,
+            after,
+            limit: self.part.limit.map_or_else(
+                || self.part.limit(),
+                |limit| {
+                    if (1..=most).contains(&limit) {
+                        return Ok(limit);
+                    }
+                    let text = format!("`limit` is {limit}: it must be from 1 to {most}");
+                    Err(Error::new(ErrorKind::Usage, text))
+                },
+            )?,
+        })
+    }
+
+    /// The cursor behind a letter.
+    pub(in crate::service) fn cursor(&self, next: Option<u64>) -> Option<String> {
+        next.map(|id| cursor::encode(&self.name(), &id.to_be_bytes()))
+    }
+}
+
+/// A letter as lists show it.
+pub(in crate::service) fn view_of(letter: &DeadLetter) -> DeadLetterView {
+    let (state, requeued_as, settled_by) = match &letter.state {
+        DeadLetterState::Open => (LetterState::Open, None, None),
+        DeadLetterState::Requeued { batch, .. } => (LetterState::Requeued, Some(batch.clone()), None),
+        DeadLetterState::Resolved { by, .. } => (LetterState::Resolved, None, Some(by.clone())),
+        DeadLetterState::Discarded { by, .. } => (LetterState::Discarded, None, Some(by.clone())),
+        DeadLetterState::Expired { .. } => (LetterState::Expired, None, None),
+    };
+    DeadLetterView {
+        id: letter.id,
+        revision: letter.revision,
+        kind: letter.kind,
+        state,
+        source_id: letter.source.clone(),
+        batch_id: letter.batch_id.clone(),
+        source_timestamp: letter.stamp.source_timestamp,
+        key: letter.key.clone(),
+        code: letter.code.clone(),
+        message: letter.message.clone(),
+        signature: letter.signature(),
+        attempts: letter.attempts,
+        opened_at: letter.opened_at,
+        changed_at: letter.changed_at.unwrap_or(letter.opened_at),
+        edited: letter.edited.is_some(),
+        requeued_as,
+        settled_at: letter.state.settled_at(),
+        settled_by,
+    }
+}
+
+impl Engine {
+    /// A part of the dead letters.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for a cursor of another list.
+    pub fn letters(&self, query: &LetterQuery) -> Result<Page<DeadLetterView>> {
+        let list = query.list(super::PAGE_MAX)?;
+        let rows = self.store.read(|view| view.list_dead_letters(&list))?;
+        Ok(Page { items: rows.letters.iter().map(view_of).collect(), next_cursor: query.cursor(rows.next) })
+    }
+
+    /// A dead letter with all that is known of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none of this number.
+    pub fn letter(&self, id: u64) -> Result<DeadLetterDetail> {
+        let letter = self.store.read(|view| view.expect_dead_letter(id))?;
+        let content = self.original_of(&letter)?;
+        let info = by_code(&letter.code);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let known = letter.diagnostics.clone();
+        Ok(DeadLetterDetail {
+            meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
+            action: info.map(|info| info.action.to_owned()).unwrap_or_default(),
+            content: (!content.is_empty()).then(|| text(&content)),
+            cut: letter.cut,
+            edited_content: letter.edited.as_ref().map(|edited| text(&edited.content)),
+            file: letter.file.clone(),
+            line: letter.line,
+            diagnostics: DiagnosticsView {
+                action: known.action,
+                operation: known.operation,
+                request: known.request,
+                answer: known.answer,
+                causes: known.causes,
+                before: known.before,
+                after: known.after,
+            },
+            history: letter
+                .history
+                .iter()
+                .map(|attempt| AttemptView {
+                    batch_id: attempt.batch_id.clone(),
+                    at: attempt.at,
+                    code: attempt.code.clone(),
+                    message: attempt.message.clone(),
+                })
+                .collect(),
+            actions: letter
+                .actions
+                .iter()
+                .map(|action| ActionView {
+                    at: action.at,
+                    what: action.what.clone(),
+                    actor: action.actor.clone(),
+                    reason: action.reason.clone(),
+                })
+                .collect(),
+            discard_reason: match &letter.state {
+                DeadLetterState::Discarded { reason, .. } => Some(reason.clone()),
+                DeadLetterState::Open
+                | DeadLetterState::Requeued { .. }
+                | DeadLetterState::Resolved { .. }
+                | DeadLetterState::Expired { .. } => None,
+            },
+            letter: view_of(&letter),
+        })
+    }
+
+    /// The groups of dead letters that are not settled, the largest first; at
+    /// most 500.
+    pub fn letter_groups(
+        &self,
+        source: Option<&SourceId>,
+        kind: Option<LetterKind>,
+        code: Option<&str>,
+    ) -> Result<Vec<LetterGroupView>> {
+        self.store.read(|view| {
+            let mut groups = view.letter_groups()?;
+            groups.retain(|group| {
+                source.is_none_or(|source| group.source == *source)
+                    && kind.is_none_or(|kind| group.kind == kind)
+                    && code.is_none_or(|code| group.code == code)
+            });
+            groups.sort_by(|a, b| b.count.cmp(&a.count).then(b.last_at.cmp(&a.last_at)));
+            groups.truncate(GROUPS);
+            groups.into_iter().map(|group| group_view(view, group)).collect()
+        })
+    }
+}
+
+fn group_view(view: &View<'_>, group: LetterGroup) -> Result<LetterGroupView> {
+    let list = LetterList {
+        states: vec!["open", "requeued"],
+        signature: Some(group.signature.clone()),
+        limit: 1,
+        ..LetterList::default()
+    };
+    let example = view.list_dead_letters(&list)?.letters.pop();
+    Ok(LetterGroupView {
+        meaning: by_code(&group.code).map(|info| info.meaning.to_owned()).unwrap_or_default(),
+        signature: group.signature,
+        source_id: group.source,
+        kind: group.kind,
+        code: group.code,
+        message: group.pattern,
+        count: group.count,
+        first_at: group.first_at,
+        last_at: group.last_at,
+        example: example.as_ref().map(view_of),
+    })
+}

@@ -1,0 +1,153 @@
+//! What becomes of letters: of the one of a batch as a whole and of those
+//! that a batch was made of when that batch moves on, and by people.
+
+use super::super::records::{BatchRecord, DeadLetter, DeadLetterState, LetterDiagnostics, LetterKind};
+use super::super::tx::Tx;
+use crate::domain::publish_state::{FailureDetails, PublishStatus};
+use crate::domain::signature::pattern;
+use crate::domain::transition::Event;
+use crate::error::{ErrorKind, Result};
+
+const SELF: &str = "tidegate";
+
+/// Whether a batch is FAILED by somebody's decision, or because there was
+/// nothing left to do: that is no failure, and makes no dead letter.
+fn was_ended(failure: &FailureDetails) -> Option<ErrorKind> {
+    let kinds = [ErrorKind::Rejected, ErrorKind::Cancelled, ErrorKind::Superseded];
+    kinds.into_iter().find(|kind| kind.info().code == failure.error_code)
+}
+
+impl Tx<'_> {
+    /// Settles a letter: `by` published what it is about, or something newer.
+    pub fn resolve_dead_letter(&mut self, id: u64, by: &str) -> Result<()> {
+        let mut letter = self.expect_dead_letter(id)?;
+        letter.state = DeadLetterState::Resolved { at: self.now(), by: by.to_owned() };
+        letter.note(self.letter_action("resolved", by, ""));
+        self.put_dead_letter(letter)?;
+        self.count_letter("resolved")
+    }
+
+    /// Settles a letter that a person gives up.
+    pub fn discard_dead_letter(
+        &mut self,
+        mut letter: DeadLetter,
+        by: &str,
+        reason: &str,
+    ) -> Result<DeadLetter> {
+        letter.state =
+            DeadLetterState::Discarded { at: self.now(), by: by.to_owned(), reason: reason.to_owned() };
+        letter.note(self.letter_action("discarded", by, reason));
+        self.count_letter("discarded")?;
+        self.put_dead_letter(letter)
+    }
+
+    /// Settles a letter that nobody decided about in time.
+    pub fn expire_dead_letter(&mut self, mut letter: DeadLetter) -> Result<DeadLetter> {
+        letter.state = DeadLetterState::Expired { at: self.now() };
+        letter.note(self.letter_action("expired: nobody decided about it", SELF, ""));
+        self.count_letter("expired")?;
+        self.put_dead_letter(letter)
+    }
+
+    /// Says that a batch brings a letter again.
+    pub fn requeue_dead_letter(
+        &mut self,
+        mut letter: DeadLetter,
+        batch: &BatchRecord,
+        by: &str,
+        reason: &str,
+    ) -> Result<DeadLetter> {
+        let batch = batch.batch_id.clone();
+        letter.note(self.letter_action(format!("requeued as batch {batch}"), by, reason));
+        letter.state = DeadLetterState::Requeued { batch, at: self.now(), by: by.to_owned() };
+        self.count_letter("requeued")?;
+        self.put_dead_letter(letter)
+    }
+
+    /// Leads the letters of a batch along with it.
+    pub(in crate::store) fn letters_follow(
+        &mut self,
+        batch: &BatchRecord,
+        event: Event,
+        cause: &str,
+        actor: &str,
+    ) -> Result<()> {
+        let id = &batch.batch_id;
+        if !batch.status.is_final() {
+            if event == Event::Requeued
+                && let Some(letter) = self.batch_letter(id)?
+            {
+                self.requeue_dead_letter(letter, batch, actor, cause)?;
+            }
+            return Ok(());
+        }
+        let own = self.batch_letter(id)?;
+        let made_of = if batch.letters > 0 { self.letters_requeued_with(id)? } else { Vec::new() };
+        match &batch.failure {
+            Some(failure) if batch.status == PublishStatus::Failed => {
+                let ended = was_ended(failure);
+                for letter in made_of {
+                    self.reopen(letter, &format!("batch {id} ended FAILED"), &failure.error_code)?;
+                }
+                match (ended, own) {
+                    (Some(ErrorKind::Superseded), Some(letter)) => {
+                        self.resolve_dead_letter(letter.id, &id.to_string())
+                    }
+                    (Some(_), Some(letter)) => self.discard_dead_letter(letter, actor, cause).map(|_| ()),
+                    (Some(_), None) => Ok(()),
+                    // What it was made of is open again: that is what is to be repaired.
+                    (None, _) if batch.letters > 0 => Ok(()),
+                    (None, _) => self.open_dead_letter(of_batch(batch, failure, cause)).map(|_| ()),
+                }
+            }
+            Some(_) | None => {
+                let own = own.map(|letter| letter.id);
+                made_of
+                    .into_iter()
+                    .chain(own)
+                    .try_for_each(|id_of| self.resolve_dead_letter(id_of, &id.to_string()))
+            }
+        }
+    }
+
+    fn reopen(&mut self, id: u64, what: &str, reason: &str) -> Result<()> {
+        let mut letter = self.expect_dead_letter(id)?;
+        letter.state = DeadLetterState::Open;
+        letter.note(self.letter_action(format!("{what}: it is open again"), SELF, reason));
+        self.put_dead_letter(letter)?;
+        self.count_letter("opened")
+    }
+}
+
+/// The letter of a batch that failed as a whole.
+fn of_batch(batch: &BatchRecord, failure: &FailureDetails, cause: &str) -> DeadLetter {
+    let id = batch.batch_id.to_string();
+    DeadLetter {
+        id: 0,
+        kind: LetterKind::Batch,
+        source: batch.batch_id.source().clone(),
+        batch_id: batch.batch_id.clone(),
+        stamp: batch.stamp.clone(),
+        key: None,
+        content: Vec::new(),
+        cut: false,
+        file: String::new(),
+        line: 0,
+        code: failure.error_code.clone(),
+        message: cause.to_owned(),
+        pattern: pattern(cause, &[&id, batch.batch_id.source().as_str()]),
+        opened_at: batch.accepted_at,
+        changed_at: None,
+        attempts: 0,
+        history: Vec::new(),
+        actions: Vec::new(),
+        diagnostics: LetterDiagnostics {
+            causes: failure.stack_trace.iter().flat_map(|trace| trace.lines()).map(str::to_owned).collect(),
+            operation: failure.failed_operation.clone(),
+            ..LetterDiagnostics::default()
+        },
+        edited: None,
+        revision: 0,
+        state: DeadLetterState::Open,
+    }
+}

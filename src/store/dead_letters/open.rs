@@ -1,0 +1,135 @@
+//! Opening letters: a new one, or one more attempt at the unsettled one of
+//! the same source and key; and the alert when a reason is new.
+
+use std::collections::BTreeMap;
+
+use super::super::records::{DeadLetter, DeadLetterState, LetterAttempt};
+use super::super::tables::Table;
+use super::super::tx::{Read, Tx};
+use super::index::{alert_key, identity, open_row};
+use crate::domain::alert::DeadLettersOpened;
+use crate::domain::notice::NoticeKind;
+use crate::error::{Error, ErrorKind, Result, by_code};
+
+/// How many attempts of one letter are kept: the first one and the last ones.
+const HISTORY: usize = 50;
+const NEXT: &[u8] = b"next_dead_letter";
+
+impl Tx<'_> {
+    /// As [`Tx::open_all_dead_letters`], of one; its number.
+    pub fn open_dead_letter(&mut self, letter: DeadLetter) -> Result<u64> {
+        Ok(self.open_all_dead_letters([letter])?.into_iter().next().unwrap_or_default())
+    }
+
+    /// Opens dead letters, or adds to the unsettled ones of the same source
+    /// and key, which then hold the content of the newest stamp. The letters'
+    /// `id`, `opened_at`, `attempts` and `history` are filled in here. For a
+    /// reason that no unsettled letter of the source had, an alert is raised.
+    pub fn open_all_dead_letters(
+        &mut self,
+        letters: impl IntoIterator<Item = DeadLetter>,
+    ) -> Result<Vec<u64>> {
+        let mut ids = Vec::new();
+        let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+        for letter in letters {
+            let letter = self.open_one(letter)?;
+            ids.push(letter.id);
+            groups.entry(letter.signature()).or_insert(letter.id);
+        }
+        for (signature, id) in groups {
+            self.alert_of(&signature, id)?;
+        }
+        Ok(ids)
+    }
+
+    fn open_one(&mut self, letter: DeadLetter) -> Result<DeadLetter> {
+        let attempt = LetterAttempt {
+            batch_id: letter.batch_id.clone(),
+            stamp: letter.stamp.clone(),
+            at: self.now(),
+            code: letter.code.clone(),
+            message: letter.message.clone(),
+        };
+        let found = self.get(Table::OpenDeadLetters, &open_row(&letter.source, identity(&letter)))?;
+        let found = match found.and_then(|id| id.try_into().ok()).map(u64::from_be_bytes) {
+            Some(id) => self.dead_letter(id)?,
+            None => None,
+        };
+        self.count_letter("opened")?;
+        let Some(open) = found else {
+            let next = match self.get(Table::Meta, NEXT)? {
+                Some(bytes) => String::from_utf8_lossy(&bytes).parse().unwrap_or(1),
+                None => 1u64,
+            };
+            self.put(Table::Meta, NEXT.to_vec(), (next + 1).to_string().into_bytes());
+            return self.put_dead_letter(DeadLetter {
+                id: next,
+                opened_at: self.now(),
+                attempts: 1,
+                history: vec![attempt],
+                state: DeadLetterState::Open,
+                ..letter
+            });
+        };
+        let mut history = open.history.clone();
+        if history.len() >= HISTORY {
+            history.remove(1);
+        }
+        history.push(attempt);
+        let attempts = open.attempts.saturating_add(1);
+        if letter.stamp < open.stamp || !letter.asserts() {
+            // An older batch came late, or nothing new is asserted: what is
+            // newest stays what is repaired.
+            return self.put_dead_letter(DeadLetter { history, attempts, ..open });
+        }
+        let own = matches!(&open.state, DeadLetterState::Requeued { batch, .. } if *batch == letter.batch_id);
+        let mut next = DeadLetter {
+            id: open.id,
+            opened_at: open.opened_at,
+            attempts,
+            history,
+            actions: open.actions,
+            state: DeadLetterState::Open,
+            ..letter
+        };
+        if own {
+            // What was requeued failed again: the original and its edit stay.
+            next.content = open.content;
+            next.cut = open.cut;
+            next.file = open.file;
+            next.line = open.line;
+            next.edited = open.edited;
+            let text = format!("batch {} brought it, and it failed again", next.batch_id);
+            next.note(self.letter_action(text, "tidegate", &next.code));
+        } else if open.edited.is_some() {
+            let text = format!("batch {} brought it anew: the edit was dropped", next.batch_id);
+            next.note(self.letter_action(text, "tidegate", ""));
+        }
+        self.put_dead_letter(next)
+    }
+
+    fn alert_of(&mut self, signature: &str, id: u64) -> Result<()> {
+        let (Some(group), Some(letter)) = (self.letter_group(signature)?, self.dead_letter(id)?) else {
+            return Err(Error::internal(format!("group {signature} of dead letters is gone")));
+        };
+        let info = by_code(&group.code);
+        // A target's words may hold a value; ours don't.
+        let own_words = group.code != ErrorKind::EntityRejected.info().code;
+        let data = DeadLettersOpened {
+            group: signature.to_owned(),
+            source_id: group.source,
+            what: group.kind.as_str(),
+            meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
+            action: info.map(|info| info.action.to_owned()).unwrap_or_default(),
+            message: own_words.then_some(group.pattern),
+            count: group.count,
+            dead_letter: id,
+            batch_id: letter.batch_id,
+            key: letter.key,
+            link: self.outlets().link(&format!("/dlq?signature={signature}")),
+            code: group.code,
+        };
+        self.raise_alert(&alert_key(signature), NoticeKind::DeadLetterOpened, signature, &data)?;
+        Ok(())
+    }
+}
