@@ -117,9 +117,11 @@ fn a_manifest_that_is_still_written_is_waited_for() {
     std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
     let manifest = std::fs::read(made.join("manifest.json")).unwrap();
     std::fs::write(made.join("manifest.json"), &manifest[..manifest.len() / 2]).unwrap();
-    std::fs::rename(&made, &folder).unwrap();
     let url = serving.engine.settings().inboxes[0].url.clone();
+    until("the first look", || serving.engine.listings(&url).unwrap() > 0);
+    // Counted from here: the looks may be over before this thread goes on.
     let before = serving.engine.listings(&url).unwrap();
+    std::fs::rename(&made, &folder).unwrap();
     until("a few looks", || serving.engine.listings(&url).unwrap() > before + 3);
     std::fs::write(folder.join("manifest.json"), manifest).unwrap();
     until("publishing", || serving.is_complete(&late.id().parse().unwrap()));
