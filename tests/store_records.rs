@@ -332,6 +332,21 @@ fn a_source_and_key_have_one_open_dead_letter_with_the_content_of_the_newest_sta
 }
 
 #[test]
+fn two_reasons_for_one_key_in_one_batch_are_one_dead_letter_in_the_group_of_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let bad_line = dead_letter(&stamp(1, "r"), Some(key("a")), "{");
+    let refused = DeadLetter { code: "ENTITY_REJECTED".into(), ..bad_line.clone() };
+    let ids = store.write(move |tx| tx.open_all_dead_letters([bad_line, refused])).unwrap();
+    assert_eq!(ids[0], ids[1]);
+    let letter = store.read(|v| v.expect_dead_letter(ids[0])).unwrap();
+    assert_eq!((letter.attempts, &letter.code[..]), (2, "ENTITY_REJECTED"));
+    let groups = store.read(|v| v.letter_groups()).unwrap();
+    let groups: Vec<_> = groups.iter().map(|group| (&group.code[..], group.count)).collect();
+    assert_eq!(groups, [("ENTITY_REJECTED", 1)]);
+}
+
+#[test]
 fn a_source_is_held_until_every_hold_is_taken_away_and_what_lets_the_least_pass_is_told_first() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

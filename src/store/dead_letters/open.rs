@@ -29,12 +29,14 @@ impl Tx<'_> {
         &mut self,
         letters: impl IntoIterator<Item = DeadLetter>,
     ) -> Result<Vec<u64>> {
-        let mut ids = Vec::new();
+        let opened = letters.into_iter().map(|letter| self.open_one(letter)).collect::<Result<Vec<_>>>()?;
+        let ids: Vec<u64> = opened.iter().map(|letter| letter.id).collect();
+        // Two of them may be one letter, which is in the group of the last.
+        let last: BTreeMap<u64, String> =
+            opened.iter().map(|letter| (letter.id, letter.signature())).collect();
         let mut groups: BTreeMap<String, u64> = BTreeMap::new();
-        for letter in letters {
-            let letter = self.open_one(letter)?;
-            ids.push(letter.id);
-            groups.entry(letter.signature()).or_insert(letter.id);
+        for (id, signature) in last {
+            groups.entry(signature).or_insert(id);
         }
         for (signature, id) in groups {
             self.alert_of(&signature, id)?;
