@@ -10,6 +10,8 @@ use support::world::World;
 use tidegate::domain::ids::SourceId;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::ErrorKind;
+use tidegate::service::query::LetterQuery;
+use tidegate::service::views::LetterState;
 use tidegate::store::BatchRecord;
 
 fn full(time: u32) -> TestBatch {
@@ -272,6 +274,30 @@ fn a_batch_that_is_not_complete_leaves_tombstones_of_what_it_deleted() {
     for name in gone {
         assert!(!world.export().contains(&format!("\"{name}\"")), "{name} is back");
     }
+}
+
+#[test]
+fn what_a_full_batch_leaves_out_is_no_dead_letter_when_its_clean_up_is_refused() {
+    let mut world = World::new();
+    world.faults.refuse([k()]);
+    world.publish(&full(1).with([says(k(), 1), other()]));
+    // With another precedence what is refused leaves its key unsure.
+    world.source("alpha", |source| source.precedence += 1);
+    world.publish(&some(2).with([says(k(), 2)]));
+    assert_eq!(world.dead_letters("alpha").len(), 1);
+    // Perhaps it is at the target: it is taken away, in vain.
+    let record = world.publish(&full(3).with([other()]));
+    assert_eq!(world.plan(&record).header.summary.entities.delete, 1);
+    let letters = world.dead_letters("alpha");
+    assert!(letters.iter().all(|letter| !letter.asserts()), "{letters:?}");
+    world.faults.heal();
+    let all = LetterQuery { states: vec![LetterState::Open], ..LetterQuery::default() };
+    world.engine().requeue_letters(&all, "ann", "again").unwrap();
+    world.work();
+    world.expect(&[(entity("b"), 1)]);
+    world.publish(&some(4));
+    world.expect(&[(entity("b"), 1)]);
+    assert_eq!(world.dead_letters("alpha").len(), 0);
 }
 
 // 5. Relationships

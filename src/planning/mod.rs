@@ -39,5 +39,6 @@ pub mod snapshot;
 pub mod sorter;
 pub mod state_dir;
 pub mod types;
+pub mod unpublished;
 pub mod unsure;
 pub mod view;

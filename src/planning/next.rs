@@ -74,6 +74,7 @@ pub fn draft(
 
 /// Writes the snapshot that follows a plan's outcome, and returns its manifest.
 ///
+/// `unpublished` are the keys whose assertion by the batch was not published;
 /// `held_back` is the source timestamp of the oldest unfinished batch or open
 /// dead letter: the horizon does not pass it.
 pub fn write(
@@ -81,6 +82,7 @@ pub fn write(
     plan: &Plan,
     own: Option<&Snapshot>,
     outcome: &PlanOutcome,
+    unpublished: &[Key],
     now: Timestamp,
     held_back: Option<Timestamp>,
 ) -> Result<SnapshotManifest> {
@@ -120,7 +122,7 @@ pub fn write(
 
     if outcome.complete && manifest.asserts_absence {
         let mut exceptions = manifest.exceptions.clone();
-        exceptions.extend(outcome.failed.values().cloned());
+        exceptions.extend(unpublished.iter().cloned());
         next.full_records.push(FullRecord {
             stamp: manifest.stamp.clone(),
             scope: manifest.scope.clone(),

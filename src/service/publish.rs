@@ -17,9 +17,9 @@ use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::format::layer::CacheBudget;
-use crate::planning::next;
 use crate::planning::plan_file::Plan;
 use crate::planning::snapshot::{Snapshot, SnapshotManifest};
+use crate::planning::{next, unpublished};
 use crate::publishing::execute::Executor;
 use crate::publishing::going::Going;
 use crate::publishing::operation;
@@ -164,13 +164,15 @@ impl Engine {
             Some(current) => Some(Snapshot::open(&self.state, &source, name, current, &budget)?),
             None => None,
         };
-        let snapshot =
-            next::write(&self.state, plan, own.as_ref(), &executed.outcome, self.clock.now(), held_back)?;
+        let outcome = &executed.outcome;
+        let unpublished = unpublished::keys(&self.state, plan, own.as_ref(), outcome)?;
+        let now = self.clock.now();
+        let snapshot = next::write(&self.state, plan, own.as_ref(), outcome, &unpublished, now, held_back)?;
         drop(own);
         tracing::debug!(batch = %id, %source, "the snapshot is written");
 
         let letters = self.dead_letters(record, plan, &executed)?;
-        let moot = self.moot(plan, &executed)?;
+        let moot = self.moot(plan, &executed, &unpublished)?;
         let path = self.state.snapshot_path(&source, name, &snapshot.snapshot_id);
         let url = self.state.url_of(&path);
         let count = letters.len();

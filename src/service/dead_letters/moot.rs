@@ -21,12 +21,18 @@ use crate::publishing::outcome::Executed;
 use crate::store::{BatchRecord, DeadLetter, LetterKind, Tx};
 
 impl Engine {
-    /// Which open dead letters a plan makes moot.
-    pub(in crate::service) fn moot(&self, plan: &Plan, executed: &Executed) -> Result<Moot> {
+    /// Which open dead letters a plan makes moot. `unpublished` are the keys
+    /// whose assertion by its batch was not published.
+    pub(in crate::service) fn moot(
+        &self,
+        plan: &Plan,
+        executed: &Executed,
+        unpublished: &[Key],
+    ) -> Result<Moot> {
         let manifest = plan.manifest();
         let source = &manifest.header.source_id;
-        let mut exceptions: HashSet<KeyHash> = manifest.exceptions.iter().map(Key::hash).collect();
-        exceptions.extend(executed.outcome.failed.keys());
+        let exceptions: HashSet<KeyHash> =
+            manifest.exceptions.iter().chain(unpublished).map(Key::hash).collect();
         let full = (executed.outcome.complete && manifest.asserts_absence).then(|| manifest.scope.clone());
         let mut letters = Vec::new();
         let mut batches = HashSet::new();
@@ -64,7 +70,10 @@ impl Engine {
                     listed.insert(hash);
                 }
             }
-            brought = self.brought(plan, &letters, |hash| published(hash) && !exceptions.contains(hash))?;
+            let failed = &executed.outcome.failed;
+            brought = self.brought(plan, &letters, |hash| {
+                published(hash) && !exceptions.contains(hash) && !failed.contains_key(hash)
+            })?;
         }
         Ok(Moot {
             source: source.clone(),
