@@ -10,6 +10,7 @@ use super::batches::exit_after;
 use super::client::Client;
 use super::common::{actor, usage};
 use crate::domain::plan::PlanDigest;
+use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::query::Part;
 use crate::service::views::InboxListView;
@@ -44,6 +45,10 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
     };
     let work = || {
         let id = engine.accept(&args.folder)?;
+        // Who asks for it does not mean the next attempt that is due.
+        if engine.batch(&id)?.status == PublishStatus::Retrying {
+            engine.retry(&id, &actor(), "published again on the command line")?;
+        }
         let record = engine.run_batch(&id)?;
         if record.hold.is_some() && args.approve.is_some() {
             engine.approve(&id, digest, &actor(), &args.reason)?;

@@ -11,6 +11,7 @@ pub mod oracle;
 pub mod receiver;
 pub mod server;
 pub mod shell;
+pub mod small_disk;
 pub mod target_server;
 pub mod world;
 

@@ -57,7 +57,7 @@ impl HistoryRow {
 /// Applies an operation.
 pub fn apply(catalogue: &EmbeddedCatalogue, operation: &Operation) -> Result<Outcomes> {
     let fail = |e: redb::Error| catalogue.failure(e);
-    let mut tx = catalogue.db.begin_write().map_err(|e| fail(e.into()))?;
+    let mut tx = catalogue.file.begin_write()?;
     tx.set_durability(Durability::Immediate).map_err(|e| fail(e.into()))?;
     tx.set_quick_repair(true);
     let mut row = operation_key(operation.plan_id.as_str(), operation.no.0);
@@ -96,8 +96,8 @@ pub fn apply(catalogue: &EmbeddedCatalogue, operation: &Operation) -> Result<Out
 /// Drops the stored outcomes of a plan.
 pub fn forget(catalogue: &EmbeddedCatalogue, plan: &PlanId) -> Result<()> {
     let fail = |e: redb::Error| catalogue.failure(e);
+    let mut tx = catalogue.file.begin_write()?;
     let work = || -> Result<(), redb::Error> {
-        let mut tx = catalogue.db.begin_write()?;
         // Nothing depends on it: it may be done again.
         tx.set_durability(Durability::None)?;
         {

@@ -52,7 +52,7 @@ impl EmbeddedCatalogue {
             }
         }
 
-        let folder = self.path.parent().unwrap_or(std::path::Path::new("."));
+        let folder = self.path().parent().unwrap_or(std::path::Path::new("."));
         let mut sorter = LineSorter::new(folder, format!("export-{:016x}", self.clock.random()));
         let forward = tables::FORWARD.read(&tx).map_err(fail)?;
         for entry in forward.range(..).map_err(fail)? {

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{ReadTransaction, ReadableTable};
 
 use super::EmbeddedCatalogue;
 use super::buffered::Reader;
@@ -69,7 +69,7 @@ pub fn entities<P: Placed>(
     changes: &[TargetChange],
     mut each: impl FnMut(&P, KeyHash, Option<Row>) -> Result<(), redb::Error>,
 ) -> Result<bool, redb::Error> {
-    let tx = catalogue.db.begin_read()?;
+    let tx = catalogue.file.begin_read_beside()?;
     if !is_worth_it(&tx, places.len())? {
         return Ok(false);
     }
@@ -119,7 +119,7 @@ pub fn relationships(
     changes: &[TargetChange],
 ) -> Result<Option<Vec<Option<Held>>>, redb::Error> {
     let wanted = changes.iter().filter(|change| change.key.kind() == Kind::Relationship).count();
-    let tx = catalogue.db.begin_read()?;
+    let tx = catalogue.file.begin_read_beside()?;
     if !is_worth_it(&tx, wanted)? {
         return Ok(None);
     }

@@ -11,6 +11,7 @@ mod aside;
 mod blocks;
 mod buffered;
 mod export;
+mod file;
 mod hand_over;
 mod lineage;
 mod look_ahead;
@@ -21,9 +22,8 @@ mod sort;
 mod tables;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable};
@@ -36,6 +36,7 @@ pub use search::find::{
     FindHit, FindOrder, FindPage, FindQuery, MAX_OFFSET, MAX_PAGE, Matched, TextRange, TypeCount,
 };
 
+use self::file::{CatalogueFile, failure};
 use self::search::Search;
 use super::{Capabilities, Operation, Outcomes, Target, TargetValue};
 use crate::clock::Clock;
@@ -74,12 +75,10 @@ impl Default for EmbeddedOptions {
 
 /// The catalogue.
 pub struct EmbeddedCatalogue {
-    db: Database,
-    path: PathBuf,
+    file: CatalogueFile,
     options: EmbeddedOptions,
     clock: Arc<dyn Clock>,
     identity: String,
-    failed: AtomicBool,
     search: Search,
 }
 
@@ -95,40 +94,23 @@ impl EmbeddedCatalogue {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
-        let db =
-            Database::builder().set_cache_size(options.cache_bytes).create(path).map_err(|e| match e {
-                redb::DatabaseError::DatabaseAlreadyOpen => Error::new(
-                    ErrorKind::StoreInUse,
-                    format!("{} is held by another process", path.display()),
-                ),
-                redb::DatabaseError::UpgradeRequired(version) => Error::new(
-                    ErrorKind::StoreNewer,
-                    format!("{} has redb's file format {version}", path.display()),
-                ),
-                other => failure(path, other),
-            })?;
-        let identity = prepare(&db, path, &*clock)?;
+        let file = CatalogueFile::open(path, options.cache_bytes)?;
+        let identity = prepare(&*file.db()?, path, &*clock)?;
         let search = Search::new(path, options.search_memory);
-        let failed = AtomicBool::new(false);
-        Ok(Self { db, path: path.into(), options, clock, identity, failed, search })
+        Ok(Self { file, options, clock, identity, search })
     }
 
-    /// A failure of the file. redb answers nothing behind one of the disk.
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     fn failure(&self, error: impl Into<redb::Error>) -> Error {
-        self.failed.store(true, Ordering::Release);
-        failure(&self.path, error)
+        self.file.failed(error)
     }
 
     fn begin_read(&self) -> Result<redb::ReadTransaction> {
-        self.db.begin_read().map_err(|e| failure(&self.path, e))
+        self.file.begin_read()
     }
-}
-
-fn failure(path: &Path, error: impl Into<redb::Error>) -> Error {
-    let error: redb::Error = error.into();
-    let full = matches!(&error, redb::Error::Io(e) if e.kind() == std::io::ErrorKind::StorageFull);
-    let kind = if full { ErrorKind::DiskFull } else { ErrorKind::CatalogueFailed };
-    Error::new(kind, format!("the embedded catalogue {}", path.display())).caused_by(error)
 }
 
 /// The identity of a file that needs no preparing: of the present format and
@@ -218,11 +200,6 @@ impl Target for EmbeddedCatalogue {
     }
 
     fn health(&self) -> Result<()> {
-        if self.failed.load(Ordering::Acquire) {
-            let text =
-                format!("the embedded catalogue {} failed before; start Tidegate again", self.path.display());
-            return Err(Error::new(ErrorKind::CatalogueFailed, text));
-        }
         self.begin_read().map(|_| ())
     }
 
@@ -237,6 +214,7 @@ impl Target for EmbeddedCatalogue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::clock::ManualClock;

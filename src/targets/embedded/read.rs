@@ -424,7 +424,7 @@ impl EmbeddedCatalogue {
             plan: String::new(),
             at: self.clock.now(),
         };
-        let tx = self.db.begin_write().map_err(|e| self.failure(e))?;
+        let tx = self.file.begin_write()?;
         let outcomes = super::work::write(self, &tx, &origin, &[change]).map_err(|e| self.failure(e))?;
         match outcomes.first() {
             Some(crate::targets::ChangeOutcome::Rejected(reason)) => {
