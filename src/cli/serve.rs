@@ -10,13 +10,17 @@ use tokio::task::JoinHandle;
 
 use super::Global;
 use super::common::{clock, crash_points, load_options, settings};
-use crate::config::{LoadOptions, LogFormat};
+use crate::config::{LoadOptions, LogFormat, Settings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::publishing::crash::CrashPoints;
 use crate::service::serve::Signals;
 use crate::service::{Engine, Service};
 use crate::web;
-use crate::web::presence::Presence;
+use crate::web::presence::{self, Presence};
 
+/// How often, and how long after, a held directory is tried again.
+const PATIENCE: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 /// Threads that answer requests; what blocks runs on others.
 const THREADS: usize = 2;
 /// How long what still blocks at the end is waited for.
@@ -113,12 +117,27 @@ impl Served {
     }
 }
 
+/// Opens what is to be served. A command that only looks holds the directory
+/// for a moment, which should not keep a service from starting; another server
+/// holds it for good.
+fn open(settings: &Settings, crash: &Arc<CrashPoints>) -> Result<Engine> {
+    let data = &settings.data;
+    for _ in 0..PATIENCE {
+        match Engine::open_with(data, settings.clone(), clock(), Arc::clone(crash)) {
+            Err(e) if e.kind() == ErrorKind::StoreInUse && !data.join(presence::FILE).exists() => {
+                std::thread::sleep(PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+    Engine::open_with(data, settings.clone(), clock(), Arc::clone(crash))
+}
+
 /// Runs the command.
 pub fn run(global: &Global, _args: &ServeArgs) -> Result<u8> {
     let settings = settings(global)?;
-    let data = settings.data.clone();
     let crash = crash_points()?;
-    let engine = Arc::new(Engine::open_with(&data, settings, clock(), crash.clone())?);
+    let engine = Arc::new(open(&settings, &crash)?);
     let served = Served::start(engine)?;
     // Read by people and by scripts that started it.
     eprintln!("Tidegate serves {}", served.url());
