@@ -161,3 +161,39 @@ fn a_batch_that_waits_for_a_known_issue_is_the_same_after_a_kill() {
     assert!(again.contains("was lifted by"), "{again}");
     assert!(serving.stop().success());
 }
+
+#[test]
+fn what_a_request_without_an_answer_touches_is_left_alone_after_a_kill() {
+    let (server, shell) = (TargetServer::start(), Shell::new());
+    let limited = settings(&server, "").replace("request_limit = \"0s\"", "request_limit = \"1h\"");
+    shell.settings(&limited);
+    let mut serving = shell.serve();
+    // It takes effect long after it was given up.
+    server.script([Fault::Late(Duration::from_millis(2500))]);
+    let id = shell.bring(&batch(1));
+    until(&shell, &id, "retry");
+    let other = TestBatch { source: "beta".into(), ..batch(2) };
+    let other = shell.bring(&other);
+    let left_alone = || {
+        for _ in 0..600 {
+            let batch = until(&shell, &other, "turn");
+            let text = batch["waits"]["text"].as_str().unwrap();
+            if text.contains("got no answer and may take effect until") {
+                return batch["waits"]["until"].clone();
+            }
+        }
+        panic!("it does not come to wait");
+    };
+    let (before, limit) = (wait(&shell, &id), left_alone());
+    assert_eq!(before["waits"]["until"], limit);
+    let sent = server.requests("operations").len();
+    for _ in 0..2 {
+        serving = kill(&shell, serving);
+        assert_eq!(wait(&shell, &id), before);
+        // It is planned again first.
+        assert_eq!(left_alone(), limit);
+    }
+    server.wait_for_value("a", 1);
+    assert_eq!(server.requests("operations").len(), sent);
+    assert!(serving.stop().success());
+}

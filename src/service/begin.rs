@@ -169,7 +169,7 @@ impl Engine {
                         active.batch,
                         until.strftime("%F %T UTC")
                     );
-                    (Wait::Until(until), text)
+                    (Wait::Unanswered(active.batch.clone(), until), text)
                 }
             };
             if meets(active)? {

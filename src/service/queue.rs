@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::engine::Engine;
 use super::space::RECHECK;
+use super::views::WaitCode;
 use super::waiting::Waiting;
 use super::work::{Busy, Probing, Wait};
 use crate::config::Settings;
@@ -234,6 +235,13 @@ impl Engine {
                 None
             }
             Some(Wait::Source(_)) => self.work.goes_first(source).map(Standing::Behind),
+            Some(Wait::Unanswered(batch, until)) => (until > self.clock.now()).then(|| {
+                let time = until.strftime("%F %T UTC");
+                let text = format!(
+                    "a request of batch {batch} got no answer and may take effect until {time}: what it touches is left alone"
+                );
+                Standing::Waits(Waiting { code: WaitCode::Turn, text, until: Some(until) })
+            }),
             Some(Wait::Until(at)) => Some(at).filter(|at| *at > self.clock.now()).map(Standing::Until),
         };
         over.unwrap_or_else(|| {

@@ -22,6 +22,9 @@ pub(super) enum Wait {
     Source(SourceId),
     /// A passing failure while executing: not before this time.
     Until(Timestamp),
+    /// A request of this batch without an answer may take effect until then,
+    /// and touches the same keys.
+    Unanswered(BatchId, Timestamp),
 }
 
 #[derive(Default)]

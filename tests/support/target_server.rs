@@ -385,6 +385,11 @@ impl TargetServer {
                 outcomes.push(json!({ "status": "rejected", "reason": "the name is not allowed" }));
                 continue;
             }
+            let there = state.held.contains_key(&change["key"].to_string());
+            if change["action"] == "update" && change["replace"] == false && !there {
+                outcomes.push(json!({ "status": "rejected", "reason": "there is nothing to update" }));
+                continue;
+            }
             take(&mut state, change);
             outcomes.push(json!({ "status": "done" }));
         }
