@@ -203,6 +203,14 @@ pub struct LoadOptions {
     pub environment: BTreeMap<String, String>,
 }
 
+impl LoadOptions {
+    /// The data directory: no settings file says where it is.
+    pub fn data(&self) -> PathBuf {
+        let variable = self.environment.get("TIDEGATE_DATA").filter(|value| !value.is_empty());
+        self.data.clone().or_else(|| variable.map(PathBuf::from)).unwrap_or_else(|| "data".into())
+    }
+}
+
 impl Settings {
     /// The settings that are there without any: everything below `data`.
     pub fn defaults(data: &Path) -> Self {

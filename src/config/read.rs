@@ -24,8 +24,7 @@ const PREFIX: &str = "TIDEGATE_";
 /// Reads everything there is; what is wrong is told beside it.
 pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
     let env = |name: &str| options.environment.get(name).filter(|value| !value.is_empty());
-    let data = options.data.clone().or_else(|| env("TIDEGATE_DATA").map(PathBuf::from));
-    let data_default = data.clone().unwrap_or_else(|| "data".into());
+    let data_default = options.data();
     let given = options.file.clone().or_else(|| env("TIDEGATE_CONFIG").map(PathBuf::from));
     let file =
         given.clone().or_else(|| Some(data_default.join("tidegate.toml")).filter(|path| path.exists()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::Engine;
+use super::present::missing;
 use super::query::{PAGE_MAX, Part};
 use super::space::{FreeSpace, SystemSpace, disks_of, in_words};
 use super::views::{CheckView, DiskView, DoctorView, InboxFolderState, TargetView};
@@ -13,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::prefix;
+use crate::planning::state_dir::StateDir;
 use crate::store::FORMAT_VERSION;
 
 /// A folder that has waited for so long is told of.
@@ -61,6 +63,10 @@ impl Engine {
     /// The state folder, and when it says that the probe was written.
     fn check_state(&self) -> (CheckView, Option<Timestamp>) {
         let shown = self.state.root().display().to_string();
+        if !StateDir::is_there(self.state.root()) {
+            let error = missing(self.state.root());
+            return (CheckView::error("state", error.to_string(), action(&error)), None);
+        }
         match self.state.probe(self.clock.random()) {
             Ok(written) => (
                 CheckView::ok("state", format!("{shown}: an object was written, read, listed and deleted")),
@@ -122,7 +128,12 @@ impl Engine {
     fn check_targets(&self) -> Vec<CheckView> {
         let looked = |name: &crate::domain::ids::TargetName, seen: Result<TargetView>| {
             let check = format!("target {name}");
+            let open = self.targets.get(name);
+            let absent = open.and_then(|open| open.embedded.as_ref()).is_some_and(|c| c.is_absent());
             match seen {
+                Ok(seen) if seen.problems.is_empty() && absent => {
+                    CheckView::ok(check, "it is not there yet; what is published to it first makes it")
+                }
                 Ok(seen) if seen.problems.is_empty() => {
                     let identity = seen.identity.unwrap_or_default();
                     CheckView::ok(
@@ -189,13 +200,25 @@ impl Engine {
 
 /// What can be looked at of a data directory that could not be opened.
 pub fn unopened(settings: &Settings, clock: &Arc<dyn Clock>, error: &Error) -> DoctorView {
-    let what = match error.kind() {
-        ErrorKind::StateForeign => "state",
-        _ => "store",
+    let empty = error.kind() == ErrorKind::DataMissing;
+    let found = match error.kind() {
+        ErrorKind::StateForeign | ErrorKind::StateMissing => {
+            CheckView::error("state", error.to_string(), action(error))
+        }
+        // A data directory that is not used yet is no failure; a name with a
+        // slip in it looks the same.
+        ErrorKind::DataMissing => CheckView::warning("store", error.to_string(), action(error)),
+        _ => CheckView::error("store", error.to_string(), action(error)),
     };
-    let mut checks = vec![versions(), CheckView::error(what, error.to_string(), action(error))];
+    let mut checks = vec![versions(), found];
+    let data = std::path::absolute(&settings.data).unwrap_or_else(|_| settings.data.clone());
     for inbox in &settings.inboxes {
         let check = format!("inbox {}", inbox.url);
+        let path = inbox.url.to_file_path();
+        if empty && path.is_ok_and(|path| path.starts_with(&data) && !path.exists()) {
+            checks.push(CheckView::ok(check, "it is not there yet; `tidegate serve` makes it"));
+            continue;
+        }
         let listed = match is_away(inbox) {
             Some(away) => Err(away),
             None => prefix::open(&inbox.url).and_then(|prefix| prefix.folders("")).map_err(|e| e.to_string()),

@@ -50,18 +50,21 @@ impl OpenTarget {
     /// The catalogue behind it, to look at.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when it is not embedded.
+    /// [`ErrorKind::NotFound`] when it is not embedded,
+    /// [`ErrorKind::CatalogueFailed`] when its file is not there.
     pub fn catalogue(&self, name: &TargetName) -> Result<&Arc<EmbeddedCatalogue>> {
-        self.embedded.as_ref().ok_or_else(|| {
+        let catalogue = self.embedded.as_ref().ok_or_else(|| {
             let text = format!("the target {name} is not embedded: what it holds is looked at there");
             Error::new(ErrorKind::NotFound, text)
-        })
+        })?;
+        catalogue.present()?;
+        Ok(catalogue)
     }
 }
 
 /// Opens what is set for a target. One that is spoken to over the network is
 /// not asked for anything yet.
-fn open_target(settings: &TargetSettings, clock: &Arc<dyn Clock>) -> Result<OpenTarget> {
+fn open_target(settings: &TargetSettings, opening: Opening, clock: &Arc<dyn Clock>) -> Result<OpenTarget> {
     let deletion = settings.deletion;
     match &settings.kind {
         TargetKind::Embedded(embedded) => {
@@ -72,7 +75,11 @@ fn open_target(settings: &TargetSettings, clock: &Arc<dyn Clock>) -> Result<Open
                 search_memory: usize::try_from(embedded.search_memory).unwrap_or(usize::MAX),
                 ..EmbeddedOptions::default()
             };
-            let catalogue = Arc::new(EmbeddedCatalogue::open(&embedded.path, options, Arc::clone(clock))?);
+            let clock = Arc::clone(clock);
+            let catalogue = Arc::new(match opening {
+                Opening::Make => EmbeddedCatalogue::open(&embedded.path, options, clock)?,
+                Opening::Look => EmbeddedCatalogue::look(&embedded.path, options, clock)?,
+            });
             Ok(OpenTarget { target: Arc::clone(&catalogue) as _, embedded: Some(catalogue), deletion })
         }
         TargetKind::Http(http) => {
@@ -113,6 +120,15 @@ pub trait ProgressSink: Send + Sync {
 /// Tells nothing.
 pub struct Silent;
 impl ProgressSink for Silent {}
+
+/// What becomes of what is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// It is made.
+    Make,
+    /// It is told of where it matters.
+    Look,
+}
 
 /// An open data directory.
 pub struct Engine {
@@ -162,6 +178,31 @@ impl Engine {
         clock: Arc<dyn Clock>,
         crash: Arc<CrashPoints>,
     ) -> Result<Self> {
+        super::present::not_lost(data, &settings)?;
+        Self::opened(data, settings, Opening::Make, clock, crash)
+    }
+
+    /// Opens a data directory to look at it: nothing is made that is not there.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`ErrorKind::DataMissing`] when it has no store.
+    pub fn look(
+        data: &Path,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        crash: Arc<CrashPoints>,
+    ) -> Result<Self> {
+        super::present::something(data, &settings)?;
+        Self::opened(data, settings, Opening::Look, clock, crash)
+    }
+
+    fn opened(
+        data: &Path,
+        settings: Settings,
+        opening: Opening,
+        clock: Arc<dyn Clock>,
+        crash: Arc<CrashPoints>,
+    ) -> Result<Self> {
         let at = |point| {
             let crash = Arc::clone(&crash);
             Arc::new(move || crash.reached(point))
@@ -178,10 +219,20 @@ impl Engine {
             ..StoreOptions::default()
         };
         let store = Store::open(data, options, Arc::clone(&clock))?;
-        let state = StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?;
+        let state = if StateDir::is_there(&settings.state) {
+            StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?
+        } else {
+            match opening {
+                Opening::Look => StateDir::unmade(&settings.state),
+                Opening::Make => {
+                    super::present::nothing_referred_to(&store, &settings.state)?;
+                    StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?
+                }
+            }
+        };
         let mut targets = BTreeMap::new();
         for (name, target) in &settings.targets {
-            let open = open_target(target, &clock)?;
+            let open = open_target(target, opening, &clock)?;
             targets.insert(name.clone(), open);
         }
         let engine = Self {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Global;
-use super::backend::Backend;
+use super::backend::{Backend, Purpose};
 use super::common::{clock, load_options, out, out_json, table};
 use super::render::safe;
 use crate::config::Settings;
@@ -88,7 +88,7 @@ fn examine(global: &Global) -> Examined {
         // Nothing says where anything is.
         return Examined { view: failed(check), settings, backend: None };
     }
-    match Backend::open(global) {
+    match Backend::open(global, Purpose::Look) {
         Ok(backend) => {
             let view = backend
                 .doctor()

@@ -81,6 +81,8 @@ pub struct EmbeddedCatalogue {
     identity: String,
     failed: AtomicBool,
     search: Search,
+    /// Whether its file is not there, and it is empty for that.
+    absent: bool,
 }
 
 const FORMAT_VERSION: u32 = 1;
@@ -107,10 +109,52 @@ impl EmbeddedCatalogue {
                 ),
                 other => failure(path, other),
             })?;
+        Self::prepared(db, path, options, clock, false)
+    }
+
+    /// Opens the catalogue to look at. Where its file is not there none is
+    /// made: the catalogue is empty, and says so when it is asked.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        if path.exists() {
+            return Self::open(path, options, clock);
+        }
+        let backend = redb::backends::InMemoryBackend::new();
+        let db = Database::builder().create_with_backend(backend).map_err(|e| failure(path, e))?;
+        Self::prepared(db, path, options, clock, true)
+    }
+
+    fn prepared(
+        db: Database,
+        path: &Path,
+        options: EmbeddedOptions,
+        clock: Arc<dyn Clock>,
+        absent: bool,
+    ) -> Result<Self> {
         let identity = prepare(&db, path, &*clock)?;
         let search = Search::new(path, options.search_memory);
         let failed = AtomicBool::new(false);
-        Ok(Self { db, path: path.into(), options, clock, identity, failed, search })
+        Ok(Self { db, path: path.into(), options, clock, identity, failed, search, absent })
+    }
+
+    /// Whether its file is not there.
+    pub fn is_absent(&self) -> bool {
+        self.absent
+    }
+
+    /// # Errors
+    /// [`ErrorKind::CatalogueFailed`] when its file is not there.
+    pub fn present(&self) -> Result<()> {
+        if !self.absent {
+            return Ok(());
+        }
+        let text = format!(
+            "the embedded catalogue {} is not there: it was lost, or nothing was published to it yet",
+            self.path.display()
+        );
+        Err(Error::new(ErrorKind::CatalogueFailed, text))
     }
 
     /// A failure of the file. redb answers nothing behind one of the disk.
@@ -206,6 +250,7 @@ impl Target for EmbeddedCatalogue {
     }
 
     fn identity(&self) -> Result<String> {
+        self.present()?;
         Ok(self.identity.clone())
     }
 
@@ -214,10 +259,12 @@ impl Target for EmbeddedCatalogue {
     }
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {
+        self.present()?;
         read::values(self, keys)
     }
 
     fn health(&self) -> Result<()> {
+        self.present()?;
         if self.failed.load(Ordering::Acquire) {
             let text =
                 format!("the embedded catalogue {} failed before; start Tidegate again", self.path.display());
