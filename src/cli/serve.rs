@@ -119,10 +119,12 @@ pub fn run(global: &Global, _args: &ServeArgs) -> Result<u8> {
     let data = settings.data.clone();
     let crash = crash_points()?;
     let engine = Arc::new(Engine::open_with(&data, settings, clock(), crash.clone())?);
+    let options = load_options(global);
+    engine.read_from(&options);
     let served = Served::start(engine)?;
     // Read by people and by scripts that started it.
     eprintln!("Tidegate serves {}", served.url());
-    served.until_signal(&load_options(global))?;
+    served.until_signal(&options)?;
     crash.report()?;
     Ok(0)
 }

@@ -5,6 +5,7 @@
 
 mod changes;
 mod maintenance;
+mod places;
 mod read;
 pub mod reference;
 mod retry;
@@ -273,9 +274,13 @@ impl Settings {
         Err(Error::new(ErrorKind::Settings, problems.join("\n")))
     }
 
-    /// Reads the settings and tells everything that is wrong with them.
-    pub fn check(options: &LoadOptions) -> Result<Vec<String>> {
-        read::load(options).map(|(_, problems)| problems)
+    /// Reads the settings and tells everything that is wrong with them, each
+    /// in a line. Settings with problems are not to be used.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] when the file can't be read.
+    pub fn read(options: &LoadOptions) -> Result<(Self, Vec<String>)> {
+        read::load(options)
     }
 
     /// The settings of a source.

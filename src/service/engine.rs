@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use url::Url;
 
@@ -21,7 +21,7 @@ use super::stop::Stop;
 use super::uploads::Uploads;
 use super::work::Work;
 use crate::clock::Clock;
-use crate::config::{Settings, TargetKind, TargetSettings};
+use crate::config::{LoadOptions, Settings, TargetKind, TargetSettings};
 use crate::domain::ids::{BatchId, PlanId, SourceId, TargetName, compact_time};
 use crate::domain::publish_state::PublishState;
 use crate::domain::settings::Deletion;
@@ -136,6 +136,8 @@ pub struct Engine {
     pub(super) state: StateDir,
     pub(super) targets: BTreeMap<TargetName, OpenTarget>,
     pub(super) settings: RwLock<Arc<Settings>>,
+    /// Where a server read them, and reads them again.
+    pub(super) load_options: OnceLock<LoadOptions>,
     /// How many batches may be planned at once: they share the memory.
     pub(super) workers: AtomicUsize,
     pub(super) clock: Arc<dyn Clock>,
@@ -240,6 +242,7 @@ impl Engine {
             state,
             targets,
             settings: RwLock::new(Arc::new(settings)),
+            load_options: OnceLock::new(),
             workers: AtomicUsize::new(1),
             stop: Stop::new(Arc::clone(&work)),
             progress: Box::new(Silent),
@@ -261,6 +264,13 @@ impl Engine {
         };
         engine.set_outlets();
         Ok(engine)
+    }
+
+    /// Says where the settings were read: doctor looks whether they are still
+    /// as they were.
+    pub fn read_from(&self, options: &LoadOptions) {
+        // Whoever serves says it once.
+        let _ = self.load_options.set(options.clone());
     }
 
     /// Has long work tell of itself.
