@@ -29,7 +29,7 @@ use crate::service::views::{
     BatchAction, BatchView, CatalogueHit, DoctorView, EntityPage, InboxListView, KnownIssueView, Page,
     SnapshotChange, SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
 };
-use crate::web::presence::{Announcement, FILE};
+use crate::web::presence::Announcement;
 
 /// Whom the command talks to.
 pub enum Backend {
@@ -86,8 +86,7 @@ struct SkipBody<'a> {
 
 /// The server that holds a data directory, if one does and answers.
 fn holder(data: &Path) -> Option<Client> {
-    let text = std::fs::read_to_string(data.join(FILE)).ok()?;
-    let file: Announcement = serde_json::from_str(&text).ok()?;
+    let file = Announcement::read(data)?;
     let client = Client::new(&file.url).ok()?;
     if client.answers() {
         return Some(client);

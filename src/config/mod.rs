@@ -210,6 +210,14 @@ impl LoadOptions {
         let variable = self.environment.get("TIDEGATE_DATA").filter(|value| !value.is_empty());
         self.data.clone().or_else(|| variable.map(PathBuf::from)).unwrap_or_else(|| "data".into())
     }
+
+    /// The settings file: one that is named, or that of the data directory if
+    /// it is there.
+    pub fn settings_file(&self) -> Option<PathBuf> {
+        let variable = self.environment.get("TIDEGATE_CONFIG").filter(|value| !value.is_empty());
+        let named = self.file.clone().or_else(|| variable.map(PathBuf::from));
+        named.or_else(|| Some(self.data().join("tidegate.toml")).filter(|path| path.exists()))
+    }
 }
 
 impl Settings {

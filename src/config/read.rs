@@ -24,11 +24,8 @@ const PREFIX: &str = "TIDEGATE_";
 
 /// Reads everything there is; what is wrong is told beside it.
 pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
-    let env = |name: &str| options.environment.get(name).filter(|value| !value.is_empty());
     let data_default = options.data();
-    let given = options.file.clone().or_else(|| env("TIDEGATE_CONFIG").map(PathBuf::from));
-    let file =
-        given.clone().or_else(|| Some(data_default.join("tidegate.toml")).filter(|path| path.exists()));
+    let file = options.settings_file();
 
     let mut reading =
         Reading { problems: Vec::new(), origins: BTreeMap::new(), file: None, places: Places::default() };

@@ -2,7 +2,9 @@
 //! archive for whoever is asked for help.
 
 mod bundle;
+mod known;
 mod scrub;
+mod shapes;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ pub struct DoctorArgs {
 
 #[derive(Debug, Subcommand)]
 enum DoctorCommand {
-    /// Write an archive with what doctor finds, settings, versions and recent batches; without secrets
+    /// Write an archive with what doctor finds, settings, versions and recent batches; secrets are taken out
     Bundle {
         /// Where to [default: tidegate-diagnosis-TIME.tar.gz in this folder]
         #[arg(long, value_name = "FILE")]
@@ -54,12 +56,13 @@ pub fn run(global: &Global, args: &DoctorArgs) -> Result<u8> {
         None if global.json => out_json(&examined.view)?,
         None => out(text(&examined.view))?,
         Some(DoctorCommand::Bundle { out: to, log }) => {
-            let to = bundle::write(&examined, to.as_deref(), log.as_deref())?;
+            let to = bundle::write(&load_options(global), &examined, to.as_deref(), log.as_deref())?;
             if global.json {
                 out_json(&serde_json::json!({ "bundle": to }))?;
             } else {
                 out(format!(
-                    "{}\nIt has no secrets and no attribute values; names of batches, sources and entities are in it.\n",
+                    "{}\nSecrets that are known or look like one were taken out, and it has no attribute values; names of \
+                     batches, sources and entities are in it. Look through it before you hand it on.\n",
                     to.display()
                 ))?;
             }
