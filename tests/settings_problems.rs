@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::batches::{Line, TestBatch, entity, says};
 use support::shell::Shell;
+use tidegate::clock::{Clock, SystemClock};
 
 const SEVERAL: &str = "[sources.alpha]\nprecedence = \"low\"\n\n[sources.beta]\nimportance = 5\nprecedence = \"high\"\n\
 [sources.beta.guards]\ndelete_ratio = 7\n[sources.gamma.guards]\ndelete_ratio = 8\n[service]\nworker = 1\n\
@@ -126,25 +127,21 @@ fn an_inbox_that_is_gone_is_a_reason_though_the_service_works() {
     let (status, body) = asked();
     assert_eq!((status, &body["degraded"]), (200, &serde_json::json!([])), "{body:#}");
     std::fs::rename(shell.folder.path().join("mount"), shell.folder.path().join("away")).unwrap();
-    let mut seen = asked();
-    for _ in 0..100 {
-        if seen.1["degraded"] != serde_json::json!([]) {
-            break;
+    let until = |degraded: bool| {
+        for _ in 0..100 {
+            let seen = asked();
+            if seen.1["degraded"].as_array().unwrap().is_empty() != degraded {
+                return seen;
+            }
+            SystemClock::default().sleep(Duration::from_millis(100));
         }
-        std::thread::sleep(Duration::from_millis(100));
-        seen = asked();
-    }
-    let (status, body) = seen;
+        panic!("it is not told: {:#}", asked().1);
+    };
+    let (status, body) = until(true);
     assert_eq!((status, &body["ready"]), (200, &Value::Bool(true)), "{body:#}");
-    let text = body["degraded"][0].as_str().unwrap_or_default();
+    let text = body["degraded"][0].as_str().unwrap();
     assert!(text.contains("mount/inbox") && text.contains("not there"), "{body:#}");
     std::fs::rename(shell.folder.path().join("away"), shell.folder.path().join("mount")).unwrap();
-    for _ in 0..100 {
-        if asked().1["degraded"] == serde_json::json!([]) {
-            server.stop();
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("it is still told: {:#}", asked().1);
+    until(false);
+    server.stop();
 }
