@@ -4,6 +4,7 @@
 //! Every error is classified once, where it enters the program. Messages name
 //! the batch, file, line, field or setting, and never an attribute's value.
 
+pub mod http;
 mod reference;
 mod table;
 

@@ -563,7 +563,7 @@ fn metrics_have_prometheus_names_and_bounded_labels() {
 fn health_tells_why_the_work_is_not_done() {
     let server = Server::new();
     assert_eq!(server.get("/livez").status, 200);
-    assert_eq!(server.fetch("/readyz"), json!({"ready": true, "reasons": []}));
+    assert_eq!(server.fetch("/readyz"), json!({"ready": true, "reasons": [], "degraded": []}));
     server.engine.stop();
     let answer = server.get("/readyz");
     assert_eq!((answer.status, answer.json()["ready"].as_bool()), (503, Some(false)));

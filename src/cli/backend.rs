@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::Global;
 use super::client::Client;
-use super::common::{clock, crash_points, settings, write_error};
+use super::common::{clock, crash_points, load_options, settings, write_error};
 use super::issues::DeclareArgs;
 use super::progress::Bars;
 use super::shown::{Fetched, Shown, Stored};
@@ -21,13 +22,14 @@ use crate::domain::plan::PlanDigest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::publishing::crash::CrashPoints;
 use crate::service::Engine;
+use crate::service::present;
 use crate::service::query::{BatchQuery, FindEntities, PAGE_MAX, Part};
 use crate::service::skips::Skip;
 use crate::service::views::{
     BatchAction, BatchView, CatalogueHit, DoctorView, EntityPage, InboxListView, KnownIssueView, Page,
     SnapshotChange, SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
 };
-use crate::web::presence::{Announcement, FILE};
+use crate::web::presence::Announcement;
 
 /// Whom the command talks to.
 pub enum Backend {
@@ -35,6 +37,17 @@ pub enum Backend {
     Server(Client),
     /// A data directory that this process holds.
     Directory(Box<Engine>, Arc<CrashPoints>),
+}
+
+/// What a command wants of a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To look: nothing is made.
+    Look,
+    /// To do something with what is there.
+    Change,
+    /// To bring something: what is not there yet is made.
+    Make,
 }
 
 /// Who acts, and why: what every action of a person carries.
@@ -72,9 +85,8 @@ struct SkipBody<'a> {
 }
 
 /// The server that holds a data directory, if one does and answers.
-fn holder(settings: &Settings) -> Option<Client> {
-    let text = std::fs::read_to_string(settings.data.join(FILE)).ok()?;
-    let file: Announcement = serde_json::from_str(&text).ok()?;
+fn holder(data: &Path) -> Option<Client> {
+    let file = Announcement::read(data)?;
     let client = Client::new(&file.url).ok()?;
     if client.answers() {
         return Some(client);
@@ -89,26 +101,43 @@ impl Backend {
     /// # Errors
     /// [`ErrorKind::ServerUnreachable`] when the server that was named does not
     /// answer; [`ErrorKind::StoreInUse`], with who it is, when another process
-    /// holds the directory and has no server.
-    pub fn open(global: &Global) -> Result<Self> {
-        if let Some(url) = &global.server {
-            return Client::new(url).map(Self::Server);
+    /// holds the directory and has no server; [`ErrorKind::DataMissing`] when
+    /// there is nothing to look at or to change.
+    pub fn open(global: &Global, purpose: Purpose) -> Result<Self> {
+        match Self::server_of(global)? {
+            Some(client) => Ok(Self::Server(client)),
+            None => Self::directory(global, settings(global)?, purpose),
         }
-        let settings = settings(global)?;
-        if let Some(client) = holder(&settings) {
-            return Ok(Self::Server(client));
-        }
-        Self::directory(global, settings)
     }
 
-    /// The data directory itself, for what a server can't do for others.
+    /// The server that was named, or holds the data directory.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreInUse`] when another process holds it.
-    pub fn directory(global: &Global, settings: Settings) -> Result<Self> {
+    /// [`ErrorKind::Usage`] when what was named is no URL.
+    pub fn server_of(global: &Global) -> Result<Option<Client>> {
+        match &global.server {
+            Some(url) => Client::new(url).map(Some),
+            // Whoever may use a server need not know its secrets.
+            None => Ok(holder(&load_options(global).data())),
+        }
+    }
+
+    /// The data directory itself.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn directory(global: &Global, settings: Settings, purpose: Purpose) -> Result<Self> {
         let crash = crash_points()?;
         let data = settings.data.clone();
-        let engine = Engine::open_with(&data, settings, clock(), Arc::clone(&crash))?;
+        let at = Arc::clone(&crash);
+        let engine = match purpose {
+            Purpose::Look => Engine::look(&data, settings, clock(), at)?,
+            Purpose::Change => {
+                present::something(&data, &settings)?;
+                Engine::open_with(&data, settings, clock(), at)?
+            }
+            Purpose::Make => Engine::open_with(&data, settings, clock(), at)?,
+        };
         let engine = if global.quiet || !std::io::stderr().is_terminal() {
             engine
         } else {
@@ -466,9 +495,14 @@ impl Backend {
     }
 }
 
+/// Opens the backend for a command that looks, runs it and closes it.
+pub fn look<T>(global: &Global, work: impl FnOnce(&Backend) -> Result<T>) -> Result<T> {
+    with(global, Purpose::Look, work)
+}
+
 /// Opens the backend for a command, runs it and closes it.
-pub fn with<T>(global: &Global, work: impl FnOnce(&Backend) -> Result<T>) -> Result<T> {
-    let backend = Backend::open(global)?;
+pub fn with<T>(global: &Global, purpose: Purpose, work: impl FnOnce(&Backend) -> Result<T>) -> Result<T> {
+    let backend = Backend::open(global, purpose)?;
     let result = work(&backend);
     backend.close()?;
     result

@@ -69,7 +69,7 @@ pub fn run(global: &Global, command: &CatalogueCommand) -> Result<u8> {
         CatalogueCommand::Export { archived, target: name } => export(global, *archived, name.as_ref()),
         CatalogueCommand::Get { type_name, name, relationships, target: of } => {
             let (key, of) = (EntityKey::new(type_name, name), target(of.as_ref())?);
-            let page = backend::with(global, |backend| backend.entity(&key, of.as_ref(), *relationships))?;
+            let page = backend::look(global, |backend| backend.entity(&key, of.as_ref(), *relationships))?;
             if global.json {
                 out_json(&page.entity)?;
             } else {
@@ -87,7 +87,7 @@ pub fn run(global: &Global, command: &CatalogueCommand) -> Result<u8> {
                 part: Part::default(),
             };
             let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-            let page = backend::with(global, |backend| {
+            let page = backend::look(global, |backend| {
                 all(limit, cursor.clone(), |part| {
                     backend.find(&FindEntities { part: part.clone(), ..find.clone() })
                 })
@@ -111,7 +111,7 @@ pub fn run(global: &Global, command: &CatalogueCommand) -> Result<u8> {
 
 fn export(global: &Global, archived: bool, name: Option<&String>) -> Result<u8> {
     let target = target(name)?;
-    backend::with(global, |backend| {
+    backend::look(global, |backend| {
         match backend {
             Backend::Directory(engine, _) => {
                 let mut stdout = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());

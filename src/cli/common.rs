@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Global;
+pub use super::render::table::table;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{LoadOptions, LogFormat, Settings, parse_duration};
 use crate::domain::ids::TargetName;
@@ -192,35 +193,11 @@ pub fn report(global: &Global, error: &Error) {
         });
         writeln!(stderr, "{value}")
     } else {
-        let text = super::render::safe(&error.to_string());
+        // Of the settings everything that is wrong is told, each in its line.
+        let text = match error.kind() {
+            ErrorKind::Settings => super::render::safe_lines(&error.to_string()),
+            _ => super::render::safe(&error.to_string()),
+        };
         writeln!(stderr, "error: {text}\n  {} {}\n  ({})", info.meaning, info.action, info.code)
     };
-}
-
-/// A table with aligned columns.
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let safe: Vec<Vec<String>> =
-        rows.iter().map(|row| row.iter().map(|cell| super::render::safe(cell)).collect()).collect();
-    let mut widths: Vec<usize> = head.iter().map(|name| name.chars().count()).collect();
-    for row in &safe {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    let mut line = |cells: Vec<&str>| {
-        let last = cells.len().saturating_sub(1);
-        for (n, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            text.push_str(cell);
-            if n < last {
-                text.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
-            }
-        }
-        text.push('\n');
-    };
-    line(head.to_vec());
-    for row in &safe {
-        line(row.iter().map(String::as_str).collect());
-    }
-    text
 }

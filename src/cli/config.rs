@@ -26,7 +26,7 @@ pub enum ConfigCommand {
 pub fn run(global: &Global, command: &ConfigCommand) -> Result<u8> {
     match command {
         ConfigCommand::Check => {
-            let problems = Settings::check(&load_options(global))?;
+            let (_, problems) = Settings::read(&load_options(global))?;
             if global.json {
                 out_json(&serde_json::json!({ "problems": problems }))?;
             } else if problems.is_empty() {

@@ -26,7 +26,7 @@ pub enum InboxCommand {
 /// Runs the command.
 pub fn run(global: &Global, command: &InboxCommand) -> Result<u8> {
     let InboxCommand::List { limit, cursor } = command;
-    let list = backend::with(global, |backend| {
+    let list = backend::look(global, |backend| {
         let mut wanted = usize::try_from(*limit).unwrap_or(usize::MAX);
         let mut list: Option<InboxListView> = None;
         let mut cursor = cursor.clone();

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Global;
-use super::backend::{self, Act, all};
+use super::backend::{self, Act, Purpose, all};
 use super::common::{actor, more, out, out_json, parse_time_ahead, table, usage};
 use crate::domain::ids::{SourceId, TargetName};
 use crate::error::Result;
@@ -83,9 +83,9 @@ pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
             return list(global, *in_force, *limit, cursor.clone());
         }
         IssuesCommand::Declare(args) => {
-            backend::with(global, |backend| backend.declare_issue(args, &actor()))?
+            backend::with(global, Purpose::Make, |backend| backend.declare_issue(args, &actor()))?
         }
-        IssuesCommand::Lift { id, reason } => backend::with(global, |backend| {
+        IssuesCommand::Lift { id, reason } => backend::with(global, Purpose::Change, |backend| {
             let reason = reason.clone().unwrap_or_else(|| "lifted on the command line".into());
             backend.lift_issue(*id, &Act { actor: &actor(), reason: &reason })
         })?,
@@ -100,7 +100,7 @@ pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
 
 fn list(global: &Global, in_force: bool, limit: u32, cursor: Option<String>) -> Result<u8> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut page = backend::with(global, |backend| all(limit, cursor, |part| backend.issues(part)))?;
+    let mut page = backend::look(global, |backend| all(limit, cursor, |part| backend.issues(part)))?;
     page.items.retain(|issue| issue.in_force || !in_force);
     if global.json {
         return out_json(&page).map(|()| 0);

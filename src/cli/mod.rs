@@ -17,6 +17,7 @@ mod progress;
 mod publish;
 mod recover;
 mod render;
+mod scratch;
 mod serve;
 mod shown;
 mod snapshots;

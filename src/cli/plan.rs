@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Global;
-use super::backend::Backend;
+use super::backend::{Backend, Purpose};
 use super::client::Client;
+use super::common::settings;
 use super::render;
+use super::scratch::Scratch;
 use super::shown::{Answered, Shown, Stored};
 use crate::error::{Error, ErrorKind, Result};
+use crate::service::present;
 
 /// Shows what a batch folder would change. A server is sent the folder; what
 /// is published there is what the batch is compared with, and nothing is queued.
@@ -41,12 +44,26 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<u8> {
             0
         })
     };
-    let backend = Backend::open(global)?;
+    // A plan is made of files: where there is no data directory they lie in a
+    // folder for a while.
+    let mut scratch = None;
+    let backend = match Backend::server_of(global)? {
+        Some(client) => Backend::Server(client),
+        None => {
+            let mut settings = settings(global)?;
+            if !present::has_store(&settings.data) {
+                present::not_lost(&settings.data, &settings)?;
+                settings = scratch.insert(Scratch::new()?).instead_of(settings);
+            }
+            Backend::directory(global, settings, Purpose::Make)?
+        }
+    };
     let code = match &backend {
         Backend::Directory(engine, _) => engine.plan_only(&args.folder, |plan| show(&Stored::new(plan))),
         Backend::Server(client) => show(&upload(client, &args.folder)?),
     };
     backend.close()?;
+    drop(scratch);
     code
 }
 

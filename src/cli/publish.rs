@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Global;
-use super::backend::Backend;
+use super::backend::{Backend, Purpose};
 use super::batches::exit_after;
 use super::client::Client;
 use super::common::{actor, usage};
@@ -38,7 +38,7 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
         None | Some("") => None,
         Some(text) => Some(text.parse::<PlanDigest>().map_err(usage)?),
     };
-    let backend = Backend::open(global)?;
+    let backend = Backend::open(global, Purpose::Make)?;
     let engine = match &backend {
         Backend::Directory(engine, _) => engine,
         Backend::Server(client) => return Err(held(client)),

@@ -138,10 +138,12 @@ pub fn run(global: &Global, _args: &ServeArgs) -> Result<u8> {
     let settings = settings(global)?;
     let crash = crash_points()?;
     let engine = Arc::new(open(&settings, &crash)?);
+    let options = load_options(global);
+    engine.read_from(&options);
     let served = Served::start(engine)?;
     // Read by people and by scripts that started it.
     eprintln!("Tidegate serves {}", served.url());
-    served.until_signal(&load_options(global))?;
+    served.until_signal(&options)?;
     crash.report()?;
     Ok(0)
 }

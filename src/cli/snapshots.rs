@@ -50,7 +50,7 @@ pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
         SnapshotsCommand::List { source, limit, cursor } => {
             let source = source.as_ref().map(SourceId::new).transpose().map_err(usage)?;
             let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-            let page = backend::with(global, |backend| {
+            let page = backend::look(global, |backend| {
                 all(limit, cursor.clone(), |part| backend.snapshots(source.as_ref(), part))
             })?;
             if global.json {
@@ -61,7 +61,7 @@ pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
         }
         SnapshotsCommand::Show { id } => {
             let id = snapshot_id(id)?;
-            let view = backend::with(global, |backend| backend.snapshot(&id))?;
+            let view = backend::look(global, |backend| backend.snapshot(&id))?;
             if global.json {
                 out_json(&view)?;
             } else {
@@ -78,7 +78,7 @@ pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
 
 fn diff(global: &Global, before: &SnapshotId, after: &SnapshotId) -> Result<()> {
     let mut counts = [0u64; 3];
-    backend::with(global, |backend| {
+    backend::look(global, |backend| {
         let mut cursor = None;
         loop {
             let page = backend.snapshot_diff(before, after, cursor)?;

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::Global;
-use super::backend::{self, Act, all};
+use super::backend::{self, Act, Purpose, all};
 use super::common::{actor, clock, more, out, out_json, table, usage};
 use super::render;
 use crate::config::parse_duration;
@@ -113,7 +113,7 @@ fn skip(global: &Global, keys: &Keys, end: Option<&str>) -> Result<u8> {
         name: keys.name.clone(),
         until: end.map(until).transpose()?,
     };
-    let detail = backend::with(global, |backend| {
+    let detail = backend::with(global, Purpose::Make, |backend| {
         backend.skip(&id, &skip, &Act { actor: &actor(), reason })?;
         backend.source(&id)
     })?;
@@ -123,7 +123,7 @@ fn skip(global: &Global, keys: &Keys, end: Option<&str>) -> Result<u8> {
 fn unskip(global: &Global, keys: &Keys) -> Result<u8> {
     let id = SourceId::new(&keys.source).map_err(usage)?;
     let reason = keys.reason.clone().unwrap_or_else(|| "lifted on the command line".to_owned());
-    let detail = backend::with(global, |backend| {
+    let detail = backend::with(global, Purpose::Change, |backend| {
         backend.unskip(&id, &keys.type_name, &keys.name, &Act { actor: &actor(), reason: &reason })?;
         backend.source(&id)
     })?;
@@ -131,7 +131,7 @@ fn unskip(global: &Global, keys: &Keys) -> Result<u8> {
 }
 
 fn skips(global: &Global, id: &SourceId) -> Result<u8> {
-    let detail = backend::with(global, |backend| backend.source(id))?;
+    let detail = backend::look(global, |backend| backend.source(id))?;
     show_skips(global, &detail)
 }
 
@@ -148,7 +148,7 @@ fn show_skips(global: &Global, detail: &SourceDetail) -> Result<u8> {
 
 fn list(global: &Global, limit: u32, cursor: Option<String>) -> Result<u8> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let page = backend::with(global, |backend| all(limit, cursor, |part| backend.sources(part)))?;
+    let page = backend::look(global, |backend| all(limit, cursor, |part| backend.sources(part)))?;
     if global.json {
         return out_json(&page).map(|()| 0);
     }
@@ -158,7 +158,7 @@ fn list(global: &Global, limit: u32, cursor: Option<String>) -> Result<u8> {
 }
 
 fn show(global: &Global, id: &SourceId) -> Result<u8> {
-    let detail = backend::with(global, |backend| backend.source(id))?;
+    let detail = backend::look(global, |backend| backend.source(id))?;
     if global.json {
         out_json(&detail)?;
     } else {
@@ -169,7 +169,7 @@ fn show(global: &Global, id: &SourceId) -> Result<u8> {
 
 fn pause(global: &Global, on: &On, pause: bool) -> Result<u8> {
     let id = SourceId::new(&on.source).map_err(usage)?;
-    let detail = backend::with(global, |backend| {
+    let detail = backend::with(global, Purpose::Make, |backend| {
         let done = if pause { "paused" } else { "resumed" };
         let reason = on.reason.clone().unwrap_or_else(|| format!("{done} on the command line"));
         backend.pause(&id, pause, &Act { actor: &actor(), reason: &reason })?;

@@ -27,7 +27,7 @@ pub fn run(global: &Global, command: &TargetsCommand) -> Result<u8> {
         TargetsCommand::List | TargetsCommand::Check { name: None } => None,
         TargetsCommand::Check { name: Some(name) } => super::common::target(Some(name))?,
     };
-    let items = backend::with(global, |backend| backend.targets(name.as_ref()))?;
+    let items = backend::look(global, |backend| backend.targets(name.as_ref()))?;
     let check = matches!(command, TargetsCommand::Check { .. });
     let bad = check && items.iter().any(|target| !target.problems.is_empty());
     if global.json {

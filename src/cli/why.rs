@@ -26,7 +26,7 @@ pub struct WhyArgs {
 pub fn run(global: &Global, args: &WhyArgs) -> Result<u8> {
     let key = EntityKey::new(&args.type_name, &args.name);
     let target = target(args.target.as_ref())?;
-    let view = backend::with(global, |backend| backend.why(&key, target.as_ref()))?;
+    let view = backend::look(global, |backend| backend.why(&key, target.as_ref()))?;
     if global.json {
         out_json(&view)?;
     } else {

@@ -5,6 +5,7 @@
 
 mod changes;
 mod maintenance;
+mod places;
 mod read;
 pub mod reference;
 mod retry;
@@ -203,6 +204,22 @@ pub struct LoadOptions {
     pub environment: BTreeMap<String, String>,
 }
 
+impl LoadOptions {
+    /// The data directory: no settings file says where it is.
+    pub fn data(&self) -> PathBuf {
+        let variable = self.environment.get("TIDEGATE_DATA").filter(|value| !value.is_empty());
+        self.data.clone().or_else(|| variable.map(PathBuf::from)).unwrap_or_else(|| "data".into())
+    }
+
+    /// The settings file: one that is named, or that of the data directory if
+    /// it is there.
+    pub fn settings_file(&self) -> Option<PathBuf> {
+        let variable = self.environment.get("TIDEGATE_CONFIG").filter(|value| !value.is_empty());
+        let named = self.file.clone().or_else(|| variable.map(PathBuf::from));
+        named.or_else(|| Some(self.data().join("tidegate.toml")).filter(|path| path.exists()))
+    }
+}
+
 impl Settings {
     /// The settings that are there without any: everything below `data`.
     pub fn defaults(data: &Path) -> Self {
@@ -265,9 +282,13 @@ impl Settings {
         Err(Error::new(ErrorKind::Settings, problems.join("\n")))
     }
 
-    /// Reads the settings and tells everything that is wrong with them.
-    pub fn check(options: &LoadOptions) -> Result<Vec<String>> {
-        read::load(options).map(|(_, problems)| problems)
+    /// Reads the settings and tells everything that is wrong with them, each
+    /// in a line. Settings with problems are not to be used.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] when the file can't be read.
+    pub fn read(options: &LoadOptions) -> Result<(Self, Vec<String>)> {
+        read::load(options)
     }
 
     /// The settings of a source.

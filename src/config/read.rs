@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 use url::Url;
 
+use super::places::{self, Places};
 use super::{LoadOptions, LogFormat, Settings, UnknownSources, reference};
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardLimits;
@@ -23,19 +24,15 @@ const PREFIX: &str = "TIDEGATE_";
 
 /// Reads everything there is; what is wrong is told beside it.
 pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
-    let env = |name: &str| options.environment.get(name).filter(|value| !value.is_empty());
-    let data = options.data.clone().or_else(|| env("TIDEGATE_DATA").map(PathBuf::from));
-    let data_default = data.clone().unwrap_or_else(|| "data".into());
-    let given = options.file.clone().or_else(|| env("TIDEGATE_CONFIG").map(PathBuf::from));
-    let file =
-        given.clone().or_else(|| Some(data_default.join("tidegate.toml")).filter(|path| path.exists()));
+    let data_default = options.data();
+    let file = options.settings_file();
 
     let mut reading =
-        Reading { problems: Vec::new(), origins: BTreeMap::new(), file: None, text: String::new() };
+        Reading { problems: Vec::new(), origins: BTreeMap::new(), file: None, places: Places::default() };
     let mut table = Table::new();
     let mut base = std::path::absolute(".").unwrap_or_default();
     if let Some(path) = &file {
-        reading.text = std::fs::read_to_string(path).map_err(|e| {
+        let text = std::fs::read_to_string(path).map_err(|e| {
             Error::new(ErrorKind::Settings, format!("the settings file {} can't be read", path.display()))
                 .caused_by(e)
         })?;
@@ -43,13 +40,16 @@ pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
         if let Some(folder) = std::path::absolute(path).ok().as_deref().and_then(Path::parent) {
             base = folder.to_path_buf();
         }
-        match reading.text.parse::<Table>() {
+        match text.parse::<Table>() {
             Ok(parsed) => table = parsed,
             Err(error) => {
-                let text = format!("{}: {}", path.display(), error.to_string().trim());
-                return Ok((Settings::defaults(&data_default), vec![text]));
+                // Its own form quotes the line, which may hold a secret.
+                let line = places::line_of(&text, error.span().map_or(0, |span| span.start));
+                let problem = format!("{}:{line}: is no TOML: {}", path.display(), error.message());
+                return Ok((Settings::defaults(&data_default), vec![one_line(&problem)]));
             }
         }
+        reading.places = Places::of(&text);
     }
     reading.environment(&mut table, &options.environment);
 
@@ -63,14 +63,27 @@ pub(super) struct Reading {
     problems: Vec<String>,
     origins: BTreeMap<String, String>,
     file: Option<PathBuf>,
-    text: String,
+    places: Places,
+}
+
+/// A problem is a line, whatever stands in the names and values that it tells.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 impl Reading {
     pub(super) fn problem(&mut self, key: &str, problem: impl std::fmt::Display) {
         let origin = self.origins.get(key).cloned().or_else(|| self.place(key));
         let place = origin.map_or_else(String::new, |origin| format!("{origin}: "));
-        self.problems.push(format!("{place}`{key}` {problem}"));
+        self.problems.push(one_line(&format!("{place}`{key}` {problem}")));
     }
 
     /// How many problems are known.
@@ -78,21 +91,11 @@ impl Reading {
         self.problems.len()
     }
 
-    /// File and line of a key, as far as its last part can be found.
+    /// File and line of a key, or of the section that it is missing in.
     fn place(&self, key: &str) -> Option<String> {
         let file = self.file.as_ref()?;
-        let last = key.rsplit('.').next().unwrap_or(key);
-        let line = self.text.lines().position(|line| {
-            let line = line.trim_start().trim_start_matches('[').trim_start_matches('[');
-            line.strip_prefix(last).or_else(|| line.rsplit_once(last).map(|(_, rest)| rest)).is_some_and(
-                |rest| {
-                    let rest = rest.trim_start();
-                    rest.starts_with('=') || rest.starts_with(']')
-                },
-            )
-        });
-        Some(match line {
-            Some(line) => format!("{}:{}", file.display(), line + 1),
+        Some(match self.places.line(key) {
+            Some(line) => format!("{}:{line}", file.display()),
             None => file.display().to_string(),
         })
     }
@@ -695,6 +698,7 @@ mod tests {
     #[test]
     fn broken_toml_is_told_with_its_line() {
         let (_, problems) = check("[state\nurl = 1", &[]);
-        assert!(problems[0].contains("line 1"), "{problems:?}");
+        assert!(problems[0].starts_with("tidegate.toml:1: is no TOML: "), "{problems:?}");
+        assert!(!problems[0].contains("url"), "{problems:?}");
     }
 }

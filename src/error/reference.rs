@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::http::{HTTP_CODES, NO_ROUTE};
 use super::table::{Retry, TABLE};
 
 /// What becomes of work that meets such an error.
@@ -38,6 +39,16 @@ pub fn markdown() -> String {
             row.http_status,
             row.exit_code
         );
+    }
+    out.push_str(
+        "\n## Codes of the HTTP API alone\n\n\
+         Why a request was not taken, whatever it asked for. They stand in problem documents and in\n\
+         the metric `tidegate_http_problems_total`; a command that meets one tells it as `SERVER_ANSWER`.\n\n\
+         | code | what it means | what to do | HTTP |\n|---|---|---|---|\n",
+    );
+    // A path that is not there has the code of everything that is not there.
+    for row in HTTP_CODES.iter().filter(|row| row.code != NO_ROUTE.code) {
+        let _ = writeln!(out, "| `{}` | {} | {} | {} |", row.code, row.meaning, row.action, row.status);
     }
     out
 }

@@ -168,7 +168,13 @@ error_kinds! {
         "Restore the file that the message names from a backup of the state URL, then `tidegate batches retry ID`; or deliver the run again under a new run id.";
     StateForeign: "STATE_FOREIGN", 409, 1, Never,
         "The state URL belongs to another data directory.",
-        "If tidegate.redb was lost, take the new one away and run `tidegate recover --state DIR`; else give every data directory a state URL of its own.";
+        "If tidegate.redb was lost, run `tidegate recover --state DIR`, which makes it anew from the state folder (take a new one away first); else give every data directory a state URL of its own.";
+    StateMissing: "STATE_MISSING", 500, 1, Never,
+        "The state folder is not there, though tidegate.redb refers to what it holds.",
+        "Mount it or restore it from a backup, or say with `state.url` where it is.";
+    DataMissing: "DATA_MISSING", 404, 1, Never,
+        "The data directory holds nothing yet, and this command makes nothing.",
+        "Run `tidegate serve` or `tidegate publish FOLDER`, which make what they need; or name another data directory with --data.";
     StoreInUse: "STORE_IN_USE", 409, 1, Never,
         "Another process holds the data directory.",
         "Stop that process first, or let it do the work: it watches its inboxes.";
@@ -178,6 +184,9 @@ error_kinds! {
     StoreFailed: "STORE_FAILED", 500, 1, Never,
         "tidegate.redb could not be read or written.",
         "Check the disk; start Tidegate again: it goes on where it was.";
+    StoreDamaged: "STORE_DAMAGED", 500, 1, Never,
+        "tidegate.redb is damaged, or is no store.",
+        "Restore it from a backup; or move it away and run `tidegate recover --state DIR`, which makes a new one from the snapshots of the state folder.";
     DiskFull: "DISK_FULL", 507, 1, Unavailable,
         "There is no room left on the device.",
         "Make room; Tidegate goes on where it was.";

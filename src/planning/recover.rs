@@ -10,7 +10,7 @@ use super::format::block_file::{BlockReader, FileKind};
 use super::format::layer::{CacheBudget, Layer};
 use super::plan_file::Plan;
 use super::snapshot::{FORMAT, SnapshotManifest};
-use super::state_dir::{StateDir, read_checked};
+use super::state_dir::{OWNER, StateDir, read_checked};
 use super::unsure::key_of;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Key;
@@ -30,9 +30,9 @@ pub struct FoundSnapshots {
 /// # Errors
 /// [`ErrorKind::NotFound`] when it is no state folder.
 pub fn owner(root: &Path) -> Result<String> {
-    let path = root.join("owner.json");
+    let path = root.join(OWNER);
     if !path.is_file() {
-        let text = format!("{} is no state folder: it has no owner.json", root.display());
+        let text = format!("{} is no state folder: it has no {OWNER}", root.display());
         return Err(Error::new(ErrorKind::NotFound, text));
     }
     read_checked(&path)

@@ -27,6 +27,9 @@ use super::format::block_file::{BlockReader, FileKind, invalid};
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Says which data directory the state belongs to.
+pub const OWNER: &str = "owner.json";
+
 /// Called after each object under the state URL is durable.
 pub type AfterSync = Arc<dyn Fn() + Send + Sync>;
 
@@ -89,7 +92,7 @@ impl StateDir {
             std::fs::remove_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
         }
         std::fs::create_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
-        let path = root.join("owner.json");
+        let path = root.join(OWNER);
         if path.exists() {
             let found: String = read_checked(&path)?;
             if found != owner {
@@ -102,6 +105,17 @@ impl StateDir {
             state.write_checked(&path, &owner)?;
         }
         Ok(state)
+    }
+
+    /// The folder as it is, or is not, to look at: nothing is made or claimed.
+    pub fn unmade(root: &Path) -> Self {
+        Self { root: root.into(), after_sync: None, packs: Mutex::default() }
+    }
+
+    /// Whether there is a state folder, of whomever: an empty one is the place
+    /// that one is mounted at.
+    pub fn is_there(root: &Path) -> bool {
+        root.join(OWNER).is_file()
     }
 
     fn tmp(&self) -> PathBuf {

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::Engine;
+use super::present::missing;
 use super::query::{PAGE_MAX, Part};
 use super::space::{FreeSpace, SystemSpace, disks_of, in_words};
 use super::views::{CheckView, DiskView, DoctorView, InboxFolderState, TargetView};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{LoadOptions, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::prefix;
+use crate::planning::state_dir::StateDir;
 use crate::store::FORMAT_VERSION;
 
+/// The name of the check of settings.
+pub const SETTINGS: &str = "settings";
 /// A folder that has waited for so long is told of.
 const STUCK: u64 = 86_400;
 /// A clock that is off by so much is told of.
@@ -27,7 +31,9 @@ impl Engine {
     /// None of its own: what can't be looked at is a check that failed.
     pub fn examine(&self, serving: bool) -> Result<DoctorView> {
         let settings = self.settings();
-        let mut checks = vec![versions(), self.check_store(serving)];
+        // A command looks at those that it was given itself.
+        let mut checks = if serving { self.check_own_settings(&settings) } else { Vec::new() };
+        checks.extend([versions(), self.check_store(serving)]);
         let (state, written) = self.check_state();
         checks.push(state);
         checks.extend(self.check_inboxes(&settings, serving));
@@ -38,6 +44,38 @@ impl Engine {
         checks.extend(check_disks(&self.disks(), settings.service.min_free));
         checks.extend(check_secrets(&settings));
         Ok(DoctorView { at: self.clock.now(), version: env!("CARGO_PKG_VERSION").to_owned(), checks })
+    }
+
+    /// The settings of a server: those in force, and what became of their file
+    /// since.
+    fn check_own_settings(&self, settings: &Settings) -> Vec<CheckView> {
+        let Some(options) = self.load_options.get() else { return vec![valid(settings)] };
+        let (now, mut checks) = check_settings(options);
+        let pid = std::process::id();
+        let Some(now) = now else {
+            for check in &mut checks {
+                check.mend = Some(format!(
+                    "mend the settings file, then send SIGHUP (kill -HUP {pid}); those that were read before stay in force, and a restart would be refused"
+                ));
+            }
+            return checks;
+        };
+        let changes = settings.reload(&now).changes;
+        if changes.is_empty() {
+            return checks;
+        }
+        // The values are nobody's business who may look.
+        let keys = |restart: bool| -> Vec<&str> {
+            let of = changes.iter().filter(|change| change.needs_restart == restart);
+            of.map(|change| change.key.as_str()).collect()
+        };
+        let told = |keys: Vec<&str>, what: &str, mend: String| {
+            let text = format!("{} changed since the server read them: {what}", keys.join(", "));
+            (!keys.is_empty()).then(|| CheckView::warning(SETTINGS, text, mend))
+        };
+        let soon = told(keys(false), "they are not in force yet", format!("send SIGHUP: kill -HUP {pid}"));
+        let later = told(keys(true), "they are in force after a restart", "restart the server".to_owned());
+        soon.into_iter().chain(later).collect()
     }
 
     fn check_store(&self, serving: bool) -> CheckView {
@@ -61,6 +99,10 @@ impl Engine {
     /// The state folder, and when it says that the probe was written.
     fn check_state(&self) -> (CheckView, Option<Timestamp>) {
         let shown = self.state.root().display().to_string();
+        if !StateDir::is_there(self.state.root()) {
+            let error = missing(self.state.root());
+            return (CheckView::error("state", error.to_string(), action(&error)), None);
+        }
         match self.state.probe(self.clock.random()) {
             Ok(written) => (
                 CheckView::ok("state", format!("{shown}: an object was written, read, listed and deleted")),
@@ -122,7 +164,12 @@ impl Engine {
     fn check_targets(&self) -> Vec<CheckView> {
         let looked = |name: &crate::domain::ids::TargetName, seen: Result<TargetView>| {
             let check = format!("target {name}");
+            let open = self.targets.get(name);
+            let absent = open.and_then(|open| open.embedded.as_ref()).is_some_and(|c| c.is_absent());
             match seen {
+                Ok(seen) if seen.problems.is_empty() && absent => {
+                    CheckView::ok(check, "it is not there yet; what is published to it first makes it")
+                }
                 Ok(seen) if seen.problems.is_empty() => {
                     let identity = seen.identity.unwrap_or_default();
                     CheckView::ok(
@@ -187,15 +234,48 @@ impl Engine {
     }
 }
 
+/// What is wrong with the settings, each as a check of its own; the settings
+/// when nothing is.
+pub fn check_settings(options: &LoadOptions) -> (Option<Settings>, Vec<CheckView>) {
+    let mend =
+        "mend the settings file; `tidegate config check` tells what is wrong, docs/settings.md what there is";
+    let wrong = |text: String| CheckView::error(SETTINGS, text, mend);
+    match Settings::read(options) {
+        Ok((settings, problems)) if problems.is_empty() => {
+            let check = valid(&settings);
+            (Some(settings), vec![check])
+        }
+        Ok((_, problems)) => (None, problems.into_iter().map(wrong).collect()),
+        Err(error) => (None, vec![wrong(error.to_string())]),
+    }
+}
+
+fn valid(settings: &Settings) -> CheckView {
+    let from = settings.origins.len();
+    CheckView::ok(SETTINGS, format!("they are valid; {from} values are set, the others are defaults"))
+}
+
 /// What can be looked at of a data directory that could not be opened.
 pub fn unopened(settings: &Settings, clock: &Arc<dyn Clock>, error: &Error) -> DoctorView {
-    let what = match error.kind() {
-        ErrorKind::StateForeign => "state",
-        _ => "store",
+    let empty = error.kind() == ErrorKind::DataMissing;
+    let found = match error.kind() {
+        ErrorKind::StateForeign | ErrorKind::StateMissing => {
+            CheckView::error("state", error.to_string(), action(error))
+        }
+        // A data directory that is not used yet is no failure; a name with a
+        // slip in it looks the same.
+        ErrorKind::DataMissing => CheckView::warning("store", error.to_string(), action(error)),
+        _ => CheckView::error("store", error.to_string(), action(error)),
     };
-    let mut checks = vec![versions(), CheckView::error(what, error.to_string(), action(error))];
+    let mut checks = vec![versions(), found];
+    let data = std::path::absolute(&settings.data).unwrap_or_else(|_| settings.data.clone());
     for inbox in &settings.inboxes {
         let check = format!("inbox {}", inbox.url);
+        let path = inbox.url.to_file_path();
+        if empty && path.is_ok_and(|path| path.starts_with(&data) && !path.exists()) {
+            checks.push(CheckView::ok(check, "it is not there yet; `tidegate serve` makes it"));
+            continue;
+        }
         let listed = match is_away(inbox) {
             Some(away) => Err(away),
             None => prefix::open(&inbox.url).and_then(|prefix| prefix.folders("")).map_err(|e| e.to_string()),

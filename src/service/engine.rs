@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use url::Url;
 
@@ -21,7 +21,7 @@ use super::stop::Stop;
 use super::uploads::Uploads;
 use super::work::Work;
 use crate::clock::Clock;
-use crate::config::{Settings, TargetKind, TargetSettings};
+use crate::config::{LoadOptions, Settings, TargetKind, TargetSettings};
 use crate::domain::ids::{BatchId, PlanId, SourceId, TargetName, compact_time};
 use crate::domain::publish_state::PublishState;
 use crate::domain::settings::Deletion;
@@ -50,18 +50,21 @@ impl OpenTarget {
     /// The catalogue behind it, to look at.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when it is not embedded.
+    /// [`ErrorKind::NotFound`] when it is not embedded,
+    /// [`ErrorKind::CatalogueFailed`] when its file is not there.
     pub fn catalogue(&self, name: &TargetName) -> Result<&Arc<EmbeddedCatalogue>> {
-        self.embedded.as_ref().ok_or_else(|| {
+        let catalogue = self.embedded.as_ref().ok_or_else(|| {
             let text = format!("the target {name} is not embedded: what it holds is looked at there");
             Error::new(ErrorKind::NotFound, text)
-        })
+        })?;
+        catalogue.present()?;
+        Ok(catalogue)
     }
 }
 
 /// Opens what is set for a target. One that is spoken to over the network is
 /// not asked for anything yet.
-fn open_target(settings: &TargetSettings, clock: &Arc<dyn Clock>) -> Result<OpenTarget> {
+fn open_target(settings: &TargetSettings, opening: Opening, clock: &Arc<dyn Clock>) -> Result<OpenTarget> {
     let deletion = settings.deletion;
     match &settings.kind {
         TargetKind::Embedded(embedded) => {
@@ -72,7 +75,11 @@ fn open_target(settings: &TargetSettings, clock: &Arc<dyn Clock>) -> Result<Open
                 search_memory: usize::try_from(embedded.search_memory).unwrap_or(usize::MAX),
                 ..EmbeddedOptions::default()
             };
-            let catalogue = Arc::new(EmbeddedCatalogue::open(&embedded.path, options, Arc::clone(clock))?);
+            let clock = Arc::clone(clock);
+            let catalogue = Arc::new(match opening {
+                Opening::Make => EmbeddedCatalogue::open(&embedded.path, options, clock)?,
+                Opening::Look => EmbeddedCatalogue::look(&embedded.path, options, clock)?,
+            });
             Ok(OpenTarget { target: Arc::clone(&catalogue) as _, embedded: Some(catalogue), deletion })
         }
         TargetKind::Http(http) => {
@@ -114,12 +121,23 @@ pub trait ProgressSink: Send + Sync {
 pub struct Silent;
 impl ProgressSink for Silent {}
 
+/// What becomes of what is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// It is made.
+    Make,
+    /// It is told of where it matters.
+    Look,
+}
+
 /// An open data directory.
 pub struct Engine {
     pub(super) store: Store,
     pub(super) state: StateDir,
     pub(super) targets: BTreeMap<TargetName, OpenTarget>,
     pub(super) settings: RwLock<Arc<Settings>>,
+    /// Where a server read them, and reads them again.
+    pub(super) load_options: OnceLock<LoadOptions>,
     /// How many batches may be planned at once: they share the memory.
     pub(super) workers: AtomicUsize,
     pub(super) clock: Arc<dyn Clock>,
@@ -162,6 +180,31 @@ impl Engine {
         clock: Arc<dyn Clock>,
         crash: Arc<CrashPoints>,
     ) -> Result<Self> {
+        super::present::not_lost(data, &settings)?;
+        Self::opened(data, settings, Opening::Make, clock, crash)
+    }
+
+    /// Opens a data directory to look at it: nothing is made that is not there.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`ErrorKind::DataMissing`] when it has no store.
+    pub fn look(
+        data: &Path,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        crash: Arc<CrashPoints>,
+    ) -> Result<Self> {
+        super::present::something(data, &settings)?;
+        Self::opened(data, settings, Opening::Look, clock, crash)
+    }
+
+    fn opened(
+        data: &Path,
+        settings: Settings,
+        opening: Opening,
+        clock: Arc<dyn Clock>,
+        crash: Arc<CrashPoints>,
+    ) -> Result<Self> {
         let at = |point| {
             let crash = Arc::clone(&crash);
             Arc::new(move || crash.reached(point))
@@ -178,10 +221,20 @@ impl Engine {
             ..StoreOptions::default()
         };
         let store = Store::open(data, options, Arc::clone(&clock))?;
-        let state = StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?;
+        let state = if StateDir::is_there(&settings.state) {
+            StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?
+        } else {
+            match opening {
+                Opening::Look => StateDir::unmade(&settings.state),
+                Opening::Make => {
+                    super::present::nothing_referred_to(&store, &settings.state)?;
+                    StateDir::open(&settings.state, store.owner_id(), Some(at(Point::Files)))?
+                }
+            }
+        };
         let mut targets = BTreeMap::new();
         for (name, target) in &settings.targets {
-            let open = open_target(target, &clock)?;
+            let open = open_target(target, opening, &clock)?;
             targets.insert(name.clone(), open);
         }
         let engine = Self {
@@ -189,6 +242,7 @@ impl Engine {
             state,
             targets,
             settings: RwLock::new(Arc::new(settings)),
+            load_options: OnceLock::new(),
             workers: AtomicUsize::new(1),
             stop: Stop::new(Arc::clone(&work)),
             progress: Box::new(Silent),
@@ -210,6 +264,13 @@ impl Engine {
         };
         engine.set_outlets();
         Ok(engine)
+    }
+
+    /// Says where the settings were read: doctor looks whether they are still
+    /// as they were.
+    pub fn read_from(&self, options: &LoadOptions) {
+        // Whoever serves says it once.
+        let _ = self.load_options.set(options.clone());
     }
 
     /// Has long work tell of itself.

@@ -35,10 +35,11 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
         | LineInvalid | KeyConflict | EntityRejected | PlanInvalid | PinDamaged | Rejected | Cancelled
         | Superseded | Partial => true,
         Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
-        | StoreInUse | StoreNewer | StoreFailed | DiskFull | Io | ObjectStore | TargetUnavailable
-        | TargetTimeout | TargetUnauthorized | TargetContract | TargetInterrupted | TargetAnswer
-        | BulkRejected | CatalogueFailed | TargetThrottled | TargetFailed | TargetMoved | Maintenance
-        | KnownIssue | ServerUnreachable | ServerAnswer | Interrupted | Internal => false,
+        | StateMissing | DataMissing | StoreDamaged | StoreInUse | StoreNewer | StoreFailed | DiskFull
+        | Io | ObjectStore | TargetUnavailable | TargetTimeout | TargetUnauthorized | TargetContract
+        | TargetInterrupted | TargetAnswer | BulkRejected | CatalogueFailed | TargetThrottled
+        | TargetFailed | TargetMoved | Maintenance | KnownIssue | ServerUnreachable | ServerAnswer
+        | Interrupted | Internal => false,
     }
 }
 

@@ -39,6 +39,7 @@ mod notices;
 mod operate;
 mod pins;
 mod prepare;
+pub mod present;
 mod publish;
 pub mod query;
 pub mod queue;

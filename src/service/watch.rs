@@ -122,11 +122,27 @@ pub(super) fn run(engine: &Engine, inbox: &InboxSettings, control: &Arc<Control>
     }
 }
 
+/// The name under which troubles with an inbox are told.
+fn told_as(inbox: &InboxSettings) -> String {
+    format!("inbox {}", inbox.url)
+}
+
 impl Engine {
+    /// What does not work though the rest does, in words: inboxes that the last
+    /// look could not be taken into. Empty when all is well.
+    pub fn degraded(&self) -> Vec<String> {
+        let settings = self.settings();
+        let troubled = settings.inboxes.iter().filter_map(|inbox| {
+            let trouble = self.folded.now(&told_as(inbox))?;
+            Some(format!("the inbox {} can't be looked into: {trouble}", inbox.url))
+        });
+        troubled.collect()
+    }
+
     /// Says how a look went: once, then only when that changes. Returns
     /// whether the inbox was away and is back.
     fn report(&self, inbox: &InboxSettings, looked: Result<Looked>) -> bool {
-        let what = format!("inbox {}", inbox.url);
+        let what = told_as(inbox);
         let trouble = match &looked {
             Ok(looked) if looked.gone => Some(NOT_THERE.to_owned()),
             Ok(_) => None,

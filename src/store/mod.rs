@@ -31,7 +31,7 @@ mod writer;
 pub use batches::BatchFilter;
 pub use dead_letters::{LetterCounts, LetterList, LetterRows};
 pub use index::{BatchList, BatchRows};
-pub use open::{FORMAT_VERSION, Store, StoreOptions};
+pub use open::{FILE, FORMAT_VERSION, Store, StoreOptions, is_there};
 pub use outbox::{MESSAGE_FORMAT, OutboxCounts, Outlet};
 pub use records::*;
 pub use totals::{BUCKETS, Durations, Totals};

@@ -18,6 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Version of the file that this version of the program writes.
 pub const FORMAT_VERSION: u32 = 1;
+/// The store's file.
+pub const FILE: &str = "tidegate.redb";
 const PID_FILE: &str = "tidegate.pid";
 
 /// How the store is opened.
@@ -67,27 +69,21 @@ impl Store {
             let own = std::fs::Permissions::from_mode(0o700);
             std::fs::set_permissions(folder, own).map_err(|e| Error::io(folder, e))?;
         }
-        let path = folder.join("tidegate.redb");
+        let path = folder.join(FILE);
         let pid_file = folder.join(PID_FILE);
-        let db =
-            Database::builder().set_cache_size(options.cache_bytes).create(&path).map_err(|e| match e {
-                DatabaseError::DatabaseAlreadyOpen => {
-                    let holder = std::fs::read_to_string(&pid_file).unwrap_or_default();
-                    let holder = if holder.trim().is_empty() {
-                        "another process".into()
-                    } else {
-                        format!("process {}", holder.trim())
-                    };
-                    Error::new(ErrorKind::StoreInUse, format!("{} is held by {holder}", folder.display()))
-                }
-                DatabaseError::UpgradeRequired(version) => Error::new(
-                    ErrorKind::StoreNewer,
-                    format!("{} has redb's file format {version}", path.display()),
-                ),
-                other => failed(other),
-            })?;
+        let (cache, owner) = (options.cache_bytes, options.owner);
+        // What redb takes for impossible in a damaged file it panics about.
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let db = Database::builder().set_cache_size(cache).create(&path);
+            let db = db.map_err(|error| refused(error, &path, &pid_file))?;
+            let owner = prepare(&db, &path, &*clock, owner).map_err(|error| damaged(error, &path))?;
+            Ok((db, owner))
+        }));
+        let (db, owner) = opened.unwrap_or_else(|_| {
+            let text = format!("{}: what it holds contradicts itself", path.display());
+            Err(Error::new(ErrorKind::StoreDamaged, text))
+        })?;
         let db = Arc::new(db);
-        let owner = prepare(&db, &path, &*clock, options.owner)?;
         // Only to be shown; the lock is redb's.
         let _ = std::fs::write(&pid_file, std::process::id().to_string());
         let outlets = Arc::<Outlets>::default();
@@ -153,6 +149,49 @@ impl Drop for Store {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.pid_file);
     }
+}
+
+/// Whether `folder` has a store. A file without a byte is one that was never
+/// written, or of which nothing is left.
+pub fn is_there(folder: &Path) -> bool {
+    std::fs::metadata(folder.join(FILE)).is_ok_and(|file| file.len() > 0)
+}
+
+/// Why a file could not be opened.
+fn refused(error: DatabaseError, path: &Path, pid_file: &Path) -> Error {
+    let folder = path.parent().unwrap_or(path).display();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => {
+            let holder = std::fs::read_to_string(pid_file).unwrap_or_default();
+            let holder = if holder.trim().is_empty() {
+                "another process".into()
+            } else {
+                format!("process {}", holder.trim())
+            };
+            Error::new(ErrorKind::StoreInUse, format!("{folder} is held by {holder}"))
+        }
+        DatabaseError::UpgradeRequired(version) => {
+            Error::new(ErrorKind::StoreNewer, format!("{} has redb's file format {version}", path.display()))
+        }
+        other => damaged(failed(other), path),
+    }
+}
+
+/// Tells a file that is damaged, or none of redb's, from one that can't be
+/// read just now.
+fn damaged(error: Error, path: &Path) -> Error {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<redb::Error>());
+    let is_damaged = match cause {
+        Some(redb::Error::Corrupted(_)) => true,
+        Some(redb::Error::Io(e)) => [InvalidData, UnexpectedEof].contains(&e.kind()),
+        Some(_) | None => false,
+    };
+    if !is_damaged {
+        return error;
+    }
+    let text = format!("{}: {}", path.display(), error.causes().join(": "));
+    Error::new(ErrorKind::StoreDamaged, text)
 }
 
 struct Closure<T, F> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream, StreamExt};
@@ -185,13 +185,8 @@ impl Client {
 pub async fn follow(State(state): State<AppState>, headers: HeaderMap) -> Response {
     let shared = &state.inner.events.shared;
     let Some(client) = Client::new(shared) else {
-        return Problem::http(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "TOO_MANY_LISTENERS",
-            format!("{CLIENTS} clients listen already"),
-            "Ask for what you need from time to time.",
-        )
-        .into_response();
+        let text = format!("{CLIENTS} clients listen already");
+        return Problem::http(&crate::error::http::TOO_MANY_LISTENERS, text).into_response();
     };
     let last = headers.get("last-event-id").map(|value| shared.seq_of(value.to_str().unwrap_or_default()));
     let joined = shared.join(last.flatten());

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 
 use super::AppState;
 use super::problem::{Code, Problem};
-use crate::error::Error;
+use crate::error::{Error, http};
 
 /// How long a request may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -29,10 +29,6 @@ const LONG: Duration = Duration::from_secs(900);
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-fn forbidden(code: &str, detail: &str, action: &str) -> Problem {
-    Problem::http(StatusCode::FORBIDDEN, code, detail, action)
-}
-
 /// Keeps out requests that name another host, and writes that come from
 /// another site.
 pub async fn requests(State(state): State<AppState>, request: Request, next: Next) -> Response {
@@ -40,12 +36,8 @@ pub async fn requests(State(state): State<AppState>, request: Request, next: Nex
     let host = match host_of(request.headers(), request.uri()) {
         Some(host) if is_allowed(&host, allowed) => host,
         Some(_) | None => {
-            return forbidden(
-                "HOST_REFUSED",
-                "the request's Host is neither a loopback name nor one of `server.allowed_hosts`",
-                "Use http://127.0.0.1 or http://localhost, or add the name to the setting.",
-            )
-            .into_response();
+            let text = "the request's Host is neither a loopback name nor one of `server.allowed_hosts`";
+            return Problem::http(&http::HOST_REFUSED, text).into_response();
         }
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -99,13 +91,8 @@ fn cross_site(headers: &HeaderMap, host: &str) -> Option<Problem> {
             authority.is_none_or(|authority| !authority.eq_ignore_ascii_case(host))
         }
     };
-    (elsewhere || other_origin).then(|| {
-        forbidden(
-            "CROSS_SITE",
-            "the request was sent by a page of another site",
-            "Use this server's own pages, or the command line.",
-        )
-    })
+    (elsewhere || other_origin)
+        .then(|| Problem::http(&http::CROSS_SITE, "the request was sent by a page of another site"))
 }
 
 /// Ends requests that take too long, but for those that are there to wait.
@@ -120,7 +107,7 @@ pub async fn time(State(state): State<AppState>, request: Request, next: Next) -
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            state.inner.metrics.count_error("TIMEOUT");
+            state.inner.metrics.count_error(http::TIMEOUT.code);
             Problem::timeout().into_response()
         }
     }

@@ -18,6 +18,8 @@ pub struct Readiness {
     pub ready: bool,
     /// Why not, in words.
     pub reasons: Vec<String>,
+    /// What does not work while the rest does, in words: an inbox that is gone.
+    pub degraded: Vec<String>,
 }
 
 /// The routes.
@@ -35,18 +37,20 @@ pub async fn live() -> &'static str {
 /// Whether it does its work
 ///
 /// Not when the store or a target can't be used, or while the server stops. What waits for a person is no reason.
+/// An inbox that is gone keeps nothing else from being published: it is told beside, and the status stays 200.
 #[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "isReady",
     responses((status = 200, description = "It does", body = Readiness), (status = 503, description = "It does not", body = Readiness)))]
 pub async fn ready(State(state): State<AppState>) -> Response {
-    let mut reasons = match state.run(|engine| Ok(engine.not_ready())).await {
-        Ok(reasons) => reasons,
-        Err(error) => vec![error.to_string()],
+    let (mut reasons, degraded) = match state.run(|engine| Ok((engine.not_ready(), engine.degraded()))).await
+    {
+        Ok(both) => both,
+        Err(error) => (vec![error.to_string()], Vec::new()),
     };
     if *state.stopping().borrow() {
         reasons.push("the server stops".to_owned());
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(Readiness { ready: reasons.is_empty(), reasons })).into_response()
+    (status, axum::Json(Readiness { ready: reasons.is_empty(), reasons, degraded })).into_response()
 }
 
 /// Metrics for Prometheus

@@ -21,6 +21,14 @@ pub struct Announcement {
     pub url: String,
 }
 
+impl Announcement {
+    /// What a data directory's file says, if there is one.
+    pub fn read(data: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(data.join(FILE)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+}
+
 /// The file, which goes when this is dropped.
 #[derive(Debug)]
 pub struct Presence(PathBuf);

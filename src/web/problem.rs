@@ -3,6 +3,7 @@
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::error::http::{self, HttpCode};
 use crate::error::{Error, ErrorKind};
 use crate::service::views::ProblemView;
 
@@ -11,15 +12,16 @@ use crate::service::views::ProblemView;
 pub struct Problem(pub Box<ProblemView>);
 
 impl Problem {
-    /// A problem of HTTP's own, which no row of the table of errors is about.
-    pub fn http(status: StatusCode, code: &str, detail: impl Into<String>, action: &str) -> Self {
+    /// A problem of HTTP's own, which no work fails with.
+    pub fn http(row: &HttpCode, detail: impl Into<String>) -> Self {
+        let status = StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self(Box::new(ProblemView {
-            type_uri: format!("urn:tidegate:error:{code}"),
+            type_uri: format!("urn:tidegate:error:{}", row.code),
             title: status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: status.as_u16(),
+            status: row.status,
             detail: detail.into(),
-            code: code.to_owned(),
-            action: action.to_owned(),
+            code: row.code.to_owned(),
+            action: row.action.to_owned(),
         }))
     }
 
@@ -30,32 +32,17 @@ impl Problem {
 
     /// A body that is too large.
     pub fn too_large(limit: u64) -> Self {
-        Self::http(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "BODY_TOO_LARGE",
-            format!("the body has more than {limit} bytes"),
-            "Send less, or raise the setting that limits it.",
-        )
+        Self::http(&http::BODY_TOO_LARGE, format!("the body has more than {limit} bytes"))
     }
 
     /// A body of another type than is taken here.
     pub fn media_type(wanted: &str) -> Self {
-        Self::http(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "MEDIA_TYPE",
-            format!("the body's Content-Type must be {wanted}"),
-            "Set the header.",
-        )
+        Self::http(&http::MEDIA_TYPE, format!("the body's Content-Type must be {wanted}"))
     }
 
     /// A request that took too long.
     pub fn timeout() -> Self {
-        Self::http(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "TIMEOUT",
-            "the request took longer than it may",
-            "Try again, or ask for less at a time.",
-        )
+        Self::http(&http::TIMEOUT, "the request took longer than it may")
     }
 }
 
@@ -88,21 +75,11 @@ pub struct Code(pub String);
 /// No route of this path.
 pub async fn not_found(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::http(
-        StatusCode::NOT_FOUND,
-        "NOT_FOUND",
-        format!("there is nothing at {path}"),
-        "See /api/openapi.json for what there is.",
-    )
+    Problem::http(&http::NO_ROUTE, format!("there is nothing at {path}"))
 }
 
 /// A route that has no such method.
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::http(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "METHOD_NOT_ALLOWED",
-        format!("{path} does not take {method}"),
-        "See /api/openapi.json for what there is.",
-    )
+    Problem::http(&http::METHOD_NOT_ALLOWED, format!("{path} does not take {method}"))
 }

@@ -84,7 +84,12 @@ impl Shell {
         if !self.data().join("tidegate.toml").exists() {
             self.settings("");
         }
-        Serving::start(self.command(&["serve"]), &self.data())
+        self.serve_with(self.command(&["serve"]))
+    }
+
+    /// A server by a command of its own, such as one with other variables.
+    pub fn serve_with(&self, command: Command) -> Serving {
+        Serving::start(command, &self.data())
     }
 }
 

@@ -2,7 +2,7 @@
 //! here and now; a server is waited for until the batch has ended or waits.
 
 use super::super::Global;
-use super::super::backend::{self, Act, Backend};
+use super::super::backend::{self, Act, Backend, Purpose};
 use super::super::common::{actor, confirmed, usage};
 use super::{On, batch_id, exit_after, settled};
 use crate::domain::ids::BatchId;
@@ -29,7 +29,7 @@ fn reason(on: &On, action: BatchAction) -> String {
 pub fn approve(global: &Global, on: &On, digest: Option<&str>) -> Result<u8> {
     let id = batch_id(&on.id)?;
     let digest = digest.map(str::parse::<PlanDigest>).transpose().map_err(usage)?;
-    backend::with(global, |backend| {
+    backend::with(global, Purpose::Change, |backend| {
         let (actor, reason) = (actor(), reason(on, BatchAction::Approve));
         backend.approve(&id, digest, &Act { actor: &actor, reason: &reason })?;
         go_on(global, backend, &id)
@@ -39,7 +39,7 @@ pub fn approve(global: &Global, on: &On, digest: Option<&str>) -> Result<u8> {
 /// Runs any other action.
 pub fn act(global: &Global, on: &On, action: BatchAction) -> Result<u8> {
     let id = batch_id(&on.id)?;
-    backend::with(global, |backend| {
+    backend::with(global, Purpose::Change, |backend| {
         if action == BatchAction::Cancel {
             // Whoever is asked should know that there is such a batch.
             let status = backend.batch(&id)?.publish_state.status;

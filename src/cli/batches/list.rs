@@ -33,7 +33,7 @@ pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
         part: Part::default(),
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let page = backend::with(global, |backend| {
+    let page = backend::look(global, |backend| {
         all(limit, args.cursor.clone(), |part| {
             backend.batches(&BatchQuery { part: part.clone(), ..query.clone() })
         })
@@ -57,7 +57,7 @@ struct Full<'a> {
 
 /// Runs `batches show`.
 pub fn show(global: &Global, id: &BatchId, summary: bool, full: bool) -> Result<u8> {
-    backend::with(global, |backend| {
+    backend::look(global, |backend| {
         let batch = backend.batch(id)?;
         let timeline = backend.timeline(id)?;
         if global.json {

@@ -60,7 +60,7 @@ pub fn exit_after(global: &Global, batch: &BatchView) -> Result<u8> {
 
 /// Runs `batches wait`.
 pub fn wait(global: &Global, id: &BatchId, timeout: Duration) -> Result<u8> {
-    backend::with(global, |backend| {
+    backend::look(global, |backend| {
         let Some(client) = backend.server() else {
             // Nobody works on it while we hold the directory.
             let batch = backend.batch(id)?;

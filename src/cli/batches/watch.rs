@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::super::Global;
-use super::super::backend::Backend;
+use super::super::backend::{Backend, Purpose};
 use super::super::client::Client;
 use super::super::common::{clock, out, settings};
 use super::super::{render, sse};
@@ -43,7 +43,7 @@ struct Watch<'a> {
 
 /// Runs the command.
 pub fn run(global: &Global, only: Option<&BatchId>) -> Result<u8> {
-    let backend = Backend::open(global)?;
+    let backend = Backend::open(global, Purpose::Look)?;
     let Some(client) = backend.server() else {
         if let Some(id) = only {
             let batch = backend.batch(id)?;

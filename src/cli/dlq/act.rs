@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 
 use super::super::Global;
-use super::super::backend::{self, Act, Backend};
+use super::super::backend::{self, Act, Backend, Purpose};
 use super::super::batches::settled;
 use super::super::common::{actor, confirmed, out, out_json, table, usage};
 use super::super::render;
@@ -50,7 +50,7 @@ pub fn discard(global: &Global, args: &ActArgs) -> Result<u8> {
 fn act(global: &Global, args: &ActArgs, doing: Doing, reason: &str) -> Result<u8> {
     let actor = actor();
     let act = Act { actor: &actor, reason };
-    backend::with(global, |backend| match args.id {
+    backend::with(global, Purpose::Change, |backend| match args.id {
         Some(id) => {
             if !args.filter.is_empty() {
                 return Err(usage("give a number or a filter, not both"));

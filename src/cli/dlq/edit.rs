@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::super::Global;
-use super::super::backend::{self, Act};
+use super::super::backend::{self, Act, Purpose};
 use super::super::common::{actor, clock, confirmed, out, out_json, usage};
 use super::super::render;
 use crate::domain::json::indented;
@@ -29,7 +29,7 @@ pub struct Edit<'a> {
 
 /// Runs `dlq edit`.
 pub fn edit(global: &Global, edit: &Edit<'_>) -> Result<u8> {
-    backend::with(global, |backend| {
+    backend::with(global, Purpose::Change, |backend| {
         let letter = backend.letter(edit.id)?;
         let content = match edit.file {
             Some(file) => Some(read(file)?),
@@ -68,7 +68,7 @@ pub fn edit(global: &Global, edit: &Edit<'_>) -> Result<u8> {
 
 /// Runs `dlq edit --undo`.
 pub fn undo(global: &Global, edit: &Edit<'_>) -> Result<u8> {
-    backend::with(global, |backend| {
+    backend::with(global, Purpose::Change, |backend| {
         let letter = backend.letter(edit.id)?;
         let reason = edit.reason.unwrap_or("taken back on the command line");
         let act = Act { actor: &actor(), reason };

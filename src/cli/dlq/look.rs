@@ -22,7 +22,7 @@ pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
         ..args.filter.query()?
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let page = backend::with(global, |backend| {
+    let page = backend::look(global, |backend| {
         all(limit, args.cursor.clone(), |part| {
             backend.letters(&LetterQuery { part: part.clone(), ..query.clone() })
         })
@@ -43,7 +43,7 @@ pub fn groups(
     code: Option<String>,
 ) -> Result<u8> {
     let items =
-        backend::with(global, |backend| backend.letter_groups(source.as_ref(), kind, code.as_deref()))?;
+        backend::look(global, |backend| backend.letter_groups(source.as_ref(), kind, code.as_deref()))?;
     if global.json {
         return out_json(&Page { items, next_cursor: None }).map(|()| 0);
     }
@@ -54,7 +54,7 @@ pub fn groups(
 
 /// Runs `dlq show`.
 pub fn show(global: &Global, id: u64) -> Result<u8> {
-    let letter = backend::with(global, |backend| backend.letter(id))?;
+    let letter = backend::look(global, |backend| backend.letter(id))?;
     if global.json {
         out_json(&letter)?;
     } else {

@@ -1,5 +1,5 @@
 //! The archive: what doctor found, settings, versions, how things stand, and
-//! recent batches. Every text goes through [`Scrub`]; bodies of entities are
+//! recent batches. Everything goes through [`Scrub`]; bodies of entities are
 //! never asked for.
 
 use std::fs::File;
@@ -12,13 +12,16 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::Examined;
+use super::known::Known;
 use super::scrub::Scrub;
 use crate::cli::backend::Backend;
 use crate::cli::common::clock;
+use crate::config::LoadOptions;
 use crate::domain::ids::compact_time;
 use crate::error::{Error, Result};
 use crate::service::query::{BatchQuery, Part};
 use crate::service::views::BatchView;
+use crate::web::presence::Announcement;
 
 /// Recent batches that are taken in.
 const BATCHES: usize = 50;
@@ -34,8 +37,13 @@ struct Archive {
 }
 
 impl Archive {
+    fn text(&mut self, name: &str, text: &str) -> Result<()> {
+        let text = self.scrub.text(text);
+        self.add(name, &text)
+    }
+
+    /// Adds what was scrubbed.
     fn add(&mut self, name: &str, text: &str) -> Result<()> {
-        let text = self.scrub.clean(text);
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o600);
@@ -47,13 +55,13 @@ impl Archive {
 
     /// What could not be had is said in its place.
     fn json<T: Serialize>(&mut self, name: &str, value: Result<T>) -> Result<()> {
-        let text = match value {
-            Ok(value) => {
-                serde_json::to_string_pretty(&value).map_err(|e| Error::internal("JSON").caused_by(e))?
-            }
-            Err(error) => serde_json::json!({ "error": error.to_string() }).to_string(),
+        let failed = |e| Error::internal("JSON").caused_by(e);
+        let mut value = match value {
+            Ok(value) => serde_json::to_value(&value).map_err(failed)?,
+            Err(error) => serde_json::json!({ "error": error.to_string() }),
         };
-        self.add(name, &text)
+        self.scrub.json(&mut value);
+        self.add(name, &serde_json::to_string_pretty(&value).map_err(failed)?)
     }
 }
 
@@ -61,7 +69,12 @@ impl Archive {
 ///
 /// # Errors
 /// Those of the file. What can't be found out is said in the archive.
-pub fn write(examined: &Examined, to: Option<&Path>, log: Option<&Path>) -> Result<PathBuf> {
+pub fn write(
+    options: &LoadOptions,
+    examined: &Examined,
+    to: Option<&Path>,
+    log: Option<&Path>,
+) -> Result<PathBuf> {
     let now = clock().now();
     let root = format!("tidegate-diagnosis-{}", compact_time(now));
     let path = to.map_or_else(|| PathBuf::from(format!("{root}.tar.gz")), Path::to_owned);
@@ -75,14 +88,14 @@ pub fn write(examined: &Examined, to: Option<&Path>, log: Option<&Path>) -> Resu
         path: path.clone(),
         root,
         time: u64::try_from(now.as_second()).unwrap_or_default(),
-        scrub: Scrub::new(examined.settings.as_ref(), environment.clone()),
+        scrub: Scrub::new(known(options, &environment)),
     };
     archive.json("doctor.json", Ok(&examined.view))?;
     let settings = match &examined.settings {
         Some(settings) => settings.to_toml(),
         None => "# The settings can't be read, see doctor.json.\n".to_owned(),
     };
-    archive.add("settings.toml", &settings)?;
+    archive.text("settings.toml", &settings)?;
     let mut names: Vec<&str> = environment
         .iter()
         .map(|(name, _)| name.as_str())
@@ -95,16 +108,37 @@ pub fn write(examined: &Examined, to: Option<&Path>, log: Option<&Path>) -> Resu
     match &examined.backend {
         Some(backend) => service(&mut archive, backend)?,
         None => {
-            archive.add("README.txt", "The data directory could not be opened; doctor.json says why.\n")?
+            archive.text("README.txt", "The data directory could not be opened; doctor.json says why.\n")?
         }
     }
     if let Some(log) = log {
-        let text = newest_part(log)?;
+        let text = archive.scrub.log(&newest_part(log)?);
         archive.add("log.txt", &text)?;
     }
     let encoder = archive.out.into_inner().map_err(|e| Error::io(&path, e))?;
     encoder.finish().and_then(|file| file.sync_all()).map_err(|e| Error::io(&path, e))?;
     Ok(path)
+}
+
+/// What the settings, the environment and that of the server are known to hold.
+fn known(options: &LoadOptions, environment: &[(String, String)]) -> Known {
+    let file = options.settings_file();
+    let read = file.as_ref().and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
+    let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+    let mut all = environment.to_vec();
+    // A server may have been given what this shell has not.
+    if let Some(server) = Announcement::read(&options.data()) {
+        all.extend(environment_of(server.pid));
+    }
+    Known::of(&String::from_utf8_lossy(&read), base, &all)
+}
+
+/// The environment of a process of the same user, where the system tells it.
+fn environment_of(pid: u32) -> Vec<(String, String)> {
+    let read = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&read);
+    let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// How things stand, from whoever holds the data directory.
@@ -138,5 +172,11 @@ fn newest_part(log: &Path) -> Result<String> {
     file.seek(SeekFrom::Start(size.saturating_sub(LOG))).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(LOG).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    // Half a line may hold half a secret, which nothing would know any more.
+    let whole = match bytes.iter().position(|byte| *byte == b'\n') {
+        _ if size <= LOG => 0,
+        Some(end) => end + 1,
+        None => bytes.len(),
+    };
+    Ok(String::from_utf8_lossy(&bytes[whole..]).into_owned())
 }

@@ -2,19 +2,22 @@
 //! archive for whoever is asked for help.
 
 mod bundle;
+mod known;
 mod scrub;
+mod shapes;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::Global;
-use super::backend::Backend;
+use super::backend::{Backend, Purpose};
 use super::common::{clock, load_options, out, out_json, table};
 use super::render::safe;
 use crate::config::Settings;
-use crate::error::Result;
-use crate::service::doctor::unopened;
+use crate::error::{Error, Result};
+use crate::service::doctor::{SETTINGS, check_settings, unopened};
 use crate::service::views::{CheckStatus, CheckView, DoctorView};
 
 /// Looks at everything that Tidegate stands on.
@@ -27,7 +30,7 @@ pub struct DoctorArgs {
 
 #[derive(Debug, Subcommand)]
 enum DoctorCommand {
-    /// Write an archive with what doctor finds, settings, versions and recent batches; without secrets
+    /// Write an archive with what doctor finds, settings, versions and recent batches; secrets are taken out
     Bundle {
         /// Where to [default: tidegate-diagnosis-TIME.tar.gz in this folder]
         #[arg(long, value_name = "FILE")]
@@ -53,12 +56,13 @@ pub fn run(global: &Global, args: &DoctorArgs) -> Result<u8> {
         None if global.json => out_json(&examined.view)?,
         None => out(text(&examined.view))?,
         Some(DoctorCommand::Bundle { out: to, log }) => {
-            let to = bundle::write(&examined, to.as_deref(), log.as_deref())?;
+            let to = bundle::write(&load_options(global), &examined, to.as_deref(), log.as_deref())?;
             if global.json {
                 out_json(&serde_json::json!({ "bundle": to }))?;
             } else {
                 out(format!(
-                    "{}\nIt has no secrets and no attribute values; names of batches, sources and entities are in it.\n",
+                    "{}\nSecrets that are known or look like one were taken out, and it has no attribute values; names of \
+                     batches, sources and entities are in it. Look through it before you hand it on.\n",
                     to.display()
                 ))?;
             }
@@ -71,56 +75,44 @@ pub fn run(global: &Global, args: &DoctorArgs) -> Result<u8> {
     Ok(if args.command.is_some() { 0 } else { code })
 }
 
-/// Looks at the settings here, and at all else where the data directory is held.
+/// Looks at the settings here, and at all else where the data directory is
+/// held. What a server has in force is its own to tell.
 fn examine(global: &Global) -> Examined {
-    let (settings, check) = check_settings(global);
-    let checked = |mut view: DoctorView| {
-        view.checks.insert(0, check.clone());
-        view
-    };
-    let failed = |check: CheckView| DoctorView {
+    let (settings, checks) = check_settings(&load_options(global));
+    let view = |checks: Vec<CheckView>| DoctorView {
         at: clock().now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        checks: vec![check],
+        checks,
     };
-    let info = |error: &crate::error::Error| error.kind().info().action.to_owned();
-    if settings.is_none() && global.server.is_none() {
+    let with = |mut view: DoctorView| {
+        if view.checks.iter().all(|check| check.check != SETTINGS) {
+            view.checks.splice(0..0, checks.clone());
+        }
+        view
+    };
+    let unreachable = |error: &Error| {
+        let action = error.kind().info().action;
+        view(vec![CheckView::error("server", error.to_string(), action)])
+    };
+    let backend = match (Backend::server_of(global), &settings) {
+        (Ok(Some(client)), _) => Ok(Backend::Server(client)),
+        (Ok(None), Some(settings)) => Backend::directory(global, settings.clone(), Purpose::Look),
         // Nothing says where anything is.
-        return Examined { view: failed(check), settings, backend: None };
-    }
-    match Backend::open(global) {
+        (Ok(None), None) => return Examined { view: view(checks), settings, backend: None },
+        (Err(error), _) => Err(error),
+    };
+    match backend {
         Ok(backend) => {
-            let view = backend
-                .doctor()
-                .unwrap_or_else(|error| failed(CheckView::error("server", error.to_string(), info(&error))));
-            Examined { view: checked(view), settings, backend: Some(backend) }
+            let view = backend.doctor().unwrap_or_else(|error| unreachable(&error));
+            Examined { view: with(view), settings, backend: Some(backend) }
         }
         Err(error) => {
             let view = match &settings {
                 Some(settings) if global.server.is_none() => unopened(settings, &clock(), &error),
-                Some(_) | None => failed(CheckView::error("server", error.to_string(), info(&error))),
+                Some(_) | None => unreachable(&error),
             };
-            Examined { view: checked(view), settings, backend: None }
+            Examined { view: with(view), settings, backend: None }
         }
-    }
-}
-
-fn check_settings(global: &Global) -> (Option<Settings>, CheckView) {
-    let options = load_options(global);
-    let problems = Settings::check(&options);
-    let mend =
-        "mend the settings file; `tidegate config check` tells what is wrong, docs/settings.md what there is";
-    match problems {
-        Ok(problems) if problems.is_empty() => match Settings::load(&options) {
-            Ok(settings) => {
-                let from = settings.origins.len();
-                let text = format!("they are valid; {from} values are set, the others are defaults");
-                (Some(settings), CheckView::ok("settings", text))
-            }
-            Err(error) => (None, CheckView::error("settings", error.to_string(), mend)),
-        },
-        Ok(problems) => (None, CheckView::error("settings", problems.join("\n"), mend)),
-        Err(error) => (None, CheckView::error("settings", error.to_string(), mend)),
     }
 }
 
@@ -141,9 +133,13 @@ fn text(view: &DoctorView) -> String {
         text.push_str("\nAll is well.\n");
     } else {
         text.push_str("\nWhat to do:\n");
+        let mut told = BTreeSet::new();
         for check in mends {
             let mend = check.mend.as_deref().unwrap_or_default();
-            text.push_str(&format!("  {}: {}\n", safe(&check.check), safe(mend)));
+            // Several problems of one kind have one remedy.
+            if told.insert((&check.check, mend)) {
+                text.push_str(&format!("  {}: {}\n", safe(&check.check), safe(mend)));
+            }
         }
     }
     text

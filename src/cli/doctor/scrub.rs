@@ -1,110 +1,69 @@
-//! Taking secrets out of what is written into an archive: those that the
-//! settings and the environment are known to hold, wherever they stand, and
-//! what URLs carry besides their place.
+//! Taking secrets out of what is written into an archive: those that settings
+//! and environments are known to hold, wherever they stand, and what has the
+//! shape of one.
 
-use url::Url;
+use serde_json::Value;
 
-use crate::config::Settings;
+use super::known::Known;
+use super::shapes;
 
 /// What stands where something was taken out.
-const GONE: &str = "[removed]";
-/// Shorter values can't be told from plain text.
-const SHORTEST: usize = 6;
-/// Parts of names of variables whose values are secrets.
-const SECRET: [&str; 8] =
-    ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "ACCESS_KEY", "API_KEY", "PRIVATE"];
+pub const GONE: &str = "[removed]";
 
-/// Texts that must not leave the machine.
-pub struct Scrub(Vec<String>);
+/// Takes them out.
+pub struct Scrub(Known);
 
 impl Scrub {
-    /// What these settings and this environment hold.
-    pub fn new(settings: Option<&Settings>, environment: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut secrets = Vec::new();
-        let mut named = Vec::new();
-        for webhook in settings.iter().flat_map(|settings| &settings.webhooks) {
-            if let Some(Ok(secret)) = webhook.secret.as_ref().map(|secret| secret.text()) {
-                secrets.push(secret);
-            }
-            if let Some(crate::config::Secret::Env(name)) = &webhook.secret {
-                named.push(name.clone());
-            }
-            secrets.extend(parts_of(&webhook.url, true));
-        }
-        for inbox in settings.iter().flat_map(|settings| &settings.inboxes) {
-            secrets.extend(parts_of(&inbox.url, false));
-        }
-        for (name, value) in environment {
-            let upper = name.to_uppercase();
-            if SECRET.iter().any(|part| upper.contains(part)) || named.contains(&name) {
-                secrets.push(value.trim().to_owned());
-            } else if let Ok(url) = Url::parse(value.trim()) {
-                secrets.extend(parts_of(&url, false));
-            }
-        }
-        secrets.retain(|secret| secret.len() >= SHORTEST);
-        // The longer ones first: another may be a part of one.
-        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        secrets.dedup();
-        Self(secrets)
+    /// One that knows these.
+    pub fn new(known: Known) -> Self {
+        Self(known)
     }
 
-    /// A text without them.
-    pub fn clean(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.0 {
-            if text.contains(secret.as_str()) {
-                text = text.replace(secret.as_str(), GONE);
+    /// A text without secrets.
+    pub fn text(&self, text: &str) -> String {
+        shapes::clean(&self.0.clean(text))
+    }
+
+    /// A value without secrets: names of members say what they hold.
+    pub fn json(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.text(text),
+            Value::Array(list) => list.iter_mut().for_each(|item| self.json(item)),
+            Value::Object(members) => {
+                for (name, member) in members {
+                    if shapes::is_secret(name) { remove(member) } else { self.json(member) }
+                }
             }
-            // As JSON and TOML write it.
-            let quoted = serde_json::to_string(secret).unwrap_or_default();
-            let inner = quoted.trim_matches('"');
-            if inner != secret.as_str() && text.contains(inner) {
-                text = text.replace(inner, GONE);
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// A log without secrets: its lines may be JSON or text.
+    pub fn log(&self, log: &str) -> String {
+        let (mut out, mut text) = (String::with_capacity(log.len()), String::new());
+        for line in log.split_inclusive('\n') {
+            match serde_json::from_str::<Value>(line) {
+                Ok(mut value @ Value::Object(_)) => {
+                    out.push_str(&self.text(&std::mem::take(&mut text)));
+                    self.json(&mut value);
+                    out.push_str(&value.to_string());
+                    out.push('\n');
+                }
+                // A key may have several lines.
+                Ok(_) | Err(_) => text.push_str(line),
             }
         }
-        text
+        out.push_str(&self.text(&text));
+        out
     }
 }
 
-/// What a URL says besides its place: user and password, query, and of a
-/// webhook its path, which is a secret with many receivers.
-fn parts_of(url: &Url, path: bool) -> Vec<String> {
-    let mut parts = Vec::new();
-    if !url.username().is_empty() {
-        parts.push(url.username().to_owned());
-    }
-    parts.extend(url.password().map(str::to_owned));
-    parts.extend(url.query().map(str::to_owned));
-    if path && url.path().len() > 1 {
-        parts.push(url.path().to_owned());
-    }
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scrub(environment: &[(&str, &str)]) -> Scrub {
-        Scrub::new(None, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
-    }
-
-    #[test]
-    fn values_of_variables_that_are_named_as_secrets_go_wherever_they_stand() {
-        let scrub = scrub(&[
-            ("AWS_SECRET_ACCESS_KEY", "abcdef/123"),
-            ("AWS_REGION", "eu-central-1"),
-            ("PROXY", "http://ann:hunter22@proxy:3128/"),
-            ("X_TOKEN", "abc"),
-        ]);
-        let text = scrub.clean("key abcdef/123 in eu-central-1 through http://ann:hunter22@proxy:3128/ abc");
-        assert_eq!(text, format!("key {GONE} in eu-central-1 through http://ann:{GONE}@proxy:3128/ abc"));
-    }
-
-    #[test]
-    fn a_secret_is_found_as_json_writes_it_too() {
-        let scrub = scrub(&[("DB_PASSWORD", "with \"quotes\"")]);
-        assert!(!scrub.clean("{\"a\":\"with \\\"quotes\\\"\"}").contains("quotes"));
+/// Every text and number of a value.
+fn remove(value: &mut Value) {
+    match value {
+        Value::String(_) | Value::Number(_) => *value = GONE.into(),
+        Value::Array(list) => list.iter_mut().for_each(remove),
+        Value::Object(members) => members.values_mut().for_each(remove),
+        Value::Null | Value::Bool(_) => {}
     }
 }

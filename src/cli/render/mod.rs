@@ -8,6 +8,7 @@ pub mod plan;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+pub mod table;
 pub mod why;
 
 /// Text with everything made visible that a terminal would act on, or that

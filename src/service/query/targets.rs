@@ -66,6 +66,10 @@ impl Engine {
 
     /// What is wrong with a target that answers, as far as anyone knows.
     fn problems(&self, open: &OpenTarget, sources: &[SourceId]) -> Result<Vec<String>> {
+        let absent = open.embedded.as_ref().is_some_and(|catalogue| catalogue.is_absent());
+        if absent && sources.is_empty() {
+            return Ok(Vec::new());
+        }
         if let Err(error) = open.target.health() {
             return Ok(vec![format!("it can't be used: {error}")]);
         }

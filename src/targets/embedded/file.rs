@@ -35,6 +35,16 @@ impl CatalogueFile {
         Ok(Self { path: path.to_owned(), cache_bytes, state: Mutex::new(State::Open(Arc::new(db))) })
     }
 
+    /// An empty one that lies nowhere, in place of a file that is not there.
+    ///
+    /// # Errors
+    /// Of redb.
+    pub(super) fn in_memory(path: &Path) -> Result<Self> {
+        let backend = redb::backends::InMemoryBackend::new();
+        let db = Database::builder().create_with_backend(backend).map_err(|e| failure(path, e))?;
+        Ok(Self { path: path.to_owned(), cache_bytes: 0, state: Mutex::new(State::Open(Arc::new(db))) })
+    }
+
     /// Where it lies.
     pub(super) fn path(&self) -> &Path {
         &self.path

@@ -80,6 +80,8 @@ pub struct EmbeddedCatalogue {
     clock: Arc<dyn Clock>,
     identity: String,
     search: Search,
+    /// Whether its file is not there, and it is empty for that.
+    absent: bool,
 }
 
 const FORMAT_VERSION: u32 = 1;
@@ -94,10 +96,48 @@ impl EmbeddedCatalogue {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
-        let file = CatalogueFile::open(path, options.cache_bytes)?;
-        let identity = prepare(&*file.db()?, path, &*clock)?;
-        let search = Search::new(path, options.search_memory);
-        Ok(Self { file, options, clock, identity, search })
+        Self::prepared(CatalogueFile::open(path, options.cache_bytes)?, options, clock, false)
+    }
+
+    /// Opens the catalogue to look at. Where its file is not there none is
+    /// made: the catalogue is empty, and says so when it is asked.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn look(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        if path.exists() {
+            return Self::open(path, options, clock);
+        }
+        Self::prepared(CatalogueFile::in_memory(path)?, options, clock, true)
+    }
+
+    fn prepared(
+        file: CatalogueFile,
+        options: EmbeddedOptions,
+        clock: Arc<dyn Clock>,
+        absent: bool,
+    ) -> Result<Self> {
+        let identity = prepare(&*file.db()?, file.path(), &*clock)?;
+        let search = Search::new(file.path(), options.search_memory);
+        Ok(Self { file, options, clock, identity, search, absent })
+    }
+
+    /// Whether its file is not there.
+    pub fn is_absent(&self) -> bool {
+        self.absent
+    }
+
+    /// # Errors
+    /// [`ErrorKind::CatalogueFailed`] when its file is not there.
+    pub fn present(&self) -> Result<()> {
+        if !self.absent {
+            return Ok(());
+        }
+        let text = format!(
+            "the embedded catalogue {} is not there: it was lost, or nothing was published to it yet",
+            self.path().display()
+        );
+        Err(Error::new(ErrorKind::CatalogueFailed, text))
     }
 
     fn path(&self) -> &Path {
@@ -188,6 +228,7 @@ impl Target for EmbeddedCatalogue {
     }
 
     fn identity(&self) -> Result<String> {
+        self.present()?;
         Ok(self.identity.clone())
     }
 
@@ -196,10 +237,12 @@ impl Target for EmbeddedCatalogue {
     }
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {
+        self.present()?;
         read::values(self, keys)
     }
 
     fn health(&self) -> Result<()> {
+        self.present()?;
         self.begin_read().map(|_| ())
     }
 

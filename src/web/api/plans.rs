@@ -46,12 +46,8 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
         return Err(Problem::too_large(limit));
     }
     let Some(place) = state.upload_place() else {
-        return Err(Problem::http(
-            axum::http::StatusCode::SERVICE_UNAVAILABLE,
-            "TOO_MANY_UPLOADS",
-            "two batches are being planned for others already",
-            "Try again in a while.",
-        ));
+        let text = "two batches are being planned for others already";
+        return Err(Problem::http(&crate::error::http::TOO_MANY_UPLOADS, text));
     };
     let (sender, receiver) = mpsc::channel(AHEAD);
     let planned = state.run(move |engine| {

@@ -1,0 +1,147 @@
+//! What is wrong with the settings, as a person reads it: a line for each
+//! problem, with the line of the file that it is about; and what does not
+//! need the settings at all.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use support::batches::{Line, TestBatch, entity, says};
+use support::shell::Shell;
+use tidegate::clock::{Clock, SystemClock};
+
+const SEVERAL: &str = "[sources.alpha]\nprecedence = \"low\"\n\n[sources.beta]\nimportance = 5\nprecedence = \"high\"\n\
+[sources.beta.guards]\ndelete_ratio = 7\n[sources.gamma.guards]\ndelete_ratio = 8\n[service]\nworker = 1\n\
+[[webhook]]\nurl = \"http://127.0.0.1:1/\"\ntimeout = 1\n[[webhook]]\nurl = \"http://127.0.0.1:2/\"\ntimeout = 2\n\
+[sources.delta]\nguards = { delete_ratio = 9 }\n[[webhook]]\ntimeout = \"5s\"\n";
+
+/// Lines of the file, of which the first two are the server's.
+const PLACES: [(&str, usize); 9] = [
+    ("`sources.alpha.precedence`", 4),
+    ("`sources.beta.precedence`", 8),
+    ("`sources.beta.guards.delete_ratio`", 10),
+    ("`sources.gamma.guards.delete_ratio`", 12),
+    ("`service.worker`", 14),
+    ("`webhook[0].timeout`", 17),
+    ("`webhook[1].timeout`", 20),
+    ("`sources.delta.guards.delete_ratio`", 22),
+    ("`webhook[2].url`", 23),
+];
+
+#[test]
+fn every_problem_of_the_settings_is_a_line_with_its_own_place() {
+    let shell = Shell::new();
+    shell.settings(SEVERAL);
+    let checked = shell.expect(64, &["config", "check"]);
+    let told = shell.refused(64, &["publish", "x"]);
+    let looked = shell.expect(1, &["doctor"]);
+    for text in [&checked, &told, &looked] {
+        assert!(!text.contains("\\u{a}"), "{text}");
+        for (key, line) in PLACES {
+            let found: Vec<&str> = text.lines().filter(|line| line.contains(key)).collect();
+            assert_eq!(found.len(), 1, "{key}: {text}");
+            assert!(found[0].contains(&format!("tidegate.toml:{line}: {key}")), "{line}: {}", found[0]);
+        }
+    }
+    assert_eq!(checked.lines().count(), PLACES.len(), "{checked}");
+    // Where a value came from is its own line too.
+    shell.settings("[sources.alpha]\nprecedence = 1\n[sources.beta]\nprecedence = 2\n");
+    let shown = shell.expect(0, &["config", "show"]);
+    let line =
+        |value: &str| shown.lines().find(|line| line.starts_with(value)).unwrap_or_default().to_owned();
+    assert!(line("precedence = 1").ends_with("tidegate.toml:4"), "{shown}");
+    assert!(line("precedence = 2").ends_with("tidegate.toml:6"), "{shown}");
+}
+
+#[test]
+fn a_server_is_found_by_who_can_not_read_its_settings() {
+    let shell = Shell::new();
+    shell.settings("[[webhook]]\nurl = \"http://127.0.0.1:1/\"\nsecret_env = \"ONLY_THERE\"\n");
+    let mut command = shell.command(&["serve"]);
+    command.env("ONLY_THERE", "a secret of the server");
+    let server = shell.serve_with(command);
+    assert!(shell.expect(0, &["batches", "list"]).contains("BATCH"));
+    shell.expect(0, &["sources", "list"]);
+    let watched = shell.refused(1, &["publish", &shell.write(&TestBatch::full("alpha", 1))]);
+    assert!(watched.contains(&server.url), "{watched}");
+    // What counts is what the server reads.
+    let settings = |view: &Value| {
+        let all = view["checks"].as_array().unwrap().iter().filter(|check| check["check"] == "settings");
+        all.cloned().collect::<Vec<Value>>()
+    };
+    let found = settings(&shell.json(0, &["doctor"]));
+    assert_eq!((found.len(), &found[0]["status"]), (1, &"ok".into()), "{found:#?}");
+    let asked = || -> Value {
+        let answer = reqwest::blocking::get(format!("{}api/v1/doctor", server.url)).unwrap();
+        answer.json().unwrap()
+    };
+    let found = settings(&asked());
+    assert_eq!((found.len(), &found[0]["status"]), (1, &"ok".into()), "{found:#?}");
+    // A file that would be refused at the next start.
+    shell.settings("[service]\nworker = 2\n");
+    let found = settings(&asked());
+    assert_eq!(found[0]["status"], "error", "{found:#?}");
+    let text = found[0]["found"].as_str().unwrap();
+    assert!(text.contains("tidegate.toml:4: `service.worker`"), "{text}");
+    assert!(found[0]["mend"].as_str().unwrap().contains("SIGHUP"), "{found:#?}");
+    assert_eq!(settings(&shell.json(1, &["doctor"])).len(), 1);
+    // One that is valid and was not read yet.
+    shell.settings("[sources.alpha]\nimportance = 7\n");
+    let found = settings(&asked());
+    assert_eq!(found[0]["status"], "warning", "{found:#?}");
+    assert!(found[0]["found"].as_str().unwrap().contains("sources.alpha.importance"), "{found:#?}");
+    server.stop();
+}
+
+#[test]
+fn long_names_do_not_widen_a_table() {
+    let shell = Shell::new();
+    let long = "n".repeat(10_000);
+    let lines = [says(entity(&long), 1), says(entity("a"), 1), Line::BadKeyed(entity(&format!("bad{long}")))];
+    shell.expect(4, &["publish", &shell.write(&TestBatch::full("alpha", 1).with(lines))]);
+    let bad = TestBatch::incremental("beta", 2).with([Line::BadKeyed(entity("b"))]);
+    shell.expect(4, &["publish", &shell.write(&bad)]);
+    for command in [&["catalogue", "search"][..], &["dlq", "list", "--state", "all"]] {
+        let text = shell.expect(0, command);
+        let widest = text.lines().filter(|line| !line.contains("nnnn")).map(str::len).max().unwrap();
+        assert!(widest < 400, "{command:?}: {widest}");
+    }
+    // Whoever reads it with a program gets all of it.
+    let found = shell.json(0, &["dlq", "list", "--state", "all"]).to_string();
+    assert!(found.contains(&long));
+    assert!(shell.expect(0, &["catalogue", "search"]).contains(&long));
+}
+
+#[test]
+fn an_inbox_that_is_gone_is_a_reason_though_the_service_works() {
+    let shell = Shell::new();
+    let place = shell.folder.path().join("mount/inbox");
+    std::fs::create_dir_all(&place).unwrap();
+    shell.settings(&format!("[[inbox]]\nurl = \"{}\"\npoll = \"100ms\"\n", place.display()));
+    let server = shell.serve();
+    let asked = || {
+        let answer = reqwest::blocking::get(format!("{}readyz", server.url)).unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().unwrap())
+    };
+    let (status, body) = asked();
+    assert_eq!((status, &body["degraded"]), (200, &serde_json::json!([])), "{body:#}");
+    std::fs::rename(shell.folder.path().join("mount"), shell.folder.path().join("away")).unwrap();
+    let until = |degraded: bool| {
+        for _ in 0..100 {
+            let seen = asked();
+            if seen.1["degraded"].as_array().unwrap().is_empty() != degraded {
+                return seen;
+            }
+            SystemClock::default().sleep(Duration::from_millis(100));
+        }
+        panic!("it is not told: {:#}", asked().1);
+    };
+    let (status, body) = until(true);
+    assert_eq!((status, &body["ready"]), (200, &Value::Bool(true)), "{body:#}");
+    let text = body["degraded"][0].as_str().unwrap();
+    assert!(text.contains("mount/inbox") && text.contains("not there"), "{body:#}");
+    std::fs::rename(shell.folder.path().join("away"), shell.folder.path().join("mount")).unwrap();
+    until(false);
+    server.stop();
+}
