@@ -586,6 +586,8 @@ fn dead_letters_are_listed_grouped_repaired_and_given_up() {
     let group = &groups["items"][0];
     assert_eq!((&group["count"], &group["code"]), (&json!(3), &json!("LINE_INVALID")));
     assert_eq!(group["signature"], letters[0]["signature"]);
+    server.get("/api/v1/dlq/groups?limit=501").problem(400, "USAGE");
+    server.get("/api/v1/dlq/groups?cursor=zz").problem(400, "USAGE");
 
     let one = server.fetch("/api/v1/dlq/1");
     assert_eq!((&one["key"]["qualified_name"], &one["state"]), (&json!("a"), &json!("open")));
@@ -617,7 +619,9 @@ fn dead_letters_are_listed_grouped_repaired_and_given_up() {
         (&json!("resolved"), &json!(format!("{batch}~1")))
     );
     assert_eq!(server.fetch("/api/v1/entities/t/a")["entity"]["attributes"], json!({"x": 4}));
-    act("1/discard", json!({ "reason": "x" })).problem(409, "CONFLICT");
+    let problem = act("1/discard", json!({ "reason": "x" })).problem(409, "CONFLICT");
+    assert!(problem["detail"].as_str().unwrap().contains(&format!("batch {batch}~1")), "{problem}");
+    assert!(problem["action"].as_str().unwrap().contains("Nothing is left to repair"), "{problem}");
 
     let all = |action: &str, cursor: Value| {
         let mut body = json!({ "filter": { "source_id": "alpha" }, "limit": 1, "reason": "all of it" });
@@ -643,4 +647,19 @@ fn dead_letters_are_listed_grouped_repaired_and_given_up() {
     ] {
         assert!(String::from_utf8_lossy(&metrics.body).contains(line), "{line}");
     }
+}
+
+#[test]
+fn groups_of_dead_letters_are_read_in_parts_the_largest_first() {
+    let server = Server::new();
+    // Each source has a reason of its own, and more letters than the one before.
+    for (n, source) in ["alpha", "beta", "gamma"].iter().enumerate() {
+        let bad = (0..=n).map(|n| Line::BadKeyed(entity(&format!("k{n}"))));
+        server.publish(&TestBatch::incremental(source, 1).with(bad));
+    }
+    let groups = server.all("/api/v1/dlq/groups", 1);
+    let told: Vec<_> =
+        groups.iter().map(|group| (group["source_id"].as_str().unwrap(), &group["count"])).collect();
+    assert_eq!(told, [("gamma", &json!(3)), ("beta", &json!(2)), ("alpha", &json!(1))]);
+    assert_eq!(server.all("/api/v1/dlq/groups?source_id=beta", 1).len(), 1);
 }

@@ -93,7 +93,7 @@ impl Client {
         let _ = answer.take(1 << 20).read_to_end(&mut text);
         Err(match serde_json::from_slice::<ProblemView>(&text) {
             Ok(problem) => match ErrorKind::of_code(&problem.code) {
-                Some(kind) => Error::new(kind, problem.detail),
+                Some(kind) => Error::new(kind, problem.detail).with_action(problem.action),
                 None => Error::new(
                     ErrorKind::ServerAnswer,
                     format!("the server {} answered {status}: {}", self.base, problem.detail),

@@ -188,12 +188,18 @@ pub fn report(global: &Global, error: &Error) {
             "error_message": error.message(),
             "causes": error.causes(),
             "meaning": info.meaning,
-            "action": info.action,
+            "action": error.action(),
         });
         writeln!(stderr, "{value}")
     } else {
         let text = super::render::safe(&error.to_string());
-        writeln!(stderr, "error: {text}\n  {} {}\n  ({})", info.meaning, info.action, info.code)
+        writeln!(
+            stderr,
+            "error: {text}\n  {} {}\n  ({})",
+            info.meaning,
+            super::render::safe(error.action()),
+            info.code
+        )
     };
 }
 

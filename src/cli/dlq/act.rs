@@ -68,7 +68,9 @@ fn one(global: &Global, backend: &Backend, id: u64, doing: Doing, act: &Act<'_>)
         Doing::Requeue => "Requeue",
         Doing::Discard => "Discard",
     };
-    if !confirmed(global, &format!("{verb} dead letter {id}: {what}, {}?", letter.code))? {
+    // Nobody is asked about what is refused with what became of it.
+    let is_open = letter.state == LetterState::Open;
+    if is_open && !confirmed(global, &format!("{verb} dead letter {id}: {what}, {}?", letter.code))? {
         return Ok(1);
     }
     let letter = backend.decide_letter(doing, id, letter.revision, act)?;

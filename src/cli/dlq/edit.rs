@@ -13,7 +13,7 @@ use super::super::render;
 use crate::domain::json::indented;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::dead_letters::MAX_EDIT;
-use crate::service::views::DeadLetterDetail;
+use crate::service::views::{DeadLetterDetail, LetterState};
 
 /// What is asked for.
 pub struct Edit<'a> {
@@ -31,6 +31,12 @@ pub struct Edit<'a> {
 pub fn edit(global: &Global, edit: &Edit<'_>) -> Result<u8> {
     backend::with(global, |backend| {
         let letter = backend.letter(edit.id)?;
+        if letter.letter.state != LetterState::Open && !edit.check {
+            // It is refused with what became of it, before anybody edits.
+            let held = letter.edited_content.as_deref().or(letter.content.as_deref()).unwrap_or_default();
+            let act = Act { actor: &actor(), reason: edit.reason.unwrap_or("edited on the command line") };
+            backend.edit_letter(edit.id, letter.letter.revision, Some(held), &act)?;
+        }
         let content = match edit.file {
             Some(file) => Some(read(file)?),
             None if edit.check => None,

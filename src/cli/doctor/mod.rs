@@ -83,7 +83,7 @@ fn examine(global: &Global) -> Examined {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         checks: vec![check],
     };
-    let info = |error: &crate::error::Error| error.kind().info().action.to_owned();
+    let info = |error: &crate::error::Error| error.action().to_owned();
     if settings.is_none() && global.server.is_none() {
         // Nothing says where anything is.
         return Examined { view: failed(check), settings, backend: None };

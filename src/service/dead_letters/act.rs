@@ -5,62 +5,17 @@
 use std::sync::PoisonError;
 
 use super::super::engine::Engine;
-use super::super::operate::conflict;
 use super::content::{check_line, one_line, ready};
+use super::decide::{decidable, edit_first, give_again, taken};
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::views::LetterPreview;
-use crate::store::{DeadLetter, DeadLetterState, Decision, LetterEdit, LetterKind, SourceHoldReason, Tx};
+use crate::store::{DeadLetter, Decision, LetterEdit, LetterKind, SourceHoldReason};
 
 /// Most changes that a preview shows.
 const SHOWN: usize = 100;
 /// Largest edit, in bytes.
 pub const MAX_EDIT: usize = 8 << 20;
-
-/// Whether a letter may be decided about, and is the one that was looked at.
-///
-/// # Errors
-/// [`ErrorKind::Conflict`] with what became of it, and who did it.
-pub(super) fn decidable(letter: &DeadLetter, revision: Option<u64>) -> Result<()> {
-    let id = letter.id;
-    match &letter.state {
-        DeadLetterState::Open => {}
-        DeadLetterState::Requeued { batch, at, by } => {
-            let text =
-                format!("dead letter {id} was requeued by {by} at {at}: batch {batch} settles or opens it");
-            return Err(conflict(text));
-        }
-        DeadLetterState::Resolved { at, by } => {
-            return Err(conflict(format!("dead letter {id} was resolved by {by} at {at}")));
-        }
-        DeadLetterState::Discarded { at, by, reason } => {
-            return Err(conflict(format!("dead letter {id} was discarded by {by} at {at}: {reason}")));
-        }
-        DeadLetterState::Expired { at } => {
-            return Err(conflict(format!("dead letter {id} expired at {at}")));
-        }
-    }
-    match revision {
-        Some(revision) if revision != letter.revision => {
-            let last = letter.actions.last();
-            let who = last.map(|action| format!(": {} by {} at {}", action.what, action.actor, action.at));
-            let text = format!(
-                "dead letter {id} was changed since it was looked at (revision {revision}, now {}){}",
-                letter.revision,
-                who.unwrap_or_else(|| format!(": batch {} brought it again", letter.batch_id))
-            );
-            Err(conflict(text))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// A letter in a transaction, if it may be decided about.
-pub(super) fn taken(tx: &Tx<'_>, id: u64, revision: Option<u64>) -> Result<DeadLetter> {
-    let letter = tx.expect_dead_letter(id)?;
-    decidable(&letter, revision)?;
-    Ok(letter)
-}
 
 impl Engine {
     /// Puts other content in the place of a letter's original; of an entity
@@ -99,16 +54,17 @@ impl Engine {
     fn checked(&self, letter: &DeadLetter, content: &[u8]) -> Result<Vec<u8>> {
         if content.len() > MAX_EDIT {
             let text = format!("dead letter {}: an edit has at most {MAX_EDIT} bytes", letter.id);
-            return Err(Error::new(ErrorKind::Usage, text));
+            return Err(Error::new(ErrorKind::Usage, text)
+                .with_action("Repair it at its source: the next batch brings it again."));
         }
         match letter.kind {
             LetterKind::Entity => {
                 let line = one_line(content);
-                check_line(letter, &line)?;
+                check_line(letter, &line).map_err(give_again)?;
                 Ok(line)
             }
             LetterKind::Batch => {
-                self.with_manifest(&self.batch(&letter.batch_id)?, content)?;
+                self.with_manifest(&self.batch(&letter.batch_id)?, content).map_err(give_again)?;
                 Ok(content.to_vec())
             }
         }
@@ -206,7 +162,8 @@ impl Engine {
         match letter.kind {
             LetterKind::Batch => self.requeue_batch(&letter, actor, reason),
             LetterKind::Entity => {
-                ready(&letter)?;
+                ready(&letter).map_err(|error| edit_first(error, id))?;
+                self.unskipped(&letter)?;
                 let refused = self.requeue_lines(&[(id, letter.revision)], &letter, actor, reason)?;
                 match refused {
                     (_, Some((_, error))) => Err(error),

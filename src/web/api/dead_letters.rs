@@ -12,7 +12,7 @@ use crate::domain::ids::{BatchId, SourceId};
 use crate::error::Result as Outcome;
 use crate::service::Engine;
 use crate::service::dead_letters::BULK_MAX;
-use crate::service::query::{LetterQuery, Order, Part};
+use crate::service::query::{GroupQuery, LetterQuery, Order, Part};
 use crate::service::views::{
     DeadLetterDetail, DeadLetterView, LetterGroupView, LetterPreview, LetterResults, LetterState, Page,
     ProblemView,
@@ -204,22 +204,25 @@ pub struct GroupParams {
     kind: Option<LetterKind>,
     /// Only with this code
     code: Option<String>,
+    /// Most items, 1 to 500; 50 without it
+    limit: Option<usize>,
+    /// As `next_cursor` of an answer of the same list gave it
+    cursor: Option<String>,
 }
 
 /// List the groups of dead letters that are not settled
 ///
-/// Letters of one group have the same reason at the same source. The largest come first; at most 500.
+/// Letters of one group have the same reason at the same source. The largest come first.
 #[utoipa::path(get, path = "/api/v1/dlq/groups", tag = "dead letters", operation_id = "listDeadLetterGroups", params(GroupParams),
-    responses((status = 200, description = "The groups", body = Page<LetterGroupView>),
+    responses((status = 200, description = "A part of the groups", body = Page<LetterGroupView>),
               (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn groups(
     State(state): State<AppState>,
     Params(params): Params<GroupParams>,
 ) -> Result<Json<Page<LetterGroupView>>, Problem> {
-    let groups = state.run(move |engine| {
-        engine.letter_groups(params.source_id.as_ref(), params.kind, params.code.as_deref())
-    });
-    Ok(Json(Page { items: groups.await?, next_cursor: None }))
+    let GroupParams { source_id, kind, code, limit, cursor } = params;
+    let query = GroupQuery { source_id, kind, code, part: Part { limit, cursor } };
+    Ok(Json(state.run(move |engine| engine.letter_groups(&query)).await?))
 }
 
 /// Show a dead letter
