@@ -128,7 +128,7 @@ impl Backend {
             Self::Directory(engine, _) => engine.check_letter(id, content.map(str::as_bytes)),
             Self::Server(client) => {
                 let [api, v1, dlq] = DLQ;
-                client.post(
+                client.post_long(
                     &[api, v1, dlq, &id.to_string(), "check"],
                     &serde_json::json!({ "content": content }),
                 )
@@ -155,6 +155,27 @@ impl Backend {
                 let [api, v1, dlq] = DLQ;
                 let edit = Edit { content, one: One { revision, act } };
                 client.post(&[api, v1, dlq, &id.to_string(), "edit"], &edit)
+            }
+        }
+    }
+
+    /// Edits a letter and puts it back into the queue.
+    pub fn repair_letter(
+        &self,
+        id: u64,
+        revision: u64,
+        content: &str,
+        act: &Act<'_>,
+    ) -> Result<DeadLetterDetail> {
+        match self {
+            Self::Directory(engine, _) => {
+                engine.repair_letter(id, Some(revision), content.as_bytes(), act.actor, act.reason)?;
+                engine.letter(id)
+            }
+            Self::Server(client) => {
+                let [api, v1, dlq] = DLQ;
+                let edit = Edit { content: Some(content), one: One { revision, act } };
+                client.post(&[api, v1, dlq, &id.to_string(), "requeue"], &edit)
             }
         }
     }

@@ -46,7 +46,7 @@ pub enum DlqCommand {
     },
     /// Put other content in the place of the original, in $EDITOR or from a file
     #[command(after_help = "The content is checked by the rules of a batch, and what it would change is \
-                            shown before it is kept. Nothing is sent before `dlq requeue`.")]
+                            shown before it is kept. Nothing is sent before it is requeued.")]
     Edit {
         /// Its number
         id: u64,
@@ -56,8 +56,11 @@ pub enum DlqCommand {
         /// Only check it and show what it would change
         #[arg(long)]
         check: bool,
+        /// Put it back into the queue with that content
+        #[arg(long, conflicts_with = "check")]
+        requeue: bool,
         /// Take an edit back
-        #[arg(long, conflicts_with_all = ["file", "check"])]
+        #[arg(long, conflicts_with_all = ["file", "check", "requeue"])]
         undo: bool,
         /// Why
         #[arg(long)]
@@ -235,9 +238,14 @@ pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
             look::groups(global, &query, *limit, cursor.clone())
         }
         DlqCommand::Show { id } => look::show(global, *id),
-        DlqCommand::Edit { id, file, check, undo, reason } => {
-            let edit =
-                edit::Edit { id: *id, file: file.as_deref(), check: *check, reason: reason.as_deref() };
+        DlqCommand::Edit { id, file, check, requeue, undo, reason } => {
+            let edit = edit::Edit {
+                id: *id,
+                file: file.as_deref(),
+                check: *check,
+                requeue: *requeue,
+                reason: reason.as_deref(),
+            };
             if *undo { edit::undo(global, &edit) } else { edit::edit(global, &edit) }
         }
         DlqCommand::Requeue(args) => act::requeue(global, args),

@@ -45,14 +45,7 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
     if stated.is_some_and(|stated| stated > limit) {
         return Err(Problem::too_large(limit));
     }
-    let Some(place) = state.upload_place() else {
-        return Err(Problem::http(
-            axum::http::StatusCode::SERVICE_UNAVAILABLE,
-            "TOO_MANY_UPLOADS",
-            "two batches are being planned for others already",
-            "Try again in a while.",
-        ));
-    };
+    let place = place(&state)?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let planned = state.run(move |engine| {
         let _place = place;
@@ -68,6 +61,21 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// A place to plan a batch for whoever asked.
+///
+/// # Errors
+/// When others take all of them.
+pub fn place(state: &AppState) -> Result<Place, Problem> {
+    state.upload_place().ok_or_else(|| {
+        Problem::http(
+            axum::http::StatusCode::SERVICE_UNAVAILABLE,
+            "TOO_MANY_UPLOADS",
+            "two batches are being planned for others already",
+            "Try again in a while.",
+        )
+    })
 }
 
 /// Show a plan that was made of an upload
