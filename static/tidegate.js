@@ -387,9 +387,8 @@
       const counts = `${sum('create')} to create, ${sum('update')} to update, ${sum('delete')} to delete`;
       const what = `${many(plan.changes, 'change', 'changes')} at target ${plan.target}`;
       if (plan.changes) add(shown, 'p', plan.changes === 1 ? `${what}:` : `${what}: ${counts}.`);
-      if (plan.rejects) add(shown, 'p', `${many(plan.rejects, 'bad line', 'bad lines')} would be left out.`, 'c-update');
       for (const trip of plan.guards) add(shown, 'p', `A guard would park it: ${trip.reason}.`, 'c-update');
-      for (const warning of plan.warnings) add(shown, 'p', warning, 'c-update');
+      for (const warning of plan.warnings) add(shown, 'p', warning, 'c-update sentence');
     }
     if (!told.changes.length) return;
     const list = add(shown, 'ol');

@@ -598,3 +598,21 @@ fn a_key_is_skipped_from_its_dead_letter_and_the_skip_is_lifted_there_or_at_its_
     assert!(!server.get("/sources/alpha").expect(200, &[]).contains("d-unskip"));
     server.get("/dlq/1").expect(200, &["Skip this entity"]);
 }
+
+#[test]
+fn a_batch_that_came_with_dead_letters_of_its_own_is_not_told_as_repaired() {
+    let server = letters(&[]);
+    let folder = server.data.path().join("delivered/beta/20261101T000100Z_r1");
+    let lines = "{\"type\":\"t\",\"qualified_name\":\"b\",\"attributes\":{}}\n{\"type\":\"t\",\"qualified_name\":\"c\",\"attributes\":7}\n";
+    std::fs::write(folder.join("entities-00000.ndjson"), lines).unwrap();
+    let letter = server.engine.letter(1).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(&letter.content.unwrap()).unwrap();
+    for member in ["bytes", "xxh3", "count"] {
+        manifest["files"][0][member] = serde_json::Value::Null;
+    }
+    let body = json!({ "content": manifest.to_string(), "reason": "written again" });
+    assert_eq!(server.post("/api/v1/dlq/1/requeue", body), 200);
+    server.engine.run_until_idle().unwrap();
+    let page = server.get("/dlq/1").expect(200, &["Published in part", "the dead letter", "that it left"]);
+    assert!(!page.contains("Nothing is left to repair"));
+}

@@ -425,6 +425,8 @@ fn a_dead_letter_of_a_skipped_key_is_not_requeued() {
     for word in ["ann skips its key without an end", "known to be bad", "tidegate sources unskip alpha"] {
         assert!(text.contains(word), "{word}: {text}");
     }
+    let preview = world.engine().check_letter(first.id, None).unwrap();
+    assert!(!preview.valid && preview.action.unwrap().contains("unskip"));
     // Nor among many.
     let query = LetterQuery { states: vec![LetterState::Open], ..LetterQuery::default() };
     let results = world.engine().requeue_letters(&query, "bob", "x").unwrap();

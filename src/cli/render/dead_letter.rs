@@ -160,10 +160,6 @@ pub fn preview(preview: &LetterPreview) -> String {
             out.push_str(&format!("… and {} more changes\n", thousands(more)));
         }
         out.push_str(&counts_line(&plan.summary));
-        if plan.rejects > 0 {
-            let lines = if plan.rejects == 1 { "line" } else { "lines" };
-            out.push_str(&format!("{} bad {lines} would be left out.\n", thousands(plan.rejects)));
-        }
         for trip in &plan.guards {
             out.push_str(&format!("guard: {}. It would be parked.\n", safe(&trip.reason)));
         }

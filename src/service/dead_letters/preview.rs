@@ -49,6 +49,7 @@ impl Engine {
         let checked = content.map(|content| self.checked(letter, content)).transpose()?;
         match letter.kind {
             LetterKind::Entity => {
+                self.unskipped(letter)?;
                 let line = match checked {
                     Some(line) => line,
                     None => {
