@@ -439,3 +439,21 @@ fn a_dead_letter_of_a_skipped_key_is_not_requeued() {
     world.work();
     world.expect(&keys(&[("a", 1), ("b", 1)]));
 }
+
+#[test]
+fn a_requeued_key_that_is_skipped_meanwhile_is_open_again() {
+    let world = World::new();
+    world.publish(&incremental(1, [Line::BadKeyed(entity("a")), Line::BadKeyed(entity("b"))]));
+    for (letter, name) in world.dead_letters("alpha").iter().zip(["a", "b"]) {
+        let line = format!("{{\"type\":\"t\",\"qualified_name\":\"{name}\",\"attributes\":{{\"x\":1}}}}");
+        world.engine().edit_letter(letter.id, None, Some(line.as_bytes()), "ann", "typo").unwrap();
+    }
+    let query = LetterQuery { states: vec![LetterState::Open], ..LetterQuery::default() };
+    assert_eq!(world.engine().requeue_letters(&query, "bob", "x").unwrap().done, 2);
+    skip(&world, "t", "a");
+    world.work();
+    world.expect(&keys(&[("b", 1)]));
+    let [left] = &world.dead_letters("alpha")[..] else { panic!("{:?}", world.dead_letters("alpha")) };
+    assert!(left.is_open(), "{left:?}");
+    assert!(left.actions.last().unwrap().reason.contains("skips"), "{left:?}");
+}
