@@ -19,6 +19,7 @@ pub struct Error {
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
     answer: Option<Box<Answer>>,
+    action: Option<Box<str>>,
 }
 
 /// What a store or a target said when it failed.
@@ -40,7 +41,7 @@ impl Error {
     /// An error of this kind. The message says what was met where; the table
     /// adds what it means and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, answer: None }
+        Self { kind, message: message.into(), source: None, answer: None, action: None }
     }
 
     /// Keeps the error that led to this one.
@@ -52,6 +53,12 @@ impl Error {
     /// The same of another kind: what it means hangs on what was done.
     pub fn with_kind(self, kind: ErrorKind) -> Self {
         Self { kind, ..self }
+    }
+
+    /// Says what to do next where more is known than the table can say of
+    /// the kind.
+    pub fn with_action(self, action: impl Into<String>) -> Self {
+        Self { action: Some(action.into().into_boxed_str()), ..self }
     }
 
     /// Keeps what the other side said.
@@ -93,6 +100,11 @@ impl Error {
     /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// What to do next.
+    pub fn action(&self) -> &str {
+        self.action.as_deref().unwrap_or(self.kind.info().action)
     }
 
     /// The message, without its causes.

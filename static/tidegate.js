@@ -128,8 +128,12 @@
       // now: fetch the page as a whole, but not under an open dialog.
       if (found && found.dataset.whole !== live.dataset.whole) {
         if (!document.querySelector('dialog[open]')) {
-          const main = (await page(location.href)).getElementById('main');
-          if (main) morph(document.getElementById('main'), main);
+          const whole = await page(location.href);
+          // The navigation counts what waits for a person.
+          for (const part of ['main', 'nav']) {
+            const next = whole.getElementById(part);
+            if (next) morph(document.getElementById(part), next);
+          }
         }
       } else if (found) {
         morph(live, found);
@@ -218,7 +222,7 @@
       if (dialog) {
         const problem = dialog.querySelector('.problem');
         if (problem) problem.hidden = true;
-        dialog.showModal();
+        ask(dialog);
       }
     }
     const closer = event.target.closest('[data-closes]');
@@ -230,11 +234,23 @@
   });
 
   document.addEventListener('submit', (event) => {
-    const form = event.target.closest('form[data-post]');
+    const form = event.target.closest('form[data-post], form[data-check]');
     if (!form) return;
     event.preventDefault();
-    send(form);
+    if (form.dataset.check) check(form);
+    else send(form, event.submitter || form.querySelector('button[type="submit"]:not([data-post])'));
   });
+
+  // Who decides is typed once for each browser.
+  const NAME = 'tidegate.actor';
+  function known() {
+    try { return localStorage.getItem(NAME) || ''; } catch { return ''; }
+  }
+
+  function ask(dialog) {
+    for (const field of dialog.querySelectorAll('[data-actor]')) if (!field.value) field.value = known();
+    dialog.showModal();
+  }
 
   function post(url, body) {
     return fetch(url, {
@@ -268,8 +284,14 @@
     return false;
   }
 
-  async function send(form) {
-    const button = form.querySelector('button[type="submit"]');
+  // A field of another form that is edited, if it was changed.
+  function edited(form) {
+    const field = form.dataset.content && document.getElementById(form.dataset.content);
+    return field && field.value !== field.defaultValue ? field : null;
+  }
+
+  async function send(form, button) {
+    const url = button.dataset.post || form.dataset.post;
     const problem = form.querySelector('.problem');
     if (button.disabled) return;
     button.disabled = true;
@@ -277,11 +299,17 @@
     const body = {};
     for (const [name, value] of new FormData(form)) body[name] = value;
     for (const field of form.querySelectorAll('[data-json]')) body[field.name] = JSON.parse(field.value);
+    for (const field of form.querySelectorAll('[data-optional]')) if (!field.value.trim()) delete body[field.name];
+    const content = edited(form);
+    if (content) body.content = content.value;
     // The server keeps a reason with everything that is decided.
     if (form.dataset.reason && !(body.reason || '').trim()) body.reason = form.dataset.reason;
     try {
+      if (body.actor) localStorage.setItem(NAME, body.actor);
+    } catch { /* then it is typed again */ }
+    try {
       const bulk = 'bulk' in form.dataset;
-      const answer = bulk ? await sendAll(form, body, problem) : await post(form.dataset.post, body);
+      const answer = bulk ? await sendAll(form, body, problem) : await post(url, body);
       if (answer === false) return;
       if (answer && !answer.ok) {
         const told = await answer.json().catch(() => ({}));
@@ -291,7 +319,9 @@
       const dialog = form.closest('dialog');
       if (dialog) dialog.close();
       if (!('keeps' in form.dataset)) form.reset();
-      say(form.dataset.done || 'Done');
+      // What was typed is kept: it is no edit any more.
+      if (content) content.defaultValue = content.value;
+      say(button.dataset.done || form.dataset.done || 'Done');
       refresh();
     } catch {
       explain(problem, 'The server did not answer. Nothing is known to have been changed.', 'Look at the state again before you repeat it.');
@@ -300,50 +330,91 @@
     }
   }
 
-  // What a content would change, before it is kept.
+  // What a content would change, before it is kept; then the question whether
+  // it should.
   async function check(form) {
-    const shown = form.querySelector('[data-check]');
+    const button = form.querySelector('button[type="submit"]');
     const problem = form.querySelector('.problem');
+    const dialog = document.getElementById(form.dataset.then);
+    if (button.disabled) return;
+    const words = button.textContent;
+    button.disabled = true;
+    button.textContent = button.dataset.busy || words;
     problem.hidden = true;
     try {
-      const answer = await post(shown.dataset.check, { content: form.elements.content.value });
+      const field = form.elements.content;
+      const changed = field.value !== field.defaultValue;
+      const answer = await post(form.dataset.check, changed ? { content: field.value } : {});
       const told = await answer.json().catch(() => ({}));
       if (!answer.ok) {
         explain(problem, told.detail || `The server answered ${answer.status}.`, told.action);
-        return;
+      } else if (!told.valid) {
+        explain(problem, told.problem, told.action);
+      } else {
+        const shown = dialog.querySelector('[data-preview]');
+        shown.textContent = '';
+        preview(shown, told, changed);
+        for (const part of dialog.querySelectorAll('[data-if-changed]')) part.hidden = !changed;
+        dialog.querySelector('.problem').hidden = true;
+        ask(dialog);
       }
-      if (!told.valid) {
-        shown.hidden = true;
-        explain(problem, told.problem, 'Correct it and check it again.');
-        return;
-      }
-      shown.textContent = '';
-      const line = (text, kind) => {
-        const made = document.createElement(kind || 'p');
-        made.textContent = text;
-        shown.append(made);
-        return made;
-      };
-      line(told.note || `It is valid. ${told.changes.length} of what is published would change:`);
-      for (const change of told.changes) {
-        const key = change.key;
-        const name = key.qualified_name || `${key.from.qualified_name} → ${key.to.qualified_name}`;
-        line(`${change.action} ${key.type} ${name}`).className = 'name';
-        for (const [side, value] of [['old', change.before], ['new', change.after]]) {
-          if (!value) continue;
-          line(JSON.stringify(value, null, 2), 'pre').className = side;
-        }
-      }
-      shown.hidden = false;
     } catch {
       explain(problem, 'The server did not answer.', 'Try again.');
+    } finally {
+      button.disabled = false;
+      button.textContent = words;
     }
   }
 
-  document.addEventListener('click', (event) => {
-    const checks = event.target.closest('[data-checks]');
-    if (checks) check(checks.form);
-  });
+  function add(to, kind, text, name) {
+    const made = document.createElement(kind);
+    if (text !== undefined) made.textContent = text;
+    if (name) made.className = name;
+    to.append(made);
+    return made;
+  }
+
+  const many = (count, one, more) => `${count.toLocaleString('en')} ${count === 1 ? one : more}`;
+
+  // A plan that was made to be looked at, as text nodes alone.
+  function preview(shown, told, changed) {
+    if (!changed) add(shown, 'p', 'Nothing was edited: this is what it holds.', 'muted');
+    if (told.note) add(shown, 'p', told.note);
+    const plan = told.plan;
+    if (plan) {
+      const { entities: e, relationships: r } = plan.summary;
+      const sum = (name) => (e[name] + r[name]).toLocaleString('en');
+      const counts = `${sum('create')} to create, ${sum('update')} to update, ${sum('delete')} to delete`;
+      const what = `${many(plan.changes, 'change', 'changes')} at target ${plan.target}`;
+      if (plan.changes) add(shown, 'p', plan.changes === 1 ? `${what}:` : `${what}: ${counts}.`);
+      for (const trip of plan.guards) add(shown, 'p', `A guard would park it: ${trip.reason}.`, 'c-update');
+      for (const warning of plan.warnings) add(shown, 'p', warning, 'c-update sentence');
+    }
+    if (!told.changes.length) return;
+    const list = add(shown, 'ol');
+    for (const change of told.changes) {
+      const item = add(list, 'li');
+      const key = change.key;
+      const name = key.qualified_name || `${key.from.qualified_name} → ${key.to.qualified_name}`;
+      const head = add(item, 'p');
+      add(head, 'strong', change.action, `c-${change.action}`);
+      head.append(' ');
+      add(head, 'span', `${key.type} ${name}`, 'name');
+      const before = change.before || {};
+      const after = change.after || {};
+      const attributes = add(item, 'dl', undefined, 'attrs');
+      for (const attribute of new Set([...Object.keys(before), ...Object.keys(after)])) {
+        const line = add(attributes, 'div');
+        add(line, 'dt', attribute);
+        const value = add(line, 'dd');
+        if (attribute in before) add(value, 'del', JSON.stringify(before[attribute]), 'old');
+        if (attribute in before && attribute in after) add(value, 'span', '→', 'arrow');
+        if (attribute in after) add(value, 'ins', JSON.stringify(after[attribute]), 'new');
+      }
+    }
+    const more = plan ? plan.changes - told.changes.length : 0;
+    if (more > 0) add(shown, 'p', `… and ${many(more, 'more change', 'more changes')}.`, 'muted');
+  }
 
   function explain(problem, what, action) {
     if (!problem) return;

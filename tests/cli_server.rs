@@ -469,3 +469,115 @@ fn dead_letters_are_decided_about_on_the_command_line() {
     assert!(shell.expect(0, &["dlq", "list", "--state", "all"]).contains("discarded"));
     assert_eq!(shell.json(0, &["dlq", "list"])["items"], Value::Array(Vec::new()));
 }
+
+#[test]
+fn what_is_refused_of_a_dead_letter_says_how_it_stands_who_settled_it_and_what_to_do() {
+    for with_server in [false, true] {
+        let shell = Shell::new();
+        let bad = ["a", "b"].map(|name| Line::BadKeyed(entity(name)));
+        let first = TestBatch::incremental("alpha", 1).with(bad);
+        shell.expect(4, &["publish", &shell.write(&first)]);
+        let newer = TestBatch::incremental("alpha", 2).with([says(entity("a"), 1)]);
+        shell.expect(0, &["publish", &shell.write(&newer)]);
+        shell.expect(0, &["dlq", "discard", "2", "--reason", "a test row", "--yes"]);
+        let third = TestBatch::incremental("alpha", 3).with([Line::BadKeyed(entity("c"))]);
+        shell.expect(4, &["publish", &shell.write(&third)]);
+        let server = with_server.then(|| shell.serve());
+        let file = |text: &str| {
+            let path = shell.folder.path().join("line.json");
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let good = file(r#"{"type":"t","qualified_name":"a","attributes":{"x":1}}"#);
+        // Nobody is asked about what can't be done.
+        for arguments in [&["dlq", "requeue", "1"][..], &["dlq", "edit", "1", "--file", &good]] {
+            let text = shell.refused(1, arguments);
+            for word in
+                [&newer.id()[..], "was resolved", "Nothing is left to repair", "tidegate batches show"]
+            {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+        }
+        for arguments in [&["dlq", "requeue", "2"][..], &["dlq", "discard", "2", "--reason", "x"]] {
+            let text = shell.refused(1, arguments);
+            for word in ["was discarded by ", "a test row", "the next batch"] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+        }
+        let text = shell.refused(1, &["dlq", "requeue", "99"]);
+        assert!(text.contains("no dead letter 99") && text.contains("dlq list --state all"), "{text}");
+        let other = file(r#"{"type":"t","qualified_name":"z","attributes":{"x":1}}"#);
+        let text = shell.refused(1, &["dlq", "edit", "3", "--file", &other, "--yes"]);
+        for word in ["is about t c", "about t z", "Put the key back", "a batch of its own"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        let invalid = file(r#"{"type":"t","qualified_name":"c","attributes":7}"#);
+        let text = shell.refused(1, &["dlq", "edit", "3", "--file", &invalid, "--yes"]);
+        for word in ["`attributes`", "give the content again"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        let text = shell.refused(1, &["dlq", "requeue", "3", "--yes"]);
+        assert!(text.contains("tidegate dlq edit 3"), "{text}");
+        if let Some(server) = server {
+            assert!(server.stop().success());
+        }
+    }
+}
+
+#[test]
+fn a_dead_letter_is_edited_and_requeued_by_one_command() {
+    for with_server in [false, true] {
+        let shell = Shell::new();
+        let batch =
+            TestBatch::incremental("alpha", 1).with([says(entity("a"), 1), Line::BadKeyed(entity("b"))]);
+        shell.expect(4, &["publish", &shell.write(&batch)]);
+        let server = with_server.then(|| shell.serve());
+        let good = shell.folder.path().join("good.json");
+        std::fs::write(&good, "{\"type\":\"t\",\"qualified_name\":\"b\",\"attributes\":{\"x\":2}}").unwrap();
+        let edit = ["dlq", "edit", "1", "--file", good.to_str().unwrap(), "--requeue"];
+        // What it changes is shown, and then it asks.
+        let asked = shell.run(&edit);
+        assert_eq!(asked.status.code(), Some(64));
+        assert!(String::from_utf8_lossy(&asked.stdout).contains("+ t b"));
+        assert!(String::from_utf8_lossy(&asked.stderr).contains("and requeue it?"));
+        let done = shell.expect(0, &[&edit[..], &["--yes", "--reason", "typo"]].concat());
+        for word in
+            ["+ t b", "Plan: 1 to create", "1 done, 0 refused", &format!("{}~1", batch.id()), "COMPLETE"]
+        {
+            assert!(done.contains(word), "{word}: {done}");
+        }
+        let letter = shell.json(0, &["dlq", "show", "1"]);
+        assert_eq!((&letter["state"], &letter["edited"]), (&"resolved".into(), &true.into()));
+        if let Some(server) = server {
+            assert!(server.stop().success());
+        }
+    }
+}
+
+#[test]
+fn an_edited_manifest_is_shown_with_its_plan_before_it_is_requeued() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]))]);
+    let batch = TestBatch::full("alpha", 2).with([says(entity("b"), 2)]);
+    let folder = shell.write(&batch);
+    let file = std::path::Path::new(&folder).join("entities-00000.ndjson");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\n")).unwrap();
+    shell.expect(1, &["publish", &folder]);
+    let letter = shell.json(0, &["dlq", "show", "1"]);
+    let mut manifest: Value = serde_json::from_str(letter["content"].as_str().unwrap()).unwrap();
+    manifest["files"][0]["bytes"] = Value::Null;
+    manifest["mode"] = "incremental".into();
+    let edited = shell.folder.path().join("manifest.json");
+    std::fs::write(&edited, manifest.to_string()).unwrap();
+    let edit = ["dlq", "edit", "1", "--file", edited.to_str().unwrap()];
+    let shown = shell.expect(0, &[&edit[..], &["--check"]].concat());
+    assert!(
+        shown.contains("+ t b") && shown.contains("Plan: 1 to create, 0 to update, 0 to delete"),
+        "{shown}"
+    );
+    let done = shell.expect(0, &[&edit[..], &["--requeue", "--yes"]].concat());
+    assert!(done.contains("+ t b") && done.contains("COMPLETE"), "{done}");
+    let exported = shell.expect(0, &["catalogue", "export"]);
+    assert!(exported.contains("\"a\"") && exported.contains("\"b\""), "{exported}");
+}

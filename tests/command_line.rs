@@ -265,3 +265,11 @@ fn serve_publishes_what_comes_and_ends_cleanly_when_asked_to() {
     assert!(items.iter().all(|batch| batch["status"] == "COMPLETE"), "{batches}");
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
 }
+
+#[test]
+fn a_skip_without_an_end_says_so() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]))]);
+    let skipped = shell.expect(0, &["sources", "skip", "alpha", "t", "a", "--reason", "known"]);
+    assert!(skipped.contains("no end") && !skipped.contains("lifted"), "{skipped}");
+}

@@ -708,3 +708,19 @@ fn questions_that_are_refused_say_that_the_contract_is_not_known() {
         drain(&world);
     }
 }
+
+#[test]
+fn a_target_is_asked_once_what_it_is_however_many_sources_it_has() {
+    let server = TargetServer::start();
+    let world = world(&server);
+    for source in ["alpha", "beta", "gamma"] {
+        assert_eq!(world.publish(&batch(source, 1)).status, PublishStatus::Complete);
+    }
+    server.forget_requests();
+    let targets = world.engine().targets().unwrap();
+    assert_eq!((targets[0].problems.len(), targets[0].sources.len()), (0, 3));
+    assert_eq!(server.requests("").len(), 1);
+    server.replace();
+    let targets = world.engine().targets().unwrap();
+    assert_eq!(targets[0].problems.len(), 3, "{targets:?}");
+}

@@ -21,7 +21,7 @@ struct Server {
     client: reqwest::blocking::Client,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Server {
@@ -50,7 +50,7 @@ impl Server {
             client,
             stop: Some(stop),
             thread: Some(thread),
-            _data: data,
+            data,
         }
     }
 
@@ -498,4 +498,121 @@ fn a_plan_of_100_000_changes_is_shown_in_parts() {
     assert!(page.len() < 300_000, "{} bytes", page.len());
     server.get(&format!("{address}?text=e099999")).expect(200, &["e099999", "Clear"]);
     server.get(&format!("{address}?action=delete")).expect(200, &["No change fits."]);
+}
+
+/// A dead letter for each of these names, of one reason, and a failed batch.
+fn letters(names: &[&str]) -> Server {
+    let bad = names.iter().map(|name| Line::BadKeyed(entity(name)));
+    let server = Server::with(&[TestBatch::incremental("alpha", 1).with(bad)]);
+    let broken = TestBatch::full("beta", 1).with([says(entity("b"), 1)]);
+    let folder = broken.write(&server.data.path().join("delivered"));
+    std::fs::write(folder.join("entities-00000.ndjson"), "cut").unwrap();
+    server.engine.accept(&folder).unwrap();
+    server.engine.run_until_idle().unwrap();
+    server
+}
+
+impl Server {
+    fn post(&self, path: &str, body: serde_json::Value) -> u16 {
+        let request = self.client.post(format!("{}{path}", self.url));
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        request.send().unwrap().status().as_u16()
+    }
+
+    /// Where an address leads instead.
+    fn redirect(&self, path: &str) -> String {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().unwrap();
+        assert_eq!(answer.status(), 303, "{path}");
+        answer.headers()["location"].to_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn an_alert_leads_to_its_one_dead_letter_or_to_all_of_its_group() {
+    let group = |server: &Server, id: u64| {
+        format!("/dlq?signature={}", server.engine.letter(id).unwrap().letter.signature)
+    };
+    let server = letters(&["a*"]);
+    let alert = group(&server, 1);
+    assert_eq!(server.redirect(&alert), "/dlq/1");
+    assert_eq!(server.redirect(&group(&server, 2)), "/dlq/2");
+    server.engine.discard_letter(1, None, "ann", "a test").unwrap();
+    // Who comes later sees that it is over, and what became of it.
+    server.get(&alert).expect(200, &["All dead letters of this reason are settled.", "Discarded", "/dlq/1"]);
+
+    let server = letters(&["a", "b", "c"]);
+    let page =
+        server.get(&group(&server, 1)).expect(200, &["What to do:", "3 dead letters", "/dlq/1", "/dlq/3"]);
+    assert!(page.contains("LINE_INVALID") && !page.contains("BATCH_SIZE_MISMATCH"), "{page}");
+}
+
+#[test]
+fn a_repair_is_shown_before_it_is_requeued_and_its_end_is_told() {
+    let server = letters(&["a"]);
+    let open = server.get("/dlq/1").expect(
+        200,
+        &[
+            "data-check=\"/api/v1/dlq/1/check\"",
+            "data-then=\"d-repair\"",
+            "data-post=\"/api/v1/dlq/1/requeue\" data-content=\"content\"",
+            "Requeue as it is",
+        ],
+    );
+    assert!(!open.contains("Nothing is left to repair"));
+    let batch = server.get("/dlq/2").expect(200, &["Edit the manifest", "Show its plan and requeue"]);
+    assert!(!batch.contains("d-skip"), "a batch is no key that can be skipped");
+    server.get("/batches/beta:20261101T000100Z_r1").expect(200, &["Repair it", "href=\"/dlq/2\""]);
+    let good = "{\"type\":\"t\",\"qualified_name\":\"a\",\"attributes\":{\"x\":1}}";
+    let body = json!({ "content": good, "revision": 1, "reason": "typo", "actor": "ann" });
+    assert_eq!(server.post("/api/v1/dlq/1/requeue", body), 200);
+    let queued = server.get("/dlq/1").expect(200, &["In the queue again", "Pending", "r1~1"]);
+    assert!(!queued.contains("id=\"edit\""));
+    server.engine.run_until_idle().unwrap();
+    let part = server.get("/dlq/1?fragment=1");
+    part.expect(200, &["Nothing is left to repair", "Complete", "r1~1"]);
+    server.get("/dlq/1").expect(200, &["typo", "ann</bdi>"]);
+}
+
+#[test]
+fn a_key_is_skipped_from_its_dead_letter_and_the_skip_is_lifted_there_or_at_its_source() {
+    let server = letters(&["a*b"]);
+    // The key alone is skipped, whatever is in its name.
+    let page = server.get("/dlq/1").expect(
+        200,
+        &["Skip this entity", "data-post=\"/api/v1/sources/alpha/skip\"", "name=\"name\" value=\"a\\*b\""],
+    );
+    assert!(!page.contains("Lift the skip"));
+    let skip = json!({ "type": "t", "name": "a\\*b", "reason": "owner is told", "actor": "ann" });
+    assert_eq!(server.post("/api/v1/sources/alpha/skip", skip.clone()), 200);
+    let words =
+        ["Skipped by an operator", "ann</bdi> skips", "without an end", "owner is told", "Lift the skip"];
+    let page = server.get("/dlq/1").expect(200, &words);
+    assert!(!page.contains("Skip this entity"));
+    let requeue =
+        json!({ "content": "{\"type\":\"t\",\"qualified_name\":\"a*b\",\"attributes\":{}}", "reason": "x" });
+    assert_eq!(server.post("/api/v1/dlq/1/requeue", requeue), 409);
+    let words = ["no end", "data-opens=\"d-unskip-0\"", "data-post=\"/api/v1/sources/alpha/unskip\""];
+    let page = server.get("/sources/alpha").expect(200, &words);
+    assert!(!page.contains(">lifted<"), "{page}");
+    assert_eq!(server.post("/api/v1/sources/alpha/unskip", skip), 200);
+    assert!(!server.get("/sources/alpha").expect(200, &[]).contains("d-unskip"));
+    server.get("/dlq/1").expect(200, &["Skip this entity"]);
+}
+
+#[test]
+fn a_batch_that_came_with_dead_letters_of_its_own_is_not_told_as_repaired() {
+    let server = letters(&[]);
+    let folder = server.data.path().join("delivered/beta/20261101T000100Z_r1");
+    let lines = "{\"type\":\"t\",\"qualified_name\":\"b\",\"attributes\":{}}\n{\"type\":\"t\",\"qualified_name\":\"c\",\"attributes\":7}\n";
+    std::fs::write(folder.join("entities-00000.ndjson"), lines).unwrap();
+    let letter = server.engine.letter(1).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(&letter.content.unwrap()).unwrap();
+    for member in ["bytes", "xxh3", "count"] {
+        manifest["files"][0][member] = serde_json::Value::Null;
+    }
+    let body = json!({ "content": manifest.to_string(), "reason": "written again" });
+    assert_eq!(server.post("/api/v1/dlq/1/requeue", body), 200);
+    server.engine.run_until_idle().unwrap();
+    let page = server.get("/dlq/1").expect(200, &["Published in part", "the dead letter", "that it left"]);
+    assert!(!page.contains("Nothing is left to repair"));
 }

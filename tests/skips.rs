@@ -16,7 +16,9 @@ use tidegate::domain::ids::SourceId;
 use tidegate::domain::key::{EntityKey, Key};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::{Error, ErrorKind};
+use tidegate::service::query::LetterQuery;
 use tidegate::service::skips::Skip;
+use tidegate::service::views::LetterState;
 use tidegate::store::BatchRecord;
 
 fn alpha() -> SourceId {
@@ -401,4 +403,57 @@ fn what_is_skipped_is_as_if_its_batches_had_said_nothing_of_it_in_any_order() {
     if let Err(error) = TestRunner::new(config).run(&histories(9, Trouble::None), check) {
         panic!("{error}");
     }
+}
+
+#[test]
+fn a_dead_letter_of_a_skipped_key_is_not_requeued() {
+    let world = World::new();
+    world.publish(&incremental(1, [Line::BadKeyed(entity("a")), Line::BadKeyed(entity("b"))]));
+    for letter in world.dead_letters("alpha") {
+        let Some(Key::Entity(key)) = &letter.key else { panic!("{letter:?}") };
+        let line = format!(
+            "{{\"type\":\"t\",\"qualified_name\":\"{}\",\"attributes\":{{\"x\":1}}}}",
+            key.qualified_name
+        );
+        world.engine().edit_letter(letter.id, None, Some(line.as_bytes()), "ann", "typo").unwrap();
+    }
+    skip(&world, "t", "a");
+    let [first, second] = &world.dead_letters("alpha")[..] else { panic!() };
+    let error = world.engine().requeue_letter(first.id, None, "bob", "x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let text = format!("{error} {}", error.action());
+    for word in ["ann skips its key without an end", "known to be bad", "tidegate sources unskip alpha"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let preview = world.engine().check_letter(first.id, None).unwrap();
+    assert!(!preview.valid && preview.action.unwrap().contains("unskip"));
+    // Nor among many.
+    let query = LetterQuery { states: vec![LetterState::Open], ..LetterQuery::default() };
+    let results = world.engine().requeue_letters(&query, "bob", "x").unwrap();
+    assert_eq!((results.done, results.refused), (1, 1));
+    world.work();
+    assert_eq!(world.dead_letters("alpha").iter().map(|letter| letter.id).collect::<Vec<_>>(), [first.id]);
+    assert_ne!(second.id, first.id);
+    unskip(&world, "t", "a");
+    world.engine().requeue_letter(first.id, None, "bob", "x").unwrap();
+    world.work();
+    world.expect(&keys(&[("a", 1), ("b", 1)]));
+}
+
+#[test]
+fn a_requeued_key_that_is_skipped_meanwhile_is_open_again() {
+    let world = World::new();
+    world.publish(&incremental(1, [Line::BadKeyed(entity("a")), Line::BadKeyed(entity("b"))]));
+    for (letter, name) in world.dead_letters("alpha").iter().zip(["a", "b"]) {
+        let line = format!("{{\"type\":\"t\",\"qualified_name\":\"{name}\",\"attributes\":{{\"x\":1}}}}");
+        world.engine().edit_letter(letter.id, None, Some(line.as_bytes()), "ann", "typo").unwrap();
+    }
+    let query = LetterQuery { states: vec![LetterState::Open], ..LetterQuery::default() };
+    assert_eq!(world.engine().requeue_letters(&query, "bob", "x").unwrap().done, 2);
+    skip(&world, "t", "a");
+    world.work();
+    world.expect(&keys(&[("b", 1)]));
+    let [left] = &world.dead_letters("alpha")[..] else { panic!("{:?}", world.dead_letters("alpha")) };
+    assert!(left.is_open(), "{left:?}");
+    assert!(left.actions.last().unwrap().reason.contains("skips"), "{left:?}");
 }

@@ -341,7 +341,15 @@ fn two_reasons_for_one_key_in_one_batch_are_one_dead_letter_in_the_group_of_the_
     assert_eq!(ids[0], ids[1]);
     let letter = store.read(|v| v.expect_dead_letter(ids[0])).unwrap();
     assert_eq!((letter.attempts, &letter.code[..]), (2, "ENTITY_REJECTED"));
-    let groups = store.read(|v| v.letter_groups()).unwrap();
+    let mut groups = Vec::new();
+    store
+        .read(|view| {
+            view.each_letter_group(|group| {
+                groups.push(group);
+                Ok(())
+            })
+        })
+        .unwrap();
     let groups: Vec<_> = groups.iter().map(|group| (&group.code[..], group.count)).collect();
     assert_eq!(groups, [("ENTITY_REJECTED", 1)]);
 }

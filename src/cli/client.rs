@@ -17,6 +17,8 @@ use crate::service::views::{BatchView, ProblemView};
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long an answer may take that is not read as it comes.
 const ANSWER: Duration = Duration::from_secs(90);
+/// The same where a batch is planned first: as long as a server takes for it.
+const PLANNED: Duration = Duration::from_secs(900);
 /// The largest answer that is taken as a whole.
 const LARGEST: u64 = 256 << 20;
 
@@ -93,7 +95,7 @@ impl Client {
         let _ = answer.take(1 << 20).read_to_end(&mut text);
         Err(match serde_json::from_slice::<ProblemView>(&text) {
             Ok(problem) => match ErrorKind::of_code(&problem.code) {
-                Some(kind) => Error::new(kind, problem.detail),
+                Some(kind) => Error::new(kind, problem.detail).with_action(problem.action),
                 None => Error::new(
                     ErrorKind::ServerAnswer,
                     format!("the server {} answered {status}: {}", self.base, problem.detail),
@@ -143,6 +145,15 @@ impl Client {
     /// As [`Self::get`].
     pub fn post<B: Serialize, T: DeserializeOwned>(&self, path: &[&str], body: &B) -> Result<T> {
         let request = self.http.post(self.at(path, &[])?).timeout(ANSWER).json(body);
+        self.read(self.send(request)?)
+    }
+
+    /// The same of something that may take as long as planning a batch.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn post_long<B: Serialize, T: DeserializeOwned>(&self, path: &[&str], body: &B) -> Result<T> {
+        let request = self.http.post(self.at(path, &[])?).timeout(PLANNED).json(body);
         self.read(self.send(request)?)
     }
 

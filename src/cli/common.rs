@@ -189,7 +189,7 @@ pub fn report(global: &Global, error: &Error) {
             "error_message": error.message(),
             "causes": error.causes(),
             "meaning": info.meaning,
-            "action": info.action,
+            "action": error.action(),
         });
         writeln!(stderr, "{value}")
     } else {
@@ -198,6 +198,7 @@ pub fn report(global: &Global, error: &Error) {
             ErrorKind::Settings => super::render::safe_lines(&error.to_string()),
             _ => super::render::safe(&error.to_string()),
         };
-        writeln!(stderr, "error: {text}\n  {} {}\n  ({})", info.meaning, info.action, info.code)
+        let action = super::render::safe(error.action());
+        writeln!(stderr, "error: {text}\n  {} {action}\n  ({})", info.meaning, info.code)
     };
 }

@@ -15,6 +15,18 @@ impl Glob {
         Self(text.into())
     }
 
+    /// The glob that this text alone matches.
+    pub fn literal(text: &str) -> Self {
+        let mut glob = String::with_capacity(text.len());
+        for c in text.chars() {
+            if matches!(c, '*' | '?' | '\\') {
+                glob.push('\\');
+            }
+            glob.push(c);
+        }
+        Self(glob)
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -300,7 +300,7 @@ pub fn unopened(settings: &Settings, clock: &Arc<dyn Clock>, error: &Error) -> D
 
 /// What the table of errors says is to be done.
 fn action(error: &Error) -> String {
-    error.kind().info().action.to_owned()
+    error.action().to_owned()
 }
 
 fn versions() -> CheckView {

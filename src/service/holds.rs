@@ -85,6 +85,15 @@ impl Engine {
     /// The target must be the one that the snapshot was published to, with
     /// what was published last (`SEMANTICS` 10).
     pub(super) fn check_target(&self, source: &SourceId) -> Result<()> {
+        self.check_identity(source, None)
+    }
+
+    /// The same of a target that said already what it is.
+    pub(super) fn check_target_is(&self, source: &SourceId, identity: &str) -> Result<()> {
+        self.check_identity(source, Some(identity))
+    }
+
+    fn check_identity(&self, source: &SourceId, identity: Option<&str>) -> Result<()> {
         let (name, open) = self.target_of(source)?;
         let (current, applied) = self.store.read(|view| {
             let applied = view.get(crate::store::APPLIED, &applied_row(name.as_str(), source.as_str()))?;
@@ -93,7 +102,10 @@ impl Engine {
         let Some(current) = current else { return Ok(()) };
         let path = self.state.snapshot_path(source, name, &current);
         let snapshot: SnapshotManifest = read_checked(&path)?;
-        let identity = open.target.identity()?;
+        let identity = match identity {
+            Some(identity) => identity.to_owned(),
+            None => open.target.identity()?,
+        };
         let moved = |what: String| {
             Err(Error::new(
                 ErrorKind::TargetMoved,

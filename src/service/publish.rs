@@ -211,6 +211,7 @@ impl Engine {
         };
         let (retry, random) = (self.settings().retry, self.clock.random());
         let summary = manifest.header.summary;
+        let exceptions = if record.letters > 0 { manifest.exceptions.clone() } else { Vec::new() };
         let target = name.clone();
         let record = self.store.write(move |tx| {
             tx.commit_snapshot(&snapshot_record)?;
@@ -218,6 +219,8 @@ impl Engine {
             tx.open_all_dead_letters(letters)?;
             tx.drop_journal(&plan_id)?;
             if matches!(end, End::Whole) {
+                // The others that it was made of are settled with it.
+                tx.reopen_skipped(&id, &exceptions)?;
                 tx.count_skipped(summary.skipped())?;
             }
             let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal("a plan is gone"))?;

@@ -8,6 +8,7 @@ use super::engine::Engine;
 use super::views::SkipView;
 use crate::domain::glob::Glob;
 use crate::domain::ids::SourceId;
+use crate::domain::key::Key;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
@@ -133,6 +134,17 @@ impl Engine {
         let now = self.clock.now();
         let skips = self.store.read(|view| view.skips(source))?;
         Ok(skips.into_iter().filter(|skip| skip.is_active(now)).map(SkipView::from).collect())
+    }
+
+    /// The skip that a key of a source is under now.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn skip_of(&self, source: &SourceId, key: &Key) -> Result<Option<SkipView>> {
+        let has = |skip: &SkipView| {
+            skip.type_name == key.type_name() && Glob::new(skip.name.clone()).matches(key.scope_name())
+        };
+        Ok(self.skips(source)?.into_iter().find(has))
     }
 
     /// Forgets skips of a source that have ended, and says so.

@@ -23,7 +23,7 @@ use crate::error::{Error, http};
 
 /// How long a request may take.
 const LIMIT: Duration = Duration::from_secs(30);
-/// How long one may that waits for a batch, or brings a batch to be planned.
+/// How long one may that waits for a batch, or has one planned.
 const LONG: Duration = Duration::from_secs(900);
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -103,7 +103,9 @@ pub async fn time(State(state): State<AppState>, request: Request, next: Next) -
     }
     let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
     let uploads = path == "/api/v1/plans" && request.method() == Method::POST;
-    let limit = if waits || uploads { LONG } else { LIMIT };
+    // The check of a failed batch's dead letter plans the batch.
+    let checks = path.starts_with("/api/v1/dlq/") && path.ends_with("/check");
+    let limit = if waits || uploads || checks { LONG } else { LIMIT };
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

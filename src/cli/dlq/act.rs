@@ -17,7 +17,7 @@ use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishState;
 use crate::error::Result;
 use crate::service::query::{LetterQuery, PAGE_MAX, Part};
-use crate::service::views::{BatchView, LetterResult, LetterState};
+use crate::service::views::{BatchView, DeadLetterView, LetterResult, LetterState};
 
 /// What became of the letters and of the batches that bring them.
 #[derive(Serialize)]
@@ -68,12 +68,18 @@ fn one(global: &Global, backend: &Backend, id: u64, doing: Doing, act: &Act<'_>)
         Doing::Requeue => "Requeue",
         Doing::Discard => "Discard",
     };
-    if !confirmed(global, &format!("{verb} dead letter {id}: {what}, {}?", letter.code))? {
+    // Nobody is asked about what is refused with what became of it.
+    let is_open = letter.state == LetterState::Open;
+    if is_open && !confirmed(global, &format!("{verb} dead letter {id}: {what}, {}?", letter.code))? {
         return Ok(1);
     }
     let letter = backend.decide_letter(doing, id, letter.revision, act)?;
-    let batch_id = letter.letter.requeued_as.clone();
-    let result = LetterResult { id, done: true, batch_id, problem: None };
+    tell_one(global, backend, letter.letter)
+}
+
+/// Brings the batch of a letter to its end, and tells what became of both.
+pub(super) fn tell_one(global: &Global, backend: &Backend, letter: DeadLetterView) -> Result<u8> {
+    let result = LetterResult { id: letter.id, done: true, batch_id: letter.requeued_as, problem: None };
     tell(global, backend, Told { items: vec![result], done: 1, refused: 0, batches: Vec::new() })
 }
 

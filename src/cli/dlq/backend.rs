@@ -3,14 +3,12 @@
 use serde::Serialize;
 
 use super::super::backend::{Act, Backend};
-use crate::domain::ids::SourceId;
 use crate::error::Result;
 use crate::service::dead_letters::BULK_MAX;
-use crate::service::query::{LetterQuery, Order};
+use crate::service::query::{GroupQuery, LetterQuery, Order};
 use crate::service::views::{
     DeadLetterDetail, DeadLetterView, LetterGroupView, LetterPreview, LetterResults, LetterState, Page,
 };
-use crate::store::LetterKind;
 
 const DLQ: [&str; 3] = ["api", "v1", "dlq"];
 
@@ -93,24 +91,22 @@ impl Backend {
         )
     }
 
-    /// The groups of letters that are not settled.
-    pub fn letter_groups(
-        &self,
-        source: Option<&SourceId>,
-        kind: Option<LetterKind>,
-        code: Option<&str>,
-    ) -> Result<Vec<LetterGroupView>> {
+    /// A part of the groups of letters that are not settled.
+    pub fn letter_groups(&self, query: &GroupQuery) -> Result<Page<LetterGroupView>> {
         match self {
-            Self::Directory(engine, _) => engine.letter_groups(source, kind, code),
+            Self::Directory(engine, _) => engine.letter_groups(query),
             Self::Server(client) => {
-                let query = [
-                    ("source_id", source.map(ToString::to_string)),
-                    ("kind", kind.map(|kind| kind.as_str().to_owned())),
-                    ("code", code.map(str::to_owned)),
-                ];
                 let [api, v1, dlq] = DLQ;
-                let page: Page<LetterGroupView> = client.get(&[api, v1, dlq, "groups"], &query)?;
-                Ok(page.items)
+                client.get(
+                    &[api, v1, dlq, "groups"],
+                    &[
+                        ("source_id", text(&query.source_id)),
+                        ("kind", query.kind.map(|kind| kind.as_str().to_owned())),
+                        ("code", query.code.clone()),
+                        ("limit", text(&query.part.limit)),
+                        ("cursor", query.part.cursor.clone()),
+                    ],
+                )
             }
         }
     }
@@ -132,7 +128,7 @@ impl Backend {
             Self::Directory(engine, _) => engine.check_letter(id, content.map(str::as_bytes)),
             Self::Server(client) => {
                 let [api, v1, dlq] = DLQ;
-                client.post(
+                client.post_long(
                     &[api, v1, dlq, &id.to_string(), "check"],
                     &serde_json::json!({ "content": content }),
                 )
@@ -159,6 +155,27 @@ impl Backend {
                 let [api, v1, dlq] = DLQ;
                 let edit = Edit { content, one: One { revision, act } };
                 client.post(&[api, v1, dlq, &id.to_string(), "edit"], &edit)
+            }
+        }
+    }
+
+    /// Edits a letter and puts it back into the queue.
+    pub fn repair_letter(
+        &self,
+        id: u64,
+        revision: u64,
+        content: &str,
+        act: &Act<'_>,
+    ) -> Result<DeadLetterDetail> {
+        match self {
+            Self::Directory(engine, _) => {
+                engine.repair_letter(id, Some(revision), content.as_bytes(), act.actor, act.reason)?;
+                engine.letter(id)
+            }
+            Self::Server(client) => {
+                let [api, v1, dlq] = DLQ;
+                let edit = Edit { content: Some(content), one: One { revision, act } };
+                client.post(&[api, v1, dlq, &id.to_string(), "requeue"], &edit)
             }
         }
     }

@@ -10,10 +10,11 @@ use super::super::Global;
 use super::super::backend::{self, Act, Purpose};
 use super::super::common::{actor, clock, confirmed, out, out_json, usage};
 use super::super::render;
+use super::act;
 use crate::domain::json::indented;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::dead_letters::MAX_EDIT;
-use crate::service::views::DeadLetterDetail;
+use crate::service::views::{DeadLetterDetail, LetterState};
 
 /// What is asked for.
 pub struct Edit<'a> {
@@ -23,6 +24,8 @@ pub struct Edit<'a> {
     pub file: Option<&'a Path>,
     /// Whether it is only looked at.
     pub check: bool,
+    /// Whether it is requeued at once.
+    pub requeue: bool,
     /// Why.
     pub reason: Option<&'a str>,
 }
@@ -31,6 +34,12 @@ pub struct Edit<'a> {
 pub fn edit(global: &Global, edit: &Edit<'_>) -> Result<u8> {
     backend::with(global, Purpose::Change, |backend| {
         let letter = backend.letter(edit.id)?;
+        if letter.letter.state != LetterState::Open && !edit.check {
+            // It is refused with what became of it, before anybody edits.
+            let held = letter.edited_content.as_deref().or(letter.content.as_deref()).unwrap_or_default();
+            let act = Act { actor: &actor(), reason: edit.reason.unwrap_or("edited on the command line") };
+            backend.edit_letter(edit.id, letter.letter.revision, Some(held), &act)?;
+        }
         let content = match edit.file {
             Some(file) => Some(read(file)?),
             None if edit.check => None,
@@ -55,12 +64,20 @@ pub fn edit(global: &Global, edit: &Edit<'_>) -> Result<u8> {
             out(render::dead_letter::preview(&preview))?;
         }
         // What is wrong is told by the action itself, with its code.
-        if preview.valid && !confirmed(global, &format!("Keep this content for dead letter {}?", edit.id))? {
+        let question = match edit.requeue {
+            true => format!("Keep this content for dead letter {} and requeue it?", edit.id),
+            false => format!("Keep this content for dead letter {}?", edit.id),
+        };
+        if preview.valid && !confirmed(global, &question)? {
             return Ok(1);
         }
         let reason = edit.reason.unwrap_or("edited on the command line");
         let revision = letter.letter.revision;
         let act = Act { actor: &actor(), reason };
+        if let Some(content) = content.as_deref().filter(|_| edit.requeue) {
+            let letter = backend.repair_letter(edit.id, revision, content, &act)?;
+            return act::tell_one(global, backend, letter.letter);
+        }
         let letter = backend.edit_letter(edit.id, revision, content.as_deref(), &act)?;
         done(global, &letter, &format!("tidegate dlq requeue {}", edit.id))
     })

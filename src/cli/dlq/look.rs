@@ -5,11 +5,8 @@ use super::super::backend::{self, all};
 use super::super::common::{more, out, out_json, table};
 use super::super::render;
 use super::{ListArgs, OrderArg};
-use crate::domain::ids::SourceId;
 use crate::error::Result;
-use crate::service::query::{LetterQuery, Order};
-use crate::service::views::Page;
-use crate::store::LetterKind;
+use crate::service::query::{GroupQuery, LetterQuery, Order};
 
 /// Runs `dlq list`.
 pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
@@ -36,19 +33,16 @@ pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
 }
 
 /// Runs `dlq groups`.
-pub fn groups(
-    global: &Global,
-    source: Option<SourceId>,
-    kind: Option<LetterKind>,
-    code: Option<String>,
-) -> Result<u8> {
-    let items =
-        backend::look(global, |backend| backend.letter_groups(source.as_ref(), kind, code.as_deref()))?;
+pub fn groups(global: &Global, query: &GroupQuery, limit: u32, cursor: Option<String>) -> Result<u8> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let page = backend::look(global, |backend| {
+        all(limit, cursor, |part| backend.letter_groups(&GroupQuery { part: part.clone(), ..query.clone() }))
+    })?;
     if global.json {
-        return out_json(&Page { items, next_cursor: None }).map(|()| 0);
+        return out_json(&page).map(|()| 0);
     }
-    let rows: Vec<Vec<String>> = items.iter().map(render::dead_letter::group_row).collect();
-    out(table(&render::dead_letter::GROUP_HEAD, &rows))?;
+    let rows: Vec<Vec<String>> = page.items.iter().map(render::dead_letter::group_row).collect();
+    out(format!("{}{}", table(&render::dead_letter::GROUP_HEAD, &rows), more(page.next_cursor.as_deref())))?;
     Ok(0)
 }
 

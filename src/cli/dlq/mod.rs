@@ -12,7 +12,7 @@ use super::Global;
 use super::common::{parse_time, report, usage};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::query::{LetterQuery, Order, Part};
+use crate::service::query::{GroupQuery, LetterQuery, Order, Part};
 use crate::service::views::LetterState;
 use crate::store::LetterKind;
 
@@ -32,6 +32,12 @@ pub enum DlqCommand {
         /// With this code, such as ENTITY_REJECTED
         #[arg(long)]
         code: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+        /// Go on behind a list that gave this
+        #[arg(long)]
+        cursor: Option<String>,
     },
     /// Show one with its reason, diagnostics, attempts and content
     Show {
@@ -40,7 +46,7 @@ pub enum DlqCommand {
     },
     /// Put other content in the place of the original, in $EDITOR or from a file
     #[command(after_help = "The content is checked by the rules of a batch, and what it would change is \
-                            shown before it is kept. Nothing is sent before `dlq requeue`.")]
+                            shown before it is kept. Nothing is sent before it is requeued.")]
     Edit {
         /// Its number
         id: u64,
@@ -50,8 +56,11 @@ pub enum DlqCommand {
         /// Only check it and show what it would change
         #[arg(long)]
         check: bool,
+        /// Put it back into the queue with that content
+        #[arg(long, conflicts_with = "check")]
+        requeue: bool,
         /// Take an edit back
-        #[arg(long, conflicts_with_all = ["file", "check"])]
+        #[arg(long, conflicts_with_all = ["file", "check", "requeue"])]
         undo: bool,
         /// Why
         #[arg(long)]
@@ -219,14 +228,24 @@ pub struct ActArgs {
 pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
     match command {
         DlqCommand::List(args) => look::list(global, args),
-        DlqCommand::Groups { source, kind, code } => {
-            let source = source.as_ref().map(SourceId::new).transpose().map_err(usage)?;
-            look::groups(global, source, kind.map(LetterKind::from), code.as_ref().map(|c| c.to_uppercase()))
+        DlqCommand::Groups { source, kind, code, limit, cursor } => {
+            let query = GroupQuery {
+                source_id: source.as_ref().map(SourceId::new).transpose().map_err(usage)?,
+                kind: kind.map(LetterKind::from),
+                code: code.as_ref().map(|code| code.to_uppercase()),
+                part: Part::default(),
+            };
+            look::groups(global, &query, *limit, cursor.clone())
         }
         DlqCommand::Show { id } => look::show(global, *id),
-        DlqCommand::Edit { id, file, check, undo, reason } => {
-            let edit =
-                edit::Edit { id: *id, file: file.as_deref(), check: *check, reason: reason.as_deref() };
+        DlqCommand::Edit { id, file, check, requeue, undo, reason } => {
+            let edit = edit::Edit {
+                id: *id,
+                file: file.as_deref(),
+                check: *check,
+                requeue: *requeue,
+                reason: reason.as_deref(),
+            };
             if *undo { edit::undo(global, &edit) } else { edit::edit(global, &edit) }
         }
         DlqCommand::Requeue(args) => act::requeue(global, args),

@@ -91,7 +91,7 @@ fn examine(global: &Global) -> Examined {
         view
     };
     let unreachable = |error: &Error| {
-        let action = error.kind().info().action;
+        let action = error.action();
         view(vec![CheckView::error("server", error.to_string(), action)])
     };
     let backend = match (Backend::server_of(global), &settings) {

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::plan::{counts_line, thousands};
 use super::{safe, safe_lines};
 use crate::domain::change::Action;
 use crate::domain::json::indented;
@@ -131,6 +132,9 @@ pub fn preview(preview: &LetterPreview) -> String {
     if let Some(problem) = &preview.problem {
         out.push_str(&format!("It can't be requeued as it is: {}\n", safe(problem)));
     }
+    if let Some(action) = &preview.action {
+        out.push_str(&format!("{}\n", safe(action)));
+    }
     if let Some(note) = &preview.note {
         out.push_str(&format!("{note}\n"));
     }
@@ -148,6 +152,19 @@ pub fn preview(preview: &LetterPreview) -> String {
                 value("is  ", &change.after);
             }
             Action::Delete => value("was ", &change.before),
+        }
+    }
+    if let Some(plan) = &preview.plan {
+        let more = plan.changes.saturating_sub(preview.changes.len() as u64);
+        if more > 0 {
+            out.push_str(&format!("… and {} more changes\n", thousands(more)));
+        }
+        out.push_str(&counts_line(&plan.summary));
+        for trip in &plan.guards {
+            out.push_str(&format!("guard: {}. It would be parked.\n", safe(&trip.reason)));
+        }
+        for warning in &plan.warnings {
+            out.push_str(&format!("warning: {}\n", safe(warning)));
         }
     }
     out

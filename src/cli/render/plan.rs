@@ -11,6 +11,7 @@ use crate::cli::common::{colour, write_error};
 use crate::cli::shown::Shown;
 use crate::domain::change::{Action, Change};
 use crate::domain::key::{Key, Kind};
+use crate::domain::plan::PlanSummary;
 use crate::error::Result;
 use crate::service::query::plan_json::{self, Head};
 
@@ -158,10 +159,15 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
 
 /// `Plan: 3 to create, …`
 pub fn summary_line(head: &Head) -> String {
-    let (e, r) = (head.summary.entities, head.summary.relationships);
+    format!("\n{}Digest: {}\n", counts_line(&head.summary), head.digest)
+}
+
+/// The same without the plan's digest.
+pub fn counts_line(summary: &PlanSummary) -> String {
+    let (e, r) = (summary.entities, summary.relationships);
     let sum = |a: u64, b: u64| thousands(a + b);
     let mut text = format!(
-        "\nPlan: {} to create, {} to update, {} to delete. {} unchanged",
+        "Plan: {} to create, {} to update, {} to delete. {} unchanged",
         sum(e.create, r.counts.create),
         sum(e.update, r.counts.update),
         sum(e.delete, r.counts.delete),
@@ -171,14 +177,14 @@ pub fn summary_line(head: &Head) -> String {
         (e.superseded + r.counts.superseded, "superseded"),
         (e.rejected + r.counts.rejected, "rejected"),
         (e.withheld + r.counts.withheld, "deletions withheld"),
-        (head.summary.skipped(), "skipped by an operator"),
+        (summary.skipped(), "skipped by an operator"),
         (r.waiting, "relationships waiting for an end"),
     ] {
         if count > 0 {
             text.push_str(&format!(", {} {word}", thousands(count)));
         }
     }
-    text.push_str(&format!(".\nDigest: {}\n", head.digest));
+    text.push_str(".\n");
     text
 }
 

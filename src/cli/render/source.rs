@@ -32,7 +32,7 @@ pub const SKIPS: [&str; 5] = ["TYPE", "NAME", "UNTIL", "BY", "REASON"];
 
 /// A skip's row in a table.
 pub fn skip_row(skip: &SkipView) -> Vec<String> {
-    let until = skip.until.map_or_else(|| "lifted".to_owned(), |at| at.to_string());
+    let until = skip.until.map_or_else(|| "no end".to_owned(), |at| at.to_string());
     vec![skip.type_name.clone(), skip.name.clone(), until, skip.actor.clone(), skip.reason.clone()]
 }
 

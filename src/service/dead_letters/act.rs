@@ -1,71 +1,24 @@
-//! What a person can do about one dead letter: edit, check, requeue, discard.
+//! What a person can do about one dead letter: edit, requeue, discard.
 //! Each is kept in the letter with who did it and why, and is refused when the
 //! letter was changed since it was looked at.
 
 use std::sync::PoisonError;
 
 use super::super::engine::Engine;
-use super::super::operate::conflict;
 use super::content::{check_line, one_line, ready};
+use super::decide::{decidable, edit_first, give_again, taken};
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::views::LetterPreview;
-use crate::store::{DeadLetter, DeadLetterState, Decision, LetterEdit, LetterKind, SourceHoldReason, Tx};
+use crate::store::{DeadLetter, Decision, LetterEdit, LetterKind, SourceHoldReason};
 
-/// Most changes that a preview shows.
-const SHOWN: usize = 100;
 /// Largest edit, in bytes.
 pub const MAX_EDIT: usize = 8 << 20;
-
-/// Whether a letter may be decided about, and is the one that was looked at.
-///
-/// # Errors
-/// [`ErrorKind::Conflict`] with what became of it, and who did it.
-pub(super) fn decidable(letter: &DeadLetter, revision: Option<u64>) -> Result<()> {
-    let id = letter.id;
-    match &letter.state {
-        DeadLetterState::Open => {}
-        DeadLetterState::Requeued { batch, at, by } => {
-            let text =
-                format!("dead letter {id} was requeued by {by} at {at}: batch {batch} settles or opens it");
-            return Err(conflict(text));
-        }
-        DeadLetterState::Resolved { at, by } => {
-            return Err(conflict(format!("dead letter {id} was resolved by {by} at {at}")));
-        }
-        DeadLetterState::Discarded { at, by, reason } => {
-            return Err(conflict(format!("dead letter {id} was discarded by {by} at {at}: {reason}")));
-        }
-        DeadLetterState::Expired { at } => {
-            return Err(conflict(format!("dead letter {id} expired at {at}")));
-        }
-    }
-    match revision {
-        Some(revision) if revision != letter.revision => {
-            let last = letter.actions.last();
-            let who = last.map(|action| format!(": {} by {} at {}", action.what, action.actor, action.at));
-            let text = format!(
-                "dead letter {id} was changed since it was looked at (revision {revision}, now {}){}",
-                letter.revision,
-                who.unwrap_or_else(|| format!(": batch {} brought it again", letter.batch_id))
-            );
-            Err(conflict(text))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// A letter in a transaction, if it may be decided about.
-pub(super) fn taken(tx: &Tx<'_>, id: u64, revision: Option<u64>) -> Result<DeadLetter> {
-    let letter = tx.expect_dead_letter(id)?;
-    decidable(&letter, revision)?;
-    Ok(letter)
-}
 
 impl Engine {
     /// Puts other content in the place of a letter's original; of an entity
     /// its line, of a batch its manifest. Nothing is sent before it is
-    /// requeued. `None` takes an edit back.
+    /// requeued. `None` takes an edit back. Returns the revision that it has
+    /// then.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when the letter is not open, was changed since
@@ -78,7 +31,7 @@ impl Engine {
         content: Option<&[u8]>,
         actor: &str,
         reason: &str,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let letter = self.store.read(|view| view.expect_dead_letter(id))?;
         decidable(&letter, revision)?;
         let content = content.map(|content| self.checked(&letter, content)).transpose()?;
@@ -91,101 +44,28 @@ impl Engine {
             letter.note(tx.letter_action(what, &actor, &reason));
             let by = Decision { actor, reason, at: tx.now() };
             letter.edited = content.map(|content| LetterEdit { content, by });
-            tx.put_dead_letter(letter).map(|_| ())
+            tx.put_dead_letter(letter).map(|letter| letter.revision)
         })
     }
 
     /// Content as it is kept, if it may be requeued.
-    fn checked(&self, letter: &DeadLetter, content: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn checked(&self, letter: &DeadLetter, content: &[u8]) -> Result<Vec<u8>> {
         if content.len() > MAX_EDIT {
             let text = format!("dead letter {}: an edit has at most {MAX_EDIT} bytes", letter.id);
-            return Err(Error::new(ErrorKind::Usage, text));
+            return Err(Error::new(ErrorKind::Usage, text)
+                .with_action("Repair it at its source: the next batch brings it again."));
         }
         match letter.kind {
             LetterKind::Entity => {
                 let line = one_line(content);
-                check_line(letter, &line)?;
+                check_line(letter, &line).map_err(give_again)?;
                 Ok(line)
             }
             LetterKind::Batch => {
-                self.with_manifest(&self.batch(&letter.batch_id)?, content)?;
+                self.with_manifest(&self.batch(&letter.batch_id)?, content).map_err(give_again)?;
                 Ok(content.to_vec())
             }
         }
-    }
-
-    /// What content would change against what is published now; without
-    /// content, what the letter holds. Nothing is kept.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such letter. What is wrong
-    /// with the content is no error here.
-    pub fn check_letter(&self, id: u64, content: Option<&[u8]>) -> Result<LetterPreview> {
-        let letter = self.store.read(|view| view.expect_dead_letter(id))?;
-        let refused = |error: &Error| LetterPreview {
-            valid: false,
-            problem: Some(error.to_string()),
-            note: None,
-            changes: Vec::new(),
-        };
-        let checked = match (content, letter.kind) {
-            (Some(content), _) => self.checked(&letter, content),
-            (None, LetterKind::Entity) => ready(&letter).map(|()| letter.wanted().to_vec()),
-            (None, LetterKind::Batch) => match &letter.edited {
-                Some(edited) => self.checked(&letter, &edited.content),
-                None => Ok(Vec::new()),
-            },
-        };
-        let line = match checked {
-            Ok(line) => line,
-            Err(error) if error.kind() == ErrorKind::NotFound || self.is_fatal(&error) => return Err(error),
-            Err(error) => return Ok(refused(&error)),
-        };
-        match letter.kind {
-            LetterKind::Entity => match self.preview(&letter, line) {
-                Ok(preview) => Ok(preview),
-                Err(error) if self.is_fatal(&error) => Err(error),
-                Err(error) => Ok(refused(&error)),
-            },
-            LetterKind::Batch => Ok(LetterPreview {
-                valid: true,
-                problem: None,
-                note: Some(
-                    "The manifest is right. What the batch changes is seen in its plan, once it is requeued."
-                        .to_owned(),
-                ),
-                changes: Vec::new(),
-            }),
-        }
-    }
-
-    /// Plans a batch of one line as a requeue would, and throws it away.
-    fn preview(&self, letter: &DeadLetter, line: Vec<u8>) -> Result<LetterPreview> {
-        let scratch = self.scratch()?;
-        let id = self.next_n(&letter.batch_id)?;
-        let made =
-            self.batch_of_lines(&id, letter, &mut std::io::Cursor::new(line), &scratch.path().join("b"))?;
-        self.plan_only_batch(&made, |plan| {
-            let mut bodies = crate::planning::bodies::Bodies::new()?;
-            let mut changes = Vec::new();
-            plan.changes(|change| {
-                if changes.len() < SHOWN {
-                    changes.push(plan.resolve(change, &mut bodies)?);
-                }
-                Ok(())
-            })?;
-            let summary = plan.manifest().header.summary;
-            let note = if summary.entities.superseded + summary.relationships.counts.superseded > 0 {
-                Some("A newer batch said something of it since: it would change nothing.")
-            } else if summary.relationships.waiting > 0 {
-                Some("It would wait: an end of the relationship is not there.")
-            } else if changes.is_empty() {
-                Some("It is what is published already: it would change nothing.")
-            } else {
-                None
-            };
-            Ok(LetterPreview { valid: true, problem: None, note: note.map(str::to_owned), changes })
-        })
     }
 
     /// Puts one letter back into the queue; returns the batch that brings it.
@@ -206,7 +86,8 @@ impl Engine {
         match letter.kind {
             LetterKind::Batch => self.requeue_batch(&letter, actor, reason),
             LetterKind::Entity => {
-                ready(&letter)?;
+                ready(&letter).map_err(|error| edit_first(error, id))?;
+                self.unskipped(&letter)?;
                 let refused = self.requeue_lines(&[(id, letter.revision)], &letter, actor, reason)?;
                 match refused {
                     (_, Some((_, error))) => Err(error),
@@ -215,6 +96,29 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Puts other content in the place of a letter's original and puts it back
+    /// into the queue; returns the batch that brings it.
+    ///
+    /// # Errors
+    /// As [`Engine::edit_letter`] and [`Engine::requeue_letter`]. What could
+    /// not be requeued stays edited, and the error says so.
+    pub fn repair_letter(
+        &self,
+        id: u64,
+        revision: Option<u64>,
+        content: &[u8],
+        actor: &str,
+        reason: &str,
+    ) -> Result<BatchId> {
+        let letter = self.store.read(|view| view.expect_dead_letter(id))?;
+        decidable(&letter, revision)?;
+        self.unskipped(&letter)?;
+        let revision = self.edit_letter(id, revision, Some(content), actor, reason)?;
+        self.requeue_letter(id, Some(revision), actor, reason).map_err(|error| {
+            error.context(format!("the edit of dead letter {id} was kept, but not requeued"))
+        })
     }
 
     /// Gives a letter up. A batch's hold of its source ends with it.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use super::super::engine::Engine;
-use super::act::decidable;
 use super::content::ready;
+use super::decide::{SkipsSeen, decidable, edit_first};
 use super::requeue::go_together;
 use crate::domain::ids::BatchId;
 use crate::error::{Error, Result};
@@ -40,13 +40,17 @@ impl Engine {
         let _alone = self.repairs.lock().unwrap_or_else(PoisonError::into_inner);
         let mut became: BTreeMap<u64, Became> = BTreeMap::new();
         let mut together: Vec<Together> = Vec::new();
+        let mut skips = SkipsSeen::default();
         let next = self.each_of(query, |letter| {
             if letter.kind == LetterKind::Batch {
                 let done = self.requeue_batch(&letter, actor, reason);
                 became.insert(letter.id, self.survived(done.map(Some))?);
                 return Ok(());
             }
-            if let Err(error) = decidable(&letter, None).and_then(|()| ready(&letter)) {
+            let can = decidable(&letter, None)
+                .and_then(|()| ready(&letter).map_err(|error| edit_first(error, letter.id)))
+                .and_then(|()| skips.pass(self, &letter));
+            if let Err(error) = self.survived(can)? {
                 became.insert(letter.id, Err(error));
                 return Ok(());
             }
@@ -82,7 +86,7 @@ impl Engine {
                 }
                 Err(error) => {
                     for (id, _) in letters {
-                        let again = Error::new(error.kind(), error.to_string());
+                        let again = Error::new(error.kind(), error.to_string()).with_action(error.action());
                         became.insert(id, Err(again));
                     }
                 }

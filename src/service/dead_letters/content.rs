@@ -50,7 +50,9 @@ pub(super) fn check_line(letter: &DeadLetter, line: &[u8]) -> Result<Key> {
                 "dead letter {} is about {own}, and the line is about {key}: an edit keeps the key",
                 letter.id
             );
-            Err(Error::new(ErrorKind::Conflict, text))
+            Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
+                "Put the key back. {key} is published with a batch of its own; a key that should not be is discarded."
+            )))
         }
         Some(_) | None => Ok(key),
     }
@@ -64,25 +66,24 @@ pub(super) fn check_line(letter: &DeadLetter, line: &[u8]) -> Result<Key> {
 pub(super) fn ready(letter: &DeadLetter) -> Result<()> {
     if letter.cut && letter.edited.is_none() {
         let text = format!(
-            "dead letter {}: only the first {} bytes of its original were kept; give the whole line with an edit",
+            "dead letter {}: only the first {} bytes of its original were kept",
             letter.id,
             letter.content.len()
         );
-        return Err(Error::new(ErrorKind::Conflict, text));
+        return Err(Error::new(ErrorKind::Conflict, text)
+            .with_action(format!("Give the whole line: `tidegate dlq edit {} --file FILE`.", letter.id)));
     }
     if letter.wanted().is_empty() {
-        let text = format!(
-            "dead letter {}: nobody asserts anything of it any more; the next plan of its source sends the change again",
-            letter.id
-        );
-        return Err(Error::new(ErrorKind::Conflict, text));
+        let text = format!("dead letter {}: nobody asserts anything of it any more", letter.id);
+        return Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
+            "Nothing: the next plan of source {} sends the change again.",
+            letter.source
+        )));
     }
     if letter.code == ErrorKind::KeyConflict.info().code && letter.edited.is_none() {
-        let text = format!(
-            "dead letter {}: its batch says two different things of it; say with an edit which is right",
-            letter.id
-        );
-        return Err(Error::new(ErrorKind::Conflict, text));
+        let text = format!("dead letter {}: its batch says two different things of it", letter.id);
+        return Err(Error::new(ErrorKind::Conflict, text)
+            .with_action(format!("Say which is right: `tidegate dlq edit {}`.", letter.id)));
     }
     check_line(letter, letter.wanted()).map(|_| ())
 }

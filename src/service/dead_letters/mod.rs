@@ -4,6 +4,8 @@
 //! ```text
 //! make     what a plan and its execution leave; moot: what they settle
 //! content  the original, and what may take its place; line: as a line
+//! decide   whether that may be decided about, and what became of it if not
+//! preview  what a content would change
 //! act      what a person does about one; bulk: about all that a filter finds
 //! requeue  back into the queue
 //! expire   what time does
@@ -12,10 +14,12 @@
 mod act;
 mod bulk;
 mod content;
+mod decide;
 mod expire;
 mod line;
 mod make;
 mod moot;
+mod preview;
 mod requeue;
 
 pub use act::MAX_EDIT;

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::super::engine::Engine;
-use super::act::decidable;
+use super::decide::decidable;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::scope::Scope;
@@ -165,7 +165,8 @@ impl Engine {
         let record = self.batch(id)?;
         if record.status != PublishStatus::Failed {
             let text = format!("batch {id} is {}: it can't be requeued", record.status.as_str());
-            return Err(Error::new(ErrorKind::Conflict, text));
+            return Err(Error::new(ErrorKind::Conflict, text)
+                .with_action(format!("Look at it: `tidegate batches show {id}`.")));
         }
         let fresh = match &letter.edited {
             Some(edited) => Some(self.with_manifest(&record, &edited.content)?),

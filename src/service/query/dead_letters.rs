@@ -4,17 +4,13 @@ use jiff::Timestamp;
 
 use super::super::engine::Engine;
 use super::super::views::{
-    ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterGroupView, LetterState,
-    Page,
+    ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterState, Page,
 };
 use super::{Order, Part, cursor};
 use crate::domain::glob::Glob;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::{Error, ErrorKind, Result, by_code};
-use crate::store::{DeadLetter, DeadLetterState, LetterGroup, LetterKind, LetterList, View};
-
-/// Most groups of an answer.
-const GROUPS: usize = 500;
+use crate::store::{DeadLetter, DeadLetterState, LetterKind, LetterList};
 
 /// Which dead letters.
 #[derive(Debug, Clone, Default)]
@@ -205,47 +201,4 @@ impl Engine {
             letter: view_of(&letter),
         })
     }
-
-    /// The groups of dead letters that are not settled, the largest first; at
-    /// most 500.
-    pub fn letter_groups(
-        &self,
-        source: Option<&SourceId>,
-        kind: Option<LetterKind>,
-        code: Option<&str>,
-    ) -> Result<Vec<LetterGroupView>> {
-        self.store.read(|view| {
-            let mut groups = view.letter_groups()?;
-            groups.retain(|group| {
-                source.is_none_or(|source| group.source == *source)
-                    && kind.is_none_or(|kind| group.kind == kind)
-                    && code.is_none_or(|code| group.code == code)
-            });
-            groups.sort_by(|a, b| b.count.cmp(&a.count).then(b.last_at.cmp(&a.last_at)));
-            groups.truncate(GROUPS);
-            groups.into_iter().map(|group| group_view(view, group)).collect()
-        })
-    }
-}
-
-fn group_view(view: &View<'_>, group: LetterGroup) -> Result<LetterGroupView> {
-    let list = LetterList {
-        states: vec!["open", "requeued"],
-        signature: Some(group.signature.clone()),
-        limit: 1,
-        ..LetterList::default()
-    };
-    let example = view.list_dead_letters(&list)?.letters.pop();
-    Ok(LetterGroupView {
-        meaning: by_code(&group.code).map(|info| info.meaning.to_owned()).unwrap_or_default(),
-        signature: group.signature,
-        source_id: group.source,
-        kind: group.kind,
-        code: group.code,
-        message: group.pattern,
-        count: group.count,
-        first_at: group.first_at,
-        last_at: group.last_at,
-        example: example.as_ref().map(view_of),
-    })
 }

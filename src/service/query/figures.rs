@@ -65,7 +65,10 @@ impl Engine {
         let mut figures = self.store.read(|view| {
             let mut figures = Figures { totals: view.totals()?, ..Figures::default() };
             figures.letters = view.letter_counts()?;
-            figures.dead_letter_groups = view.letter_groups()?.len() as u64;
+            view.each_letter_group(|_| {
+                figures.dead_letter_groups += 1;
+                Ok(())
+            })?;
             figures.dead_letters = view.count_unsettled_dead_letters()?;
             for status in STATUSES {
                 figures.batches.push((status.as_str().to_owned(), view.count_batches(None, status)?));

@@ -8,6 +8,7 @@ mod cursor;
 pub(in crate::service) mod dead_letters;
 mod diff;
 mod figures;
+mod groups;
 mod inbox;
 mod issues;
 mod lineage;
@@ -29,6 +30,7 @@ pub(super) use cache::Looks;
 pub use catalogue::FindEntities;
 pub use dead_letters::LetterQuery;
 pub use figures::Figures;
+pub use groups::GroupQuery;
 pub use lineage::{Lineage, LineageNode};
 pub use plans::PlanQuery;
 

@@ -41,12 +41,17 @@ impl Engine {
         let (breaker, current) =
             self.store.read(|view| Ok((view.breaker(name)?, view.current_snapshots(name)?)))?;
         let sources: Vec<SourceId> = current.into_keys().collect();
+        let identity = if breaker.as_ref().is_some_and(BreakerRecord::is_open) {
+            None
+        } else {
+            Some(open.target.identity())
+        };
         let last_outage = breaker.as_ref().and_then(|breaker| breaker.closed_at);
         let down = breaker.filter(BreakerRecord::is_open).map(down);
         let problems = match &down {
             // Nothing is sent to it but probes.
             Some(down) => vec![format!("it can't be used: {}", down.message)],
-            None => self.problems(open, &sources)?,
+            None => self.problems(open, &sources, identity.as_ref())?,
         };
         let now = self.clock.now();
         let settings = self.settings();
@@ -55,7 +60,7 @@ impl Engine {
             target: name.clone(),
             kind: if open.embedded.is_some() { "embedded" } else { "http" }.to_owned(),
             deletion: open.deletion,
-            identity: if down.is_some() { None } else { open.target.identity().ok() },
+            identity: identity.and_then(Result::ok),
             sources,
             down,
             last_outage,
@@ -65,7 +70,12 @@ impl Engine {
     }
 
     /// What is wrong with a target that answers, as far as anyone knows.
-    fn problems(&self, open: &OpenTarget, sources: &[SourceId]) -> Result<Vec<String>> {
+    fn problems(
+        &self,
+        open: &OpenTarget,
+        sources: &[SourceId],
+        identity: Option<&Result<String>>,
+    ) -> Result<Vec<String>> {
         let absent = open.embedded.as_ref().is_some_and(|catalogue| catalogue.is_absent());
         if absent && sources.is_empty() {
             return Ok(Vec::new());
@@ -73,12 +83,18 @@ impl Engine {
         if let Err(error) = open.target.health() {
             return Ok(vec![format!("it can't be used: {error}")]);
         }
+        // It is asked once, however many sources are published to it.
+        let identity = match identity {
+            Some(Ok(identity)) => identity,
+            Some(Err(error)) => return Ok(vec![format!("it can't be used: {error}")]),
+            None => return Ok(Vec::new()),
+        };
         let mut problems = Vec::new();
         for source in sources {
             // While a plan is executed the target is ahead of what is stored.
             let at_work = self.store.read(|view| view.unfinished(source))?;
             let at_work = at_work.iter().any(|batch| batch.status == PublishStatus::Executing);
-            if !at_work && let Err(error) = self.check_target(source) {
+            if !at_work && let Err(error) = self.check_target_is(source, identity) {
                 problems.push(error.to_string());
             }
         }

@@ -7,8 +7,10 @@ use utoipa::ToSchema;
 
 use super::ProblemView;
 use crate::domain::change::{Action, Change};
-use crate::domain::ids::{BatchId, SourceId};
+use crate::domain::guards::GuardTrip;
+use crate::domain::ids::{BatchId, SourceId, TargetName};
 use crate::domain::key::Key;
+use crate::domain::plan::PlanSummary;
 use crate::store::LetterKind;
 
 /// Whether a dead letter waits for repair.
@@ -194,10 +196,32 @@ pub struct LetterPreview {
     pub valid: bool,
     /// What is wrong with it.
     pub problem: Option<String>,
+    /// What to do about that.
+    pub action: Option<String>,
     /// What to know about the changes, in words.
     pub note: Option<String>,
-    /// What would change against what is published now.
+    /// The plan that its batch would have now; `null` when it can't be requeued.
+    pub plan: Option<PlanPreview>,
+    /// What would change against what is published now, in the order of
+    /// execution; of many changes the first 100.
     pub changes: Vec<Change>,
+}
+
+/// A plan that was made to be looked at: nothing of it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PlanPreview {
+    /// The target that it would change.
+    pub target: TargetName,
+    /// Changes at the target.
+    pub changes: u64,
+    /// Its counts.
+    pub summary: PlanSummary,
+    /// The guards that it would trip: the batch would be parked.
+    pub guards: Vec<GuardTrip>,
+    /// Lines that it would leave out, and that would become dead letters.
+    pub rejects: u64,
+    /// What should be looked at, in words.
+    pub warnings: Vec<String>,
 }
 
 /// What became of one letter of an action.

@@ -32,7 +32,7 @@ impl From<&Error> for ProblemView {
             status: info.http_status,
             detail: error.to_string(),
             code: info.code.to_owned(),
-            action: info.action.to_owned(),
+            action: error.action().to_owned(),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! What becomes of letters: of the one of a batch as a whole and of those
 //! that a batch was made of when that batch moves on, and by people.
 
+use std::collections::HashSet;
+
 use super::super::records::{BatchRecord, DeadLetter, DeadLetterState, LetterDiagnostics, LetterKind};
 use super::super::tx::Tx;
+use crate::domain::ids::BatchId;
+use crate::domain::key::Key;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
 use crate::domain::signature::pattern;
 use crate::domain::transition::Event;
@@ -108,6 +112,19 @@ impl Tx<'_> {
                     .try_for_each(|id_of| self.resolve_dead_letter(id_of, &id.to_string()))
             }
         }
+    }
+
+    /// Opens those letters again that a batch was made of and whose keys it
+    /// said nothing of, because an operator skips them by now.
+    pub fn reopen_skipped(&mut self, batch: &BatchId, skipped: &[Key]) -> Result<()> {
+        let skipped: HashSet<&Key> = skipped.iter().collect();
+        for id in self.letters_requeued_with(batch)? {
+            let letter = self.expect_dead_letter(id)?;
+            if letter.key.as_ref().is_some_and(|key| skipped.contains(key)) {
+                self.reopen(id, &format!("batch {batch} left it out"), "an operator skips its key")?;
+            }
+        }
+        Ok(())
     }
 
     fn reopen(&mut self, id: u64, what: &str, reason: &str) -> Result<()> {

@@ -49,8 +49,12 @@ macro_rules! reads {
 
             /// A dead letter that has to be there.
             pub fn expect_dead_letter(&self, id: u64) -> Result<DeadLetter> {
-                self.dead_letter(id)?
-                    .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no dead letter {id}")))
+                self.dead_letter(id)?.ok_or_else(|| {
+                    Error::new(ErrorKind::NotFound, format!("there is no dead letter {id}")).with_action(
+                        "`tidegate dlq list --state all` shows those that are kept; settled ones are \
+                         forgotten after `retention.dead_letters`.",
+                    )
+                })
             }
 
             /// All dead letters, oldest first.
@@ -143,10 +147,20 @@ macro_rules! reads {
                 Ok(rows.iter().map(|(row, _)| super::tables::number_behind(row)).collect())
             }
 
-            /// The groups of unsettled dead letters.
-            pub fn letter_groups(&self) -> Result<Vec<LetterGroup>> {
-                let rows = self.all(Table::LetterGroups, b"")?;
-                rows.iter().map(|(_, bytes)| decode(Table::LetterGroups, bytes)).collect()
+            /// Hands out the groups of unsettled dead letters, a few at a time
+            /// in memory.
+            pub fn each_letter_group(&self, mut each: impl FnMut(LetterGroup) -> Result<()>) -> Result<()> {
+                let mut after: Option<Vec<u8>> = None;
+                loop {
+                    let rows = self.scan(Table::LetterGroups, b"", after.as_deref(), PART)?;
+                    for (_, bytes) in &rows {
+                        each(decode(Table::LetterGroups, bytes)?)?;
+                    }
+                    if rows.len() < PART {
+                        return Ok(());
+                    }
+                    after = rows.into_iter().next_back().map(|(row, _)| row);
+                }
             }
 
             /// A group of them.

@@ -12,7 +12,7 @@ use crate::domain::ids::{BatchId, SourceId};
 use crate::error::Result as Outcome;
 use crate::service::Engine;
 use crate::service::dead_letters::BULK_MAX;
-use crate::service::query::{LetterQuery, Order, Part};
+use crate::service::query::{GroupQuery, LetterQuery, Order, Part};
 use crate::service::views::{
     DeadLetterDetail, DeadLetterView, LetterGroupView, LetterPreview, LetterResults, LetterState, Page,
     ProblemView,
@@ -204,22 +204,25 @@ pub struct GroupParams {
     kind: Option<LetterKind>,
     /// Only with this code
     code: Option<String>,
+    /// Most items, 1 to 500; 50 without it
+    limit: Option<usize>,
+    /// As `next_cursor` of an answer of the same list gave it
+    cursor: Option<String>,
 }
 
 /// List the groups of dead letters that are not settled
 ///
-/// Letters of one group have the same reason at the same source. The largest come first; at most 500.
+/// Letters of one group have the same reason at the same source. The largest come first.
 #[utoipa::path(get, path = "/api/v1/dlq/groups", tag = "dead letters", operation_id = "listDeadLetterGroups", params(GroupParams),
-    responses((status = 200, description = "The groups", body = Page<LetterGroupView>),
+    responses((status = 200, description = "A part of the groups", body = Page<LetterGroupView>),
               (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn groups(
     State(state): State<AppState>,
     Params(params): Params<GroupParams>,
 ) -> Result<Json<Page<LetterGroupView>>, Problem> {
-    let groups = state.run(move |engine| {
-        engine.letter_groups(params.source_id.as_ref(), params.kind, params.code.as_deref())
-    });
-    Ok(Json(Page { items: groups.await?, next_cursor: None }))
+    let GroupParams { source_id, kind, code, limit, cursor } = params;
+    let query = GroupQuery { source_id, kind, code, part: Part { limit, cursor } };
+    Ok(Json(state.run(move |engine| engine.letter_groups(&query)).await?))
 }
 
 /// Show a dead letter
@@ -241,18 +244,28 @@ pub struct Check {
 
 /// Show what a content would change
 ///
-/// It is checked, and planned against what is published now. Nothing is kept.
+/// It is checked, and planned against what is published now: an entity's line alone, a batch as a whole with that manifest. Nothing is kept.
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/check", tag = "dead letters", operation_id = "checkDeadLetter",
     params(("id" = u64, Path, description = "Its number")), request_body = Check,
     responses((status = 200, description = "Whether it is valid, and what it would change", body = LetterPreview),
-              (status = 404, description = "There is no such dead letter", body = ProblemView, content_type = "application/problem+json")))]
+              (status = 404, description = "There is no such dead letter", body = ProblemView, content_type = "application/problem+json"),
+              (status = 503, description = "Two batches are being planned for others already", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn check(
     State(state): State<AppState>,
     Id(id): Id<u64>,
     LargeJson(body): LargeJson<Check>,
 ) -> Result<Json<LetterPreview>, Problem> {
     let content = body.content;
-    let preview = move |engine: &Engine| engine.check_letter(id, content.as_deref().map(str::as_bytes));
+    // A whole batch may take as long as one that is sent to be planned.
+    let kind = state.run(move |engine| Ok(engine.letter(id)?.letter.kind)).await?;
+    let place = match kind {
+        LetterKind::Entity => None,
+        LetterKind::Batch => Some(super::plans::place(&state)?),
+    };
+    let preview = move |engine: &Engine| {
+        let _place = place;
+        engine.check_letter(id, content.as_deref().map(str::as_bytes))
+    };
     Ok(Json(state.run(preview).await?))
 }
 
@@ -306,22 +319,46 @@ pub struct Decide {
     actor: Option<String>,
 }
 
+/// A dead letter to be requeued, perhaps with other content.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Requeue {
+    /// An entity's line, or a batch's manifest, kept as an edit; without it what the letter holds.
+    content: Option<String>,
+    /// The revision that was looked at: it is refused when it is another one by now.
+    revision: Option<u64>,
+    /// Why: it is kept with the letter.
+    #[schema(min_length = 1, max_length = 1000)]
+    reason: String,
+    /// Who; `operator` without it. The server has no sign-in yet and takes it as it is.
+    #[schema(max_length = 64)]
+    actor: Option<String>,
+}
+
 /// Put a dead letter back into the queue
 ///
-/// It is planned against what is published then. `requeued_as` of the answer is the batch that brings it.
+/// With a `content` it is edited first. It is planned against what is published then. `requeued_as` of the answer is the batch that brings it.
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/requeue", tag = "dead letters", operation_id = "requeueDeadLetter",
-    params(("id" = u64, Path, description = "Its number")), request_body = Decide,
+    params(("id" = u64, Path, description = "Its number")), request_body = Requeue,
     responses((status = 200, description = "The dead letter as it stands then", body = DeadLetterDetail),
-              (status = 409, description = "It is not open, or was changed since it was looked at", body = ProblemView, content_type = "application/problem+json"),
-              (status = 422, description = "What it holds is not valid: edit it first", body = ProblemView, content_type = "application/problem+json")))]
+              (status = 409, description = "It is not open, was changed since it was looked at, or an operator skips its key; or the content has another key", body = ProblemView, content_type = "application/problem+json"),
+              (status = 422, description = "The content, or what it holds, is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn requeue(
     State(state): State<AppState>,
     Id(id): Id<u64>,
-    Body(body): Body<Decide>,
+    LargeJson(body): LargeJson<Requeue>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor }.check()?;
+    let (content, revision) = (body.content, body.revision);
     let done = state.run(move |engine| {
-        engine.requeue_letter(id, body.revision, &by.name, &by.reason)?;
+        match content {
+            Some(content) => {
+                engine.repair_letter(id, revision, content.as_bytes(), &by.name, &by.reason)?;
+            }
+            None => {
+                engine.requeue_letter(id, revision, &by.name, &by.reason)?;
+            }
+        }
         engine.letter(id)
     });
     Ok(Json(done.await?))

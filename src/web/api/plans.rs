@@ -45,10 +45,7 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
     if stated.is_some_and(|stated| stated > limit) {
         return Err(Problem::too_large(limit));
     }
-    let Some(place) = state.upload_place() else {
-        let text = "two batches are being planned for others already";
-        return Err(Problem::http(&crate::error::http::TOO_MANY_UPLOADS, text));
-    };
+    let place = place(&state)?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let planned = state.run(move |engine| {
         let _place = place;
@@ -64,6 +61,17 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// A place to plan a batch for whoever asked.
+///
+/// # Errors
+/// When others take all of them.
+pub fn place(state: &AppState) -> Result<Place, Problem> {
+    state.upload_place().ok_or_else(|| {
+        let text = "two batches are being planned for others already";
+        Problem::http(&crate::error::http::TOO_MANY_UPLOADS, text)
+    })
 }
 
 /// Show a plan that was made of an upload

@@ -10,7 +10,7 @@ use super::batch_actions::{self, Decision};
 use super::frame::{Frame, answer, rendered};
 use super::plan::{self, PlanShown};
 use super::query::PageQuery;
-use super::show::filters;
+use super::show::{filters, link};
 use crate::domain::ids::{BatchId, SnapshotId};
 use crate::domain::publish_state::{PublishState, PublishStatus};
 use crate::error::{self, Error, ErrorKind, KindInfo};
@@ -36,6 +36,8 @@ struct Batch {
     plan: Option<PlanShown>,
     no_plan: &'static str,
     actions: Vec<Decision>,
+    /// Where what failed of it is repaired.
+    repair: Option<String>,
     whole: String,
 }
 
@@ -48,6 +50,14 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
         let fragment = query.is_fragment();
         let plan = if fragment { None } else { plan::of(engine, &id, &batch, &query)? };
         let actions = batch_actions::of(&batch);
+        let own = engine.store().read(|view| view.batch_letter(&id))?;
+        let repair = match own {
+            Some(letter) => Some(format!("/dlq/{}", letter.id)),
+            None if batch.open_dead_letters > 0 => {
+                Some(link::with_query("/dlq", &[("batch", Some(&id.to_string()))]))
+            }
+            None => None,
+        };
         let state = batch.publish_state.clone();
         let code = state.failure_details.as_ref().map(|failure| failure.error_code.as_str());
         let snapshot = batch.plan.as_ref().map(|plan| SnapshotId::from(plan.plan_id.clone()));
@@ -78,6 +88,7 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
             timeline,
             plan,
             actions,
+            repair,
             batch,
         };
         if fragment { rendered(&page.as_live()) } else { rendered(&page) }

@@ -4,6 +4,7 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
 use super::AppState;
@@ -11,10 +12,12 @@ use super::frame::{Frame, answer, rendered};
 use super::query::PageQuery;
 use super::show::diff::{self, Attribute};
 use super::show::{filters, link};
+use crate::domain::glob::Glob;
+use crate::domain::ids::BatchId;
 use crate::domain::json::indented;
 use crate::domain::key::Key;
 use crate::error::{Error, ErrorKind};
-use crate::service::views::{DeadLetterDetail, LetterState};
+use crate::service::views::{BatchView, DeadLetterDetail, LetterState, SkipView};
 use crate::store::LetterKind;
 
 #[derive(Template)]
@@ -31,9 +34,43 @@ struct DeadLetter {
     edited: Option<String>,
     /// What the form begins with.
     content: String,
+    /// Lines of the field that it is edited in.
+    rows: usize,
     is_open: bool,
     is_batch: bool,
+    is_resolved: bool,
+    /// Others that have the same reason and are not settled.
+    alike: u64,
+    /// The batch that brings it again, or that settled it.
+    brings: Option<BatchView>,
+    /// The skip that its key is under.
+    skip: Option<SkipView>,
+    /// What a skip of its key is asked for with.
+    skippable: Option<Skippable>,
     whole: String,
+}
+
+/// A key that can be skipped.
+struct Skippable {
+    type_name: String,
+    /// A glob that matches its name alone.
+    name: String,
+    is_relationship: bool,
+    /// When it may end by itself.
+    ends: Vec<(&'static str, Timestamp)>,
+}
+
+impl Skippable {
+    fn of(key: &Key, now: Timestamp) -> Self {
+        let ends = [("1 day", 24), ("7 days", 7 * 24), ("30 days", 30 * 24)];
+        let end = |(words, hours)| Some((words, now.checked_add(SignedDuration::from_hours(hours)).ok()?));
+        Self {
+            type_name: key.type_name().to_owned(),
+            name: Glob::literal(key.scope_name()).as_str().to_owned(),
+            is_relationship: matches!(key, Key::Relationship(_)),
+            ends: ends.into_iter().filter_map(end).collect(),
+        }
+    }
 }
 
 /// Answers with the page.
@@ -53,6 +90,21 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
             (None, _) => diff::plain(&object(&known.after)),
         };
         let is_batch = of.kind == LetterKind::Batch;
+        let is_open = of.state == LetterState::Open;
+        let own = u64::from(matches!(of.state, LetterState::Open | LetterState::Requeued));
+        let group = engine.letter_group(&of.signature)?;
+        let by = of.settled_by.as_deref().and_then(|by| by.parse::<BatchId>().ok());
+        let brings = match of.requeued_as.clone().or(by.filter(|_| of.state == LetterState::Resolved)) {
+            // It may be forgotten by now.
+            Some(batch) => engine.batch_view(&batch).ok(),
+            None => None,
+        };
+        let skip = match &of.key {
+            Some(key) => engine.skip_of(&of.source_id, key)?,
+            None => None,
+        };
+        let content = letter.edited_content.as_deref().or(letter.content.as_deref());
+        let content = content.map(indented).unwrap_or_default();
         let page = DeadLetter {
             frame: Frame::new(engine, format!("Dead letter {}", of.id), "/dlq"),
             heading: match &of.key {
@@ -67,15 +119,19 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
             attributes,
             original: letter.content.as_deref().map(indented),
             edited: letter.edited_content.as_deref().map(indented),
-            content: letter
-                .edited_content
-                .as_deref()
-                .or(letter.content.as_deref())
-                .map(indented)
-                .unwrap_or_default(),
-            is_open: of.state == LetterState::Open,
+            rows: content.lines().count().clamp(4, 24) + 1,
+            content,
+            is_open,
             is_batch,
-            whole: format!("{} {}", of.revision, of.state.as_str()),
+            is_resolved: of.state == LetterState::Resolved,
+            alike: group.map_or(0, |group| group.count.saturating_sub(own)),
+            brings,
+            skippable: match &of.key {
+                Some(key) if is_open && skip.is_none() => Some(Skippable::of(key, engine.now())),
+                Some(_) | None => None,
+            },
+            whole: format!("{} {} {}", of.revision, of.state.as_str(), skip.is_some()),
+            skip,
             letter,
         };
         if query.is_fragment() { rendered(&page.as_live()) } else { rendered(&page) }

@@ -3,15 +3,15 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 
 use super::AppState;
 use super::frame::{Frame, answer, rendered};
 use super::query::PageQuery;
 use super::show::{filters, link};
 use crate::domain::ids::{BatchId, SourceId};
-use crate::error::{Error, Result};
-use crate::service::query::LetterQuery;
+use crate::error::{self, Error, Result};
+use crate::service::query::{GroupQuery, LetterQuery, Part};
 use crate::service::views::{DeadLetterView, LetterGroupView, LetterState, Page};
 use crate::store::LetterKind;
 use crate::web::LetterFilter;
@@ -38,6 +38,30 @@ impl Filter {
         [state, source, kind, type_name, name, code, signature, batch].iter().all(|part| part.is_empty())
     }
 
+    /// Whether it is the address that an alert gives: all of one group.
+    fn names_a_group(&self) -> bool {
+        let Self { state, source, kind, type_name, name, code, signature, batch } = self;
+        !signature.is_empty()
+            && [state, source, kind, type_name, name, code, batch].iter().all(|part| part.is_empty())
+    }
+
+    /// Whether groups are shown: they can be filtered by less than letters.
+    fn shows_groups(&self) -> bool {
+        [&self.state, &self.type_name, &self.name, &self.signature, &self.batch]
+            .iter()
+            .all(|part| part.is_empty())
+    }
+
+    fn more_groups(&self, cursor: &str) -> String {
+        let parts = [
+            ("source", Some(self.source.as_str())),
+            ("kind", Some(&self.kind)),
+            ("code", Some(&self.code)),
+            ("reasons", Some(cursor)),
+        ];
+        link::with_query("/dlq", &parts)
+    }
+
     fn address(&self, cursor: Option<&str>) -> String {
         let parts = [
             ("state", Some(self.state.as_str())),
@@ -54,6 +78,14 @@ impl Filter {
     }
 }
 
+/// Where a group is shown: one letter alone by itself.
+fn group_href(group: &LetterGroupView) -> String {
+    match &group.example {
+        Some(only) if group.count == 1 => format!("/dlq/{}", only.id),
+        Some(_) | None => link::with_query("/dlq", &[("signature", Some(&group.signature))]),
+    }
+}
+
 #[derive(Template)]
 #[template(path = "dead_letters.html", blocks = ["live"])]
 struct DeadLetters {
@@ -65,17 +97,35 @@ struct DeadLetters {
     can_act: bool,
     first: bool,
     sources: Vec<String>,
+    /// The group that the filter names, while one of it is not settled.
+    group: Option<LetterGroupView>,
+    /// What to do about its reason.
+    action: &'static str,
+    /// Whether all of the group that the filter names are settled: those are listed.
+    is_over: bool,
     groups: Vec<LetterGroupView>,
-    more_groups: usize,
+    more_groups: Option<String>,
     page: Page<DeadLetterView>,
     back: Option<String>,
     next: Option<String>,
 }
 
+/// Where an alert leads when one letter alone has its reason: there it can be
+/// repaired at once.
+async fn only_one(state: &AppState, query: &PageQuery) -> Option<u64> {
+    let signature = query.only("signature")?.to_owned();
+    // The page tells what is wrong with the address, or the store.
+    let group = state.run(move |engine| engine.letter_group(&signature)).await.ok().flatten()?;
+    group.example.filter(|_| group.count == 1).map(|letter| letter.id)
+}
+
 /// Answers with the page.
 pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
+    if let Some(id) = only_one(&state, &query).await {
+        return Redirect::to(&format!("/dlq/{id}")).into_response();
+    }
     answer(state, move |engine| {
-        let wanted = wanted(&query)?;
+        let mut wanted = wanted(&query)?;
         let text = |name: &str| query.text(name).unwrap_or_default().to_owned();
         let filter = Filter {
             state: text("state"),
@@ -87,13 +137,29 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
             signature: text("signature"),
             batch: text("batch"),
         };
-        let page = engine.letters(&wanted)?;
-        let mut groups = engine.letter_groups(None, None, None)?;
-        if !filter.signature.is_empty() {
-            groups.retain(|group| group.signature == filter.signature);
+        let (group, is_over) = match filter.names_a_group() {
+            true => {
+                let group = engine.letter_group(&filter.signature)?;
+                let is_over = group.is_none();
+                (group, is_over)
+            }
+            false => (None, false),
+        };
+        if is_over {
+            wanted.states = LetterState::ALL.to_vec();
         }
-        let more_groups = groups.len().saturating_sub(GROUPS);
-        groups.truncate(GROUPS);
+        let page = engine.letters(&wanted)?;
+        let groups = if filter.shows_groups() {
+            let cursor = query.text("reasons").map(str::to_owned);
+            engine.letter_groups(&GroupQuery {
+                source_id: wanted.source_id.clone(),
+                kind: wanted.kind,
+                code: wanted.code.clone(),
+                part: Part { limit: Some(GROUPS), cursor },
+            })?
+        } else {
+            Page { items: Vec::new(), next_cursor: None }
+        };
         let mut sources: Vec<String> =
             engine.store().read(|view| view.sources())?.iter().map(ToString::to_string).collect();
         if !filter.source.is_empty() && !sources.contains(&filter.source) {
@@ -107,8 +173,14 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
                 && ["", "open"].contains(&filter.state.as_str()),
             first: !query.is_later(),
             sources,
-            groups,
-            more_groups,
+            action: group
+                .as_ref()
+                .and_then(|group| error::by_code(&group.code))
+                .map_or("", |info| info.action),
+            group,
+            is_over,
+            more_groups: groups.next_cursor.as_deref().map(|cursor| filter.more_groups(cursor)),
+            groups: groups.items,
             back: query.is_later().then(|| filter.address(None)),
             next: page.next_cursor.as_deref().map(|cursor| filter.address(Some(cursor))),
             page,

@@ -12,6 +12,7 @@ use super::show::number::counted;
 use super::show::{Html, filters, link, state, words};
 use crate::error::Result;
 use crate::service::Engine;
+use crate::service::query::{GroupQuery, Part};
 use crate::service::views::{BatchView, LetterState, OverviewView, SourceState, SourceView};
 
 /// Sources that are shown.
@@ -80,10 +81,18 @@ fn down(engine: &Engine) -> Result<Vec<Attention>> {
 
 /// Dead letters that wait for repair, with the reason that most of them have.
 fn letters(engine: &Engine) -> Result<Option<Attention>> {
-    let groups = engine.letter_groups(None, None, None)?;
-    let Some(most) = groups.first() else { return Ok(None) };
-    let count: u64 = groups.iter().map(|group| group.count).sum();
-    let others = match groups.len() - 1 {
+    let first = GroupQuery { part: Part::first(1), ..GroupQuery::default() };
+    let Some(most) = engine.letter_groups(&first)?.items.pop() else { return Ok(None) };
+    let (mut count, mut reasons, mut since) = (0, 0u64, most.first_at);
+    engine.store().read(|view| {
+        view.each_letter_group(|group| {
+            count += group.count;
+            reasons += 1;
+            since = since.min(group.first_at);
+            Ok(())
+        })
+    })?;
+    let others = match reasons.saturating_sub(1) {
         0 => String::new(),
         1 => ", and one other reason".to_owned(),
         others => format!(", and {others} other reasons"),
@@ -93,8 +102,11 @@ fn letters(engine: &Engine) -> Result<Option<Attention>> {
         state: state::of_letter(LetterState::Open).html(),
         what: if count == 1 { "1 dead letter".to_owned() } else { format!("{count} dead letters") },
         why: format!("{} at {}: {}{others}", most.code, most.source_id, most.message),
-        since: groups.iter().map(|group| group.first_at).min(),
-        href: "/dlq".to_owned(),
+        since: Some(since),
+        href: match &most.example {
+            Some(only) if count == 1 => format!("/dlq/{}", only.id),
+            Some(_) | None => "/dlq".to_owned(),
+        },
         act: "Repair",
     }))
 }

@@ -40,6 +40,14 @@ impl PageQuery {
         Some(self.raw(name).trim()).filter(|text| !text.is_empty())
     }
 
+    /// The value of the one name that the address has.
+    pub fn only(&self, name: &str) -> Option<&str> {
+        match &self.0[..] {
+            [(known, _)] if known == name => self.text(name),
+            _ => None,
+        }
+    }
+
     /// A value that has to be of some form.
     ///
     /// # Errors

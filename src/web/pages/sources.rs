@@ -12,7 +12,7 @@ use super::query::PageQuery;
 use super::show::{filters, link};
 use crate::domain::ids::SourceId;
 use crate::error::{self, Error, ErrorKind, KindInfo};
-use crate::service::views::{Page, SourceDetail, SourceHoldView, SourceState, SourceView};
+use crate::service::views::{Page, SkipView, SourceDetail, SourceHoldView, SourceState, SourceView};
 
 #[derive(Template)]
 #[template(path = "sources.html", blocks = ["live"])]
@@ -48,9 +48,14 @@ struct Source {
     source: SourceView,
     detail: SourceDetail,
     hold_info: Option<&'static KindInfo>,
+    /// What is skipped, as far as it is shown, each with its dialog's id.
+    skips: Vec<(String, SkipView)>,
     actions: Vec<Decision>,
     whole: String,
 }
+
+/// Skips that are shown, each with its dialog.
+const SKIPS: usize = 100;
 
 /// Answers with one source.
 pub async fn one(State(state): State<AppState>, Path(id): Path<String>, query: PageQuery) -> Response {
@@ -62,7 +67,14 @@ pub async fn one(State(state): State<AppState>, Path(id): Path<String>, query: P
         let page = Source {
             frame: Frame::new(engine, format!("Source {id}"), "/sources"),
             hold_info: source.hold.as_ref().and_then(|hold| error::by_code(&hold.code)),
-            whole: actions.iter().map(|action| action.name).collect(),
+            whole: whole(&actions, &detail.skips),
+            skips: detail
+                .skips
+                .iter()
+                .take(SKIPS)
+                .enumerate()
+                .map(|(n, skip)| (format!("d-unskip-{n}"), skip.clone()))
+                .collect(),
             source,
             detail,
             actions,
@@ -70,6 +82,13 @@ pub async fn one(State(state): State<AppState>, Path(id): Path<String>, query: P
         if query.is_fragment() { rendered(&page.as_live()) } else { rendered(&page) }
     })
     .await
+}
+
+/// Changes when the dialogs have to be other ones.
+fn whole(actions: &[Decision], skips: &[SkipView]) -> String {
+    let names: Vec<&str> = actions.iter().map(|action| action.name).collect();
+    let last = skips.iter().map(|skip| skip.at).max();
+    format!("{} {} {}", names.join(" "), skips.len(), last.map(|at| at.to_string()).unwrap_or_default())
 }
 
 fn is_paused(hold: &SourceHoldView) -> bool {
