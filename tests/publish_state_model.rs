@@ -32,7 +32,7 @@ fn every_status_parses_with_the_specifications_model() {
     };
     let present = python(&["-c", "import pydantic"]).and_then(|child| child.wait_with_output());
     if !present.is_ok_and(|output| output.status.success()) {
-        println!("skipped: python3 with pydantic is not installed");
+        support::skip_without_python("python3 with pydantic is not installed");
         return;
     }
     let mut states = Vec::new();

@@ -169,7 +169,10 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Doctor(args) => doctor::run(global, args),
         Command::Recover(args) => recover::run(global, args),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
+            // Into memory first: its own writing panics where the reader has gone.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut script);
+            common::out(String::from_utf8_lossy(&script))?;
             Ok(0)
         }
     }

@@ -109,7 +109,8 @@ impl Engine {
     }
 
     /// A folder that is a batch already: if it is not what it was, that is
-    /// reported, once. Returns whether it is to be looked at again.
+    /// reported, once. Returns whether it is to be looked at again. One that is
+    /// empty, or could not be listed, says nothing: inboxes are cleared.
     pub(super) fn compare(
         &self,
         inbox: &InboxSettings,
@@ -117,8 +118,13 @@ impl Engine {
         entry: &InboxEntry,
     ) -> Result<bool> {
         let InboxState::Accepted { batch_id } = &entry.state else { return Ok(false) };
-        if entry.signature == found.signature {
+        if entry.signature == found.signature || found.objects.is_empty() {
             return Ok(true);
+        }
+        let batch = self.store.read(|view| view.batch(batch_id))?;
+        if batch.is_some_and(|batch| batch.status == PublishStatus::Failed) {
+            // It is mended where it lies, and a retry reads it again.
+            return Ok(false);
         }
         tracing::warn!(batch = %batch_id, source = %batch_id.source(), "the folder was changed after it was accepted; it is not read again");
         let entry = InboxEntry {

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand, ValueEnum};
 pub use settle::{exit_after, settled};
 
 use super::Global;
-use super::common::{out, out_json, parse_time, settings, usage};
+use super::common::{clock, out, out_json, parse_time, settings, usage};
 use super::render;
 use crate::config::parse_duration;
 use crate::domain::ids::BatchId;
@@ -148,7 +148,12 @@ pub fn run(global: &Global, command: &BatchesCommand) -> Result<u8> {
         BatchesCommand::Show { id, summary, full } => list::show(global, &batch_id(id)?, *summary, *full),
         BatchesCommand::Check { folder } => {
             let settings = settings(global)?;
-            let report = check::check(folder, &settings.limits)?;
+            let rules = check::Rules {
+                limits: settings.limits,
+                now: clock().now(),
+                max_future: settings.max_future,
+            };
+            let report = check::check(folder, &rules)?;
             if global.json {
                 out_json(&report)?;
             } else {

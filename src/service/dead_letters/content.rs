@@ -41,7 +41,7 @@ pub(super) fn check_line(letter: &DeadLetter, line: &[u8]) -> Result<Key> {
     if let Some(attributes) = parsed.attributes {
         Canonicalizer::new()
             .run(attributes, &mut Vec::new())
-            .map_err(|e| bad(bad_attributes(&parsed.key, e)))?;
+            .map_err(|e| bad(bad_attributes(&parsed, e)))?;
     }
     let key = parsed.key.to_key();
     match &letter.key {
