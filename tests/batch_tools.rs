@@ -73,7 +73,11 @@ fn a_check_finds_what_would_fail_the_batch_when_it_is_delivered() {
     assert!(check(&shell, 1, &ahead).contains("`source_timestamp`: its source timestamp 2999"));
 
     let told = check(&shell, 1, &folder(&shell, "inbox/other/20261124T020000Z_zz", GOOD, |_| {}));
-    for text in ["`run_id`: is r1, the folder says zz", "`source_timestamp`: is 2025-11-24T01:00:00Z, the folder says 2026", "warning: manifest.json `source_id`"] {
+    for text in [
+        "`run_id`: is r1, the folder says zz",
+        "`source_timestamp`: is 2025-11-24T01:00:00Z, the folder says 2026",
+        "warning: manifest.json `source_id`",
+    ] {
         assert!(told.contains(text), "{text}: {told}");
     }
     let right = folder(&shell, "inbox/w/20251124T010000Z_r1", GOOD, |_| {});
@@ -84,7 +88,18 @@ fn a_check_finds_what_would_fail_the_batch_when_it_is_delivered() {
 
 fn write(shell: &Shell, mode: &str, input: &[u8]) -> Output {
     let mut child = shell
-        .command(&["batches", "write", "--source", "w", "--run", "r1", "--mode", mode, "--out", "out/batches"])
+        .command(&[
+            "batches",
+            "write",
+            "--source",
+            "w",
+            "--run",
+            "r1",
+            "--mode",
+            mode,
+            "--out",
+            "out/batches",
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

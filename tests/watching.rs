@@ -408,7 +408,7 @@ fn a_folder_that_changes_after_its_batch_has_ended_is_reported_by_a_full_look() 
         // One that failed is mended where it lies; one that is cleared says nothing.
         let failed = "alpha/20251101T000000Z_r".to_owned();
         finished.put(&format!("{failed}/manifest.json"), b"{\"mended\":true}");
-        for name in ["entities-00000.ndjson", "manifest.json"] {
+        for name in ["entities-00000.ndjson", "relationships-00000.ndjson", "manifest.json"] {
             finished.remove(&format!("{}/{name}", folder(4)));
         }
         let url = finished.settings.inboxes[0].url.to_string();

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::json::{JsonError, member_at};
 use super::json::scan::Scanner;
+use super::json::{JsonError, member_at};
 use super::key::{EntityKey, Key, KeyHash, Kind, RelationshipKey};
 use super::settings::Mode;
 use crate::limits::{MAX_NAME, MAX_TYPE};

@@ -215,9 +215,7 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
         Ok(pieces) if pieces.offset().is_some() && pieces.time().is_some() => {
             format!("is no time that can be kept: the last one is {}", Timestamp::MAX)
         }
-        Ok(_) | Err(_) => {
-            "must be a time with an offset, such as 2026-11-24T01:00:00Z (RFC 3339)".to_owned()
-        }
+        Ok(_) | Err(_) => "must be a time with an offset, such as 2026-11-24T01:00:00Z (RFC 3339)".to_owned(),
     })
 }
 

@@ -60,7 +60,8 @@ pub fn write_batch(options: &WriteOptions, input: &mut dyn BufRead, root: &Path)
         let text = format!("{} is there already; give the run another name", folder.display());
         return Err(Error::new(ErrorKind::Conflict, text));
     }
-    let made: Vec<PathBuf> = folder.ancestors().skip(1).take_while(|path| !path.exists()).map(Path::to_owned).collect();
+    let made: Vec<PathBuf> =
+        folder.ancestors().skip(1).take_while(|path| !path.exists()).map(Path::to_owned).collect();
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
     let mut wrong = Wrong { lines: Vec::new(), count: 0, keys: Some(HashMap::new()) };
     let written = write_files(options, input, &folder, &mut wrong).and_then(|()| wrong.into_result());

@@ -148,11 +148,8 @@ pub fn run(global: &Global, command: &BatchesCommand) -> Result<u8> {
         BatchesCommand::Show { id, summary, full } => list::show(global, &batch_id(id)?, *summary, *full),
         BatchesCommand::Check { folder } => {
             let settings = settings(global)?;
-            let rules = check::Rules {
-                limits: settings.limits,
-                now: clock().now(),
-                max_future: settings.max_future,
-            };
+            let rules =
+                check::Rules { limits: settings.limits, now: clock().now(), max_future: settings.max_future };
             let report = check::check(folder, &rules)?;
             if global.json {
                 out_json(&report)?;
