@@ -293,3 +293,11 @@ fn completions_are_quiet_on_a_closed_pipe_and_tell_of_a_full_disk() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("standard output") && !stderr.contains("panicked"), "{stderr}");
 }
+
+#[test]
+fn the_help_names_every_option() {
+    let shell = Shell::new();
+    for command in ["plan", "publish"] {
+        assert!(shell.expect(0, &[command, "--help"]).contains("--no-fast-path"), "{command}");
+    }
+}

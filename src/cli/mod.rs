@@ -69,8 +69,8 @@ pub struct Global {
     /// Do not ask
     #[arg(long, global = true)]
     pub yes: bool,
-    /// Parse and compare everything, as the slow twin of the fast paths does
-    #[arg(long, global = true, hide = true)]
+    /// Parse and compare every line, for plan, publish and serve; the plan is the same
+    #[arg(long, global = true)]
     pub no_fast_path: bool,
 }
 
