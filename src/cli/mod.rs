@@ -12,6 +12,7 @@ mod dlq;
 mod doctor;
 mod inbox;
 mod issues;
+mod place;
 mod plan;
 mod progress;
 mod publish;

@@ -120,6 +120,24 @@ pub fn behind(folder: &str, after: &str) -> bool {
     key(folder) > key(after)
 }
 
+/// A folder's URL as the prefix that it lies in, and its name there.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] when it names no folder within a prefix.
+pub fn parent_of(url: &str) -> Result<(Url, String)> {
+    let parts = url.trim_end_matches('/').rsplit_once('/');
+    let parent = parts.and_then(|(parent, name)| Some((Url::parse(&format!("{parent}/")).ok()?, name)));
+    match parent {
+        Some((parent, name)) if parent.host_str().is_some_and(|host| !host.is_empty()) => {
+            Ok((parent, name.to_owned()))
+        }
+        Some(_) | None => {
+            let text = format!("{url}: this names no batch folder, such as s3://bucket/batches/monday");
+            Err(Error::new(ErrorKind::Usage, text))
+        }
+    }
+}
+
 /// Opens the prefix of a URL: `file:///…` or `s3://bucket/…`. Credentials and
 /// endpoint of S3 come from the variables that its other tools use:
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`,
@@ -260,7 +278,11 @@ impl Prefix for LocalPrefix {
                 continue;
             };
             let since = entry.metadata().ok().and_then(|meta| written(&meta));
-            found.push(Unusable { name: name_of(&entry), why, since: since.unwrap_or(Timestamp::UNIX_EPOCH) });
+            found.push(Unusable {
+                name: name_of(&entry),
+                why,
+                since: since.unwrap_or(Timestamp::UNIX_EPOCH),
+            });
         }
         Ok(found)
     }
@@ -271,9 +293,7 @@ impl Prefix for LocalPrefix {
             return Ok(Changed::Gone);
         }
         match std::fs::metadata(&path) {
-            Ok(meta) => {
-                Ok(written(&meta).map_or(Changed::Unknown, Changed::At))
-            }
+            Ok(meta) => Ok(written(&meta).map_or(Changed::Unknown, Changed::At)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Changed::Gone),
             Err(e) => Err(Error::io(&path, e)),
         }
