@@ -405,7 +405,8 @@ mod tests {
             first.push(n + 1).unwrap();
         }
         first.finish().unwrap();
-        writer.finish(&vec![NO_POSITION; writer.positions() as usize]).unwrap();
+        let count = writer.positions() as usize;
+        writer.finish(&vec![NO_POSITION; count]).unwrap();
         let read = || -> Result<()> {
             let order = Order::open(&path)?;
             let mut chunk = Chunk::default();
