@@ -59,7 +59,7 @@ fn publish_states_parse_with_the_specifications_model_and_have_its_members_alone
     };
     let present = python(&["-c", "import pydantic"]).and_then(|child| child.wait_with_output());
     if !present.is_ok_and(|output| output.status.success()) {
-        support::skip_without_python("python3 with pydantic is not installed");
+        support::python::skip_without_python("python3 with pydantic is not installed");
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/publish_state.py");

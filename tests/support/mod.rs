@@ -8,20 +8,13 @@ pub mod faults;
 pub mod faulty_store;
 pub mod history;
 pub mod oracle;
+pub mod python;
 pub mod receiver;
 pub mod server;
 pub mod shell;
 pub mod small_disk;
 pub mod target_server;
 pub mod world;
-
-/// A test that needs Python is left out where there is none, unless the
-/// environment asks for it, as `.ci/run` does.
-pub fn skip_without_python(missing: &str) {
-    let asked = std::env::var_os("TIDEGATE_TEST_PYTHON").is_some_and(|value| value == "required");
-    assert!(!asked, "{missing}, and TIDEGATE_TEST_PYTHON asks for this test");
-    println!("skipped: {missing}");
-}
 
 /// A folder for one test. In memory where the machine has such a place, so
 /// that syncing costs nothing; what is tested is the order of events.
