@@ -398,12 +398,30 @@ mod tests {
                 local.discovery.finished(&path);
             }
             local.put("s/20270101T000000Z_r/entities-0.ndjson");
-            assert_eq!(local.look(true), ["s/20270101T000000Z_r"]);
+            // Of those that are done with some are compared, however many there are.
+            let looked = local.look(true);
+            assert!(looked.contains(&"s/20270101T000000Z_r".to_owned()));
+            assert_eq!(looked.len(), 1 + finished.min(COMPARED));
             let before = local.prefix.listings();
             assert_eq!(local.look(false), ["s/20270101T000000Z_r"]);
             costs.push(local.prefix.listings() - before);
         }
         assert_eq!(costs, [2, 2], "the inbox, and the unfinished folder");
+    }
+
+    #[test]
+    fn full_looks_compare_all_that_is_done_with_one_after_the_other() {
+        let mut local = Local::new();
+        let paths: Vec<String> = (0..600).map(|n| format!("s/20260101T000000Z_r{n:03}")).collect();
+        for path in &paths {
+            local.put(&format!("{path}/manifest.json"));
+            local.discovery.finished(path);
+        }
+        let mut seen: Vec<String> = (0..3).flat_map(|_| local.look(true)).collect();
+        assert_eq!(seen.len(), 3 * COMPARED);
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, paths);
     }
 
     #[test]
@@ -418,7 +436,7 @@ mod tests {
         assert_eq!(local.look(false), ["s/20270101T000000Z_b", "t/20270101T000000Z_c"]);
         std::fs::remove_dir_all(local.folder.path().join("t")).unwrap();
         std::fs::remove_dir_all(local.folder.path().join("s/20270101T000000Z_b")).unwrap();
-        assert_eq!(local.look(true), [""; 0]);
+        assert_eq!(local.look(true), ["s/20270101T000000Z_a"], "to be compared");
     }
 
     #[test]
