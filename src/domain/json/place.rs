@@ -16,7 +16,7 @@ enum Within {
 pub fn member_at(text: &[u8], offset: usize) -> String {
     let mut path: Vec<Within> = Vec::new();
     let mut at = 0;
-    while at <= offset {
+    while at < offset {
         match text.get(at) {
             None => break,
             Some(b'{') => path.push(Within::Object { name: String::new(), named: false }),
@@ -89,7 +89,8 @@ mod tests {
         let at = |what: &str| std::str::from_utf8(text).unwrap().find(what).unwrap();
         for (what, path) in [
             ("1", "a"),
-            ("\"a\"", "a"),
+            ("a\"", "a"),
+            ("}],", "b.c\\\"d[].f"),
             ("2", "b.c\\\"d[].e"),
             ("3", "b.c\\\"d[].f"),
             ("4", "b.g"),
