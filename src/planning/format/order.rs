@@ -416,10 +416,8 @@ mod tests {
         let good = std::fs::read(&path).unwrap();
         let file = File::options().write(true).open(&path).unwrap();
         for (at, byte) in good.iter().enumerate() {
-            for mask in [1 << (at % 8), 0xff] {
-                file.write_all_at(&[byte ^ mask], at as u64).unwrap();
-                assert!(read().is_err(), "byte {at} with {mask:02x}");
-            }
+            file.write_all_at(&[byte ^ (1 << (at % 8))], at as u64).unwrap();
+            assert!(read().is_err(), "byte {at}");
             file.write_all_at(&[*byte], at as u64).unwrap();
         }
         read().unwrap();
