@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::client::Client;
-use super::common::{clock, crash_points, load_options, settings, write_error};
+use super::common::{clock, crash_points, load_options, settings, usage, write_error};
 use super::issues::DeclareArgs;
 use super::progress::Bars;
 use super::shown::{Fetched, Shown, Stored};
@@ -212,10 +212,13 @@ impl Backend {
         }
     }
 
-    /// Approves what a guard parks; with a digest, only if it is the plan's.
-    pub fn approve(&self, id: &BatchId, digest: Option<PlanDigest>, act: &Act<'_>) -> Result<()> {
+    /// Approves what a guard parks, or what a batch withheld; with a digest,
+    /// only if it is the plan's. The batch that goes on.
+    pub fn approve(&self, id: &BatchId, digest: Option<PlanDigest>, act: &Act<'_>) -> Result<BatchId> {
         match self {
-            Self::Directory(engine, _) => engine.approve(id, digest, act.actor, act.reason).map(|_| ()),
+            Self::Directory(engine, _) => {
+                engine.approve(id, digest, act.actor, act.reason).map(|record| record.batch_id)
+            }
             Self::Server(client) => {
                 let digest = match digest {
                     Some(digest) => digest,
@@ -231,11 +234,8 @@ impl Backend {
                 };
                 let path = ["api", "v1", "batches", &id.to_string(), "approve"];
                 client
-                    .post::<_, serde::de::IgnoredAny>(
-                        &path,
-                        &Approve { plan_digest: digest.to_string(), act },
-                    )
-                    .map(|_| ())
+                    .post::<_, BatchView>(&path, &Approve { plan_digest: digest.to_string(), act })
+                    .and_then(|batch| batch.publish_state.batch_id.parse().map_err(usage))
             }
         }
     }

@@ -33,11 +33,11 @@ pub(super) fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: 
 }
 
 impl Engine {
-    /// Approves what a guard parks. With a digest, only if it is that of the
-    /// plan.
+    /// Approves what a guard parks, or what a batch that is COMPLETE withheld;
+    /// the batch that goes on. With a digest, only if it is that of the plan.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when the batch is not parked,
+    /// [`ErrorKind::Conflict`] when the batch does not wait for it,
     /// [`ErrorKind::PlanStale`] when the digest is another one than that of
     /// its present plan, or the plan is being made anew.
     pub fn approve(
@@ -47,6 +47,9 @@ impl Engine {
         actor: &str,
         reason: &str,
     ) -> Result<BatchRecord> {
+        if self.batch(id)?.status == PublishStatus::Complete {
+            return self.approve_withheld(id, digest, actor, reason);
+        }
         let (id, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
         self.store.write(move |tx| {
             let mut record = tx.expect_batch(&id)?;

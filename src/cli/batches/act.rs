@@ -31,7 +31,7 @@ pub fn approve(global: &Global, on: &On, digest: Option<&str>) -> Result<u8> {
     let digest = digest.map(str::parse::<PlanDigest>).transpose().map_err(usage)?;
     backend::with(global, Purpose::Change, |backend| {
         let (actor, reason) = (actor(), reason(on, BatchAction::Approve));
-        backend.approve(&id, digest, &Act { actor: &actor, reason: &reason })?;
+        let id = backend.approve(&id, digest, &Act { actor: &actor, reason: &reason })?;
         go_on(global, backend, &id)
     })
 }

@@ -217,13 +217,15 @@ async fn act(
     act: impl FnOnce(&Engine, &BatchId) -> Outcome<BatchRecord> + Send + 'static,
 ) -> Result<Json<BatchView>, Problem> {
     let done = state.run(move |engine| {
-        act(engine, &id)?;
-        engine.batch_view(&id)
+        let record = act(engine, &id)?;
+        engine.batch_view(&record.batch_id)
     });
     Ok(Json(done.await?))
 }
 
-/// Approve what a guard parked
+/// Approve what a guard parked, or what a batch withheld
+///
+/// A COMPLETE full batch that had a line without a readable key withheld its deletions. Approving them makes the batch `<id>~n`, which is answered: it speaks for what it does not list.
 #[utoipa::path(post, path = "/api/v1/batches/{batch_id}/approve", tag = "batches", operation_id = "approveBatch",
     params(("batch_id" = String, Path, description = "Its id")), request_body = Approve,
     responses((status = 200, description = "The batch as it stands then", body = BatchView),
