@@ -2,6 +2,7 @@
 //! timeline of the batch or source, with who did it and why, and takes effect
 //! whether a server works on the data directory or not.
 
+use super::SELF;
 use super::engine::Engine;
 use super::failing::failure;
 use super::queue::is_parked;
@@ -50,6 +51,9 @@ impl Engine {
         if self.batch(id)?.status == PublishStatus::Complete {
             return self.approve_withheld(id, digest, actor, reason);
         }
+        if digest.is_some() {
+            self.check_moved_on(id)?;
+        }
         let (id, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
         self.store.write(move |tx| {
             let mut record = tx.expect_batch(&id)?;
@@ -77,6 +81,29 @@ impl Engine {
             note(tx, &record, format!("approved: {reason}"), &actor)?;
             Ok(record)
         })
+    }
+
+    /// Has a parked plan made again when what is published has moved on since
+    /// it was made: whoever approves it looked at something else.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PlanStale`] when it has.
+    fn check_moved_on(&self, id: &BatchId) -> Result<()> {
+        let record = self.batch(id)?;
+        let Some(plan) = record.plan_id.as_ref().filter(|_| is_parked(&record)) else { return Ok(()) };
+        let Some(why) = self.is_stale(plan)? else { return Ok(()) };
+        let (batch, plan, cause) = (id.clone(), plan.clone(), why.clone());
+        self.store.write(move |tx| {
+            let now = tx.expect_batch(&batch)?;
+            if !is_parked(&now) || now.plan_id.as_ref() != Some(&plan) {
+                return Ok(());
+            }
+            tx.transition_batch(&batch, Event::PlanStale, &cause, SELF, |record| record.hold = None)
+                .map(|_| ())
+        })?;
+        self.work.notify();
+        let text = format!("batch {id} is planned again, for what is published has moved on: {why}");
+        Err(Error::new(ErrorKind::PlanStale, text))
     }
 
     /// Rejects what a guard parks: the batch asserts nothing.
