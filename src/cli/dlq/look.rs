@@ -4,10 +4,10 @@ use super::super::Global;
 use super::super::backend::{self, all};
 use super::super::common::{more, out, out_json, table};
 use super::super::render;
-use super::{ListArgs, OrderArg};
+use super::ListArgs;
 use crate::domain::ids::SourceId;
 use crate::error::Result;
-use crate::service::query::{LetterQuery, Order};
+use crate::service::query::LetterQuery;
 use crate::service::views::Page;
 use crate::store::LetterKind;
 
@@ -15,10 +15,7 @@ use crate::store::LetterKind;
 pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
     let query = LetterQuery {
         states: args.state.map(super::StateArg::states).unwrap_or_default(),
-        order: match args.order {
-            OrderArg::Newest => Order::Newest,
-            OrderArg::Oldest => Order::Oldest,
-        },
+        order: args.order.into(),
         ..args.filter.query()?
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
