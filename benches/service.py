@@ -300,7 +300,7 @@ class Bench:
                 last.append(batch)
         # Dead letters.
         bad, appear = write_batch(inbox, "source-005", at + timedelta(minutes=9), "bad",
-                                  tables("source-005", range(98), 2) + [{"type": "table", "qualified_name": f"bad {n}"}
+                                  tables("source-005", range(95, 98), 3) + [{"type": "table", "qualified_name": f"bad {n}"}
                                                                        for n in range(5)], "incremental")
         appear()
         last.append(bad)
