@@ -76,7 +76,7 @@ impl Engine {
         }
         let at = self.clock.now();
         let verify = || {
-            threads::stand_back(threads::INDEXING);
+            threads::stand_back(threads::PUBLISHING);
             self.store.verify()
         };
         // A thread that stood back can't come forward again.
