@@ -20,4 +20,5 @@ pub mod publishing;
 pub mod service;
 pub mod store;
 pub mod targets;
+pub mod threads;
 pub mod web;

@@ -332,6 +332,119 @@ fn customers_see_sources_and_nothing_of_the_inside() {
     assert!(!text.contains("SIZE_MISMATCH") && !text.contains("entities-"), "{text}");
 }
 
+/// All but the newest, the oldest first.
+fn oldest_but_last(newest: &[String]) -> Vec<String> {
+    newest[1..].iter().rev().cloned().collect()
+}
+
+#[test]
+fn a_snapshot_is_listed_by_when_it_was_made_also_if_its_plan_waited() {
+    let (server, [_, parked, _, waiting]) = busy();
+    server.clock.advance(std::time::Duration::from_secs(60));
+    server.publish(&TestBatch::full("alpha", 8).with([says(entity("a"), 3)]));
+    server.clock.advance(std::time::Duration::from_secs(60));
+    let digest = server.fetch(&format!("/api/v1/batches/{parked}"))["plan"]["digest"].clone();
+    let body = json!({"reason": "all of it went", "plan_digest": digest});
+    assert_eq!(server.post(&format!("/api/v1/batches/{parked}/approve"), &body).status, 200);
+    server.work();
+    let listed = server.all("/api/v1/snapshots", 1);
+    let batches: Vec<&str> = listed.iter().map(|item| item["batch_id"].as_str().unwrap()).collect();
+    let alpha = TestBatch::full("alpha", 8).id();
+    assert_eq!(batches[..3], [waiting.as_str(), &parked, &alpha]);
+}
+
+#[test]
+fn what_happened_to_a_batch_or_an_entity_is_read_by_its_times() {
+    let server = Server::new();
+    let mut made = Vec::new();
+    for number in 1..=4 {
+        server.clock.advance(std::time::Duration::from_secs(60));
+        let batch =
+            TestBatch::full("alpha", number).with([says(entity("a"), number.into()), says(entity("b"), 1)]);
+        made.push(server.publish(&batch).to_string());
+    }
+    let history = |query: &str, limit| -> Vec<u64> {
+        let items = server.all(&format!("/api/v1/entities/t/a/history?{query}"), limit);
+        items.iter().map(|item| item["version"].as_u64().unwrap()).collect()
+    };
+    let newest = history("order=newest", 500);
+    assert_eq!(newest.len(), 3);
+    let in_turn: Vec<u64> = newest.iter().rev().copied().collect();
+    for limit in [1, 2, 3] {
+        assert_eq!((history("", limit), history("order=oldest", limit)), (newest.clone(), in_turn.clone()));
+    }
+    let ended = &server.fetch("/api/v1/entities/t/a/history")["items"][1]["ended_by"]["at"];
+    let ended = ended.as_str().unwrap();
+    assert_eq!(history(&format!("since={ended}"), 1), newest[..2]);
+    assert_eq!(history(&format!("until={ended}&order=oldest"), 1), newest[2..]);
+    // What is gone has versions; what never was has none.
+    server.publish(&TestBatch::full("alpha", 5).with([says(entity("b"), 1)]));
+    assert_eq!(history("", 1).len(), 4);
+    server.get("/api/v1/entities/t/nobody/history").problem(404, "NOT_FOUND");
+
+    let path = format!("/api/v1/batches/{}/timeline", made[3]);
+    let causes = |query: &str, limit| -> Vec<String> {
+        let items = server.all(&format!("{path}?{query}"), limit);
+        items.iter().map(|item| item["to"].as_str().unwrap().to_owned()).collect()
+    };
+    let oldest = causes("", 2);
+    assert_eq!(oldest.len(), 5);
+    let back: Vec<String> = oldest.iter().rev().cloned().collect();
+    assert_eq!((causes("order=oldest", 1), causes("order=newest", 1)), (oldest.clone(), back.clone()));
+    assert_eq!(causes("since=2026-11-24T00:04:00Z&order=newest", 2), back);
+    assert!(causes("until=2026-11-24T00:04:00Z", 2).is_empty());
+}
+
+#[test]
+fn known_issues_are_listed_by_when_they_were_declared() {
+    let server = Server::new();
+    for number in 0..3 {
+        let body = json!({"source_id": "alpha", "note": format!("issue {number}")});
+        assert_eq!(server.post("/api/v1/known-issues", &body).status, 200);
+        server.clock.advance(std::time::Duration::from_secs(60));
+    }
+    let notes = |query: &str, limit| -> Vec<String> {
+        let items = server.all(&format!("/api/v1/known-issues?{query}"), limit);
+        items.iter().map(|item| item["note"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(notes("", 1), ["issue 2", "issue 1", "issue 0"]);
+    assert_eq!(notes("order=oldest", 1), ["issue 0", "issue 1", "issue 2"]);
+    assert_eq!(notes("since=2026-11-24T00:01:00Z&order=oldest", 1), ["issue 1", "issue 2"]);
+    assert_eq!(notes("until=2026-11-24T00:01:00Z", 1), ["issue 0"]);
+}
+
+#[test]
+fn a_search_ranks_what_it_finds_and_says_where_it_was_met() {
+    let server = Server::new();
+    let about =
+        |name: &str, text: &str| Line::Value(entity(name), [("about".to_owned(), json!(text))].into(), 0);
+    server.publish(&TestBatch::full("alpha", 1).with([
+        about("shop.orders", "rows"),
+        about("shop.old", "of orders"),
+        about("shop.orders_daily", "sums"),
+        about("ubatches", "rows"),
+        says(entity("b"), 1),
+    ]));
+    let names = |query: &str, limit| -> Vec<String> {
+        let items = server.all(&format!("/api/v1/search?{query}"), limit);
+        items.iter().map(|item| item["key"]["qualified_name"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = names("q=orders", 500);
+    assert_eq!(all, ["shop.orders", "shop.orders_daily", "shop.old"]);
+    assert_eq!(names("q=orders", 1), all, "in parts");
+    let page = server.fetch("/api/v1/search?q=orders&limit=2");
+    assert_eq!((&page["total"], &page["behind"]), (&json!(3), &json!(0)));
+    assert_eq!(page["types"], json!([{"type": "t", "count": 3}]));
+    let last = &server.fetch("/api/v1/search?q=orders&limit=3")["items"][2]["matched"][0];
+    assert_eq!((&last["attribute"], &last["ranges"]), (&json!("about"), &json!([{"from": 3, "to": 9}])));
+    assert_eq!(names("type=u", 2), ["ubatches"]);
+    assert_eq!(names("", 2).len(), 5);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    server.get(&format!("/api/v1/search?q=rows&cursor={cursor}")).problem(400, "USAGE");
+    server.get("/api/v1/search?limit=501").problem(400, "USAGE");
+    server.get("/api/v1/search?target=nowhere").problem(404, "NOT_FOUND");
+}
+
 #[test]
 fn snapshots_are_listed_newest_first_and_by_source() {
     let (server, _) = busy();
@@ -341,6 +454,27 @@ fn snapshots_are_listed_newest_first_and_by_source() {
     assert_eq!(all.len(), 3);
     assert_eq!((&all[0]["source_id"], &all[0]["current"]), (&json!("alpha"), &json!(true)));
     assert_eq!(server.all("/api/v1/snapshots?source_id=alpha", 1).len(), 2);
+    // `since` is within, `until` is not; the order can be turned, in parts too.
+    for of in ["", "&source_id=alpha"] {
+        let ids = |query: &str, limit| -> Vec<String> {
+            let items = server.all(&format!("/api/v1/snapshots?{query}{of}"), limit);
+            items.iter().map(|item| item["snapshot_id"].as_str().unwrap().to_owned()).collect()
+        };
+        let newest = ids("order=newest", 500);
+        let mut oldest = ids("order=oldest", 1);
+        oldest.reverse();
+        assert_eq!((&newest, newest.len()), (&oldest, if of.is_empty() { 3 } else { 2 }));
+        let made = all[0]["created_at"].as_str().unwrap();
+        assert_eq!(ids(&format!("since={made}"), 1), newest[..1]);
+        assert_eq!(ids(&format!("until={made}"), 1), newest[1..]);
+        assert_eq!(
+            ids(&format!("since=2026-11-24T00:00:00Z&until={made}&order=oldest"), 1),
+            oldest_but_last(&newest)
+        );
+    }
+    let cursor = &server.fetch("/api/v1/snapshots?limit=1")["next_cursor"];
+    let other = format!("/api/v1/snapshots?order=oldest&cursor={}", cursor.as_str().unwrap());
+    server.get(&other).problem(400, "USAGE");
     let id = all[0]["snapshot_id"].as_str().unwrap();
     assert_eq!(server.fetch(&format!("/api/v1/snapshots/{id}")), all[0]);
     server.get("/api/v1/snapshots/none").problem(404, "NOT_FOUND");

@@ -137,7 +137,7 @@ impl Store {
         if self.failed() {
             return Err(Error::new(ErrorKind::StoreFailed, FAILED_BEFORE));
         }
-        let result = self.db.begin_read().map_err(failed).and_then(|tx| f(&View { tx: &tx }));
+        let result = self.db.begin_read().map_err(failed).and_then(|tx| f(&View::new(&tx)));
         if result.as_ref().is_err_and(is_io) {
             self.writer.fail();
         }
@@ -241,7 +241,7 @@ fn ready(db: &Database) -> Result<Option<String>> {
     if !Table::ALL.iter().all(|table| tables.iter().any(|name| name == table.name())) {
         return Ok(None);
     }
-    let view = View { tx: &tx };
+    let view = View::new(&tx);
     let format = view.get(Table::Meta, b"format")?;
     let index = view.get(Table::Meta, INDEX_ROW)?;
     if format.as_deref() != Some(FORMAT_VERSION.to_string().as_bytes())
