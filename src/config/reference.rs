@@ -252,7 +252,7 @@ pub const SECTIONS: &[Section] = &[
             key(
                 "cache_memory",
                 "size",
-                "`embedded`: memory that pages of its file may hold, 4 MiB to 64 GiB. It fills up as the file grows.",
+                "`embedded`: memory that pages of its file may hold at most, 4 MiB to 64 GiB. When the file is opened it gets a quarter of its size, and no less than 4 MiB.",
             ),
             key(
                 "search_memory",

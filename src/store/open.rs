@@ -15,6 +15,7 @@ use super::tx::{Read, Tx, View, failed, is_io};
 use super::writer::{AfterCommit, FAILED_BEFORE, Job, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::page_cache;
 
 /// Version of the file that this version of the program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -23,7 +24,7 @@ const PID_FILE: &str = "tidegate.pid";
 /// How the store is opened.
 #[derive(Clone)]
 pub struct StoreOptions {
-    /// Bytes that redb may keep in memory.
+    /// Bytes that redb may keep in memory at most.
     pub cache_bytes: usize,
     /// Called after each durable commit, before anyone who waits for it goes on.
     pub after_commit: Option<AfterCommit>,
@@ -69,23 +70,23 @@ impl Store {
         }
         let path = folder.join("tidegate.redb");
         let pid_file = folder.join(PID_FILE);
-        let db =
-            Database::builder().set_cache_size(options.cache_bytes).create(&path).map_err(|e| match e {
-                DatabaseError::DatabaseAlreadyOpen => {
-                    let holder = std::fs::read_to_string(&pid_file).unwrap_or_default();
-                    let holder = if holder.trim().is_empty() {
-                        "another process".into()
-                    } else {
-                        format!("process {}", holder.trim())
-                    };
-                    Error::new(ErrorKind::StoreInUse, format!("{} is held by {holder}", folder.display()))
-                }
-                DatabaseError::UpgradeRequired(version) => Error::new(
-                    ErrorKind::StoreNewer,
-                    format!("{} has redb's file format {version}", path.display()),
-                ),
-                other => failed(other),
-            })?;
+        let cache = page_cache::bytes_for(&path, options.cache_bytes);
+        let db = Database::builder().set_cache_size(cache).create(&path).map_err(|e| match e {
+            DatabaseError::DatabaseAlreadyOpen => {
+                let holder = std::fs::read_to_string(&pid_file).unwrap_or_default();
+                let holder = if holder.trim().is_empty() {
+                    "another process".into()
+                } else {
+                    format!("process {}", holder.trim())
+                };
+                Error::new(ErrorKind::StoreInUse, format!("{} is held by {holder}", folder.display()))
+            }
+            DatabaseError::UpgradeRequired(version) => Error::new(
+                ErrorKind::StoreNewer,
+                format!("{} has redb's file format {version}", path.display()),
+            ),
+            other => failed(other),
+        })?;
         let db = Arc::new(db);
         let owner = prepare(&db, &path, &*clock, options.owner)?;
         // Only to be shown; the lock is redb's.

@@ -43,13 +43,14 @@ use crate::domain::ids::{PlanId, SourceId};
 use crate::domain::key::Key;
 use crate::domain::settings::Deletion;
 use crate::error::{Error, ErrorKind, Result};
+use crate::page_cache;
 
 /// How the catalogue is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct EmbeddedOptions {
     /// What a deletion means.
     pub deletion: Deletion,
-    /// Bytes that redb may keep in memory.
+    /// Bytes that redb may keep in memory at most.
     pub cache_bytes: usize,
     /// Versions kept of each entity or relationship, besides the present one.
     pub history: u32,
@@ -95,18 +96,17 @@ impl EmbeddedCatalogue {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
-        let db =
-            Database::builder().set_cache_size(options.cache_bytes).create(path).map_err(|e| match e {
-                redb::DatabaseError::DatabaseAlreadyOpen => Error::new(
-                    ErrorKind::StoreInUse,
-                    format!("{} is held by another process", path.display()),
-                ),
-                redb::DatabaseError::UpgradeRequired(version) => Error::new(
-                    ErrorKind::StoreNewer,
-                    format!("{} has redb's file format {version}", path.display()),
-                ),
-                other => failure(path, other),
-            })?;
+        let cache = page_cache::bytes_for(path, options.cache_bytes);
+        let db = Database::builder().set_cache_size(cache).create(path).map_err(|e| match e {
+            redb::DatabaseError::DatabaseAlreadyOpen => {
+                Error::new(ErrorKind::StoreInUse, format!("{} is held by another process", path.display()))
+            }
+            redb::DatabaseError::UpgradeRequired(version) => Error::new(
+                ErrorKind::StoreNewer,
+                format!("{} has redb's file format {version}", path.display()),
+            ),
+            other => failure(path, other),
+        })?;
         let identity = prepare(&db, path, &*clock)?;
         let search = Search::new(path, options.search_memory);
         let failed = AtomicBool::new(false);
