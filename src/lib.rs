@@ -15,6 +15,7 @@ pub mod error;
 pub mod intake;
 pub mod limits;
 pub mod observe;
+mod page_cache;
 pub mod planning;
 pub mod publishing;
 pub mod service;

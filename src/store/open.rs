@@ -15,6 +15,7 @@ use super::tx::{Read, Tx, View, failed, is_io};
 use super::writer::{AfterCommit, FAILED_BEFORE, Job, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::page_cache;
 
 /// Version of the file that this version of the program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -25,7 +26,7 @@ const PID_FILE: &str = "tidegate.pid";
 /// How the store is opened.
 #[derive(Clone)]
 pub struct StoreOptions {
-    /// Bytes that redb may keep in memory.
+    /// Bytes that redb may keep in memory at most.
     pub cache_bytes: usize,
     /// Called after each durable commit, before anyone who waits for it goes on.
     pub after_commit: Option<AfterCommit>,
@@ -71,7 +72,7 @@ impl Store {
         }
         let path = folder.join(FILE);
         let pid_file = folder.join(PID_FILE);
-        let (cache, owner) = (options.cache_bytes, options.owner);
+        let (cache, owner) = (page_cache::bytes_for(&path, options.cache_bytes), options.owner);
         // What redb takes for impossible in a damaged file it panics about.
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let db = Database::builder().set_cache_size(cache).create(&path);
