@@ -174,18 +174,15 @@ pub fn out_json<T: Serialize>(value: &T) -> Result<()> {
     out(text)
 }
 
-/// What results are written to.
-const STANDARD_OUTPUT: &str = "standard output";
-
 /// A failure to write a result.
 pub fn write_error(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, STANDARD_OUTPUT).caused_by(error)
+    Error::new(ErrorKind::Io, "standard output").caused_by(error)
 }
 
 /// Whether the reader of our output went away, which is no error of ours. A
 /// server that did is one.
 pub fn is_closed_pipe(error: &Error) -> bool {
-    if error.message() != STANDARD_OUTPUT {
+    if error.kind() != ErrorKind::Io {
         return false;
     }
     let mut cause = std::error::Error::source(error);
