@@ -115,6 +115,7 @@ fn put(
         next_attempt: None,
         priority: None,
         cancel: None,
+        absence: None,
         letters: 0,
         pin: None,
     };

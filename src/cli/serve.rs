@@ -125,7 +125,7 @@ fn open(settings: &Settings, crash: &Arc<CrashPoints>) -> Result<Engine> {
     for _ in 0..PATIENCE {
         match Engine::open_with(data, settings.clone(), clock(), Arc::clone(crash)) {
             Err(e) if e.kind() == ErrorKind::StoreInUse && !data.join(presence::FILE).exists() => {
-                std::thread::sleep(PAUSE);
+                clock().sleep(PAUSE);
             }
             opened => return opened,
         }
