@@ -74,7 +74,7 @@ impl Engine {
     /// A batch with all that is known of it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none of this id.
+    /// [`NotFound`](crate::error::ErrorKind::NotFound) when there is none of this id.
     pub fn batch_view(&self, id: &BatchId) -> Result<BatchView> {
         self.store.read(|view| {
             let record = view.expect_batch(id)?;
@@ -103,7 +103,7 @@ impl Engine {
     /// What happened to a batch, oldest first without an order.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none of this id.
+    /// [`NotFound`](crate::error::ErrorKind::NotFound) when there is none of this id.
     pub fn timeline(&self, id: &BatchId, times: &Times) -> Result<Page<TimelineItem>> {
         let name = times.name(&format!("timeline\0{id}"));
         let (limit, mut after) = (times.part.limit()?, times.after(&name)?);
