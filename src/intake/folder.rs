@@ -212,6 +212,7 @@ fn batch(folder: &Path, id: BatchId, manifest: Manifest, identity: &[u8]) -> Res
         mode: manifest.mode,
         scope: manifest.scope,
         complexity: manifest.complexity,
+        withholds_nothing: false,
         files: manifest.files,
         manifest_hash: format!("{:032x}", xxh3_128(identity)),
     })

@@ -259,6 +259,7 @@ impl Engine {
             mode: Mode::Full,
             scope: Scope::default(),
             complexity: None,
+            withholds_nothing: false,
             files: Vec::new(),
             manifest_hash: found.signature.clone(),
         };

@@ -10,18 +10,17 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 pub use settle::{exit_after, settled};
 
 use super::Global;
-use super::common::{clock, out, out_json, parse_time, settings, usage};
+use super::common::{OrderArg, clock, out, out_json, parse_time, settings, usage};
 use super::render;
 use crate::config::parse_duration;
 use crate::domain::ids::BatchId;
 use crate::error::Result;
 use crate::intake::check;
-use crate::service::query::Order;
 use crate::service::views::BatchAction;
 
 /// Look at batches, and decide about them
@@ -110,21 +109,6 @@ pub struct ListArgs {
     /// Go on behind a list that gave this
     #[arg(long)]
     cursor: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum OrderArg {
-    Newest,
-    Oldest,
-}
-
-impl From<OrderArg> for Order {
-    fn from(order: OrderArg) -> Self {
-        match order {
-            OrderArg::Newest => Self::Newest,
-            OrderArg::Oldest => Self::Oldest,
-        }
-    }
 }
 
 /// A batch, and why something is done with it.

@@ -140,6 +140,7 @@ impl Engine {
             mode: manifest.mode,
             scope: manifest.scope,
             complexity: manifest.complexity,
+            withholds_nothing: false,
             files: manifest.files,
             // What was delivered is known by this, whatever is made of it.
             manifest_hash: record.manifest_hash.clone(),
