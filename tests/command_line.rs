@@ -212,6 +212,10 @@ fn lists_and_look_ups_show_what_was_published() {
     assert!(text.contains("t a"), "{text}");
     let found = shell.json(0, &["catalogue", "get", "t", "a"]);
     assert_eq!((&found["attributes"]["x"], &found["version"]), (&2.into(), &2.into()));
+    let versions = shell.json(0, &["catalogue", "history", "t", "a"]);
+    assert_eq!((&versions["items"][0]["version"], &versions["next_cursor"]), (&1.into(), &Value::Null));
+    let text = shell.expect(0, &["catalogue", "history", "t", "a"]);
+    assert!(text.contains("update") && text.contains("2026-11-01"), "{text}");
     assert!(shell.expect(0, &["catalog", "search", "ua"]).contains("ua"));
     shell.expect(1, &["catalogue", "get", "t", "nothing"]);
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
