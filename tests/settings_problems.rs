@@ -145,3 +145,50 @@ fn an_inbox_that_is_gone_is_a_reason_though_the_service_works() {
     until(false);
     server.stop();
 }
+
+/// What a server says when it reads its settings again, `after` those `before`.
+fn told_on_reload(before: &str, after: &str) -> Vec<String> {
+    let shell = Shell::new();
+    shell.settings(before);
+    let server = shell.serve();
+    shell.settings(after);
+    server.signal(rustix::process::Signal::HUP);
+    let url = format!("{}api/v1/doctor", server.url);
+    let until = SystemClock::default();
+    loop {
+        let view: Value = reqwest::blocking::get(&url).unwrap().json().unwrap();
+        let checks = view["checks"].as_array().unwrap();
+        let soon = |check: &Value| check["found"].as_str().unwrap().contains("not in force yet");
+        if !checks.iter().any(soon) {
+            break;
+        }
+        assert!(until.monotonic() < Duration::from_secs(20), "{view}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (_, log) = server.stop_with_log();
+    log.lines().filter(|line| line.contains("a setting changed")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_new_source_is_told_by_what_the_file_says_of_it() {
+    let told = told_on_reload(
+        "[sources.gone]\nimportance = 3\n",
+        "[sources.alpha]\nimportance = 7\n[sources.beta]\n[targets.catalogue]\n",
+    );
+    let keys = ["sources.alpha.importance", "sources.beta", "sources.gone.importance"];
+    assert_eq!(told.len(), keys.len(), "{told:#?}");
+    for key in keys {
+        assert!(told.iter().any(|line| line.contains(&format!("key=\"{key}\""))), "{key}: {told:#?}");
+    }
+    assert!(told[0].contains("(not set)") && told[0].contains("new=\"7\""), "{told:#?}");
+}
+
+#[test]
+fn a_reload_tells_of_a_target_s_url_no_more_than_its_host() {
+    let target =
+        |path: &str| format!("[targets.catalogue]\nkind = \"http\"\nurl = \"http://127.0.0.1:9/{path}/\"\n");
+    let told = told_on_reload(&target("s3cret-one"), &target("s3cret-two"));
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("targets.catalogue.url") && told[0].contains("http://127.0.0.1:9"), "{told:#?}");
+    assert!(!told[0].contains("s3cret"), "{told:#?}");
+}
