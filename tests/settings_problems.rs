@@ -192,3 +192,22 @@ fn a_reload_tells_of_a_target_s_url_no_more_than_its_host() {
     assert!(told[0].contains("targets.catalogue.url") && told[0].contains("http://127.0.0.1:9"), "{told:#?}");
     assert!(!told[0].contains("s3cret"), "{told:#?}");
 }
+
+#[test]
+fn every_inbox_has_its_own_lines() {
+    let shell = Shell::new();
+    shell.settings(
+        "[[inbox]]\nurl = \"one\"\npoll = \"3s\"\n\n[[inbox]]\nurl = \"two\"\nrescan = \"5m\"\ncomplete = \"marker:_OK\"\n",
+    );
+    let shown = shell.expect(0, &["config", "show"]);
+    let parts: Vec<&str> = shown.split("[[inbox]]").skip(1).collect();
+    assert_eq!(parts.len(), 2, "{shown}");
+    let origin = |part: usize, key: &str| -> String {
+        let line = parts[part].lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
+        let origin = line.rsplit_once("# ").unwrap().1;
+        origin.rsplit_once(':').map_or(origin, |(_, line)| line).to_owned()
+    };
+    let origins = |part: usize| ["url", "poll", "rescan", "complete"].map(|key| origin(part, key));
+    assert_eq!(origins(0), ["4", "5", "default", "default"], "{shown}");
+    assert_eq!(origins(1), ["8", "default", "9", "10"], "{shown}");
+}
