@@ -438,6 +438,33 @@ fn an_entity_is_shown_with_its_newest_versions_and_the_page_leads_to_the_others(
 }
 
 #[test]
+fn every_write_is_documented_with_what_keeps_it_out() {
+    let document = serde_json::to_value(tidegate::web::openapi_document()).unwrap();
+    let mut writes = 0;
+    for (route, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let has = |status: &str| operation["responses"].get(status).is_some();
+            assert!(has("403") && has("503"), "{method} {route}");
+            let takes = route.contains('{') || operation["parameters"].is_array();
+            assert!(has("400") || !takes, "{method} {route}");
+            if method == "post" {
+                writes += 1;
+                for status in ["400", "413", "415"] {
+                    assert!(has(status), "{method} {route}: {status}");
+                }
+            }
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                if status.as_str() >= "400" && !(route == "/readyz" && status == "503") {
+                    let content = &response["content"]["application/problem+json"];
+                    assert!(content["schema"]["$ref"].as_str().unwrap().ends_with("/ProblemView"), "{route}");
+                }
+            }
+        }
+    }
+    assert!(writes > 15, "{writes}");
+}
+
+#[test]
 fn targets_are_listed_in_parts_like_everything_else() {
     let server = Server::with(|settings| {
         let (name, target) = settings.targets.first_key_value().unwrap();
