@@ -465,6 +465,25 @@ fn every_write_is_documented_with_what_keeps_it_out() {
 }
 
 #[test]
+fn a_superseded_batch_says_once_that_it_is_and_by_which() {
+    let (server, [_, parked, _, _]) = busy();
+    let newer =
+        server.publish(&TestBatch::full("beta", 5).with([says(entity("x"), 2), says(entity("w"), 1)]));
+    let batch = server.fetch(&format!("/api/v1/batches/{parked}"));
+    let failure = &batch["publish_state"]["failure_details"];
+    assert_eq!(failure["error_code"], "SUPERSEDED");
+    let message = failure["error_message"].as_str().unwrap();
+    assert_eq!(
+        message,
+        format!("batch {parked}: superseded by {newer}. Newer batches left this one nothing to do.")
+    );
+    let page = String::from_utf8(server.get(&format!("/batches/{parked}")).body).unwrap();
+    let panel = page.split("id=\"h-failure\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert_eq!(panel.matches("nothing to do").count(), 1, "{panel}");
+    assert!(panel.contains(&newer.to_string()) && !panel.contains("What to do"), "{panel}");
+}
+
+#[test]
 fn targets_are_listed_in_parts_like_everything_else() {
     let server = Server::with(|settings| {
         let (name, target) = settings.targets.first_key_value().unwrap();

@@ -92,8 +92,13 @@ impl Engine {
         let nothing_left = summary.changes() + summary.skipped() == 0 && manifest.layer.entries == 0;
         if superseded && nothing_left && self.was_parked(&id)? {
             self.remove_plan_files(id.source(), &plan_id);
-            let error =
-                Error::new(ErrorKind::Superseded, format!("batch {id}: newer batches left it nothing to do"));
+            let newest = manifest.header.bases.get(id.source());
+            let newest = match newest {
+                Some(snapshot) => self.store.read(|view| view.snapshot(snapshot))?,
+                None => None,
+            };
+            let by = newest.map(|newest| format!(" by {}", newest.batch_id)).unwrap_or_default();
+            let error = Error::new(ErrorKind::Superseded, format!("batch {id}: superseded{by}"));
             return self.end(&id, Event::Superseded, &error).map(Some);
         }
         let path = self.state.url_of(&self.state.plan_path(id.source(), &plan_id));
