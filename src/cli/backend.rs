@@ -380,12 +380,10 @@ impl Backend {
     }
 
     /// A part of the known issues.
-    pub fn issues(&self, part: &Part) -> Result<Page<KnownIssueView>> {
+    pub fn issues(&self, times: &Times) -> Result<Page<KnownIssueView>> {
         match self {
-            Self::Directory(engine, _) => {
-                engine.issue_views(&Times { part: part.clone(), ..Times::default() })
-            }
-            Self::Server(client) => client.get(&["api", "v1", "known-issues"], &part_of(part)),
+            Self::Directory(engine, _) => engine.issue_views(times),
+            Self::Server(client) => client.get(&["api", "v1", "known-issues"], &times_of(times)),
         }
     }
 
@@ -470,14 +468,7 @@ impl Backend {
             Self::Directory(engine, _) => engine.history_of(key, target, times),
             Self::Server(client) => client.get(
                 &["api", "v1", "entities", &key.type_name, &key.qualified_name, "history"],
-                &[
-                    ("target", target.map(ToString::to_string)),
-                    ("since", times.since.map(|time| time.to_string())),
-                    ("until", times.until.map(|time| time.to_string())),
-                    ("order", times.order.as_ref().and_then(text_of)),
-                    ("limit", times.part.limit.map(|limit| limit.to_string())),
-                    ("cursor", times.part.cursor.clone()),
-                ],
+                &[&[("target", target.map(ToString::to_string))], &times_of(times)[..]].concat(),
             ),
         }
     }
@@ -570,6 +561,17 @@ fn plan_id(batch: &BatchView) -> &str {
 /// A value as a parameter has it.
 fn text_of<T: Serialize>(value: &T) -> Option<String> {
     serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
+}
+
+fn times_of(times: &Times) -> [(&'static str, Option<String>); 5] {
+    let [limit, cursor] = part_of(&times.part);
+    [
+        ("since", times.since.map(|time| time.to_string())),
+        ("until", times.until.map(|time| time.to_string())),
+        ("order", times.order.as_ref().and_then(text_of)),
+        limit,
+        cursor,
+    ]
 }
 
 fn part_of(part: &Part) -> [(&'static str, Option<String>); 2] {

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Global;
-use super::backend::{self, Backend, all, copy_out};
+use super::backend::{self, Backend, copy_out};
 use super::common::{more, out, out_json, table, target, write_error};
 use super::part::{PartArgs, TimesArgs};
 use super::render;
@@ -94,12 +94,8 @@ pub struct SearchArgs {
     /// Archived ones too
     #[arg(long)]
     archived: bool,
-    /// At most so many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Go on behind a list that gave this
-    #[arg(long)]
-    cursor: Option<String>,
+    #[command(flatten)]
+    part: PartArgs,
     /// The target, where there are several
     #[arg(long)]
     target: Option<String>,
@@ -157,11 +153,8 @@ fn by_name(global: &Global, args: &SearchArgs) -> Result<u8> {
         target: target(args.target.as_ref())?,
         part: Part::default(),
     };
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let page = backend::look(global, |backend| {
-        all(limit, args.cursor.clone(), |part| {
-            backend.find(&FindEntities { part: part.clone(), ..find.clone() })
-        })
+        args.part.all(|part| backend.find(&FindEntities { part: part.clone(), ..find.clone() }))
     })?;
     if global.json {
         return out_json(&page).map(|()| 0);
@@ -186,11 +179,10 @@ fn ranked(global: &Global, args: &SearchArgs) -> Result<u8> {
         target: target(args.target.as_ref())?,
         part: Part::default(),
     };
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let page = backend::look(global, |backend| {
         // Of the counts, which every part has, those of the last part are told.
         let mut last = None;
-        let found = all(limit, args.cursor.clone(), |part| {
+        let found = args.part.all(|part| {
             let page = backend.search(&SearchEntities { part: part.clone(), ..search.clone() })?;
             let (items, next_cursor) = (page.items, page.next_cursor);
             last = Some((page.total, page.types, page.behind));

@@ -141,6 +141,21 @@ impl Drop for Serving {
     }
 }
 
+/// Everything that a `.tar.gz` holds, as text, by name.
+pub fn unpack(path: &Path) -> Vec<(String, String)> {
+    let file = std::fs::File::open(path).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let mut found = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        found.push((name, text));
+    }
+    found
+}
+
 /// A full pipe would hold the server up.
 fn drain(mut log: BufReader<ChildStderr>) -> String {
     let mut rest = Vec::new();
