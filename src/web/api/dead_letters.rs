@@ -19,7 +19,7 @@ use crate::service::views::{
 };
 use crate::store::LetterKind;
 use crate::web::AppState;
-use crate::web::extract::{Id, Json as Body, LargeJson, Params};
+use crate::web::extract::{Id, Json as Body, LargeJson, Number, Params};
 use crate::web::problem::Problem;
 
 /// Letters that a bulk action takes up without a limit.
@@ -230,7 +230,10 @@ pub async fn groups(
     params(("id" = u64, Path, description = "Its number")),
     responses((status = 200, description = "The dead letter with all that is known of it", body = DeadLetterDetail),
               (status = 404, description = "There is no such dead letter", body = ProblemView, content_type = "application/problem+json")))]
-pub async fn show(State(state): State<AppState>, Id(id): Id<u64>) -> Result<Json<DeadLetterDetail>, Problem> {
+pub async fn show(
+    State(state): State<AppState>,
+    Id(Number(id)): Id<Number>,
+) -> Result<Json<DeadLetterDetail>, Problem> {
     Ok(Json(state.run(move |engine| engine.letter(id)).await?))
 }
 
@@ -252,7 +255,7 @@ pub struct Check {
               (status = 503, description = "Two batches are being planned for others already", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn check(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
+    Id(Number(id)): Id<Number>,
     LargeJson(body): LargeJson<Check>,
 ) -> Result<Json<LetterPreview>, Problem> {
     let content = body.content;
@@ -293,7 +296,7 @@ pub struct Revise {
               (status = 422, description = "The content is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn edit(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
+    Id(Number(id)): Id<Number>,
     LargeJson(body): LargeJson<Revise>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor }.check()?;
@@ -329,7 +332,7 @@ pub struct Decide {
               (status = 422, description = "The content, or what it holds, is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn requeue(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
+    Id(Number(id)): Id<Number>,
     LargeJson(body): LargeJson<Revise>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor }.check()?;
@@ -355,7 +358,7 @@ pub async fn requeue(
               (status = 409, description = "It is not open, or was changed since it was looked at", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn discard(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
+    Id(Number(id)): Id<Number>,
     Body(body): Body<Decide>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor }.check()?;

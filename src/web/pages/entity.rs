@@ -101,7 +101,7 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
         let entity = engine.entity_view(&key, None, RELATIONSHIPS)?.entity;
         let why = engine.why(&key, None)?;
         let here = link::entity(&key);
-        let history = history(engine, &entity, query.parsed("before")?)?;
+        let history = history(engine, &entity, query.number("before")?)?;
         let older = history.iter().map(|step| step.version).min().filter(|_| history.len() == VERSIONS);
         let older = match older {
             Some(version) if engine.versions_before(&key, None, version, 1)?.items.is_empty() => None,
