@@ -13,7 +13,7 @@ use crate::service::views::{InboxFolderState, InboxListView};
 /// Looks into the inboxes.
 #[derive(Debug, Subcommand)]
 pub enum InboxCommand {
-    /// List every folder that is not accepted, with reason and age
+    /// List every folder that is not accepted, or is held, with reason and age
     List {
         #[command(flatten)]
         part: PartArgs<500>,
