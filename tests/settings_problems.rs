@@ -163,7 +163,7 @@ fn told_on_reload(before: &str, after: &str) -> Vec<String> {
             break;
         }
         assert!(until.monotonic() < Duration::from_secs(20), "{view}");
-        std::thread::sleep(Duration::from_millis(20));
+        until.sleep(Duration::from_millis(20));
     }
     let (_, log) = server.stop_with_log();
     log.lines().filter(|line| line.contains("a setting changed")).map(str::to_owned).collect()
@@ -210,4 +210,43 @@ fn every_inbox_has_its_own_lines() {
     let origins = |part: usize| ["url", "poll", "rescan", "complete"].map(|key| origin(part, key));
     assert_eq!(origins(0), ["4", "5", "default", "default"], "{shown}");
     assert_eq!(origins(1), ["8", "default", "9", "10"], "{shown}");
+}
+
+#[test]
+fn a_batch_without_a_mode_is_held_where_it_can_be_seen_until_the_setting_is_read() {
+    let inbox = "[[inbox]]\nurl = \"in\"\npoll = \"50ms\"\ncomplete = \"marker:_SUCCESS\"\n";
+    let with_mode = format!("{inbox}[sources.alpha]\nmode = \"full\"\n");
+    for restart in [false, true] {
+        let shell = Shell::new();
+        shell.settings(inbox);
+        let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+        let made = shell.write(&batch);
+        let folder = shell.data().join("in/alpha").join(batch.folder_name());
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["entities-00000.ndjson", "relationships-00000.ndjson"] {
+            std::fs::copy(std::path::Path::new(&made).join(name), folder.join(name)).unwrap();
+        }
+        std::fs::write(folder.join("_SUCCESS"), "").unwrap();
+        let server = shell.serve();
+        // A missing setting settles it: nothing happens by itself.
+        let clock = SystemClock::default();
+        while !shell.expect(0, &["batches", "list"]).contains("`sources.alpha.mode` is not set") {
+            assert!(clock.monotonic() < Duration::from_secs(20));
+            clock.sleep(Duration::from_millis(20));
+        }
+        let list = shell.expect(0, &["batches", "list"]);
+        assert!(list.contains("PENDING") && list.contains("held"), "{list}");
+        assert!(shell.expect(0, &["inbox", "list"]).contains("`sources.alpha.mode` is not set"));
+        assert!(shell.expect(0, &["sources", "list"]).contains("held"));
+        shell.settings(&with_mode);
+        let server = if restart {
+            assert_eq!(server.stop().code(), Some(0));
+            shell.serve()
+        } else {
+            server.signal(rustix::process::Signal::HUP);
+            server
+        };
+        shell.expect(0, &["batches", "wait", &batch.id(), "--timeout", "20s"]);
+        assert_eq!(server.stop().code(), Some(0));
+    }
 }
