@@ -396,6 +396,52 @@ fn what_happened_to_a_batch_or_an_entity_is_read_by_its_times() {
 }
 
 #[test]
+fn every_write_is_documented_with_what_keeps_it_out() {
+    let document = serde_json::to_value(tidegate::web::openapi_document()).unwrap();
+    let mut writes = 0;
+    for (route, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let has = |status: &str| operation["responses"].get(status).is_some();
+            assert!(has("403") && has("503"), "{method} {route}");
+            let takes = route.contains('{') || operation["parameters"].is_array();
+            assert!(has("400") || !takes, "{method} {route}");
+            if method == "post" {
+                writes += 1;
+                for status in ["400", "413", "415"] {
+                    assert!(has(status), "{method} {route}: {status}");
+                }
+            }
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                if status.as_str() >= "400" && !(route == "/readyz" && status == "503") {
+                    let content = &response["content"]["application/problem+json"];
+                    assert!(content["schema"]["$ref"].as_str().unwrap().ends_with("/ProblemView"), "{route}");
+                }
+            }
+        }
+    }
+    assert!(writes > 15, "{writes}");
+}
+
+#[test]
+fn a_superseded_batch_says_once_that_it_is_and_by_which() {
+    let (server, [_, parked, _, _]) = busy();
+    let newer =
+        server.publish(&TestBatch::full("beta", 5).with([says(entity("x"), 2), says(entity("w"), 1)]));
+    let batch = server.fetch(&format!("/api/v1/batches/{parked}"));
+    let failure = &batch["publish_state"]["failure_details"];
+    assert_eq!(failure["error_code"], "SUPERSEDED");
+    let message = failure["error_message"].as_str().unwrap();
+    assert_eq!(
+        message,
+        format!("batch {parked}: superseded by {newer}. Newer batches left this one nothing to do.")
+    );
+    let page = String::from_utf8(server.get(&format!("/batches/{parked}")).body).unwrap();
+    let panel = page.split("id=\"h-failure\"").nth(1).unwrap().split("</section>").next().unwrap();
+    assert_eq!(panel.matches("nothing to do").count(), 1, "{panel}");
+    assert!(panel.contains(&newer.to_string()) && !panel.contains("What to do"), "{panel}");
+}
+
+#[test]
 fn known_issues_are_listed_by_when_they_were_declared() {
     let server = Server::new();
     for number in 0..3 {

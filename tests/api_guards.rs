@@ -147,6 +147,49 @@ fn every_answer_has_the_headers_that_keep_browsers_in() {
 }
 
 #[test]
+fn what_is_malformed_is_told_with_its_parameter_and_what_a_right_one_is_like() {
+    let server = Server::new();
+    let id = server.deliver(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let waiting = format!("/api/v1/batches/{id}?wait=soon");
+    let time = "2026-11-24T01:00:00Z";
+    for (path, parameter, right) in [
+        ("/api/v1/dlq/abc", "id", "whole number"),
+        ("/api/v1/batches/xxx", "batch_id", "such as warehouse:20261124T010000Z_run-1"),
+        ("/api/v1/publish-states/xxx", "batch_id", "such as warehouse:20261124T010000Z_run-1"),
+        ("/api/v1/snapshots/z%20z", "snapshot_id", "1 to 63 characters"),
+        ("/api/v1/snapshots/a/diff/b%20b", "before", "1 to 63 characters"),
+        ("/api/v1/snapshots/a%20a/diff/b", "snapshot_id", "1 to 63 characters"),
+        ("/api/v1/sources/a%20b", "source_id", "1 to 63 characters"),
+        ("/api/v1/targets/a%20b", "target", "1 to 63 characters"),
+        ("/api/v1/plans/a%20b", "plan_id", "1 to 63 characters"),
+        ("/api/v1/batches?since=yesterday", "since", time),
+        ("/api/v1/batches?until=", "until", time),
+        ("/api/v1/dlq?since=2026-11-24", "since", time),
+        ("/api/v1/batches?limit=many", "limit", "whole number from 1 to 500"),
+        ("/api/v1/batches?limit=-1", "limit", "whole number from 1 to 500"),
+        ("/api/v1/batches?limit=501", "limit", "from 1 to 500"),
+        ("/api/v1/batches?order=up", "order", "`newest` or `oldest`"),
+        ("/api/v1/batches?status=DONE", "status", "COMPLETE"),
+        ("/api/v1/batches?source_id=a%20b", "source_id", "1 to 63 characters"),
+        ("/api/v1/dlq?batch_id=x", "batch_id", "such as warehouse:20261124T010000Z_run-1"),
+        ("/api/v1/dlq?state=lost", "state", "discarded"),
+        ("/api/v1/entities?archived=yes", "archived", "true or false"),
+        ("/api/v1/entities/t/a?relationships=all", "relationships", "whole number from 0 to 500"),
+        ("/api/v1/batches?cursor=zz", "cursor", "next_cursor"),
+        ("/api/v1/search?cursor=zz", "cursor", "next_cursor"),
+        ("/api/v1/batches?sorce_id=a", "sorce_id", "source_id"),
+        (&waiting, "wait", "duration such as"),
+    ] {
+        let problem = server.get(path).problem(400, "USAGE");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("`{parameter}`")) && detail.contains(right), "{path}: {detail}");
+        assert!(!detail.contains("invalid digit") && !detail.contains("deserialize"), "{path}: {detail}");
+    }
+    let problem = server.post("/api/v1/known-issues/x/lift", &json!({ "reason": "x" })).problem(400, "USAGE");
+    assert!(problem["detail"].as_str().unwrap().contains("`id`"), "{problem}");
+}
+
+#[test]
 fn queries_and_cursors_of_others_are_refused() {
     let server = Server::new();
     for time in 1..5 {

@@ -3,27 +3,10 @@
 
 mod support;
 
-use std::io::Read;
-use std::path::Path;
 use std::process::Command;
 
 use support::batches::{TestBatch, entity, says};
-use support::shell::Shell;
-
-/// Everything that an archive holds, as text, by name.
-fn unpack(path: &Path) -> Vec<(String, String)> {
-    let file = std::fs::File::open(path).unwrap();
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
-    let mut found = Vec::new();
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().display().to_string();
-        let mut text = String::new();
-        entry.read_to_string(&mut text).unwrap();
-        found.push((name, text));
-    }
-    found
-}
+use support::shell::{Shell, unpack};
 
 /// Settings with a secret in every place that takes one.
 const SETTINGS: &str = r#"

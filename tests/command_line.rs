@@ -212,6 +212,10 @@ fn lists_and_look_ups_show_what_was_published() {
     assert!(text.contains("t a"), "{text}");
     let found = shell.json(0, &["catalogue", "get", "t", "a"]);
     assert_eq!((&found["attributes"]["x"], &found["version"]), (&2.into(), &2.into()));
+    let versions = shell.json(0, &["catalogue", "history", "t", "a"]);
+    assert_eq!((&versions["items"][0]["version"], &versions["next_cursor"]), (&1.into(), &Value::Null));
+    let text = shell.expect(0, &["catalogue", "history", "t", "a"]);
+    assert!(text.contains("update") && text.contains(&TestBatch::full("alpha", 2).id()), "{text}");
     assert!(shell.expect(0, &["catalog", "search", "ua"]).contains("ua"));
     shell.expect(1, &["catalogue", "get", "t", "nothing"]);
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
@@ -300,4 +304,20 @@ fn the_help_names_every_option() {
     for command in ["plan", "publish"] {
         assert!(shell.expect(0, &[command, "--help"]).contains("--no-fast-path"), "{command}");
     }
+}
+
+#[test]
+fn a_parked_batch_is_listed_with_the_changes_that_wait() {
+    let shell = Shell::new();
+    let lines = (0..40).map(|n| says(entity(&format!("e{n}")), 1));
+    shell.expect(0, &["publish", &shell.write(&TestBatch::full("alpha", 1).with(lines))]);
+    let gone = TestBatch::full("alpha", 2).with((0..3).map(|n| says(entity(&format!("e{n}")), 2)));
+    shell.expect(3, &["publish", &shell.write(&gone)]);
+    let list = shell.expect(0, &["batches", "list", "--order", "oldest"]);
+    let rows: Vec<&str> = list.lines().skip(1).collect();
+    assert!(rows[0].contains("+40 ~0 -0"), "{list}");
+    assert!(rows[1].contains("+0 ~3 -37") && rows[1].contains("waits for approval"), "{list}");
+    shell.expect(0, &["batches", "approve", &gone.id()]);
+    let list = shell.expect(0, &["batches", "list", "--limit", "1"]);
+    assert!(list.contains("+0 ~3 -37") && list.contains("COMPLETE"), "{list}");
 }

@@ -3,12 +3,11 @@
 
 mod support;
 
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
 use support::batches::{TestBatch, entity, says};
-use support::shell::Shell;
+use support::shell::{Shell, unpack};
 
 fn batch(time: u32, names: &[&str]) -> TestBatch {
     TestBatch::full("alpha", time).with(names.iter().map(|name| says(entity(name), i64::from(time))))
@@ -125,21 +124,6 @@ fn a_source_that_is_held_is_a_warning_with_the_command_that_shows_it() {
     let found = check(&view, "source alpha");
     assert_eq!(found["status"], "warning");
     assert!(found["mend"].as_str().unwrap().contains("tidegate sources resume alpha"), "{found:#}");
-}
-
-/// Everything that an archive holds, as text, by name.
-fn unpack(path: &Path) -> Vec<(String, String)> {
-    let file = std::fs::File::open(path).unwrap();
-    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
-    let mut found = Vec::new();
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().display().to_string();
-        let mut text = String::new();
-        entry.read_to_string(&mut text).unwrap();
-        found.push((name, text));
-    }
-    found
 }
 
 #[test]

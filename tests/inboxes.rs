@@ -20,6 +20,8 @@ use tidegate::intake::inbox::Complete;
 use tidegate::intake::prefix::{Changed, Object, Passing, Prefix, RemotePrefix};
 use tidegate::publishing::crash::CrashPoints;
 use tidegate::service::Engine;
+use tidegate::service::query::{BatchQuery, Part};
+use tidegate::service::views::{SourceState, WaitCode};
 use tidegate::store::{BatchRecord, InboxState};
 use url::Url;
 
@@ -214,23 +216,40 @@ fn a_marker_or_quiet_time_stand_in_for_a_manifest_and_the_settings_say_the_mode(
                     Complete::Marker(_) => watch.put(&path.replace("manifest.json", "_SUCCESS"), b""),
                     Complete::Quiet(_) | Complete::Manifest => watch.clock.advance(Duration::from_secs(120)),
                 }
-                assert_eq!(watch.poll(), usize::from(mode.is_some()), "{complete:?}");
+                assert_eq!(watch.poll(), 1, "{complete:?}");
+                watch.engine.run_until_idle().unwrap();
+                let id = batch(1, 1).id();
                 if mode.is_none() {
                     // Held, and said so, until the settings have it.
-                    let prefix = Arc::clone(&watch.prefix);
-                    let folders = tidegate::intake::monitor::scan(
-                        &watch.settings.inboxes[0],
-                        &*prefix,
-                        watch.clock.now(),
-                        |_| Ok(false),
-                    );
-                    let reason = tidegate::service::inboxes::held(&watch.settings, &folders.unwrap()[0]);
-                    assert!(reason.unwrap().contains("sources.alpha.mode"));
-                    continue;
+                    let part = Part::default();
+                    let why = "`sources.alpha.mode` is not set";
+                    let [shown] = &watch.engine.batches(&BatchQuery::default()).unwrap().items[..] else {
+                        panic!("{complete:?}")
+                    };
+                    assert_eq!((shown.publish_state.status, shown.mode), (PublishStatus::Pending, None));
+                    let waits = shown.waits.as_ref().unwrap();
+                    assert_eq!(waits.code, WaitCode::SourceHeld);
+                    assert!(waits.text.contains("held") && waits.text.contains(why), "{waits:?}");
+                    assert_eq!(watch.engine.sources(&part).unwrap().items[0].state, SourceState::Held);
+                    let inbox = watch.engine.inbox_view(&part).unwrap();
+                    assert_eq!(inbox.items.len(), 1, "{inbox:?}");
+                    assert_eq!(inbox.items[0].batch_id.as_ref().map(ToString::to_string), Some(id.clone()));
+                    assert!(inbox.items[0].reason.contains(why), "{inbox:?}");
+                    // Nor does a copy of its files change what it is.
+                    watch.engine.keep_pins().unwrap();
+                    let mut settings = watch.settings.clone();
+                    let source = settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap();
+                    source.mode = Some(Mode::Incremental);
+                    watch.engine.reload(&settings).unwrap();
+                    watch.engine.run_until_idle().unwrap();
+                    let record = watch.batch(&id);
+                    assert_eq!(record.mode, Some(Mode::Incremental));
+                    watch.clock.advance(Duration::from_secs(5));
+                    assert_eq!(watch.engine.inbox_view(&part).unwrap().items, []);
                 }
-                watch.engine.run_until_idle().unwrap();
-                let record = watch.batch(&batch(1, 1).id());
+                let record = watch.batch(&id);
                 assert_eq!(record.status, PublishStatus::Complete, "{:?}", record.failure);
+                assert_eq!(watch.export().lines().count(), 1);
             }
         }
     }

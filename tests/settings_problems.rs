@@ -145,3 +145,108 @@ fn an_inbox_that_is_gone_is_a_reason_though_the_service_works() {
     until(false);
     server.stop();
 }
+
+/// What a server says when it reads its settings again, `after` those `before`.
+fn told_on_reload(before: &str, after: &str) -> Vec<String> {
+    let shell = Shell::new();
+    shell.settings(before);
+    let server = shell.serve();
+    shell.settings(after);
+    server.signal(rustix::process::Signal::HUP);
+    let url = format!("{}api/v1/doctor", server.url);
+    let until = SystemClock::default();
+    loop {
+        let view: Value = reqwest::blocking::get(&url).unwrap().json().unwrap();
+        let checks = view["checks"].as_array().unwrap();
+        let soon = |check: &Value| check["found"].as_str().unwrap().contains("not in force yet");
+        if !checks.iter().any(soon) {
+            break;
+        }
+        assert!(until.monotonic() < Duration::from_secs(20), "{view}");
+        until.sleep(Duration::from_millis(20));
+    }
+    let (_, log) = server.stop_with_log();
+    log.lines().filter(|line| line.contains("a setting changed")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_new_source_is_told_by_what_the_file_says_of_it() {
+    let told = told_on_reload(
+        "[sources.gone]\nimportance = 3\n",
+        "[sources.alpha]\nimportance = 7\n[sources.beta]\n[targets.catalogue]\n",
+    );
+    let keys = ["sources.alpha.importance", "sources.beta", "sources.gone.importance"];
+    assert_eq!(told.len(), keys.len(), "{told:#?}");
+    for key in keys {
+        assert!(told.iter().any(|line| line.contains(&format!("key=\"{key}\""))), "{key}: {told:#?}");
+    }
+    assert!(told[0].contains("(not set)") && told[0].contains("new=\"7\""), "{told:#?}");
+}
+
+#[test]
+fn a_reload_tells_of_a_target_s_url_no_more_than_its_host() {
+    let target =
+        |path: &str| format!("[targets.catalogue]\nkind = \"http\"\nurl = \"http://127.0.0.1:9/{path}/\"\n");
+    let told = told_on_reload(&target("s3cret-one"), &target("s3cret-two"));
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("targets.catalogue.url") && told[0].contains("http://127.0.0.1:9"), "{told:#?}");
+    assert!(!told[0].contains("s3cret"), "{told:#?}");
+}
+
+#[test]
+fn every_inbox_has_its_own_lines() {
+    let shell = Shell::new();
+    shell.settings(
+        "[[inbox]]\nurl = \"one\"\npoll = \"3s\"\n\n[[inbox]]\nurl = \"two\"\nrescan = \"5m\"\ncomplete = \"marker:_OK\"\n",
+    );
+    let shown = shell.expect(0, &["config", "show"]);
+    let parts: Vec<&str> = shown.split("[[inbox]]").skip(1).collect();
+    assert_eq!(parts.len(), 2, "{shown}");
+    let origin = |part: usize, key: &str| -> String {
+        let line = parts[part].lines().find(|line| line.starts_with(&format!("{key} = "))).unwrap();
+        let origin = line.rsplit_once("# ").unwrap().1;
+        origin.rsplit_once(':').map_or(origin, |(_, line)| line).to_owned()
+    };
+    let origins = |part: usize| ["url", "poll", "rescan", "complete"].map(|key| origin(part, key));
+    assert_eq!(origins(0), ["4", "5", "default", "default"], "{shown}");
+    assert_eq!(origins(1), ["8", "default", "9", "10"], "{shown}");
+}
+
+#[test]
+fn a_batch_without_a_mode_is_held_where_it_can_be_seen_until_the_setting_is_read() {
+    let inbox = "[[inbox]]\nurl = \"in\"\npoll = \"50ms\"\ncomplete = \"marker:_SUCCESS\"\n";
+    let with_mode = format!("{inbox}[sources.alpha]\nmode = \"full\"\n");
+    for restart in [false, true] {
+        let shell = Shell::new();
+        shell.settings(inbox);
+        let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+        let made = shell.write(&batch);
+        let folder = shell.data().join("in/alpha").join(batch.folder_name());
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["entities-00000.ndjson", "relationships-00000.ndjson"] {
+            std::fs::copy(std::path::Path::new(&made).join(name), folder.join(name)).unwrap();
+        }
+        std::fs::write(folder.join("_SUCCESS"), "").unwrap();
+        let server = shell.serve();
+        // A missing setting settles it: nothing happens by itself.
+        let clock = SystemClock::default();
+        while !shell.expect(0, &["batches", "list"]).contains("`sources.alpha.mode` is not set") {
+            assert!(clock.monotonic() < Duration::from_secs(20));
+            clock.sleep(Duration::from_millis(20));
+        }
+        let list = shell.expect(0, &["batches", "list"]);
+        assert!(list.contains("PENDING") && list.contains("held"), "{list}");
+        assert!(shell.expect(0, &["inbox", "list"]).contains("`sources.alpha.mode` is not set"));
+        assert!(shell.expect(0, &["sources", "list"]).contains("held"));
+        shell.settings(&with_mode);
+        let server = if restart {
+            assert_eq!(server.stop().code(), Some(0));
+            shell.serve()
+        } else {
+            server.signal(rustix::process::Signal::HUP);
+            server
+        };
+        shell.expect(0, &["batches", "wait", &batch.id(), "--timeout", "20s"]);
+        assert_eq!(server.stop().code(), Some(0));
+    }
+}

@@ -1,5 +1,5 @@
-//! The loop under a manual clock, with an object store and a target that fail
-//! at random: whatever happens, nothing that was delivered is lost (P1), the
+//! The loop under a manual clock, with an object store, a target and a store
+//! that fail at random, each on every way that it is used: whatever happens, nothing that was delivered is lost (P1), the
 //! catalogue is what the batches say (P2), and when the faults stop, all work
 //! ends without a person (P8). Every run is a function of its seed.
 //!
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path as Key;
@@ -67,6 +68,38 @@ impl Dice {
     }
 }
 
+/// The clock, which ends a write of `tidegate.redb` when its die says so: every
+/// write asks it for the time, and one that panics is kept in no part. What
+/// follows is what follows a disk that fails: the process has to end.
+#[derive(Clone)]
+struct Clockwork {
+    inner: Arc<ManualClock>,
+    dice: Arc<Dice>,
+}
+
+impl Clock for Clockwork {
+    fn now(&self) -> Timestamp {
+        // A commit is one of very many, so that a run comes anywhere at all.
+        let writes = std::thread::current().name() == Some("store-writer");
+        if writes && self.dice.below(3) == 0 && self.dice.fails() {
+            std::panic::resume_unwind(Box::new("the disk failed"));
+        }
+        self.inner.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.inner.monotonic()
+    }
+
+    fn random(&self) -> u64 {
+        self.inner.random()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.inner.sleep(duration);
+    }
+}
+
 /// A target that is away before or after it did what it was asked.
 struct Flaky {
     inner: Arc<dyn Target>,
@@ -113,10 +146,14 @@ impl Target for Flaky {
     }
 
     fn read(&self, keys: &[CatalogueKey]) -> Result<Vec<Option<TargetValue>>> {
-        self.inner.read(keys)
+        self.away()?;
+        let values = self.inner.read(keys)?;
+        self.silent()?;
+        Ok(values)
     }
 
     fn health(&self) -> Result<()> {
+        self.away()?;
         self.inner.health()
     }
 
@@ -137,6 +174,8 @@ struct Simulation {
     dice: Arc<Dice>,
     engine: Option<Engine>,
     log: Mutex<Vec<String>>,
+    /// How often the process ended because its store failed.
+    store_failures: u64,
 }
 
 impl Simulation {
@@ -164,6 +203,7 @@ impl Simulation {
             dice: Arc::new(Dice::new(seed)),
             engine: None,
             log: Mutex::default(),
+            store_failures: 0,
         };
         simulation.restart();
         simulation
@@ -180,8 +220,15 @@ impl Simulation {
         let dice = Arc::clone(&self.dice);
         let faulty = FaultyStore { inner: Arc::clone(&self.store) as _, die: Arc::new(move || dice.fails()) };
         let prefix: Arc<dyn Prefix> = Arc::new(RemotePrefix::new(Arc::new(faulty), url.clone()).unwrap());
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let engine = Engine::open(self.data.path(), self.settings.clone(), clock).unwrap();
+        let clock = Clockwork { inner: Arc::clone(&self.clock), dice: Arc::clone(&self.dice) };
+        let opened = || Engine::open(self.data.path(), self.settings.clone(), Arc::new(clock.clone()));
+        // It may fail while it opens, and is started again then.
+        let engine = std::iter::repeat_with(opened).find_map(|opened| match opened {
+            Ok(engine) => Some(engine),
+            Err(error) if error.kind() == ErrorKind::StoreFailed => None,
+            Err(error) => panic!("{error}"),
+        });
+        let engine = engine.unwrap();
         let dice = Arc::clone(&self.dice);
         self.engine = Some(
             engine
@@ -215,16 +262,29 @@ impl Simulation {
         objects
     }
 
-    fn look(&self) {
-        let found = self.engine().scan_inbox(&self.settings.inboxes[0]);
-        self.note(format!("look: {:?}", found.map_err(|e| e.to_string())));
+    /// A look at what is new and not done with, or at everything.
+    fn look(&mut self, full: bool) {
+        let inbox = &self.settings.inboxes[0];
+        let found = if full { self.engine().rescan_inbox(inbox) } else { self.engine().scan_inbox(inbox) };
+        let kind = if full { "look at everything" } else { "look" };
+        self.note(format!("{kind}: {:?}", found.map_err(|e| e.to_string())));
+        self.end_if_the_store_failed();
     }
 
-    fn work(&self) -> bool {
+    fn work(&mut self) -> bool {
         let done = self.engine().step();
         self.note(format!("work: {:?}", done.as_ref().map_err(ToString::to_string)));
-        assert!(!self.engine().store().failed(), "the store failed");
+        self.end_if_the_store_failed();
         matches!(done, Ok(Some(_)) | Err(_))
+    }
+
+    /// The process ends at the first failure of its store, and is started again.
+    fn end_if_the_store_failed(&mut self) {
+        if self.engine().store().failed() {
+            self.note("the store failed".into());
+            self.store_failures += 1;
+            self.restart();
+        }
     }
 
     fn advance(&self, seconds: u64) {
@@ -232,8 +292,8 @@ impl Simulation {
     }
 }
 
-/// Plays a seed, and returns how many faults there were.
-fn play(seed: u64) -> u64 {
+/// Plays a seed, and returns how many faults there were, and how many of the store.
+fn play(seed: u64) -> (u64, u64) {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut runner =
@@ -267,7 +327,10 @@ fn play(seed: u64) -> u64 {
                         }
                     }
                 }
-                4..=5 => simulation.look(),
+                4..=5 => {
+                    let full = dice.below(3) == 0;
+                    simulation.look(full);
+                }
                 6..=9 => drop(simulation.work()),
                 10 => simulation.advance(1 + dice.below(400)),
                 _ => simulation.restart(),
@@ -276,9 +339,10 @@ fn play(seed: u64) -> u64 {
         // The faults stop. Nobody does anything but let time pass.
         dice.percent.store(0, Ordering::SeqCst);
         let mut idle = 0;
-        for _ in 0..3_000 {
+        for turn in 0..3_000 {
             simulation.advance(30);
-            simulation.look();
+            // As often as the setting says: every minute.
+            simulation.look(turn % 2 == 0);
             idle = if simulation.work() { 0 } else { idle + 1 };
             if idle > 40 {
                 break;
@@ -305,7 +369,7 @@ fn play(seed: u64) -> u64 {
         println!("seed {seed}");
         std::panic::resume_unwind(panic);
     }
-    simulation.dice.faults.load(Ordering::SeqCst)
+    (simulation.dice.faults.load(Ordering::SeqCst), simulation.store_failures)
 }
 
 #[test]
@@ -315,8 +379,13 @@ fn whatever_fails_for_a_while_everything_ends_as_the_batches_say() {
         Some(seed) => drop(play(seed)),
         None => {
             let runs = number("TIDEGATE_CASES").unwrap_or(40);
-            let faults: u64 = (0..runs).map(play).sum();
+            let (mut faults, mut of_store) = (0, 0);
+            for seed in 0..runs {
+                let (more, more_of_store) = play(seed);
+                (faults, of_store) = (faults + more, of_store + more_of_store);
+            }
             assert!(faults > 3 * runs, "only {faults} faults in {runs} runs");
+            assert!(2 * of_store > runs, "only {of_store} of them were the store's");
         }
     }
 }

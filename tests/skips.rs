@@ -440,6 +440,54 @@ fn a_dead_letter_of_a_skipped_key_is_not_requeued() {
     world.expect(&keys(&[("a", 1), ("b", 1)]));
 }
 
+/// A dead letter without a key, in a full batch that says `b`.
+fn keyless(world: &World) -> u64 {
+    world.publish(&full(1, &[("b", 1)]).with([Line::BadKeyless(7)]));
+    let [letter] = &world.dead_letters("alpha")[..] else { panic!("{:?}", world.dead_letters("alpha")) };
+    assert_eq!(letter.key, None);
+    letter.id
+}
+
+const LINE_A: &[u8] = b"{\"type\":\"t\",\"qualified_name\":\"a\",\"attributes\":{\"x\":1}}";
+
+#[test]
+fn a_line_without_a_key_that_is_edited_to_a_skipped_one_is_not_requeued() {
+    let world = World::new();
+    let id = keyless(&world);
+    skip(&world, "t", "a");
+    let refused = |error: Error| {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        let text = format!("{error} {}", error.action());
+        assert!(text.contains("ann skips its key") && text.contains("unskip alpha"), "{text}");
+    };
+    let preview = world.engine().check_letter(id, Some(LINE_A)).unwrap();
+    assert!(!preview.valid && preview.action.unwrap().contains("unskip"));
+    refused(world.engine().repair_letter(id, None, LINE_A, "bob", "typo").unwrap_err());
+    assert_eq!(world.dead_letters("alpha")[0].edited, None, "nothing of it was kept");
+    world.engine().edit_letter(id, None, Some(LINE_A), "bob", "typo").unwrap();
+    refused(world.engine().requeue_letter(id, None, "bob", "x").unwrap_err());
+    let query = LetterQuery { states: vec![LetterState::Open], ..LetterQuery::default() };
+    let results = world.engine().requeue_letters(&query, "bob", "x").unwrap();
+    assert_eq!((results.done, results.refused), (0, 1));
+    unskip(&world, "t", "a");
+    world.engine().requeue_letter(id, None, "bob", "x").unwrap();
+    world.work();
+    assert_eq!(world.dead_letters("alpha"), []);
+    world.expect(&keys(&[("a", 1), ("b", 1)]));
+}
+
+#[test]
+fn a_line_without_a_key_whose_edit_is_skipped_meanwhile_is_open_again() {
+    let world = World::new();
+    let id = keyless(&world);
+    world.engine().repair_letter(id, None, LINE_A, "bob", "typo").unwrap();
+    skip(&world, "t", "a");
+    world.work();
+    world.expect(&keys(&[("b", 1)]));
+    let [left] = &world.dead_letters("alpha")[..] else { panic!("{:?}", world.dead_letters("alpha")) };
+    assert!(left.is_open() && left.actions.last().unwrap().reason.contains("skips"), "{left:?}");
+}
+
 #[test]
 fn a_requeued_key_that_is_skipped_meanwhile_is_open_again() {
     let world = World::new();

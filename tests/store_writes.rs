@@ -122,6 +122,20 @@ fn after_commit_is_called_once_a_commit_before_the_caller_goes_on() {
 }
 
 #[test]
+fn a_writing_thread_that_ends_is_a_store_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StoreOptions {
+        after_commit: Some(Arc::new(|| std::panic::resume_unwind(Box::new("a defect behind a commit")))),
+        ..StoreOptions::default()
+    };
+    let store = Store::open(folder.path(), options, clock()).unwrap();
+    assert_eq!(store.write(|_| Ok(())).unwrap_err().kind(), ErrorKind::StoreFailed);
+    assert!(store.failed(), "the service would go on and write nothing");
+    assert_eq!(store.read(|view| view.unfinished(&source())).unwrap_err().kind(), ErrorKind::StoreFailed);
+    assert_eq!(store.write(|_| Ok(())).unwrap_err().kind(), ErrorKind::StoreFailed);
+}
+
+#[test]
 fn a_closure_that_panics_fails_its_caller_and_the_store_says_that_it_failed() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -29,6 +29,7 @@ use crate::service::views::{
     BatchAction, BatchView, CatalogueHit, DoctorView, EntityPage, InboxListView, KnownIssueView, Page,
     SearchPage, SnapshotChange, SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
 };
+use crate::targets::embedded::HistoryView;
 use crate::web::presence::Announcement;
 
 /// Whom the command talks to.
@@ -379,12 +380,10 @@ impl Backend {
     }
 
     /// A part of the known issues.
-    pub fn issues(&self, part: &Part) -> Result<Page<KnownIssueView>> {
+    pub fn issues(&self, times: &Times) -> Result<Page<KnownIssueView>> {
         match self {
-            Self::Directory(engine, _) => {
-                engine.issue_views(&Times { part: part.clone(), ..Times::default() })
-            }
-            Self::Server(client) => client.get(&["api", "v1", "known-issues"], &part_of(part)),
+            Self::Directory(engine, _) => engine.issue_views(times),
+            Self::Server(client) => client.get(&["api", "v1", "known-issues"], &times_of(times)),
         }
     }
 
@@ -412,17 +411,19 @@ impl Backend {
         }
     }
 
-    /// The targets, or one of them.
-    pub fn targets(&self, name: Option<&TargetName>) -> Result<Vec<TargetView>> {
-        match (self, name) {
-            (Self::Directory(engine, _), None) => engine.targets(),
-            (Self::Directory(engine, _), Some(name)) => Ok(vec![engine.target_view(name)?]),
-            (Self::Server(client), None) => {
-                Ok(client.get::<Page<TargetView>>(&["api", "v1", "targets"], &[])?.items)
-            }
-            (Self::Server(client), Some(name)) => {
-                Ok(vec![client.get(&["api", "v1", "targets", name.as_str()], &[])?])
-            }
+    /// A part of the targets.
+    pub fn targets(&self, part: &Part) -> Result<Page<TargetView>> {
+        match self {
+            Self::Directory(engine, _) => engine.targets_part(part),
+            Self::Server(client) => client.get(&["api", "v1", "targets"], &part_of(part)),
+        }
+    }
+
+    /// A target.
+    pub fn target(&self, name: &TargetName) -> Result<TargetView> {
+        match self {
+            Self::Directory(engine, _) => engine.target_view(name),
+            Self::Server(client) => client.get(&["api", "v1", "targets", name.as_str()], &[]),
         }
     }
 
@@ -452,6 +453,22 @@ impl Backend {
                     ("target", target.map(ToString::to_string)),
                     ("relationships", Some(relationships.to_string())),
                 ],
+            ),
+        }
+    }
+
+    /// A part of the versions of an entity that were replaced.
+    pub fn history(
+        &self,
+        key: &EntityKey,
+        target: Option<&TargetName>,
+        times: &Times,
+    ) -> Result<Page<HistoryView>> {
+        match self {
+            Self::Directory(engine, _) => engine.history_of(key, target, times),
+            Self::Server(client) => client.get(
+                &["api", "v1", "entities", &key.type_name, &key.qualified_name, "history"],
+                &[&[("target", target.map(ToString::to_string))], &times_of(times)[..]].concat(),
             ),
         }
     }
@@ -544,6 +561,17 @@ fn plan_id(batch: &BatchView) -> &str {
 /// A value as a parameter has it.
 fn text_of<T: Serialize>(value: &T) -> Option<String> {
     serde_json::to_value(value).ok()?.as_str().map(str::to_owned)
+}
+
+fn times_of(times: &Times) -> [(&'static str, Option<String>); 5] {
+    let [limit, cursor] = part_of(&times.part);
+    [
+        ("since", times.since.map(|time| time.to_string())),
+        ("until", times.until.map(|time| time.to_string())),
+        ("order", times.order.as_ref().and_then(text_of)),
+        limit,
+        cursor,
+    ]
 }
 
 fn part_of(part: &Part) -> [(&'static str, Option<String>); 2] {

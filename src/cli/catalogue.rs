@@ -5,9 +5,11 @@ use std::io::{BufWriter, Write};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Global;
-use super::backend::{self, Backend, all, copy_out};
+use super::backend::{self, Backend, copy_out};
 use super::common::{more, out, out_json, table, target, write_error};
+use super::part::{PartArgs, TimesArgs};
 use super::render;
+use crate::domain::ids::TargetName;
 use crate::domain::key::EntityKey;
 use crate::error::Result;
 use crate::service::query::{FindEntities, Part, SearchEntities};
@@ -26,22 +28,50 @@ pub enum CatalogueCommand {
         #[arg(long)]
         target: Option<String>,
     },
-    /// Show an entity with its history and relationships
+    /// Show an entity with its newest versions and its relationships
     Get {
-        /// Its type
-        #[arg(value_name = "TYPE")]
-        type_name: String,
-        /// Its qualified name
-        name: String,
+        #[command(flatten)]
+        of: EntityArgs,
         /// Relationships to show
         #[arg(long, default_value_t = 50)]
         relationships: usize,
-        /// The target, where there are several
-        #[arg(long)]
-        target: Option<String>,
+    },
+    /// List the versions of an entity that were replaced, newest first
+    #[command(after_help = "--since, --until and --order are about when a version was replaced. As JSON \
+                            each version has its attributes. What is deleted has versions too.")]
+    History {
+        #[command(flatten)]
+        of: EntityArgs,
+        #[command(flatten)]
+        times: TimesArgs,
+        #[command(flatten)]
+        part: PartArgs,
     },
     /// Find entities by their names, or by words of their attributes too
     Search(SearchArgs),
+}
+
+/// Which entity.
+#[derive(Debug, Args)]
+pub struct EntityArgs {
+    /// Its type
+    #[arg(value_name = "TYPE")]
+    type_name: String,
+    /// Its qualified name
+    name: String,
+    /// The target, where there are several
+    #[arg(long)]
+    target: Option<String>,
+}
+
+impl EntityArgs {
+    fn key(&self) -> EntityKey {
+        EntityKey::new(&self.type_name, &self.name)
+    }
+
+    fn target(&self) -> Result<Option<TargetName>> {
+        target(self.target.as_ref())
+    }
 }
 
 /// Which entities to find.
@@ -64,12 +94,8 @@ pub struct SearchArgs {
     /// Archived ones too
     #[arg(long)]
     archived: bool,
-    /// At most so many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Go on behind a list that gave this
-    #[arg(long)]
-    cursor: Option<String>,
+    #[command(flatten)]
+    part: PartArgs,
     /// The target, where there are several
     #[arg(long)]
     target: Option<String>,
@@ -88,9 +114,10 @@ pub enum RankArg {
 pub fn run(global: &Global, command: &CatalogueCommand) -> Result<u8> {
     match command {
         CatalogueCommand::Export { archived, target: name } => export(global, *archived, name.as_ref()),
-        CatalogueCommand::Get { type_name, name, relationships, target: of } => {
-            let (key, of) = (EntityKey::new(type_name, name), target(of.as_ref())?);
-            let page = backend::look(global, |backend| backend.entity(&key, of.as_ref(), *relationships))?;
+        CatalogueCommand::Get { of, relationships } => {
+            let (key, target) = (of.key(), of.target()?);
+            let page =
+                backend::look(global, |backend| backend.entity(&key, target.as_ref(), *relationships))?;
             if global.json {
                 out_json(&page.entity)?;
             } else {
@@ -98,9 +125,23 @@ pub fn run(global: &Global, command: &CatalogueCommand) -> Result<u8> {
             }
             Ok(0)
         }
+        CatalogueCommand::History { of, times, part } => history(global, of, times, part),
         CatalogueCommand::Search(args) if args.ranked => ranked(global, args),
         CatalogueCommand::Search(args) => by_name(global, args),
     }
+}
+
+fn history(global: &Global, of: &EntityArgs, times: &TimesArgs, part: &PartArgs) -> Result<u8> {
+    let (key, target) = (of.key(), of.target()?);
+    let page = backend::look(global, |backend| {
+        part.all(|part| backend.history(&key, target.as_ref(), &times.times(part)))
+    })?;
+    if global.json {
+        return out_json(&page).map(|()| 0);
+    }
+    let rows: Vec<Vec<String>> = page.items.iter().map(render::entity::version_row).collect();
+    out(format!("{}{}", table(&render::entity::VERSIONS, &rows), more(page.next_cursor.as_deref())))?;
+    Ok(0)
 }
 
 fn by_name(global: &Global, args: &SearchArgs) -> Result<u8> {
@@ -112,11 +153,8 @@ fn by_name(global: &Global, args: &SearchArgs) -> Result<u8> {
         target: target(args.target.as_ref())?,
         part: Part::default(),
     };
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let page = backend::look(global, |backend| {
-        all(limit, args.cursor.clone(), |part| {
-            backend.find(&FindEntities { part: part.clone(), ..find.clone() })
-        })
+        args.part.all(|part| backend.find(&FindEntities { part: part.clone(), ..find.clone() }))
     })?;
     if global.json {
         return out_json(&page).map(|()| 0);
@@ -141,11 +179,10 @@ fn ranked(global: &Global, args: &SearchArgs) -> Result<u8> {
         target: target(args.target.as_ref())?,
         part: Part::default(),
     };
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let page = backend::look(global, |backend| {
         // Of the counts, which every part has, those of the last part are told.
         let mut last = None;
-        let found = all(limit, args.cursor.clone(), |part| {
+        let found = args.part.all(|part| {
             let page = backend.search(&SearchEntities { part: part.clone(), ..search.clone() })?;
             let (items, next_cursor) = (page.items, page.next_cursor);
             last = Some((page.total, page.types, page.behind));

@@ -5,6 +5,7 @@ use clap::Subcommand;
 use super::Global;
 use super::backend;
 use super::common::{more, out, out_json, table};
+use super::part::PartArgs;
 use crate::error::Result;
 use crate::service::query::{PAGE_MAX, Part};
 use crate::service::views::{InboxFolderState, InboxListView};
@@ -12,24 +13,20 @@ use crate::service::views::{InboxFolderState, InboxListView};
 /// Looks into the inboxes.
 #[derive(Debug, Subcommand)]
 pub enum InboxCommand {
-    /// List every folder that is not accepted, with reason and age
+    /// List every folder that is not accepted, or is held, with reason and age
     List {
-        /// At most so many
-        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-        /// Go on behind a list that gave this
-        #[arg(long)]
-        cursor: Option<String>,
+        #[command(flatten)]
+        part: PartArgs<500>,
     },
 }
 
 /// Runs the command.
 pub fn run(global: &Global, command: &InboxCommand) -> Result<u8> {
-    let InboxCommand::List { limit, cursor } = command;
+    let InboxCommand::List { part } = command;
     let list = backend::look(global, |backend| {
-        let mut wanted = usize::try_from(*limit).unwrap_or(usize::MAX);
+        let mut wanted = part.limit();
         let mut list: Option<InboxListView> = None;
-        let mut cursor = cursor.clone();
+        let mut cursor = part.cursor();
         loop {
             let part = backend.inbox(&Part { limit: Some(wanted.min(PAGE_MAX)), cursor })?;
             wanted = wanted.saturating_sub(part.items.len());

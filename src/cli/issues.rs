@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Global;
-use super::backend::{self, Act, Purpose, all};
+use super::backend::{self, Act, Purpose};
 use super::common::{actor, more, out, out_json, parse_time_ahead, table, usage};
+use super::part::{PartArgs, TimesArgs};
 use crate::domain::ids::{SourceId, TargetName};
 use crate::error::Result;
 use crate::service::issues::Declared;
@@ -15,16 +16,15 @@ use crate::service::views::KnownIssueView;
 #[derive(Debug, Subcommand)]
 pub enum IssuesCommand {
     /// List them, the newest first
+    #[command(after_help = "--since, --until and --order are about when one was declared.")]
     List {
         /// Only those that batches wait for now
         #[arg(long)]
         in_force: bool,
-        /// At most so many
-        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-        /// Go on behind a list that gave this
-        #[arg(long)]
-        cursor: Option<String>,
+        #[command(flatten)]
+        times: TimesArgs,
+        #[command(flatten)]
+        part: PartArgs<500>,
     },
     /// Declare one: matching batches wait until it is lifted or over
     #[command(
@@ -79,9 +79,7 @@ impl DeclareArgs {
 /// Runs the command.
 pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
     let issue = match command {
-        IssuesCommand::List { in_force, limit, cursor } => {
-            return list(global, *in_force, *limit, cursor.clone());
-        }
+        IssuesCommand::List { in_force, times, part } => return list(global, *in_force, times, part),
         IssuesCommand::Declare(args) => {
             backend::with(global, Purpose::Make, |backend| backend.declare_issue(args, &actor()))?
         }
@@ -98,9 +96,8 @@ pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
     Ok(0)
 }
 
-fn list(global: &Global, in_force: bool, limit: u32, cursor: Option<String>) -> Result<u8> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut page = backend::look(global, |backend| all(limit, cursor, |part| backend.issues(part)))?;
+fn list(global: &Global, in_force: bool, times: &TimesArgs, part: &PartArgs<500>) -> Result<u8> {
+    let mut page = backend::look(global, |backend| part.all(|part| backend.issues(&times.times(part))))?;
     page.items.retain(|issue| issue.in_force || !in_force);
     if global.json {
         return out_json(&page).map(|()| 0);

@@ -12,6 +12,7 @@ mod dlq;
 mod doctor;
 mod inbox;
 mod issues;
+mod part;
 mod place;
 mod plan;
 mod progress;

@@ -3,8 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::Global;
-use super::backend::{self, all};
-use super::common::{OrderArg, more, out, out_json, parse_time, table, usage};
+use super::backend;
+use super::common::{more, out, out_json, table, usage};
+use super::part::{PartArgs, TimesArgs};
 use super::render;
 use crate::domain::change::Action;
 use crate::domain::ids::{SnapshotId, SourceId};
@@ -16,6 +17,7 @@ use crate::service::views::SnapshotChange;
 #[derive(Debug, Subcommand)]
 pub enum SnapshotsCommand {
     /// List them, newest first
+    #[command(after_help = "--since, --until and --order are about when a snapshot was made.")]
     List(ListArgs),
     /// Show one
     Show {
@@ -37,21 +39,10 @@ pub struct ListArgs {
     /// Of this source
     #[arg(long, value_name = "ID")]
     source: Option<String>,
-    /// Made at or after: RFC 3339, or so long ago, such as 2h
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    since: Option<jiff::Timestamp>,
-    /// Made before
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    until: Option<jiff::Timestamp>,
-    /// By when they were made
-    #[arg(long, value_enum, default_value = "newest")]
-    order: OrderArg,
-    /// At most so many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Go on behind a list that gave this
-    #[arg(long)]
-    cursor: Option<String>,
+    #[command(flatten)]
+    times: TimesArgs,
+    #[command(flatten)]
+    part: PartArgs,
 }
 
 fn snapshot_id(text: &str) -> Result<SnapshotId> {
@@ -82,16 +73,13 @@ pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
 fn list(global: &Global, args: &ListArgs) -> Result<()> {
     let query = SnapshotQuery {
         source_id: args.source.as_ref().map(SourceId::new).transpose().map_err(usage)?,
-        since: args.since,
-        until: args.until,
-        order: args.order.into(),
+        since: args.times.since,
+        until: args.times.until,
+        order: args.times.order(),
         ..SnapshotQuery::default()
     };
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let page = backend::look(global, |backend| {
-        all(limit, args.cursor.clone(), |part| {
-            backend.snapshots(&SnapshotQuery { part: part.clone(), ..query.clone() })
-        })
+        args.part.all(|part| backend.snapshots(&SnapshotQuery { part: part.clone(), ..query.clone() }))
     })?;
     if global.json {
         return out_json(&page);

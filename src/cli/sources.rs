@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::Global;
-use super::backend::{self, Act, Purpose, all};
+use super::backend::{self, Act, Purpose};
 use super::common::{actor, clock, more, out, out_json, table, usage};
+use super::part::PartArgs;
 use super::render;
 use crate::config::parse_duration;
 use crate::domain::ids::SourceId;
@@ -18,12 +19,8 @@ use crate::service::views::SourceDetail;
 pub enum SourcesCommand {
     /// List them
     List {
-        /// At most so many
-        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-        /// Go on behind a list that gave this
-        #[arg(long)]
-        cursor: Option<String>,
+        #[command(flatten)]
+        part: PartArgs<500>,
     },
     /// Show one with its settings, newest batches and snapshots
     Show {
@@ -80,7 +77,7 @@ pub struct On {
 /// Runs the command.
 pub fn run(global: &Global, command: &SourcesCommand) -> Result<u8> {
     match command {
-        SourcesCommand::List { limit, cursor } => list(global, *limit, cursor.clone()),
+        SourcesCommand::List { part } => list(global, part),
         SourcesCommand::Show { source } => show(global, &SourceId::new(source).map_err(usage)?),
         SourcesCommand::Pause(on) => pause(global, on, true),
         SourcesCommand::Resume(on) => pause(global, on, false),
@@ -146,9 +143,8 @@ fn show_skips(global: &Global, detail: &SourceDetail) -> Result<u8> {
     out(table(&render::source::SKIPS, &rows)).map(|()| 0)
 }
 
-fn list(global: &Global, limit: u32, cursor: Option<String>) -> Result<u8> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let page = backend::look(global, |backend| all(limit, cursor, |part| backend.sources(part)))?;
+fn list(global: &Global, part: &PartArgs<500>) -> Result<u8> {
+    let page = backend::look(global, |backend| part.all(|part| backend.sources(part)))?;
     if global.json {
         return out_json(&page).map(|()| 0);
     }

@@ -1,7 +1,7 @@
 //! What other settings than those in force change, key by key, and which of
 //! the keys wait for a restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Settings, show};
 
@@ -65,28 +65,85 @@ impl Settings {
             values
         };
         let (before, after) = (all(self), all(new));
+        let mut sections = Sections::of(self, new);
         let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let needs_restart = |key: &str| {
+            let at_start = AT_START.iter().any(|start| key.starts_with(start))
+                && !(key.contains(".maintenance[") && before.contains_key(&kind_of(key)));
+            at_start || waiting.contains(key)
+        };
         let mut changes = Vec::new();
         for key in keys {
             let (old, new) = (before.get(key), after.get(key));
-            if old != new {
-                let at_start = AT_START.iter().any(|start| key.starts_with(start))
-                    && !(key.contains(".maintenance[") && before.contains_key(&kind_of(key)));
+            if old != new && sections.says(key) {
                 changes.push(Change {
                     key: key.clone(),
                     old: old.cloned(),
                     new: new.cloned(),
-                    needs_restart: at_start || waiting.contains(key),
+                    needs_restart: needs_restart(key),
                 });
             }
         }
+        changes.extend(sections.silent().map(|(section, is_new)| {
+            let empty = || Some("{}".to_owned());
+            let (old, new) = if is_new { (None, empty()) } else { (empty(), None) };
+            let needs_restart = needs_restart(&format!("{section}."));
+            Change { key: section, old, new, needs_restart }
+        }));
+        changes.sort_by(|one, other| one.key.cmp(&other.key));
         Reload { changes, settings }
     }
 }
 
+/// The sections that only one side has, such as that of a new source. Of such a
+/// one the file's keys are told, and none of the many defaults that come with it.
+struct Sections<'a> {
+    /// Whether each is new, and whether anything of it was told.
+    sections: BTreeMap<String, (bool, bool)>,
+    old: &'a Settings,
+    new: &'a Settings,
+}
+
+impl<'a> Sections<'a> {
+    fn of(old: &'a Settings, new: &'a Settings) -> Self {
+        let (before, after) = (names(old), names(new));
+        let one_sided = before.symmetric_difference(&after);
+        let sections = one_sided.map(|name| (name.clone(), (after.contains(name), false))).collect();
+        Self { sections, old, new }
+    }
+
+    /// Whether a key that only one side has is told, or one that both have.
+    fn says(&mut self, key: &str) -> bool {
+        let around = |(name, _): &(&String, &mut (bool, bool))| {
+            key.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('.'))
+        };
+        // An id may have a dot in it: the longest name is the section's.
+        let around = self.sections.iter_mut().filter(around).max_by_key(|(name, _)| name.len());
+        let Some((_, (is_new, told))) = around else { return true };
+        let origins = if *is_new { &self.new.origins } else { &self.old.origins };
+        let says = origins.contains_key(key);
+        *told |= says;
+        says
+    }
+
+    /// Those of which nothing is told but that they are there, or are not any
+    /// more.
+    fn silent(self) -> impl Iterator<Item = (String, bool)> {
+        self.sections.into_iter().filter(|(_, (_, told))| !told).map(|(name, (is_new, _))| (name, is_new))
+    }
+}
+
+/// The names of the sections of which there may be any number.
+fn names(settings: &Settings) -> BTreeSet<String> {
+    let sources = settings.sources.keys().map(|id| format!("sources.{id}"));
+    let targets = settings.targets.keys().map(|name| format!("targets.{name}"));
+    let inboxes = (0..settings.inboxes.len()).map(|n| format!("inbox[{n}]"));
+    let webhooks = (0..settings.webhooks.len()).map(|n| format!("webhook[{n}]"));
+    sources.chain(targets).chain(inboxes).chain(webhooks).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::Path;
 
     use super::*;
@@ -119,7 +176,7 @@ mod tests {
         assert_eq!(told("sources.x.precedence"), (Some("1"), None, false));
         assert_eq!(told("sources.w.target"), (Some("\"catalogue\""), Some("\"other\""), true));
         assert_eq!(told("targets.catalogue.history"), (Some("20"), Some("7"), true));
-        assert_eq!(told("targets.other.kind"), (None, Some("\"embedded\""), true));
+        assert_eq!(told("targets.other"), (None, Some("{}"), true));
         assert!(reload.changes.iter().all(|change| !change.key.starts_with("guards")));
         let source = reload.settings.source(&SourceId::new("w").unwrap());
         assert_eq!((source.importance, source.target.as_str()), (90, "catalogue"));

@@ -173,7 +173,7 @@ pub const SECTIONS: &[Section] = &[
             unset(
                 "mode",
                 "`full`, `incremental`",
-                "such batches wait in the inbox",
+                "such batches are held",
                 "The mode of batches without a manifest.",
             ),
         ],

@@ -139,6 +139,12 @@ fn attribute_at(attributes: &[u8], offset: usize) -> String {
     }
 }
 
+/// The key of a line that keeps to the contract, of whichever kind it is.
+pub fn key_of_line(line: &[u8]) -> Option<Key> {
+    let read = |kind| parse_line(kind, Mode::Incremental, line).ok().map(|parsed| parsed.key.to_key());
+    read(Kind::Entity).or_else(|| read(Kind::Relationship))
+}
+
 /// Reads a line (contract: batch folder v1).
 ///
 /// One pass over its bytes; nothing is built but the key. In an incremental

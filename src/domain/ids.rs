@@ -247,8 +247,7 @@ impl FromStr for BatchId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        const PROBLEM: &str =
-            "must be <source_id>:<YYYYMMDDTHHMMSSZ>_<run_id>, with ~<n> behind it for a requeue";
+        const PROBLEM: &str = "must be <source_id>:<YYYYMMDDTHHMMSSZ>_<run_id>, with ~<n> behind it for a requeue, such as warehouse:20261124T010000Z_run-1";
         let error = || IdError::new("batch id", text, PROBLEM);
         let (source, rest) = text.split_once(':').ok_or_else(error)?;
         let (folder, n) = match rest.split_once('~') {

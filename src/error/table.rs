@@ -35,6 +35,13 @@ pub struct KindInfo {
     pub action: &'static str,
 }
 
+impl KindInfo {
+    /// What to do next, if there is anything to do.
+    pub fn to_do(&self) -> Option<&'static str> {
+        Some(self.action).filter(|action| *action != "Nothing.")
+    }
+}
+
 macro_rules! error_kinds {
     ($($(#[$doc:meta])* $name:ident: $code:literal, $http:literal, $exit:literal, $retry:ident, $meaning:literal, $action:literal;)*) => {
         /// What went wrong, as the operator should see it.

@@ -12,7 +12,7 @@ use super::manifest::{self, MANIFEST, Manifest, compression_of};
 use super::prefix::Object;
 use crate::domain::ids::{BatchId, FolderName, SourceId};
 use crate::domain::key::Kind;
-use crate::domain::settings::SourceSettings;
+use crate::domain::settings::{Mode, SourceSettings};
 use crate::domain::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_MANIFEST;
@@ -61,10 +61,11 @@ pub fn open_in_inbox(folder: &Path, source: &SourceId, name: &FolderName) -> Res
 
 /// Opens a batch without a manifest: ids and source timestamp come from the
 /// folders' names, mode and scope from the source's settings, the files are
-/// found by their names.
+/// found by their names. Without a mode in the settings nobody knows yet how
+/// the batch is meant, whatever the one that is returned has.
 ///
 /// # Errors
-/// [`ErrorKind::ModeMissing`] when the settings give no mode.
+/// When the folder can't be read.
 pub fn open_without_manifest(
     folder: &Path,
     source: &SourceId,
@@ -73,10 +74,6 @@ pub fn open_without_manifest(
     objects: &[Object],
 ) -> Result<Batch> {
     let id = BatchId::new(source.clone(), name.clone());
-    let Some(mode) = settings.mode else {
-        let text = format!("batch {id} has no manifest, and `sources.{source}.mode` is not set");
-        return Err(Error::new(ErrorKind::ModeMissing, text));
-    };
     let mut files = Vec::new();
     for object in objects {
         let path = object.name.clone();
@@ -93,7 +90,7 @@ pub fn open_without_manifest(
         source_id: source.clone(),
         run_id: name.run_id().clone(),
         workflow: String::new(),
-        mode,
+        mode: settings.mode.unwrap_or(Mode::Full),
         source_timestamp: name.time(),
         processing_timestamp: newest.unwrap_or(name.time()),
         scope: settings.scope.clone(),

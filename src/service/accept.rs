@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::engine::Engine;
+use super::waiting::mode_missing;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::settings::Mode;
@@ -47,7 +48,7 @@ impl Engine {
         if self.store.read(|view| view.batch(&batch.id))?.is_none() {
             self.check_room()?;
         }
-        self.put_in_queue(batch, None, None)
+        self.put_in_queue(self.record(batch)?, None, None)
     }
 
     /// Queues a batch; `unknown` holds its source, should this be its first.
@@ -55,12 +56,12 @@ impl Engine {
     /// woken by it asks for that.
     pub(super) fn put_in_queue(
         &self,
-        batch: &Batch,
+        record: BatchRecord,
         unknown: Option<SourceHold>,
         found: Option<FoundIn>,
     ) -> Result<BatchId> {
-        let record = self.record(batch)?;
-        let id = batch.id.clone();
+        let id = record.batch_id.clone();
+        let held = mode_missing(&self.settings(), &record);
         self.store.write(move |tx| {
             let known = tx.batch(&record.batch_id)?;
             let is_same = known.as_ref().is_none_or(|known| known.manifest_hash == record.manifest_hash);
@@ -90,7 +91,7 @@ impl Engine {
                 event: None,
                 from: PublishStatus::Pending,
                 to: PublishStatus::Pending,
-                cause: "accepted".into(),
+                cause: held.map_or_else(|| "accepted".to_owned(), |why| format!("accepted, and held: {why}")),
                 actor: super::SELF.into(),
             };
             tx.note(&record.batch_id, &entry)

@@ -17,7 +17,12 @@ pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) ->
     let causes = error.causes();
     FailureDetails {
         error_code: info.code.into(),
-        error_message: format!("{}. {} {}", error.message().trim_end_matches('.'), info.meaning, info.action),
+        error_message: format!(
+            "{}. {}{}",
+            error.message().trim_end_matches('.'),
+            info.meaning,
+            info.to_do().map(|action| format!(" {action}")).unwrap_or_default()
+        ),
         failed_operation: operation,
         stack_trace: (!causes.is_empty()).then(|| causes.join("\n")),
         retry_count: retries,

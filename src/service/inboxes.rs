@@ -10,8 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept::FoundIn;
 use super::engine::Engine;
-use crate::config::Settings;
-use crate::domain::ids::BatchId;
+use crate::domain::ids::{BatchId, FolderName, SourceId};
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
@@ -32,14 +31,6 @@ const SPOOL: &str = "spool";
 
 /// What is said of an inbox that is gone.
 pub(super) const NOT_THERE: &str = "it is not there";
-
-/// Why a folder that is complete is still no batch: it has no manifest, and
-/// its source's settings do not say how it is meant.
-pub fn held(settings: &Settings, folder: &InboxFolder) -> Option<String> {
-    let (source, _) = folder.names.as_ref().filter(|_| folder.waits.is_none() && !folder.has(MANIFEST))?;
-    let missing = settings.source(source).mode.is_none();
-    missing.then(|| format!("it has no {MANIFEST}, and `sources.{source}.mode` is not set"))
-}
 
 /// What a folder that is complete became.
 pub(super) enum Became {
@@ -106,6 +97,11 @@ impl Engine {
             };
             self.clear_spool(record);
             let fresh = self.record(&self.open_folder(&*prefix, &found, id)?)?;
+            if self.has_no_mode(&found) {
+                let source = id.source();
+                let text = format!("batch {id} has no {MANIFEST}, and `sources.{source}.mode` is not set");
+                return Err(Error::new(ErrorKind::ModeMissing, text));
+            }
             let entry = InboxEntry {
                 signature: found.signature,
                 state: InboxState::Accepted { batch_id: id.clone() },
@@ -173,7 +169,14 @@ impl Engine {
         {
             return Ok(Became::Soon);
         }
-        let became = match opened.and_then(|batch| self.put_in_queue(&batch, unknown, Some(found_in()))) {
+        let queued = opened.and_then(|batch| {
+            let mut record = self.record(&batch)?;
+            if self.has_no_mode(found) {
+                record.mode = None;
+            }
+            self.put_in_queue(record, unknown, Some(found_in()))
+        });
+        let became = match queued {
             Ok(id) => {
                 tracing::info!(batch = %id, %source, "accepted");
                 Became::Batch
@@ -185,11 +188,6 @@ impl Engine {
                 let (url, path) = (inbox.url.to_string(), found.path.clone());
                 self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
                 Became::Nothing
-            }
-            Err(error) if error.kind() == ErrorKind::ModeMissing => {
-                // Held until the settings say it: `inbox list` tells the reason.
-                tracing::debug!(batch = %id, %source, %error, "it waits");
-                return Ok(Became::Later);
             }
             Err(error)
                 if matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestMissing)
@@ -216,6 +214,13 @@ impl Engine {
         };
         self.folded.over(&what);
         Ok(became)
+    }
+
+    /// Whether nobody has said how a folder is meant: it has no manifest, and its
+    /// source no `mode`.
+    fn has_no_mode(&self, found: &InboxFolder) -> bool {
+        let mode = |(source, _): &(SourceId, FolderName)| self.settings().source(source).mode;
+        !found.has(MANIFEST) && found.names.as_ref().and_then(mode).is_none()
     }
 
     fn open_folder(&self, prefix: &dyn Prefix, found: &InboxFolder, id: &BatchId) -> Result<Batch> {
@@ -349,7 +354,7 @@ impl Engine {
                 std::fs::rename(first.join(MANIFEST), &to).map_err(|e| Error::io(&to, e))?;
             }
             let found = FoundIn { inbox: inbox.to_string(), folder: name.clone(), signature };
-            self.put_in_queue(&batch, None, Some(found).filter(|_| is_new))
+            self.put_in_queue(self.record(&batch)?, None, Some(found).filter(|_| is_new))
         });
         clear(&first)?;
         accepted

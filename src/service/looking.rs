@@ -108,6 +108,16 @@ impl Engine {
         Ok(looked.accepted)
     }
 
+    /// The same at everything that lies in the inbox, however old.
+    ///
+    /// # Errors
+    /// As [`Self::scan_inbox`].
+    pub fn rescan_inbox(&self, inbox: &InboxSettings) -> Result<usize> {
+        let looking = Looking { full: true, ..Looking::once() };
+        let looked = self.look_into(inbox, &looking, &mut |_| {})?;
+        Ok(looked.accepted)
+    }
+
     /// How many requests for listings an inbox cost so far.
     pub fn listings(&self, inbox: &Url) -> Result<u64> {
         Ok(self.prefix(inbox)?.listings())

@@ -18,8 +18,14 @@ use crate::store::{Approval, BatchRecord, Hold, HoldReason, PlanRecord, PlanStat
 
 impl Engine {
     /// PLANNING, and what comes of it.
-    pub(super) fn plan_batch(&self, record: BatchRecord) -> Result<Option<BatchRecord>> {
+    pub(super) fn plan_batch(&self, mut record: BatchRecord) -> Result<Option<BatchRecord>> {
         let id = record.batch_id.clone();
+        // It was held without a mode. What it is planned with it keeps.
+        let settings = self.settings().source(id.source());
+        let given = settings.mode.filter(|_| record.mode.is_none()).map(|mode| (mode, settings.scope));
+        if let Some((mode, scope)) = given.clone() {
+            (record.mode, record.scope) = (Some(mode), scope);
+        }
         if self.is_stopped(id.source())? {
             return Ok(None);
         }
@@ -57,6 +63,9 @@ impl Engine {
             })?;
             let now = tx.now();
             tx.transition_batch(&batch_id, Event::PlanningStarted, "its turn has come", SELF, |record| {
+                if let Some((mode, scope)) = given {
+                    (record.mode, record.scope) = (Some(mode), scope);
+                }
                 record.publish_start.get_or_insert(now);
                 record.plan_id = Some(registered);
                 record.hold = None;
@@ -92,8 +101,13 @@ impl Engine {
         let nothing_left = summary.changes() + summary.skipped() == 0 && manifest.layer.entries == 0;
         if superseded && nothing_left && self.was_parked(&id)? {
             self.remove_plan_files(id.source(), &plan_id);
-            let error =
-                Error::new(ErrorKind::Superseded, format!("batch {id}: newer batches left it nothing to do"));
+            let newest = manifest.header.bases.get(id.source());
+            let newest = match newest {
+                Some(snapshot) => self.store.read(|view| view.snapshot(snapshot))?,
+                None => None,
+            };
+            let by = newest.map(|newest| format!(" by {}", newest.batch_id)).unwrap_or_default();
+            let error = Error::new(ErrorKind::Superseded, format!("batch {id}: superseded{by}"));
             return self.end(&id, Event::Superseded, &error).map(Some);
         }
         let path = self.state.url_of(&self.state.plan_path(id.source(), &plan_id));

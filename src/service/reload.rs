@@ -2,9 +2,25 @@
 
 use std::sync::{Arc, PoisonError};
 
+use url::Url;
+
 use super::engine::Engine;
 use crate::config::{Reload, Settings};
 use crate::error::Result;
+
+/// A value as the log tells it. The path of a webhook or of a target may be
+/// known to its owner alone.
+fn shown(key: &str, value: Option<&str>) -> String {
+    match value {
+        None => "(not set)".to_owned(),
+        Some(_) if key.starts_with("webhook") => "(not shown)".to_owned(),
+        Some(value) if key.starts_with("targets.") && key.ends_with(".url") => {
+            Url::parse(value.trim_matches(['"', '\'']))
+                .map_or_else(|_| "(not shown)".to_owned(), |url| url.origin().ascii_serialization())
+        }
+        Some(value) => value.to_owned(),
+    }
+}
 
 impl Engine {
     /// Puts other settings in force, as far as that is possible without a
@@ -20,12 +36,7 @@ impl Engine {
             reload
         };
         for change in &reload.changes {
-            // The path of a webhook may be known to its owner alone.
-            let shown = |value: &Option<String>| match value {
-                None => "(not set)".to_owned(),
-                Some(_) if change.key.starts_with("webhook") => "(not shown)".to_owned(),
-                Some(value) => value.clone(),
-            };
+            let shown = |value: &Option<String>| shown(&change.key, value.as_deref());
             let (old, new) = (shown(&change.old), shown(&change.new));
             if change.needs_restart {
                 tracing::warn!(

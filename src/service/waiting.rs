@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::domain::ids::SourceId;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::Result;
+use crate::intake::manifest::MANIFEST;
 use crate::store::{BatchRecord, View};
 
 /// Why a batch waits, and for how long.
@@ -20,6 +21,16 @@ pub struct Waiting {
     pub text: String,
     /// When it is looked at again; `None`: when a person says so.
     pub until: Option<Timestamp>,
+}
+
+/// Why a batch without a manifest is held: the settings of its source do not say
+/// how it is meant.
+pub(super) fn mode_missing(settings: &Settings, batch: &BatchRecord) -> Option<String> {
+    let source = batch.batch_id.source();
+    let missing = batch.mode.is_none() && settings.source(source).mode.is_none();
+    missing.then(|| {
+        format!("it has no {MANIFEST}, and `sources.{source}.mode` is not set: set it, then send SIGHUP or restart")
+    })
 }
 
 impl Engine {
@@ -34,6 +45,10 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Option<Waiting>> {
         let source = batch.batch_id.source();
+        if let Some(why) = mode_missing(settings, batch) {
+            let text = format!("it is held: {why}");
+            return Ok(Some(Waiting { code: WaitCode::SourceHeld, text, until: None }));
+        }
         let target = settings.source(source).target;
         if let Some(breaker) = view.breaker(&target)?.filter(|breaker| breaker.is_open()) {
             let waiting = |text, until| Ok(Some(Waiting { code: WaitCode::TargetDown, text, until }));

@@ -116,35 +116,44 @@ impl BatchList {
             (Some(source), None) => (Table::ByStamp, source.clone()),
             (Some(source), Some(status)) => (Table::BySourceStatus, joined(&[source, status])),
         };
-        let mut range = KeyRange::of_prefix(&prefix);
-        if let Some(since) = self.since {
-            range.from = Bound::Included(joined(&[&prefix, &time_bytes(since)]));
-        }
-        if let Some(until) = self.until {
-            range.to = Bound::Excluded(joined(&[&prefix, &time_bytes(until)]));
-        }
-        range.backwards = !self.oldest_first;
-        // A key from elsewhere only moves the bound; rows outside the prefix
-        // are never reached.
-        if let Some(after) = &self.after {
-            if self.oldest_first && *after >= prefix {
-                range.from = later(range.from, after);
-            } else if !self.oldest_first {
-                range.to = earlier(range.to, after);
-            }
-        }
-        (table, range)
+        let times = (self.since, self.until);
+        (table, range_of_times(&prefix, times, self.oldest_first, self.after.as_deref()))
     }
 }
 
-pub(super) fn later(from: Bound<Vec<u8>>, after: &[u8]) -> Bound<Vec<u8>> {
+/// The rows of an index by time, behind a prefix: from the first time on, before
+/// the second, behind the row of the key `after`.
+pub(super) fn range_of_times(
+    prefix: &[u8],
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+    oldest_first: bool,
+    after: Option<&[u8]>,
+) -> KeyRange {
+    let mut range = KeyRange { backwards: !oldest_first, ..KeyRange::of_prefix(prefix) };
+    if let Some(since) = since {
+        range.from = Bound::Included(joined(&[prefix, &time_bytes(since)]));
+    }
+    if let Some(until) = until {
+        range.to = Bound::Excluded(joined(&[prefix, &time_bytes(until)]));
+    }
+    // A key from elsewhere only moves the bound; rows outside the prefix are
+    // never reached.
+    match after {
+        Some(after) if oldest_first && after >= prefix => range.from = later(range.from, after),
+        Some(after) if !oldest_first => range.to = earlier(range.to, after),
+        Some(_) | None => {}
+    }
+    range
+}
+
+fn later(from: Bound<Vec<u8>>, after: &[u8]) -> Bound<Vec<u8>> {
     match from {
         Bound::Included(from) | Bound::Excluded(from) if from[..] > *after => Bound::Included(from),
         Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => Bound::Excluded(after.to_vec()),
     }
 }
 
-pub(super) fn earlier(to: Bound<Vec<u8>>, before: &[u8]) -> Bound<Vec<u8>> {
+fn earlier(to: Bound<Vec<u8>>, before: &[u8]) -> Bound<Vec<u8>> {
     match to {
         Bound::Included(to) | Bound::Excluded(to) if to[..] < *before => Bound::Excluded(to),
         Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => Bound::Excluded(before.to_vec()),

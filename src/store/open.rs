@@ -122,9 +122,7 @@ impl Store {
     ) -> Result<T> {
         let (sender, answer) = sync_channel(1);
         self.writer.send(Box::new(Closure { f: Some(f), value: None, touched: Vec::new(), sender }))?;
-        answer.recv().unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended"))
-        })
+        answer.recv().unwrap_or_else(|_| Err(self.writer.gone()))
     }
 
     /// Runs `f` on a consistent view.

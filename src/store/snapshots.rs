@@ -1,11 +1,10 @@
 //! Snapshots and which of them are current.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use jiff::Timestamp;
 
-use super::index::{earlier, later, time_bytes};
+use super::index::{range_of_times, time_bytes};
 use super::records::SnapshotRecord;
 use super::tables::{Table, decode, encode, key};
 use super::tx::{KeyRange, Read, Tx, View};
@@ -53,21 +52,7 @@ pub struct SnapshotRows {
 
 impl SnapshotList {
     fn range(&self) -> KeyRange {
-        let mut range = KeyRange { backwards: !self.oldest_first, ..KeyRange::of_prefix(b"") };
-        if let Some(since) = self.since {
-            range.from = Bound::Included(time_bytes(since).to_vec());
-        }
-        if let Some(until) = self.until {
-            range.to = Bound::Excluded(time_bytes(until).to_vec());
-        }
-        if let Some(after) = &self.after {
-            if self.oldest_first {
-                range.from = later(range.from, after);
-            } else {
-                range.to = earlier(range.to, after);
-            }
-        }
-        range
+        range_of_times(b"", (self.since, self.until), self.oldest_first, self.after.as_deref())
     }
 }
 

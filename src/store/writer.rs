@@ -65,8 +65,14 @@ impl Writer {
 
     /// Hands a job to the thread.
     pub fn send(&self, job: Box<dyn Job>) -> Result<()> {
-        let gone = || Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended");
-        self.jobs.as_ref().ok_or_else(gone)?.send(job).map_err(|_| gone())
+        self.jobs.as_ref().ok_or_else(|| self.gone())?.send(job).map_err(|_| self.gone())
+    }
+
+    /// What a caller is told whom the thread does not answer any more. Nothing is
+    /// written from then on, which is a failure of the file to everyone else.
+    pub fn gone(&self) -> Error {
+        self.fail();
+        Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended")
     }
 }
 

@@ -3,12 +3,13 @@
 use std::str::FromStr;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::error::Error;
 
 /// Most bytes of a JSON body.
 pub const BODY: usize = 64 << 10;
@@ -24,21 +25,86 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => Err(Problem::usage(shorten(&format!("the query: {}", inner(&rejection))))),
+            Err(rejection) => {
+                let problem = malformed(parts.uri.query().unwrap_or_default(), &rejection.body_text());
+                Err(Problem::usage(shorten(&problem)))
+            }
         }
     }
 }
 
-/// An identifier in the path.
+/// What is wrong with a query: which parameter, and what a right one looks like.
+fn malformed(query: &str, rejection: &str) -> String {
+    let problem = rejection.rsplit_once("query string: ").map_or(rejection, |(_, problem)| problem);
+    let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let Some((name, problem)) = problem.split_once(": ").filter(|(name, _)| is_name(name)) else {
+        return format!("the query: {problem}");
+    };
+    let wanted = match name {
+        "since" | "until" => "it must be a time with an offset, such as 2026-11-24T01:00:00Z",
+        "limit" => "it must be a whole number from 1 to 500",
+        "relationships" => "it must be a whole number from 0 to 500",
+        "archived" | "ungrouped" => "it must be true or false",
+        _ => return format!("`{name}`: {problem}"),
+    };
+    let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+    let value: String = values.next().map(|(_, value)| value.chars().take(60).collect()).unwrap_or_default();
+    format!("`{name}` is {value:?}: {wanted}")
+}
+
+/// An identifier in the path, which has no other parameter.
 pub struct Id<T>(pub T);
 
 impl<S: Send + Sync, T: FromStr<Err: std::fmt::Display>> FromRequestParts<S> for Id<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let Path(text) = path.map_err(|rejection| Problem::usage(shorten(&inner(&rejection))))?;
-        text.parse().map(Self).map_err(|error| Problem::usage(shorten(&format!("{error}"))))
+        in_path(parts, state, 0).await.map(Self)
+    }
+}
+
+/// Two identifiers in the path.
+pub struct Ids<T, U>(pub T, pub U);
+
+impl<S, T, U> FromRequestParts<S> for Ids<T, U>
+where
+    S: Send + Sync,
+    T: FromStr<Err: std::fmt::Display> + Send,
+    U: FromStr<Err: std::fmt::Display>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Ok(Self(in_path(parts, state, 0).await?, in_path(parts, state, 1).await?))
+    }
+}
+
+/// The `n`th parameter of the path.
+async fn in_path<S, T>(parts: &mut Parts, state: &S, n: usize) -> Result<T, Problem>
+where
+    S: Send + Sync,
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let path = RawPathParams::from_request_parts(parts, state).await;
+    let path = path.map_err(|rejection| Problem::usage(shorten(&inner(&rejection))))?;
+    let Some((name, text)) = path.iter().nth(n) else {
+        return Err(Error::internal("a route without the parameter that it is asked for").into());
+    };
+    text.parse().map_err(|error| Problem::usage(shorten(&format!("`{name}` of the path: {error}"))))
+}
+
+/// The number of a dead letter or of a known issue.
+pub struct Number(pub u64);
+
+impl FromStr for Number {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |_| {
+            let text: String = text.chars().take(60).collect();
+            format!("it is {text:?}, and must be a whole number, such as 12")
+        };
+        text.parse().map(Self).map_err(wrong)
     }
 }
 
@@ -113,5 +179,26 @@ fn shorten(text: &str) -> String {
         text.to_owned()
     } else {
         format!("{}…", text.chars().take(300).collect::<String>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_of_a_query_names_the_parameter() {
+        let told = |query: &str, problem: &str| {
+            malformed(query, &format!("Failed to deserialize query string: {problem}"))
+        };
+        assert_eq!(
+            told("limit=a%20b&x=1", "limit: invalid digit found in string"),
+            "`limit` is \"a b\": it must be a whole number from 1 to 500"
+        );
+        assert_eq!(told("order=up", "order: unknown variant `up`"), "`order`: unknown variant `up`");
+        assert_eq!(
+            told("x=1", "unknown field `x`, expected: `y`"),
+            "the query: unknown field `x`, expected: `y`"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! The OpenAPI document, made from the handlers.
+//! The OpenAPI document, made from the handlers. What the guards of every
+//! request answer is told of every route, without each handler saying it.
 
 use axum::Json;
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder};
 
 use super::{api, events, health};
 use crate::domain::change::Action;
@@ -93,7 +95,38 @@ struct Api;
 
 /// The document.
 pub fn document() -> Document {
-    Api::openapi()
+    let mut document = Api::openapi();
+    let of_target = |known: &RefOr<Parameter>| matches!(known, RefOr::T(known) if known.name == "target");
+    for (path, item) in &mut document.paths.paths {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            let parameters = operation.parameters.as_deref().unwrap_or_default();
+            let names = path.contains('{') || parameters.iter().any(of_target);
+            let takes = !parameters.is_empty() || path.contains('{') || operation.request_body.is_some();
+            let writes = operation.request_body.is_some();
+            for (status, description, has) in [
+                (400, "The path, the query or the body is not of the right form", takes),
+                (403, "The request names another host, or a page of another site sent it", true),
+                (404, "There is nothing of this name", names),
+                (413, "The body is too large", writes),
+                (415, "The body is of another type than is taken here", writes),
+                (500, "Something that should not happen, such as a disk that can't be read", true),
+                (503, "It took too long, or what it needs is not there now", true),
+            ] {
+                let known = &mut operation.responses.responses;
+                if has && !known.contains_key(&u16::to_string(&status)) {
+                    known.insert(status.to_string(), RefOr::T(problem(description)));
+                }
+            }
+        }
+    }
+    document
+}
+
+/// An answer that is a problem document.
+fn problem(description: &str) -> Response {
+    let schema = Ref::from_schema_name("ProblemView");
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    ResponseBuilder::new().description(description).content("application/problem+json", content).build()
 }
 
 /// Show this document

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -80,6 +80,32 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
         body = dechunk(&body);
     }
     Answer { status, headers, body }
+}
+
+/// Holds an answer to the OpenAPI document: a route of the API answers with no
+/// status that the document does not have.
+#[track_caller]
+fn documented(method: &str, path: &str, status: u16) {
+    static DOCUMENT: LazyLock<Value> =
+        LazyLock::new(|| serde_json::to_value(tidegate::web::openapi_document()).unwrap());
+    let path = path.split('?').next().unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').collect();
+    let fits = |route: &str| {
+        let route: Vec<&str> = route.split('/').collect();
+        route.len() == parts.len()
+            && route.iter().zip(&parts).all(|(wanted, part)| wanted.starts_with('{') || wanted == part)
+    };
+    let routes = DOCUMENT["paths"].as_object().unwrap();
+    // Of two that fit, the one that names the path is the route.
+    let route =
+        routes.keys().find(|route| *route == path).or_else(|| routes.keys().find(|route| fits(route)));
+    let Some(route) = route else { return };
+    let operation = &routes[route][method.to_lowercase()];
+    let has = operation["responses"].get(status.to_string()).is_some();
+    assert!(
+        operation.is_null() || has,
+        "{method} {route} answered {status}, which the document does not have"
+    );
 }
 
 fn dechunk(mut bytes: &[u8]) -> Vec<u8> {
@@ -171,7 +197,9 @@ impl Server {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         head.push_str("\r\n");
-        exchange(self.address, &[head.as_bytes(), body].concat())
+        let answer = exchange(self.address, &[head.as_bytes(), body].concat());
+        documented(method, path, answer.status);
+        answer
     }
 
     pub fn get(&self, path: &str) -> Answer {

@@ -97,7 +97,7 @@ impl Shell {
 pub struct Serving {
     pub process: Child,
     pub url: String,
-    log: Option<std::thread::JoinHandle<()>>,
+    log: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Serving {
@@ -115,11 +115,16 @@ impl Serving {
     }
 
     /// Asks it to stop, and waits until it has.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
+        self.stop_with_log().0
+    }
+
+    /// The same, with what it wrote into its log since it could be reached.
+    pub fn stop_with_log(mut self) -> (ExitStatus, String) {
         self.signal(rustix::process::Signal::TERM);
         let status = self.process.wait().unwrap();
-        self.log.take().unwrap().join().unwrap();
-        status
+        let log = self.log.take().unwrap().join().unwrap();
+        (status, log)
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -136,8 +141,24 @@ impl Drop for Serving {
     }
 }
 
+/// Everything that a `.tar.gz` holds, as text, by name.
+pub fn unpack(path: &Path) -> Vec<(String, String)> {
+    let file = std::fs::File::open(path).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let mut found = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        found.push((name, text));
+    }
+    found
+}
+
 /// A full pipe would hold the server up.
-fn drain(mut log: BufReader<ChildStderr>) {
+fn drain(mut log: BufReader<ChildStderr>) -> String {
     let mut rest = Vec::new();
     let _ = log.read_to_end(&mut rest);
+    String::from_utf8_lossy(&rest).into_owned()
 }

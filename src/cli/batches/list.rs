@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::Global;
-use super::super::backend::{self, all};
+use super::super::backend;
 use super::super::common::{more, out, out_json, table, usage};
 use super::super::render;
 use super::ListArgs;
@@ -27,16 +27,13 @@ pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
     let query = BatchQuery {
         source_id,
         status,
-        since: args.since,
-        until: args.until,
-        order: args.order.into(),
+        since: args.times.since,
+        until: args.times.until,
+        order: args.times.order(),
         part: Part::default(),
     };
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let page = backend::look(global, |backend| {
-        all(limit, args.cursor.clone(), |part| {
-            backend.batches(&BatchQuery { part: part.clone(), ..query.clone() })
-        })
+        args.part.all(|part| backend.batches(&BatchQuery { part: part.clone(), ..query.clone() }))
     })?;
     if global.json {
         let items: Vec<_> = page.items.into_iter().map(|batch| batch.publish_state).collect();

@@ -15,7 +15,8 @@ use clap::{Args, Subcommand};
 pub use settle::{exit_after, settled};
 
 use super::Global;
-use super::common::{OrderArg, clock, out, out_json, parse_time, settings, usage};
+use super::common::{clock, out, out_json, settings, usage};
+use super::part::{PartArgs, TimesArgs};
 use super::render;
 use crate::config::parse_duration;
 use crate::domain::ids::BatchId;
@@ -27,6 +28,7 @@ use crate::service::views::BatchAction;
 #[derive(Debug, Subcommand)]
 pub enum BatchesCommand {
     /// List them, newest first
+    #[command(after_help = "--since, --until and --order are about when the data was extracted.")]
     List(ListArgs),
     /// Show one with its timeline and its plan
     Show {
@@ -94,21 +96,10 @@ pub struct ListArgs {
     /// In this status, such as failed
     #[arg(long)]
     status: Option<String>,
-    /// Extracted at or after: RFC 3339, or so long ago, such as 2h
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    since: Option<jiff::Timestamp>,
-    /// Extracted before
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    until: Option<jiff::Timestamp>,
-    /// By the time of extraction
-    #[arg(long, value_enum, default_value = "newest")]
-    order: OrderArg,
-    /// At most so many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Go on behind a list that gave this
-    #[arg(long)]
-    cursor: Option<String>,
+    #[command(flatten)]
+    times: TimesArgs,
+    #[command(flatten)]
+    part: PartArgs,
 }
 
 /// A batch, and why something is done with it.

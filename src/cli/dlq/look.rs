@@ -1,8 +1,9 @@
 //! `tidegate dlq list`, `groups` and `show`.
 
 use super::super::Global;
-use super::super::backend::{self, all};
+use super::super::backend;
 use super::super::common::{more, out, out_json, table};
+use super::super::part::PartArgs;
 use super::super::render;
 use super::ListArgs;
 use crate::error::Result;
@@ -15,11 +16,8 @@ pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
         order: args.order.into(),
         ..args.filter.query()?
     };
-    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let page = backend::look(global, |backend| {
-        all(limit, args.cursor.clone(), |part| {
-            backend.letters(&LetterQuery { part: part.clone(), ..query.clone() })
-        })
+        args.part.all(|part| backend.letters(&LetterQuery { part: part.clone(), ..query.clone() }))
     })?;
     if global.json {
         return out_json(&page).map(|()| 0);
@@ -30,10 +28,9 @@ pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
 }
 
 /// Runs `dlq groups`.
-pub fn groups(global: &Global, query: &GroupQuery, limit: u32, cursor: Option<String>) -> Result<u8> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+pub fn groups(global: &Global, query: &GroupQuery, part: &PartArgs) -> Result<u8> {
     let page = backend::look(global, |backend| {
-        all(limit, cursor, |part| backend.letter_groups(&GroupQuery { part: part.clone(), ..query.clone() }))
+        part.all(|part| backend.letter_groups(&GroupQuery { part: part.clone(), ..query.clone() }))
     })?;
     if global.json {
         return out_json(&page).map(|()| 0);

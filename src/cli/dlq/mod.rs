@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use super::Global;
 use super::common::{OrderArg, parse_time, report, usage};
+use super::part::PartArgs;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::query::{GroupQuery, LetterQuery, Order, Part};
@@ -32,12 +33,8 @@ pub enum DlqCommand {
         /// With this code, such as ENTITY_REJECTED
         #[arg(long)]
         code: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-        /// Go on behind a list that gave this
-        #[arg(long)]
-        cursor: Option<String>,
+        #[command(flatten)]
+        part: PartArgs,
     },
     /// Show one with its reason, diagnostics, attempts and content
     Show {
@@ -142,10 +139,10 @@ struct FilterArgs {
     /// That this batch brought
     #[arg(long, value_name = "ID")]
     batch: Option<String>,
-    /// That came at or after: RFC 3339, or so long ago, such as 2h
+    /// That came from this time on: RFC 3339, or so long ago, such as 2h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<jiff::Timestamp>,
-    /// That came before
+    /// That came before this time
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<jiff::Timestamp>,
 }
@@ -193,12 +190,8 @@ pub struct ListArgs {
     /// In the order in which they came
     #[arg(long, value_enum, default_value = "newest")]
     order: OrderArg,
-    /// At most so many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Go on behind a list that gave this
-    #[arg(long)]
-    cursor: Option<String>,
+    #[command(flatten)]
+    part: PartArgs,
 }
 
 /// Which dead letters something is done about, and why.
@@ -221,14 +214,14 @@ pub struct ActArgs {
 pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
     match command {
         DlqCommand::List(args) => look::list(global, args),
-        DlqCommand::Groups { source, kind, code, limit, cursor } => {
+        DlqCommand::Groups { source, kind, code, part } => {
             let query = GroupQuery {
                 source_id: source.as_ref().map(SourceId::new).transpose().map_err(usage)?,
                 kind: kind.map(LetterKind::from),
                 code: code.as_ref().map(|code| code.to_uppercase()),
                 part: Part::default(),
             };
-            look::groups(global, &query, *limit, cursor.clone())
+            look::groups(global, &query, part)
         }
         DlqCommand::Show { id } => look::show(global, *id),
         DlqCommand::Edit { id, file, check, requeue, undo, reason } => {

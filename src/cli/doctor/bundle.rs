@@ -144,7 +144,7 @@ fn environment_of(pid: u32) -> Vec<(String, String)> {
 /// How things stand, from whoever holds the data directory.
 fn service(archive: &mut Archive, backend: &Backend) -> Result<()> {
     archive.json("sources.json", backend.sources(&Part::first(500)))?;
-    archive.json("targets.json", backend.targets(None))?;
+    archive.json("targets.json", backend.targets(&Part::first(500)))?;
     archive.json("inbox.json", backend.inbox(&Part::first(500)))?;
     let query = BatchQuery { part: Part::first(BATCHES), ..BatchQuery::default() };
     let batches = backend.batches(&query);

@@ -13,18 +13,31 @@ pub const HEAD: [&str; 4] = ["BATCH", "STATUS", "CHANGES", ""];
 /// A batch's row in a table.
 pub fn row(batch: &BatchView) -> Vec<String> {
     let state = &batch.publish_state;
-    let m = state.metrics.unwrap_or_default();
-    vec![
-        state.batch_id.clone(),
-        state.status.as_str().into(),
-        format!(
-            "+{} ~{} -{}",
-            m.entities_created + m.relationships_created,
-            m.entities_updated + m.relationships_updated,
-            m.entities_deleted + m.relationships_deleted
-        ),
-        note(batch),
-    ]
+    vec![state.batch_id.clone(), state.status.as_str().into(), counts(batch), note(batch)]
+}
+
+/// What it created, updated and deleted; of a plan that waits, what it would.
+fn counts(batch: &BatchView) -> String {
+    let state = &batch.publish_state;
+    let (created, updated, deleted) = match &batch.plan {
+        Some(plan) if state.status == PublishStatus::PlanComplete => {
+            let (entities, relationships) = (&plan.summary.entities, &plan.summary.relationships.counts);
+            (
+                entities.create + relationships.create,
+                entities.update + relationships.update,
+                entities.delete + relationships.delete,
+            )
+        }
+        Some(_) | None => {
+            let m = state.metrics.unwrap_or_default();
+            (
+                m.entities_created + m.relationships_created,
+                m.entities_updated + m.relationships_updated,
+                m.entities_deleted + m.relationships_deleted,
+            )
+        }
+    };
+    format!("+{created} ~{updated} -{deleted}")
 }
 
 /// What is to be said of a batch besides its status, in a few words.

@@ -3,15 +3,28 @@
 use std::fmt::Write;
 
 use super::safe;
-use crate::targets::embedded::{Direction, EntityView, Origin};
+use crate::targets::embedded::{Direction, EntityView, HistoryView, Origin};
+
+/// Who did it: a batch, or a person at the target.
+fn by(origin: &Origin) -> String {
+    if origin.batch.is_empty() { format!("by {}", origin.source) } else { format!("batch {}", origin.batch) }
+}
 
 fn origin(origin: &Origin) -> String {
-    let of = if origin.batch.is_empty() {
-        format!("by {}", origin.source)
-    } else {
-        format!("batch {}", origin.batch)
-    };
-    format!("{} {of}", origin.at.strftime("%F %T"))
+    format!("{} {}", origin.at.strftime("%F %T"), by(origin))
+}
+
+/// The columns of versions that were replaced.
+pub const VERSIONS: [&str; 4] = ["VERSION", "UNTIL", "ENDED WITH", "BY"];
+
+/// A version that was replaced.
+pub fn version_row(version: &HistoryView) -> Vec<String> {
+    vec![
+        version.version.to_string(),
+        version.ended_by.at.strftime("%F %T UTC").to_string(),
+        version.ended_with.as_str().to_owned(),
+        by(&version.ended_by),
+    ]
 }
 
 /// The entity with its attributes, provenance, relationships and history.
@@ -58,6 +71,9 @@ pub fn entity(view: &EntityView) -> String {
                 safe(&origin(&version.ended_by)),
                 version.ended_with.as_str()
             );
+        }
+        if view.more_history {
+            let _ = writeln!(out, "  and more: tidegate catalogue history lists them");
         }
     }
     out

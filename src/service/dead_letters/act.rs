@@ -114,7 +114,7 @@ impl Engine {
     ) -> Result<BatchId> {
         let letter = self.store.read(|view| view.expect_dead_letter(id))?;
         decidable(&letter, revision)?;
-        self.unskipped(&letter)?;
+        self.unskipped_with(&letter, content)?;
         let revision = self.edit_letter(id, revision, Some(content), actor, reason)?;
         self.requeue_letter(id, Some(revision), actor, reason).map_err(|error| {
             error.context(format!("the edit of dead letter {id} was kept, but not requeued"))

@@ -3,6 +3,8 @@
 
 use super::super::engine::Engine;
 use super::super::operate::conflict;
+use super::content::one_line;
+use crate::domain::assertion::key_of_line;
 use crate::domain::ids::SourceId;
 use crate::domain::key::Key;
 use crate::domain::skip::Skips;
@@ -124,13 +126,29 @@ pub(super) fn give_again(error: Error) -> Error {
 }
 
 impl Engine {
-    /// Whether an operator skips the key of a letter: what is requeued of it
-    /// would not be published.
+    /// Whether an operator skips the key of a letter, or that of what a person
+    /// made of it: what is requeued of it would not be published.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] with who skips it, and why.
     pub(super) fn unskipped(&self, letter: &DeadLetter) -> Result<()> {
-        let Some(key) = &letter.key else { return Ok(()) };
+        self.unskipped_key(letter, letter.wanted_key().as_ref())
+    }
+
+    /// The same with other content in the place of the letter's.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn unskipped_with(&self, letter: &DeadLetter, content: &[u8]) -> Result<()> {
+        let of_content = || match letter.kind {
+            LetterKind::Entity => key_of_line(&one_line(content)),
+            LetterKind::Batch => None,
+        };
+        self.unskipped_key(letter, letter.key.clone().or_else(of_content).as_ref())
+    }
+
+    fn unskipped_key(&self, letter: &DeadLetter, key: Option<&Key>) -> Result<()> {
+        let Some(key) = key else { return Ok(()) };
         let Some(skip) = self.skip_of(&letter.source, key)? else { return Ok(()) };
         let until = skip.until.map_or_else(|| "without an end".to_owned(), |at| format!("until {at}"));
         let text = format!(
@@ -160,6 +178,6 @@ impl SkipsSeen {
             self.0.insert(source.clone(), skips);
         }
         let has = |key: &Key| self.0.get(source).is_some_and(|skips| skips.has(key));
-        if letter.key.as_ref().is_some_and(has) { engine.unskipped(letter) } else { Ok(()) }
+        if letter.wanted_key().as_ref().is_some_and(has) { engine.unskipped(letter) } else { Ok(()) }
     }
 }

@@ -49,10 +49,13 @@ impl Engine {
         let checked = content.map(|content| self.checked(letter, content)).transpose()?;
         match letter.kind {
             LetterKind::Entity => {
-                self.unskipped(letter)?;
                 let line = match checked {
-                    Some(line) => line,
+                    Some(line) => {
+                        self.unskipped_with(letter, &line)?;
+                        line
+                    }
                     None => {
+                        self.unskipped(letter)?;
                         ready(letter).map_err(|error| edit_first(error, letter.id))?;
                         one_line(letter.wanted())
                     }

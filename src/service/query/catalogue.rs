@@ -6,14 +6,15 @@ use super::{Order, PAGE_MAX, Part, Times, cursor, cut};
 use crate::domain::ids::TargetName;
 use crate::domain::key::{EntityKey, Key, KeyHash};
 use crate::error::{Error, ErrorKind, Result};
-use crate::targets::embedded::{Direction, HistoryView, SearchQuery};
+use crate::targets::embedded::{Direction, HistoryPage, HistoryView, SearchQuery};
 
 /// Relationships that an entity is shown with, at most.
 pub const RELATIONSHIPS: usize = 500;
 
-/// Entities that are looked at for one part of a list: a text that few names
-/// have must not keep anyone waiting while a million are looked at.
-const EXAMINED: usize = 20_000;
+/// Entities that are looked at for one part of a list, a few hundredths of a
+/// second's: a text that few names have must not keep anyone waiting while a
+/// million are looked at.
+const EXAMINED: usize = 100_000;
 
 /// Which entities to find.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +93,22 @@ impl Engine {
         }
         let (items, next_cursor) = cut(found, limit, &name);
         Ok(Page { items, next_cursor })
+    }
+
+    /// Up to `limit` versions of an entity that were replaced, the newest first,
+    /// before version `before`.
+    ///
+    /// # Errors
+    /// When the catalogue can't be read.
+    pub fn versions_before(
+        &self,
+        key: &EntityKey,
+        target: Option<&TargetName>,
+        before: u32,
+        limit: usize,
+    ) -> Result<HistoryPage> {
+        let (target, open) = self.open_target(target)?;
+        open.catalogue(target)?.history(&Key::Entity(key.clone()), Some(before), limit)
     }
 
     /// A part of the relationships of an entity: those that lead away, then

@@ -32,7 +32,10 @@ pub fn encode(of: &str, key: &[u8]) -> String {
 /// # Errors
 /// [`ErrorKind::Usage`] when [`encode`] did not make it for the same list.
 pub fn decode(of: &str, text: &str) -> Result<Vec<u8>> {
-    let bad = || Error::new(ErrorKind::Usage, "`cursor` is not one that this list gave with these filters");
+    let bad = || {
+        let text = "`cursor` is not one that this list gave with these filters: give back the `next_cursor` of an answer, or leave it out";
+        Error::new(ErrorKind::Usage, text)
+    };
     if text.len() > LONGEST || text.len() < 16 || !text.len().is_multiple_of(2) {
         return Err(bad());
     }

@@ -1,21 +1,37 @@
 //! Why a folder of an inbox is no batch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::engine::Engine;
-use super::super::inboxes::{NOT_THERE, held};
+use super::super::inboxes::NOT_THERE;
 use super::super::views::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
+use super::super::waiting::mode_missing;
 use super::{Part, cursor};
+use crate::config::Settings;
+use crate::domain::ids::BatchId;
 use crate::error::Result;
 use crate::intake::inbox::{Complete, InboxSettings};
 use crate::intake::monitor;
 use crate::intake::prefix::Changed;
-use crate::store::InboxState;
+use crate::store::{InboxState, View};
 
 /// The list's name, for cursors.
 const NAME: &str = "inbox";
 /// How long one look into the inboxes is shown: listings cost.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// The batches that wait for the `mode` of their source, with the reason.
+fn held(view: &View<'_>, settings: &Settings) -> Result<BTreeMap<BatchId, String>> {
+    let mut held = BTreeMap::new();
+    for source in view.sources_with_unfinished()? {
+        view.each_unfinished(&source, |batch| {
+            held.extend(mode_missing(settings, &batch).map(|why| (batch.batch_id, why)));
+            Ok(true)
+        })?;
+    }
+    Ok(held)
+}
 
 impl Engine {
     /// The inboxes and a part of the folders that are not accepted, each with
@@ -91,10 +107,17 @@ impl Engine {
         let low = self.too_little_room().is_some();
         self.store.read(|view| {
             let mut items = Vec::new();
+            let held = held(view, &settings)?;
             let waiting = monitor::scan(inbox, &*prefix, now, |path| {
                 let Some(entry) = view.inbox_entry(&url, path)? else { return Ok(false) };
                 let (state, reason, batch_id) = match entry.state {
-                    InboxState::Accepted { .. } => return Ok(true),
+                    InboxState::Accepted { batch_id } => match held.get(&batch_id) {
+                        None => return Ok(true),
+                        Some(why) => {
+                            let reason = format!("it is accepted, and held: {why}");
+                            (InboxFolderState::Waiting, reason, Some(batch_id))
+                        }
+                    },
                     InboxState::Changed { batch_id } => (
                         InboxFolderState::Changed,
                         "it was changed after it was accepted; what was accepted is not read again"
@@ -115,8 +138,9 @@ impl Engine {
                 Ok(true)
             })?;
             for folder in waiting {
-                let reason = folder.waits.clone().or_else(|| held(&settings, &folder));
-                let reason = reason
+                let reason = folder
+                    .waits
+                    .clone()
                     .or_else(|| low.then(|| "it is complete, and is accepted when there is room".to_owned()));
                 items.push(InboxFolderView {
                     inbox: url.clone(),

@@ -3,14 +3,34 @@
 use jiff::Timestamp;
 
 use super::super::engine::{Engine, OpenTarget};
-use super::super::views::{DownView, TargetView, WindowView};
+use super::super::views::{DownView, Page, TargetView, WindowView};
+use super::{Part, cursor};
 use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::maintenance::Window;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{self, Error, ErrorKind, Result};
 use crate::store::BreakerRecord;
 
+/// The list's name, for cursors.
+const NAME: &str = "targets";
+
 impl Engine {
+    /// A part of the targets, by name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for a cursor of another list, or a limit out of bounds.
+    pub fn targets_part(&self, part: &Part) -> Result<Page<TargetView>> {
+        let (limit, after) = (part.limit()?, part.after(NAME)?);
+        let behind =
+            |name: &TargetName| after.as_ref().is_none_or(|after| name.as_str().as_bytes() > &after[..]);
+        let mut left = self.targets.iter().filter(|(name, _)| behind(name));
+        let items: Vec<TargetView> =
+            left.by_ref().take(limit).map(|(name, open)| self.seen(name, open)).collect::<Result<_>>()?;
+        let last = items.last().filter(|_| left.next().is_some());
+        let next_cursor = last.map(|last| cursor::encode(NAME, last.target.as_str().as_bytes()));
+        Ok(Page { items, next_cursor })
+    }
+
     /// The targets, by name.
     pub fn targets(&self) -> Result<Vec<TargetView>> {
         self.targets.iter().map(|(name, open)| self.seen(name, open)).collect()

@@ -301,6 +301,9 @@ pub fn state_of(front: &Front, newest: Option<&BatchRecord>) -> (SourceState, &'
         Some(Standing::InWork) => (SourceState::Publishing, "being published"),
         Some(Standing::Parked(_)) => (SourceState::Parked, "changes wait for a person's approval"),
         Some(Standing::Until(_)) => (SourceState::Retrying, "delayed: it is tried again"),
+        Some(Standing::Waits(waiting)) if waiting.code == WaitCode::SourceHeld => {
+            (SourceState::Held, "held: a person has to look at it")
+        }
         Some(Standing::Waits(waiting)) => (SourceState::Retrying, waiting.code.in_words()),
         Some(Standing::Held(_)) => (SourceState::Held, "held: a person has to look at it"),
         Some(Standing::Ready | Standing::Behind(_)) => (SourceState::Waiting, "new data waits for its turn"),

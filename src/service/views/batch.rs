@@ -20,7 +20,8 @@ pub struct BatchView {
     pub publish_state: PublishState,
     /// The workflow that wrote it; empty when the batch does not say.
     pub workflow: String,
-    /// How its lines are meant; `null` when its manifest could not be read.
+    /// How its lines are meant; `null` when its manifest could not be read, or it
+    /// has none and its source's settings do not say it yet.
     pub mode: Option<Mode>,
     /// What a full batch speaks for.
     pub scope: Scope,
@@ -125,7 +126,7 @@ pub struct HoldView {
 pub enum WaitCode {
     /// A guard parked its plan.
     Approval,
-    /// A failure or a restored target holds its source.
+    /// A failure, a restored target or a missing setting holds its source.
     SourceHeld,
     /// An operator paused its source.
     SourcePaused,

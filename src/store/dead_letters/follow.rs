@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::super::records::{BatchRecord, DeadLetter, DeadLetterState, LetterDiagnostics, LetterKind};
 use super::super::tx::Tx;
+use crate::domain::assertion::key_of_line;
 use crate::domain::ids::BatchId;
 use crate::domain::key::Key;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
@@ -19,6 +20,17 @@ const SELF: &str = "tidegate";
 fn was_ended(failure: &FailureDetails) -> Option<ErrorKind> {
     let kinds = [ErrorKind::Rejected, ErrorKind::Cancelled, ErrorKind::Superseded];
     kinds.into_iter().find(|kind| kind.info().code == failure.error_code)
+}
+
+impl DeadLetter {
+    /// The key of what a requeue brings, if it can be read: that of a letter
+    /// without one of its own is in what a person made of it.
+    pub fn wanted_key(&self) -> Option<Key> {
+        self.key.clone().or_else(|| match self.kind {
+            LetterKind::Entity => key_of_line(self.wanted()),
+            LetterKind::Batch => None,
+        })
+    }
 }
 
 impl Tx<'_> {
@@ -120,7 +132,7 @@ impl Tx<'_> {
         let skipped: HashSet<&Key> = skipped.iter().collect();
         for id in self.letters_requeued_with(batch)? {
             let letter = self.expect_dead_letter(id)?;
-            if letter.key.as_ref().is_some_and(|key| skipped.contains(key)) {
+            if letter.wanted_key().is_some_and(|key| skipped.contains(&key)) {
                 self.reopen(id, &format!("batch {batch} left it out"), "an operator skips its key")?;
             }
         }

@@ -164,6 +164,55 @@ fn parse_cursor(text: &str) -> Result<(Direction, Option<u128>)> {
     parsed.ok_or_else(|| Error::new(ErrorKind::Usage, "this is no place in a list of relationships"))
 }
 
+impl Reading<'_> {
+    /// As [`EmbeddedCatalogue::history`], of this transaction.
+    pub(super) fn history(&mut self, key: &Key, before: Option<u32>, limit: usize) -> Result<HistoryPage> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let hash = key.hash().0;
+        let row = match key {
+            Key::Entity(key) => self.entity(key)?,
+            Key::Relationship(key) => self.relationship(key)?,
+        };
+        let table = tables::HISTORY.read(&self.tx).map_err(|e| self.fail(e))?;
+        let between = |low: u32, high: u32| {
+            let (low, high) = (version_key(hash, low), version_key(hash, high));
+            table.range(&low[..]..&high[..]).map_err(|e| self.fail(e))
+        };
+        let newest = match (before, row) {
+            (Some(before), _) => before,
+            (None, Some(row)) => row.version,
+            (None, None) => {
+                let mut newest = 0;
+                for entry in between(0, u32::MAX)? {
+                    let (key, _) = entry.map_err(|e| self.fail(e))?;
+                    newest = key.value().last_chunk().map_or(0, |number| u32::from_be_bytes(*number)) + 1;
+                }
+                newest
+            }
+        };
+        // Versions follow each other, but for those that were dropped: the
+        // window below the newest one holds the page.
+        let mut rows: VecDeque<HistoryRow> = VecDeque::new();
+        let (mut high, mut window) = (newest, limit as u32 + 1);
+        while rows.len() <= limit && high > 0 && between(0, high)?.next().is_some() {
+            let low = high.saturating_sub(window);
+            let mut found = Vec::new();
+            for entry in between(low, high)? {
+                let (_, bytes) = entry.map_err(|e| self.fail(e))?;
+                found.extend(HistoryRow::decode(bytes.value()));
+            }
+            found.into_iter().rev().for_each(|row| rows.push_back(row));
+            (high, window) = (low, window.saturating_mul(2));
+        }
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let is_entity = matches!(key, Key::Entity(_));
+        let items = self.versions(rows.into(), is_entity)?;
+        let next = items.last().filter(|_| more).map(|last| last.version);
+        Ok(HistoryPage { items, next })
+    }
+}
+
 impl EmbeddedCatalogue {
     /// Up to `limit` (500 at most) relationships of an entity, behind the place
     /// `after` that the page before named. `None`: there is no such entity.
@@ -219,50 +268,7 @@ impl EmbeddedCatalogue {
     /// were replaced, newest first, before version `before`. What is deleted
     /// has them too.
     pub fn history(&self, key: &Key, before: Option<u32>, limit: usize) -> Result<HistoryPage> {
-        let limit = limit.clamp(1, MAX_PAGE);
-        let mut reading = Reading::new(self)?;
-        let hash = key.hash().0;
-        let row = match key {
-            Key::Entity(key) => reading.entity(key)?,
-            Key::Relationship(key) => reading.relationship(key)?,
-        };
-        let table = tables::HISTORY.read(&reading.tx).map_err(|e| reading.fail(e))?;
-        let between = |low: u32, high: u32| {
-            let (low, high) = (version_key(hash, low), version_key(hash, high));
-            table.range(&low[..]..&high[..]).map_err(|e| reading.fail(e))
-        };
-        let newest = match (before, row) {
-            (Some(before), _) => before,
-            (None, Some(row)) => row.version,
-            (None, None) => {
-                let mut newest = 0;
-                for entry in between(0, u32::MAX)? {
-                    let (key, _) = entry.map_err(|e| reading.fail(e))?;
-                    newest = key.value().last_chunk().map_or(0, |number| u32::from_be_bytes(*number)) + 1;
-                }
-                newest
-            }
-        };
-        // Versions follow each other, but for those that were dropped: the
-        // window below the newest one holds the page.
-        let mut rows: VecDeque<HistoryRow> = VecDeque::new();
-        let (mut high, mut window) = (newest, limit as u32 + 1);
-        while rows.len() <= limit && high > 0 && between(0, high)?.next().is_some() {
-            let low = high.saturating_sub(window);
-            let mut found = Vec::new();
-            for entry in between(low, high)? {
-                let (_, bytes) = entry.map_err(|e| reading.fail(e))?;
-                found.extend(HistoryRow::decode(bytes.value()));
-            }
-            found.into_iter().rev().for_each(|row| rows.push_back(row));
-            (high, window) = (low, window.saturating_mul(2));
-        }
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let is_entity = matches!(key, Key::Entity(_));
-        let items = reading.versions(rows.into(), is_entity)?;
-        let next = items.last().filter(|_| more).map(|last| last.version);
-        Ok(HistoryPage { items, next })
+        Reading::new(self)?.history(key, before, limit)
     }
 
     /// The entities that are up to `depth` (10 at most) relationships away from

@@ -11,7 +11,7 @@ use super::EmbeddedCatalogue;
 use super::apply::HistoryRow;
 use super::blocks::{BlockCache, attributes_of_line};
 use super::row::Row;
-use super::tables::{self, end_key, entity_key, version_key};
+use super::tables::{self, end_key, entity_key};
 use crate::domain::assertion::parse_line;
 use crate::domain::change::Action;
 use crate::domain::ids::{PlanId, SourceId};
@@ -90,13 +90,18 @@ pub struct EntityView {
     pub created: Origin,
     /// Who changed it last.
     pub updated: Origin,
-    /// Versions before, newest first.
+    /// Versions before, newest first, up to 20 of them.
     pub history: Vec<HistoryView>,
+    /// Whether there are more.
+    pub more_history: bool,
     /// Its relationships, up to the limit that was asked for.
     pub relationships: Vec<RelationshipView>,
     /// Whether there are more.
     pub more_relationships: bool,
 }
+
+/// Versions that an entity is shown with: all that are kept without a setting.
+const HISTORY_SHOWN: usize = 20;
 
 /// What to search for.
 #[derive(Debug, Clone, Default)]
@@ -253,21 +258,6 @@ impl<'a> Reading<'a> {
         Ok(Some(RelationshipView { direction, key, attributes, archived: row.archived }))
     }
 
-    fn history(&mut self, hash: KeyHash, is_entity: bool) -> Result<Vec<HistoryView>> {
-        let mut rows = Vec::new();
-        {
-            let table = tables::HISTORY.read(&self.tx).map_err(|e| self.fail(e))?;
-            let (from, to) = (version_key(hash.0, 0), version_key(hash.0, u32::MAX));
-            for row in table.range(&from[..]..=&to[..]).map_err(|e| self.fail(e))? {
-                let (_, bytes) = row.map_err(|e| self.fail(e))?;
-                rows.extend(HistoryRow::decode(bytes.value()));
-            }
-        }
-        // Newest first.
-        rows.reverse();
-        self.versions(rows, is_entity)
-    }
-
     /// What rows of the history hold, in their order.
     pub fn versions(&mut self, rows: Vec<HistoryRow>, is_entity: bool) -> Result<Vec<HistoryView>> {
         let mut views = Vec::new();
@@ -284,6 +274,19 @@ impl<'a> Reading<'a> {
         }
         Ok(views)
     }
+}
+
+/// Whether a name has a text in it, whatever the case. `wanted` is in lower case.
+fn has(name: &str, wanted: &str) -> bool {
+    if !name.is_ascii() {
+        return name.to_lowercase().contains(wanted);
+    }
+    // Most names, a hundred thousand in a look: nothing is made of them.
+    let (name, wanted) = (name.as_bytes(), wanted.as_bytes());
+    let Some((first, rest)) = wanted.split_first() else { return true };
+    let (lower, upper) = (*first, first.to_ascii_uppercase());
+    memchr::memchr2_iter(lower, upper, name)
+        .any(|at| name.get(at + 1..at + wanted.len()).is_some_and(|found| found.eq_ignore_ascii_case(rest)))
 }
 
 fn json(bytes: Vec<u8>) -> Result<Box<RawValue>> {
@@ -329,9 +332,8 @@ impl EmbeddedCatalogue {
     pub fn get(&self, key: &EntityKey, relationships: usize) -> Result<Option<EntityView>> {
         let mut reading = Reading::new(self)?;
         let Some(row) = reading.entity(key)? else { return Ok(None) };
-        let hash = key.hash();
         let attributes = json(reading.body(&row)?)?;
-        let history = reading.history(hash, true)?;
+        let history = reading.history(&Key::Entity(key.clone()), Some(row.version), HISTORY_SHOWN)?;
         let (relationships, more_relationships) = reading.relationships(row.number, None, relationships)?;
         Ok(Some(EntityView {
             key: key.clone(),
@@ -340,7 +342,8 @@ impl EmbeddedCatalogue {
             version: row.version,
             created: reading.origin(row.created)?,
             updated: reading.origin(row.updated)?,
-            history,
+            history: history.items,
+            more_history: history.next.is_some(),
             relationships,
             more_relationships,
         }))
@@ -389,7 +392,7 @@ impl EmbeddedCatalogue {
                 let archived = row.value().first().is_some_and(|flags| flags & 1 == 1);
                 let name = String::from_utf8_lossy(&key.value()[4..]);
                 examined += 1;
-                let fits = wanted.as_ref().is_none_or(|wanted| name.to_lowercase().contains(wanted));
+                let fits = wanted.as_ref().is_none_or(|wanted| has(&name, wanted));
                 if fits && (!archived || query.archived) {
                     if items.len() == limit {
                         let next = items.last().map(|hit| hit.key.clone());

@@ -19,7 +19,7 @@ use crate::service::views::{
 };
 use crate::store::LetterKind;
 use crate::web::AppState;
-use crate::web::extract::{Id, Json as Body, LargeJson, Params};
+use crate::web::extract::{Id, Json as Body, LargeJson, Number, Params};
 use crate::web::problem::Problem;
 
 /// Letters that a bulk action takes up without a limit.
@@ -230,7 +230,10 @@ pub async fn groups(
     params(("id" = u64, Path, description = "Its number")),
     responses((status = 200, description = "The dead letter with all that is known of it", body = DeadLetterDetail),
               (status = 404, description = "There is no such dead letter", body = ProblemView, content_type = "application/problem+json")))]
-pub async fn show(State(state): State<AppState>, Id(id): Id<u64>) -> Result<Json<DeadLetterDetail>, Problem> {
+pub async fn show(
+    State(state): State<AppState>,
+    Id(Number(id)): Id<Number>,
+) -> Result<Json<DeadLetterDetail>, Problem> {
     Ok(Json(state.run(move |engine| engine.letter(id)).await?))
 }
 
@@ -252,7 +255,7 @@ pub struct Check {
               (status = 503, description = "Two batches are being planned for others already", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn check(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
+    Id(Number(id)): Id<Number>,
     LargeJson(body): LargeJson<Check>,
 ) -> Result<Json<LetterPreview>, Problem> {
     let content = body.content;
@@ -269,11 +272,11 @@ pub async fn check(
     Ok(Json(state.run(preview).await?))
 }
 
-/// Other content for a dead letter.
+/// Other content for a dead letter, or none.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Edit {
-    /// An entity's line, or a batch's manifest; `null` takes an edit back.
+pub struct Revise {
+    /// An entity's line, or a batch's manifest. Without it, or with `null`, an edit is taken back, and what the letter holds is requeued.
     content: Option<String>,
     /// The revision that was looked at: it is refused when it is another one by now.
     revision: Option<u64>,
@@ -287,14 +290,14 @@ pub struct Edit {
 
 /// Put other content in the place of a dead letter's original
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/edit", tag = "dead letters", operation_id = "editDeadLetter",
-    params(("id" = u64, Path, description = "Its number")), request_body = Edit,
+    params(("id" = u64, Path, description = "Its number")), request_body = Revise,
     responses((status = 200, description = "The dead letter as it stands then", body = DeadLetterDetail),
               (status = 409, description = "It is not open, was changed since it was looked at, or the content has another key", body = ProblemView, content_type = "application/problem+json"),
               (status = 422, description = "The content is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn edit(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
-    LargeJson(body): LargeJson<Edit>,
+    Id(Number(id)): Id<Number>,
+    LargeJson(body): LargeJson<Revise>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor }.check()?;
     let (content, revision) = (body.content, body.revision);
@@ -319,34 +322,18 @@ pub struct Decide {
     actor: Option<String>,
 }
 
-/// A dead letter to be requeued, perhaps with other content.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Requeue {
-    /// An entity's line, or a batch's manifest, kept as an edit; without it what the letter holds.
-    content: Option<String>,
-    /// The revision that was looked at: it is refused when it is another one by now.
-    revision: Option<u64>,
-    /// Why: it is kept with the letter.
-    #[schema(min_length = 1, max_length = 1000)]
-    reason: String,
-    /// Who; `operator` without it. The server has no sign-in yet and takes it as it is.
-    #[schema(max_length = 64)]
-    actor: Option<String>,
-}
-
 /// Put a dead letter back into the queue
 ///
 /// With a `content` it is edited first. It is planned against what is published then. `requeued_as` of the answer is the batch that brings it.
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/requeue", tag = "dead letters", operation_id = "requeueDeadLetter",
-    params(("id" = u64, Path, description = "Its number")), request_body = Requeue,
+    params(("id" = u64, Path, description = "Its number")), request_body = Revise,
     responses((status = 200, description = "The dead letter as it stands then", body = DeadLetterDetail),
               (status = 409, description = "It is not open, was changed since it was looked at, or an operator skips its key; or the content has another key", body = ProblemView, content_type = "application/problem+json"),
               (status = 422, description = "The content, or what it holds, is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn requeue(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
-    LargeJson(body): LargeJson<Requeue>,
+    Id(Number(id)): Id<Number>,
+    LargeJson(body): LargeJson<Revise>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor }.check()?;
     let (content, revision) = (body.content, body.revision);
@@ -371,7 +358,7 @@ pub async fn requeue(
               (status = 409, description = "It is not open, or was changed since it was looked at", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn discard(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
+    Id(Number(id)): Id<Number>,
     Body(body): Body<Decide>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor }.check()?;

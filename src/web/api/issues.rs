@@ -11,7 +11,7 @@ use crate::domain::ids::{SourceId, TargetName};
 use crate::service::issues::Declared;
 use crate::service::views::{KnownIssueView, Page, ProblemView};
 use crate::web::AppState;
-use crate::web::extract::{Id, Json as Body, Params};
+use crate::web::extract::{Id, Json as Body, Number, Params};
 use crate::web::problem::Problem;
 
 /// What is declared. At least one of `target`, `source_id` and `code`; an
@@ -98,7 +98,7 @@ pub async fn declare(
               (status = 409, description = "It is over already", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn lift(
     State(state): State<AppState>,
-    Id(id): Id<u64>,
+    Id(Number(id)): Id<Number>,
     Body(body): Body<Act>,
 ) -> Result<Json<KnownIssueView>, Problem> {
     let actor = body.check()?;

@@ -1,7 +1,7 @@
 //! Snapshots.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -11,7 +11,7 @@ use crate::domain::ids::{SnapshotId, SourceId};
 use crate::service::query::{Order, Part, SnapshotQuery};
 use crate::service::views::{Page, ProblemView, SnapshotChange, SnapshotView};
 use crate::web::AppState;
-use crate::web::extract::{Id, Params};
+use crate::web::extract::{Id, Ids, Params};
 use crate::web::problem::Problem;
 
 /// Which snapshots, and which part of them.
@@ -74,10 +74,9 @@ pub async fn show(
               (status = 404, description = "There is no such snapshot", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn diff(
     State(state): State<AppState>,
-    Path((after, before)): Path<(String, String)>,
+    Ids(after, before): Ids<SnapshotId, SnapshotId>,
     Params(params): Params<PartParams>,
 ) -> Result<Json<Page<SnapshotChange>>, Problem> {
-    let id = |text: String| SnapshotId::new(text).map_err(|error| Problem::usage(error.to_string()));
-    let (after, before, part) = (id(after)?, id(before)?, params.part());
+    let part = params.part();
     Ok(Json(state.run(move |engine| engine.snapshot_diff(&before, &after, &part)).await?))
 }

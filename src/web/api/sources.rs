@@ -45,7 +45,8 @@ pub async fn show(
 #[utoipa::path(post, path = "/api/v1/sources/{source_id}/pause", tag = "sources", operation_id = "pauseSource",
     params(("source_id" = String, Path, description = "Its id")), request_body = Act,
     responses((status = 200, description = "The source as it stands then", body = SourceDetail),
-              (status = 404, description = "There is no such source", body = ProblemView, content_type = "application/problem+json")))]
+              (status = 404, description = "There is no such source", body = ProblemView, content_type = "application/problem+json"),
+              (status = 409, description = "The source is paused already", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn pause(
     State(state): State<AppState>,
     Id(id): Id<SourceId>,

@@ -3,18 +3,23 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::PartParams;
 use crate::domain::ids::TargetName;
 use crate::service::views::{Page, ProblemView, TargetView};
 use crate::web::AppState;
-use crate::web::extract::Id;
+use crate::web::extract::{Id, Params};
 use crate::web::problem::Problem;
 
 /// List targets, with what is wrong with them
-#[utoipa::path(get, path = "/api/v1/targets", tag = "targets", operation_id = "listTargets",
-    responses((status = 200, description = "The targets, by name", body = Page<TargetView>)))]
-pub async fn list(State(state): State<AppState>) -> Result<Json<Page<TargetView>>, Problem> {
-    let items = state.run(|engine| engine.targets()).await?;
-    Ok(Json(Page { items, next_cursor: None }))
+#[utoipa::path(get, path = "/api/v1/targets", tag = "targets", operation_id = "listTargets", params(PartParams),
+    responses((status = 200, description = "A part of the targets, by name", body = Page<TargetView>),
+              (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
+pub async fn list(
+    State(state): State<AppState>,
+    Params(params): Params<PartParams>,
+) -> Result<Json<Page<TargetView>>, Problem> {
+    let part = params.part();
+    Ok(Json(state.run(move |engine| engine.targets_part(&part)).await?))
 }
 
 /// Show a target, with what is wrong with it

@@ -71,8 +71,8 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
                 | PublishStatus::Failed
                 | PublishStatus::Retrying => batch.progress.is_some(),
             },
-            failure_meaning: words_of(&state, |info| info.meaning),
-            failure_action: words_of(&state, |info| info.action),
+            failure_meaning: words_of(&state).map(|info| info.meaning),
+            failure_action: words_of(&state).and_then(KindInfo::to_do),
             failure_class: match code {
                 Some("PARTIAL") => "panel-warn",
                 Some("REJECTED" | "CANCELLED" | "SUPERSEDED") | None => "",
@@ -97,9 +97,8 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
 }
 
 /// What the table of errors says of a failure.
-fn words_of(state: &PublishState, of: fn(&KindInfo) -> &'static str) -> Option<&'static str> {
-    let failure = state.failure_details.as_ref()?;
-    error::by_code(&failure.error_code).map(of)
+fn words_of(state: &PublishState) -> Option<&'static KindInfo> {
+    error::by_code(&state.failure_details.as_ref()?.error_code)
 }
 
 /// Changes when what stands outside the live part has to be made anew: the

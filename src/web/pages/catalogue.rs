@@ -73,7 +73,7 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
             link::with_query("/catalogue", &[("q", text), ("type", type_name), ("cursor", cursor)])
         };
         // How many there are of each type is asked for in any case.
-        let offset = if text.is_some() { query.parsed("cursor")?.unwrap_or(0) } else { 0 };
+        let offset = if text.is_some() { query.number("cursor")?.unwrap_or(0) } else { 0 };
         let found = engine.find(
             None,
             &FindQuery {

@@ -76,7 +76,10 @@ impl Skippable {
 /// Answers with the page.
 pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: PageQuery) -> Response {
     answer(state, move |engine| {
-        let missing = |_| Error::new(ErrorKind::NotFound, "there is no such dead letter");
+        let missing = |_| {
+            let id: String = id.chars().take(60).collect();
+            Error::new(ErrorKind::NotFound, format!("{id:?} is no number of a dead letter, such as 12"))
+        };
         let letter = engine.letter(id.parse().map_err(missing)?)?;
         let of = &letter.letter;
         let known = &letter.diagnostics;

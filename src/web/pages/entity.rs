@@ -2,6 +2,7 @@
 //! from, its lineage, relationships and history.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use askama::Template;
 use axum::extract::State;
@@ -21,6 +22,8 @@ use crate::service::views::{Direction, EntityView, Origin, WhyAttribute, WhyView
 
 /// Relationships that are listed.
 const RELATIONSHIPS: usize = 200;
+/// Versions that are listed, as many as an entity is read with.
+const VERSIONS: usize = 20;
 
 /// An attribute with where it comes from.
 struct Row {
@@ -75,6 +78,10 @@ struct Entity {
     all_href: String,
     relationships: Vec<Relationship>,
     history: Vec<Step>,
+    /// Where the newest versions are, on a page of older ones.
+    newest_href: Option<String>,
+    /// Where older versions are.
+    older_href: Option<String>,
 }
 
 /// The key that an address names.
@@ -94,6 +101,12 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
         let entity = engine.entity_view(&key, None, RELATIONSHIPS)?.entity;
         let why = engine.why(&key, None)?;
         let here = link::entity(&key);
+        let history = history(engine, &entity, query.number("before")?)?;
+        let older = history.iter().map(|step| step.version).min().filter(|_| history.len() == VERSIONS);
+        let older = match older {
+            Some(version) if engine.versions_before(&key, None, version, 1)?.items.is_empty() => None,
+            version => version,
+        };
         let title: String = key.qualified_name.chars().take(80).collect();
         rendered(&Entity {
             frame: Frame::new(engine, title, "/catalogue"),
@@ -103,9 +116,11 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
             attributes: attributes(&entity, &why),
             graph: graph_of(engine, &key, query.raw("follow") == "all")?,
             all_href: format!("{here}&follow=all"),
-            lineage_href: here,
+            lineage_href: here.clone(),
             relationships: relationships(&entity),
-            history: history(&entity),
+            newest_href: query.text("before").map(|_| format!("{here}#h-history")),
+            older_href: older.map(|version| format!("{here}&before={version}#h-history")),
+            history,
             entity,
         })
     })
@@ -172,22 +187,40 @@ fn relationships(entity: &EntityView) -> Vec<Relationship> {
     entity.relationships.iter().map(row).collect()
 }
 
-/// Each version that ended, with what changed from it to the next.
-fn history(entity: &EntityView) -> Vec<Step> {
-    let mut after = diff::object(Some(&entity.attributes));
+/// Versions that ended, each with what changed from it to the next: the newest,
+/// or those before one.
+fn history(engine: &Engine, entity: &EntityView, before: Option<NonZeroU32>) -> Result<Vec<Step>> {
+    let older = match before {
+        Some(before) if before.get() < entity.version => {
+            // With the one that they are told against.
+            let end = before.get().saturating_add(1);
+            Some((before.get(), engine.versions_before(&entity.key, None, end, VERSIONS + 1)?.items))
+        }
+        Some(_) | None => None,
+    };
+    let (mut after, versions) = match &older {
+        None => (Some(diff::object(Some(&entity.attributes))), &entity.history[..]),
+        Some((before, versions)) => match versions.split_first() {
+            Some((next, versions)) if next.version == *before => {
+                (Some(diff::object(Some(&next.attributes))), versions)
+            }
+            // It is not kept any more.
+            Some(_) | None => (None, &versions[..]),
+        },
+    };
     let mut steps = Vec::new();
-    for version in &entity.history {
-        let before = diff::object(Some(&version.attributes));
+    for version in versions.iter().take(VERSIONS) {
+        let value = diff::object(Some(&version.attributes));
         steps.push(Step {
             version: version.version,
             action: version.ended_with,
             at: version.ended_by.at,
             by: by(&version.ended_by),
-            attributes: diff::changed(&before, &after),
+            attributes: after.map_or_else(Vec::new, |after| diff::changed(&value, &after)),
         });
-        after = before;
+        after = Some(value);
     }
-    steps
+    Ok(steps)
 }
 
 fn graph_of(engine: &Engine, key: &EntityKey, all: bool) -> Result<Graph> {

@@ -57,6 +57,19 @@ impl PageQuery {
         self.text(name).map(|text| text.parse().map_err(wrong)).transpose()
     }
 
+    /// A value that has to be a whole number.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when it is not, or is too large.
+    pub fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let wrong = |_| {
+            let text: String = text.chars().take(60).collect();
+            Error::new(ErrorKind::Usage, format!("`{name}` of the address is {text:?}: it is a whole number"))
+        };
+        text.parse().map_err(wrong).map(Some)
+    }
+
     /// One of some words.
     ///
     /// # Errors
