@@ -145,8 +145,13 @@ pub fn scratch_file() -> Result<std::fs::File> {
 
 /// Writes to standard output.
 pub fn out(text: impl AsRef<str>) -> Result<()> {
+    out_bytes(text.as_ref().as_bytes())
+}
+
+/// Writes bytes to standard output, as they are.
+pub fn out_bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_ref().as_bytes()).and_then(|()| stdout.flush()).map_err(write_error)
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(write_error)
 }
 
 /// Writes a value as JSON.

@@ -487,8 +487,8 @@ impl Sink<'_, '_> {
             line: line_no,
             field: bad.field,
             problem: bad.problem,
-            content: Reject::cut(line),
-            cut: cut || line.len() > Reject::KEEP,
+            content: line.to_vec(),
+            cut,
         })
     }
 

@@ -27,19 +27,38 @@ pub struct Reject {
     pub field: String,
     /// What is wrong with it.
     pub problem: String,
-    /// The line's bytes, at most [`Self::KEEP`].
+    /// The line's bytes; of a line over the limit its beginning; of a key of
+    /// which the batch says different things a line for each of them.
+    #[serde(with = "text_or_bytes")]
     pub content: Vec<u8>,
-    /// Whether bytes were cut off.
+    /// Whether something of that was left out.
     pub cut: bool,
 }
 
-impl Reject {
-    /// How many bytes of a line are kept.
-    pub const KEEP: usize = 64 << 10;
+/// Bytes in JSON: as text where they are text, which takes a third of the
+/// room, else as numbers.
+mod text_or_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// The bytes of a line that are kept.
-    pub fn cut(line: &[u8]) -> Vec<u8> {
-        line[..line.len().min(Self::KEEP)].to_vec()
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub fn serialize<S: Serializer>(bytes: &Vec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => bytes.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Text(text) => text.into_bytes(),
+            Either::Bytes(bytes) => bytes,
+        })
     }
 }
 

@@ -234,6 +234,7 @@ pub fn dead_letter(stamp: &Stamp, key: Option<Key>, content: &str) -> DeadLetter
         stamp: stamp.clone(),
         key,
         content: content.into(),
+        long: None,
         cut: false,
         file: "entities-00000.ndjson".into(),
         line: 3,

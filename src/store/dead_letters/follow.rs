@@ -147,6 +147,7 @@ fn of_batch(batch: &BatchRecord, failure: &FailureDetails, cause: &str) -> DeadL
         stamp: batch.stamp.clone(),
         key: None,
         content: Vec::new(),
+        long: None,
         cut: false,
         file: String::new(),
         line: 0,

@@ -31,7 +31,11 @@ pub(super) fn identity(letter: &DeadLetter) -> u128 {
     match (&letter.kind, &letter.key) {
         (LetterKind::Batch, _) => of_batch(&letter.batch_id),
         (LetterKind::Entity, Some(key)) => key.hash().0,
-        (LetterKind::Entity, None) => xxh3_128(&letter.content),
+        (LetterKind::Entity, None) => match &letter.long {
+            // It is the hash of the same bytes.
+            Some(long) => u128::from_str_radix(&long.xxh3, 16).unwrap_or_default(),
+            None => xxh3_128(&letter.content),
+        },
     }
 }
 
@@ -67,6 +71,11 @@ pub(super) fn group_prefix(signature: &str) -> Vec<u8> {
 /// What the rows of all unsettled letters begin with.
 pub(super) fn unsettled_prefix() -> Vec<u8> {
     key(&[UNSETTLED])
+}
+
+/// The row that says whose file this is.
+pub(super) fn file_row(file: &str) -> Vec<u8> {
+    key(&[b"file", file.as_bytes()])
 }
 
 /// What tells the alert of a group apart.
@@ -129,6 +138,21 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Brings what tells that a file belongs to a letter, settled ones too.
+    pub(super) fn index_long(&mut self, old: Option<&DeadLetter>, new: Option<&DeadLetter>) {
+        let file = |letter: Option<&DeadLetter>| Some(letter?.long.as_ref()?.file.clone());
+        let (old, id, new) = (file(old), new.map(|new| new.id), file(new));
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.remove(Table::LetterIndex, file_row(&old));
+        }
+        if let (Some(new), Some(id)) = (new, id) {
+            self.put(Table::LetterIndex, file_row(&new), id.to_be_bytes().to_vec());
+        }
+    }
+
     fn join_group(&mut self, letter: &DeadLetter) -> Result<()> {
         let signature = letter.signature();
         let at = letter.history.last().map_or(letter.opened_at, |attempt| attempt.at);
@@ -177,6 +201,7 @@ impl Tx<'_> {
             for (_, bytes) in &rows {
                 let letter = super::super::tables::decode(Table::DeadLetters, bytes)?;
                 self.index_letter(None, Some(&letter))?;
+                self.index_long(None, Some(&letter));
             }
             if rows.len() < super::PART {
                 return Ok(());

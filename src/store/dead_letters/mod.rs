@@ -147,6 +147,11 @@ macro_rules! reads {
                 Ok(rows.iter().map(|(row, _)| super::tables::number_behind(row)).collect())
             }
 
+            /// Whether a file under the state folder holds the original of a letter.
+            pub fn is_letter_file(&self, file: &str) -> Result<bool> {
+                Ok(self.get(Table::LetterIndex, &index::file_row(file))?.is_some())
+            }
+
             /// Hands out the groups of unsettled dead letters, a few at a time
             /// in memory.
             pub fn each_letter_group(&self, mut each: impl FnMut(LetterGroup) -> Result<()>) -> Result<()> {
@@ -198,6 +203,7 @@ impl Tx<'_> {
         letter.revision = old.as_ref().map_or(0, |old| old.revision) + 1;
         letter.changed_at = Some(self.now());
         self.index_letter(old.as_ref(), Some(&letter))?;
+        self.index_long(old.as_ref(), Some(&letter));
         let bytes = super::tables::encode(&letter)?;
         self.put(Table::DeadLetters, letter.id.to_be_bytes().to_vec(), bytes);
         Ok(letter)
@@ -206,6 +212,7 @@ impl Tx<'_> {
     /// Forgets a settled letter.
     pub fn forget_dead_letter(&mut self, letter: &DeadLetter) -> Result<()> {
         self.index_letter(Some(letter), None)?;
+        self.index_long(Some(letter), None);
         self.remove(Table::DeadLetters, letter.id.to_be_bytes().to_vec());
         self.count_letter("forgotten")
     }
