@@ -95,7 +95,7 @@ fn put(
         mode: Some(if number.is_multiple_of(7) { Mode::Full } else { Mode::Incremental }),
         scope: Scope::default(),
         complexity: None,
-        files: r#"[{"path":"entities-00000.ndjson.zst","kind":"entities","count":120,"bytes":9000}]"#.into(),
+        files: r#"[{"path":"entities-00000.ndjson.zst","kind":"entity","count":120,"bytes":9000}]"#.into(),
         totals: BatchTotals { files: 1, lines: Some(120), bytes: Some(9000) },
         manifest_hash: format!("{number:032x}"),
         status: PublishStatus::Pending,
@@ -115,6 +115,7 @@ fn put(
         next_attempt: None,
         priority: None,
         cancel: None,
+        absence: None,
         letters: 0,
         pin: None,
     };
@@ -136,6 +137,8 @@ fn put(
                 retry_count: 0,
             });
         })?;
+        // Its files were copied, or given up, long ago.
+        tx.set_pin_work(&id, None)?;
     } else {
         step(Event::PlanCompleted, "5 changes", &|_| {})?;
         step(Event::ExecutionStarted, "taken up by worker-0", &|_| {})?;

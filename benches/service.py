@@ -3,7 +3,7 @@
 
 Usage: service.py --work WORK [--tidegate BINARY] [--fill BINARY] [--batches DIR] ROW [ROW …]
 
-Rows: discovery, discovery-s3, latency, latency-s3, pages (see benches/README.md). Standard
+Rows: discovery, discovery-s3, latency, latency-s3, pages, costs (see benches/README.md). Standard
 library alone. The rows with -s3 write to and watch a bucket: TIDEGATE_S3_BUCKET at AWS_ENDPOINT_URL_S3, with
 the usual AWS_… variables.
 """
@@ -298,6 +298,12 @@ class Bench:
                 batch, appear = write_batch(inbox, name, at + timedelta(minutes=n), f"real-{n}", lines, "full")
                 appear()
                 last.append(batch)
+        # Dead letters.
+        bad, appear = write_batch(inbox, "source-005", at + timedelta(minutes=9), "bad",
+                                  tables("source-005", range(95, 98), 3) + [{"type": "table", "qualified_name": f"bad {n}"}
+                                                                       for n in range(5)], "incremental")
+        appear()
+        last.append(bad)
         # One that a guard parks: most of it is gone.
         parked, appear = write_batch(inbox, "source-003", at + timedelta(minutes=9), "gone",
                                      tables("source-003", range(9), 1), "full")
@@ -321,9 +327,10 @@ class Bench:
         snapshots = [s["snapshot_id"] for s in server.json("/api/v1/snapshots?source_id=source-003")["items"]]
         entity = "source-003.public.table_4"
         ids = [real, parked, old]
+        letter = str(server.json("/api/v1/dlq")["items"][0]["id"])
         filled = {"{batch_id}": [quote(i) for i in ids], "{source_id}": ["source-003", "source-011"],
                   "{snapshot_id}": [snapshots[0]], "{before}": [snapshots[1]], "{target}": ["catalogue"],
-                  "{type}": ["table"], "{name}": [entity]}
+                  "{type}": ["table"], "{name}": [entity], "{id}": [letter]}
         queries = {
             "/api/v1/batches": ["", "?limit=500", "?source_id=source-007", "?status=FAILED", "?status=COMPLETE&limit=200",
                                 "?source_id=source-007&status=FAILED", "?since=2026-01-02T00:00:00Z&until=2026-01-03T00:00:00Z",
@@ -332,8 +339,10 @@ class Bench:
                                        "?since=2026-01-02T00:00:00Z&order=oldest"],
             "/api/v1/batches/{batch_id}/plan": ["", "?action=update", "?kind=entity", "?type=table", "?text=4"],
             "/api/v1/entities": ["?q=rows", "?q=table_4", "?q=day+region", "?type=table", "?prefix=source-0", "?q=public&type=table"],
+            "/api/v1/search": ["", "?q=rows", "?q=table_4", "?q=day+region&type=table", "?q=regoin", "?order=newest"],
+            "/api/v1/dlq": ["", "?state=open&source_id=source-005", "?limit=500"],
             "/api/v1/entities/{type}/{name}": ["", "?relationships=10"],
-            "/api/v1/snapshots": ["", "?source_id=source-003", "?limit=500"],
+            "/api/v1/snapshots": ["", "?source_id=source-003", "?limit=500", "?order=oldest&since=2026-01-02T00:00:00Z"],
         }
         found = []
         for route, methods in document["paths"].items():
@@ -351,9 +360,9 @@ class Bench:
         pages = ["/", "/batches", "/batches?status=FAILED", "/batches?source=source-007", "/batches?order=oldest",
                  "/batches?since=2026-01-02&until=2026-01-03", *[f"/batches/{quote(i)}" for i in ids],
                  f"/batches/{quote(real)}?action=update", "/queue", "/sources", "/sources/source-003", "/sources/source-011",
-                 f"/snapshots/{snapshots[0]}", "/catalogue", "/catalogue?q=rows", "/catalogue?q=table_4&type=table",
+                 f"/snapshots/{snapshots[0]}", "/catalogue", "/targets", "/dlq", f"/dlq/{letter}", "/catalogue?q=rows", "/catalogue?q=table_4&type=table",
                  f"/catalogue/entity?type=table&name={entity}", f"/why?type=table&name={entity}", "/why", "/inbox", "/status"]
-        found += [(f"page {path.split('?')[0] if not path.startswith(('/batches/', '/snapshots/', '/sources/')) else '/' + path.split('/')[1] + '/{id}'}", path)
+        found += [(f"page {path.split('?')[0] if not path.startswith(('/batches/', '/snapshots/', '/sources/', '/dlq/')) else '/' + path.split('/')[1] + '/{id}'}", path)
                   for path in pages]
         for _, path in found:
             try:
@@ -361,6 +370,35 @@ class Bench:
             except urllib.error.HTTPError as error:
                 sys.exit(f"{path}: {error}")
         return found
+
+    def costs(self):
+        """Processor time that each address costs the server, one after the other, with nothing beside it."""
+        data = self.options.work / "costs"
+        shutil.rmtree(data, ignore_errors=True)
+        subprocess.run(["cp", "-a", "--sparse=always", self.prepared(), data], check=True)
+        for path in data.glob("*.pid"):
+            path.unlink()
+        server = Server(self.options, data)
+        found = self.routes(server)
+
+        def spent():
+            fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+        connection = http.client.HTTPConnection(server.address, timeout=60)
+        costs = []
+        for _, path in found:
+            before, began, asked = spent(), time.monotonic(), 0
+            while asked < 3 or asked < 50 and time.monotonic() - began < 3:
+                connection.request("GET", path)
+                size = len(connection.getresponse().read())
+                asked += 1
+            costs.append(((spent() - before) / asked, (time.monotonic() - began) * 1000 / asked, size, path))
+        server.stop()
+        print(f"costs: {sum(cost[0] for cost in costs) / len(costs):.2f} ms of processor time on average over "
+              f"{len(costs)} addresses with {self.options.stored:,} batches")
+        for cost, took, size, path in sorted(costs, reverse=True)[:20]:
+            print(f"    {cost:7.2f} ms of processor time, {took:7.2f} ms, {size:9,} bytes: {path}", flush=True)
 
     def load(self, server, found, ended, results):
         """Four clients that send 20 requests a second in all, over all routes in turn."""

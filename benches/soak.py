@@ -31,7 +31,7 @@ grace = "{grace}"
 url = "inbox"
 [targets.catalogue]
 kind = "embedded"
-cache_memory = "{cache}"
+{cache}
 """
 LOOKED_AT = ("/", "/batches", "/batches?status=COMPLETE", "/queue", "/sources", "/sources/crm", "/catalogue?q=table",
              "/inbox", "/api/v1/overview", "/api/v1/batches?limit=500", "/api/v1/entities?q=owner", "/api/v1/snapshots",
@@ -186,13 +186,14 @@ def main():
     parser.add_argument("--entities", type=int, default=500, help="tables of each source")
     parser.add_argument("--keep", type=float, default=10, help="minutes that a delivered folder is kept")
     parser.add_argument("--grace", default="2m", help="the setting retention.grace")
-    parser.add_argument("--cache", default="144MiB", help="the setting targets.catalogue.cache_memory")
+    parser.add_argument("--cache", help="the setting targets.catalogue.cache_memory; its default without it")
     options = parser.parse_args()
 
+    cache = f'cache_memory = "{options.cache}"' if options.cache else ""
     data = options.work / "data"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
-    (data / "tidegate.toml").write_text(SETTINGS.format(grace=options.grace, cache=options.cache))
+    (data / "tidegate.toml").write_text(SETTINGS.format(grace=options.grace, cache=cache))
     with open(options.work / "serve.log", "w") as log:
         server = subprocess.Popen([options.tidegate, "serve", "--data", data], stderr=log)
     url = None

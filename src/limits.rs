@@ -26,6 +26,8 @@ pub const MAX_FULL_RECORDS: usize = 1_000;
 /// Most commits of a target whose footprints are kept for older plans; a plan
 /// that is older still is made again (`SEMANTICS` 6).
 pub const MAX_KEPT_COMMITS: usize = 256;
+/// Most keys of withheld deletions that a plan lists; all are counted.
+pub const MAX_WITHHELD: usize = 1_000;
 /// Most keys of a batch of which a skip keeps something back: the snapshot has
 /// to remember each.
 pub const MAX_SKIPPED: u64 = 10_000;

@@ -5,11 +5,14 @@ mod support;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use support::world::World;
+use tidegate::domain::ids::BatchId;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::ErrorKind;
+use tidegate::service::engine::ProgressSink;
 use tidegate::store::BatchRecord;
 
 /// A batch folder made of raw bytes.
@@ -97,16 +100,16 @@ fn what_concerns_one_line_makes_one_dead_letter_and_the_rest_is_published() {
         ("missing attributes", b"{\"type\":\"t\",\"qualified_name\":\"bad\"}".to_vec(), "attributes", true),
         ("attributes of the wrong type", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":[]}".to_vec(), "attributes", true),
         ("deleted in a full batch", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"deleted\":true}".to_vec(), "deleted", true),
-        ("a key twice", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":1,\"x\":2}}".to_vec(), "attributes", true),
-        ("a key twice further in", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":{\"y\":1,\"y\":1}}}".to_vec(), "attributes", true),
+        ("a key twice", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":1,\"x\":2}}".to_vec(), "attributes.x`", true),
+        ("a key twice further in", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":{\"y\":1,\"y\":1}}}".to_vec(), "attributes.x.y`", true),
         ("the name twice", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"qualified_name\":\"bad\",\"attributes\":{}}".to_vec(), "qualified_name", false),
-        ("a lone surrogate", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":\"\\ud800\"}}".to_vec(), "attributes", true),
+        ("a lone surrogate", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":\"\\ud800\"}}".to_vec(), "attributes.x`", true),
         ("a lone surrogate in a name", b"{\"type\":\"t\",\"qualified_name\":\"b\\udc00\",\"attributes\":{}}".to_vec(), "qualified_name", false),
         ("invalid UTF-8", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":\"\xff\"}}".to_vec(), "", false),
-        ("nesting over 128", nested(200), "attributes", true),
+        ("nesting over 128", nested(200), "attributes.x[][]", true),
         ("a line over the limit", long.into_bytes(), "", false),
-        ("a number that is none", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":01}}".to_vec(), "attributes", true),
-        ("NaN", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":NaN}}".to_vec(), "attributes", true),
+        ("a number that is none", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":01}}".to_vec(), "attributes.x`", true),
+        ("NaN", b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":NaN}}".to_vec(), "attributes.x`", true),
     ];
     for (n, (what, line, field, keyed)) in table.into_iter().enumerate() {
         let world = World::new();
@@ -134,6 +137,23 @@ fn what_concerns_one_line_makes_one_dead_letter_and_the_rest_is_published() {
         let exported = world.export();
         assert_eq!(exported.lines().count(), 2, "{what}: {exported}");
         assert!(!exported.contains("bad"), "{what}");
+    }
+}
+
+#[test]
+fn a_place_in_a_line_is_counted_from_the_start_of_the_line() {
+    for (attributes, at) in [
+        (r#"{"x":1,"x":2}"#, r#"x":2"#),
+        (r#"{"y":{"x":1e9999999}}"#, "1e9"),
+        (r#"{"x":"\ud800"}"#, r"\ud800"),
+        (r#"{"x":}"#, "}}"),
+    ] {
+        let world = World::new();
+        let line = format!(r#"{{"type":"t","qualified_name":"bad","attributes":{attributes}}}"#);
+        Raw::new("r").file("entities-0.ndjson", line.as_str()).publish(&world);
+        let letters = world.dead_letters("alpha");
+        let place = format!("at byte {}", line.find(at).unwrap());
+        assert!(letters[0].message.ends_with(&place), "{place}: {}", letters[0].message);
     }
 }
 
@@ -170,6 +190,36 @@ fn harmless_forms_are_read_as_they_are_meant() {
     assert_eq!(world.export().lines().count(), 2);
     let plan = world.plan(&record);
     assert!(plan.warnings.iter().any(|warning| warning.contains("does not name")), "{:?}", plan.warnings);
+}
+
+#[test]
+fn a_manifest_may_begin_with_a_byte_order_mark() {
+    let world = World::new();
+    let folder = Raw::new("r").file("entities-0.ndjson", GOOD).write(&world.data.path().join("delivered"));
+    let text = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+    std::fs::write(folder.join("manifest.json"), format!("\u{feff}{text}")).unwrap();
+    world.engine().accept(&folder).unwrap();
+    world.work();
+    assert_eq!(world.export().lines().count(), 1);
+}
+
+#[derive(Default)]
+struct Told(Mutex<Vec<Option<u64>>>);
+
+impl ProgressSink for Told {
+    fn reading(&self, _batch: &BatchId, bytes: Option<u64>) {
+        self.0.lock().unwrap().push(bytes);
+    }
+}
+
+#[test]
+fn how_much_there_is_to_read_is_known_also_where_the_manifest_does_not_say_it() {
+    let mut world = World::new();
+    let told = Arc::new(Told::default());
+    world.tell(Arc::clone(&told) as Arc<dyn ProgressSink>);
+    let raw = Raw::new("r").file("entities-0.ndjson", GOOD).file("entities-1.ndjson", "\n\n");
+    raw.publish(&world);
+    assert_eq!(*told.0.lock().unwrap(), [Some(GOOD.len() as u64 + 2)]);
 }
 
 #[test]
@@ -243,6 +293,11 @@ fn what_concerns_the_whole_batch_makes_it_failed_and_changes_nothing() {
         (
             "a decompression bomb",
             Raw::new("r").file("entities-0.ndjson.zst", bomb()),
+            ErrorKind::ExpansionLimit,
+        ),
+        (
+            "a decompression bomb in gzip",
+            Raw::new("r").file("entities-0.ndjson.gz", gzip(&format!("{}\n", " ".repeat(65 << 20)))),
             ErrorKind::ExpansionLimit,
         ),
         (
@@ -321,6 +376,13 @@ fn a_manifest_that_breaks_the_contract_is_refused_with_the_field_named() {
         ),
         ("files", json!([{"path": "e.ndjson", "kind": "things"}]), ErrorKind::ManifestInvalid, "kind"),
         ("scope", json!({"types": "*"}), ErrorKind::ManifestInvalid, "types"),
+        ("extra", json!([1]), ErrorKind::ManifestInvalid, "`extra` must be an object"),
+        (
+            "source_timestamp",
+            json!("9999-12-31T23:59:59Z"),
+            ErrorKind::ManifestInvalid,
+            "`source_timestamp` is no time that can be kept: the last one is 9999-12-30T",
+        ),
     ];
     for (member, value, kind, named) in table {
         let world = World::new();

@@ -71,6 +71,8 @@ fn every_command_that_reads_prints_the_same_with_a_server_and_without_byte_for_b
         &["sources", "show", "nobody"],
         &["snapshots", "list"],
         &["snapshots", "list", "--source", "alpha", "--limit", "1"],
+        &["snapshots", "list", "--order", "oldest", "--since", "2026-11-01T00:00:00Z"],
+        &["snapshots", "list", "--until", "2026-11-01T00:00:00Z"],
         &["snapshots", "show", &newer],
         &["snapshots", "diff", &older, &newer],
         &["targets", "list"],
@@ -81,6 +83,10 @@ fn every_command_that_reads_prints_the_same_with_a_server_and_without_byte_for_b
         &["catalogue", "search"],
         &["catalogue", "search", "--type", "t", "--limit", "1"],
         &["catalogue", "search", "ua"],
+        &["catalogue", "search", "--ranked"],
+        &["catalogue", "search", "--ranked", "ua"],
+        &["catalogue", "search", "--ranked", "--type", "t", "--order", "newest", "--limit", "1"],
+        &["catalogue", "search", "--ranked", "--prefix", "u"],
         &["catalogue", "export"],
         &["why", "t", "a"],
         &["why", "t", "b"],
@@ -204,7 +210,7 @@ fn wait_ends_when_the_batch_has_ended_and_tells_how_by_its_exit_code() {
     let held = shell.bring(&TestBatch::incremental("beta", 5).with([says(entity("q"), 1)]));
     let output = shell.run(&["batches", "wait", &held, "--timeout", "2s"]);
     assert_eq!(output.status.code(), Some(5));
-    let error = shell.refused(1, &["batches", "wait", "alpha:20261102T000000Z_r9", "--timeout", "1s"]);
+    let error = shell.refused(5, &["batches", "wait", "alpha:20261102T000000Z_r9", "--timeout", "1s"]);
     assert!(error.contains("did not arrive"), "{error}");
     shell.expect(0, &["sources", "resume", "beta"]);
     assert_eq!(wait(&held).wait_with_output().unwrap().status.code(), Some(0));
@@ -580,4 +586,18 @@ fn an_edited_manifest_is_shown_with_its_plan_before_it_is_requeued() {
     assert!(done.contains("+ t b") && done.contains("COMPLETE"), "{done}");
     let exported = shell.expect(0, &["catalogue", "export"]);
     assert!(exported.contains("\"a\"") && exported.contains("\"b\""), "{exported}");
+}
+
+#[test]
+fn a_folder_that_is_too_large_to_be_planned_by_a_server_is_refused_with_the_limit() {
+    let shell = Shell::new();
+    shell.settings("max_upload = \"100KiB\"");
+    let serving = shell.serve();
+    let folder = shell.write(&many(1, 80_000));
+    for _ in 0..5 {
+        let error = shell.refused(1, &["plan", &folder]);
+        assert!(error.contains("413") && error.contains("more than 102400 bytes"), "{error}");
+        assert!(error.contains("server.max_upload"), "{error}");
+    }
+    assert!(serving.stop().success());
 }

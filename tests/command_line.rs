@@ -273,3 +273,31 @@ fn a_skip_without_an_end_says_so() {
     let skipped = shell.expect(0, &["sources", "skip", "alpha", "t", "a", "--reason", "known"]);
     assert!(skipped.contains("no end") && !skipped.contains("lifted"), "{skipped}");
 }
+
+#[test]
+fn completions_are_quiet_on_a_closed_pipe_and_tell_of_a_full_disk() {
+    let shell = Shell::new();
+    // More than a pipe holds, to a reader that has gone.
+    let mut child = shell
+        .command(&["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = shell.command(&["completions", "bash"]).stdout(full).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("standard output") && !stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn the_help_names_every_option() {
+    let shell = Shell::new();
+    for command in ["plan", "publish"] {
+        assert!(shell.expect(0, &[command, "--help"]).contains("--no-fast-path"), "{command}");
+    }
+}

@@ -87,6 +87,6 @@ fn the_material_is_as_its_script_makes_it() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo/make.py");
     match Command::new("python3").arg(script).arg("--check").output() {
         Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
-        Err(_) => println!("skipped: there is no python3"),
+        Err(_) => support::python::skip_without_python("there is no python3"),
     }
 }

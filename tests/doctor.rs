@@ -56,6 +56,24 @@ fn all_is_well_with_a_server_and_without_one() {
 }
 
 #[test]
+fn a_server_reads_its_store_at_most_every_ten_minutes_however_many_ask() {
+    let server = support::server::Server::new();
+    let told = || check(&server.fetch("/api/v1/doctor"), "store")["found"].as_str().unwrap().to_owned();
+    let before = told();
+    assert!(before.contains("records could be read at 2026-11-24 00:00:00 UTC"), "{before}");
+    server.publish(&batch(1, &["a", "b"]));
+    server.clock.advance(std::time::Duration::from_secs(599));
+    assert_eq!(records(&told()), records(&before));
+    server.clock.advance(std::time::Duration::from_secs(1));
+    assert_ne!(records(&told()), records(&before));
+}
+
+/// What was read, and when; the file may have grown meanwhile.
+fn records(found: &str) -> &str {
+    &found[found.find("all ").unwrap()..]
+}
+
+#[test]
 fn what_is_wrong_is_told_with_what_mends_it() {
     // Settings.
     let shell = Shell::new();

@@ -11,6 +11,8 @@ use support::world::World;
 use tidegate::domain::guards::{GuardLimits, GuardRule};
 use tidegate::domain::key::{EntityKey, Key};
 use tidegate::domain::publish_state::PublishStatus;
+use tidegate::error::ErrorKind;
+use tidegate::service::views::BatchAction;
 use tidegate::store::BatchRecord;
 
 fn full(time: u32) -> TestBatch {
@@ -245,4 +247,48 @@ fn what_a_person_wrote_into_the_catalogue_survives_batches_that_do_not_change_it
     let only_y = Line::Value(Key::Entity(key.clone()), value(&[("y", 2)]), 0);
     world.publish(&full(6).with([only_y]).with(tables(2, 20, 1)));
     is(json!({"note": "mine", "y": 2}));
+}
+
+#[test]
+fn what_a_batch_with_an_unreadable_line_withholds_is_listed_and_deleted_when_a_person_approves_it() {
+    let world = World::new();
+    world.publish(
+        &full(1).with(["a", "b", "c"].map(|name| says(entity(name), 1))).with([says(edge("a", "b"), 1)]),
+    );
+    let record = world.publish(&full(2).with([says(entity("a"), 2), Line::BadKeyless(0)]));
+    assert_eq!(record.status, PublishStatus::Complete);
+    world.expect(&[(entity("a"), 2), (entity("b"), 1), (entity("c"), 1), (edge("a", "b"), 1)]);
+    let plan = world.plan(&record);
+    assert_eq!(plan.withheld, [entity("b"), entity("c"), edge("a", "b")].into_iter().collect::<Vec<_>>());
+    let engine = world.engine();
+    let actions = engine.batch_view(&record.batch_id).unwrap().actions;
+    assert_eq!(actions, [BatchAction::Approve]);
+
+    // Another plan than the one that was looked at.
+    let other = "0".repeat(32).parse().unwrap();
+    let refused = engine.approve(&record.batch_id, Some(other), "ann", "looked at").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PlanStale);
+    let digest = plan.header.digest;
+    let again = engine.approve(&record.batch_id, Some(digest), "ann", "they are gone").unwrap();
+    assert_eq!(again.batch_id, record.batch_id.with_n(1));
+    assert_eq!(engine.approve(&record.batch_id, None, "bob", "x").unwrap_err().kind(), ErrorKind::Conflict);
+    world.work();
+    assert_eq!(world.batch(&again.batch_id).status, PublishStatus::Complete);
+    world.expect(&[(entity("a"), 2)]);
+    // The line is still to be repaired.
+    assert_eq!(world.dead_letters("alpha").len(), 1);
+    // It is a full batch: what it does not list was absent at its time.
+    world.publish(&TestBatch::incremental("alpha", 1).with([says(entity("b"), 1)]));
+    world.expect(&[(entity("a"), 2)]);
+}
+
+#[test]
+fn withheld_deletions_of_a_batch_whose_files_are_gone_are_not_approved() {
+    let world = World::new();
+    world.publish(&full(1).with(["a", "b"].map(|name| says(entity(name), 1))));
+    let record = world.publish(&full(2).with([says(entity("a"), 2), Line::BadKeyless(0)]));
+    std::fs::remove_dir_all(&record.folder).unwrap();
+    let refused = world.engine().approve(&record.batch_id, None, "ann", "they are gone").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(refused.to_string().contains("deliver a new full batch"), "{refused}");
 }

@@ -436,6 +436,30 @@ fn an_approval_is_of_the_plan_that_was_looked_at() {
 }
 
 #[test]
+fn an_approval_of_a_plan_that_another_source_moved_is_stale_and_the_plan_made_again() {
+    let (world, id) = parked();
+    let digest = world.plan(&world.batch(&id)).header.digest;
+    // beta asserts what alpha's plan deletes: it would be an update now.
+    let gone = world.plan(&world.batch(&id)).header.summary.entities.delete;
+    assert!(gone > 0);
+    let names = world.export();
+    let mut lines = Vec::new();
+    for line in names.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(name) = line["qualified_name"].as_str() {
+            lines.push(says(entity(name), 7));
+        }
+    }
+    world.publish(&TestBatch::full("beta", 9).with(lines));
+    let plan = world.batch(&id).plan_id;
+    refused(world.engine().approve(&id, Some(digest), "ann", "I saw it"), ErrorKind::PlanStale);
+    assert!(world.batch(&id).approval.is_none());
+    world.work();
+    let now = world.batch(&id);
+    assert!(now.plan_id != plan, "it is planned again");
+}
+
+#[test]
 fn an_approval_while_the_plan_is_made_again_is_stale() {
     let (world, id) = parked();
     let digest = world.plan(&world.batch(&id)).header.digest;

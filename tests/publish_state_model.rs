@@ -1,6 +1,8 @@
 //! The publish state against the specification's own model: the JSON parses
 //! with pydantic, and has exactly the model's members.
 
+#[path = "support/python.rs"]
+mod python;
 #[path = "support/store.rs"]
 mod support;
 
@@ -22,7 +24,7 @@ const ALL: [PublishStatus; 7] = [
 
 #[test]
 fn every_status_parses_with_the_specifications_model() {
-    let python = |arguments: &[&str]| {
+    let run = |arguments: &[&str]| {
         Command::new("python3")
             .args(arguments)
             .stdin(Stdio::piped())
@@ -30,9 +32,9 @@ fn every_status_parses_with_the_specifications_model() {
             .stderr(Stdio::piped())
             .spawn()
     };
-    let present = python(&["-c", "import pydantic"]).and_then(|child| child.wait_with_output());
+    let present = run(&["-c", "import pydantic"]).and_then(|child| child.wait_with_output());
     if !present.is_ok_and(|output| output.status.success()) {
-        println!("skipped: python3 with pydantic is not installed");
+        python::skip_without_python("python3 with pydantic is not installed");
         return;
     }
     let mut states = Vec::new();
@@ -45,7 +47,7 @@ fn every_status_parses_with_the_specifications_model() {
         }
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/publish_state.py");
-    let mut child = python(&[script]).unwrap();
+    let mut child = run(&[script]).unwrap();
     child.stdin.take().unwrap().write_all(&serde_json::to_vec(&states).unwrap()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -217,3 +217,35 @@ fn sighup_reads_the_settings_again_and_tells_every_key_that_changed() {
     server.until(&["done", &batch.id()]);
     server.stop();
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_publish_stand_back_behind_those_that_answer_and_those_that_index_behind_them() {
+    let folder = support::folder();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    let mut server = Server::start(&data, &[]);
+    server.until(&["watching"]);
+    // Its workers and the index are at work by then.
+    let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+    deliver(&data, &batch);
+    server.until(&["done", &batch.id()]);
+    let own = rustix::process::getpriority_process(None).unwrap();
+    let mut steps: BTreeMap<String, i64> = BTreeMap::new();
+    for task in std::fs::read_dir(format!("/proc/{}/task", server.process.id())).unwrap() {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let (before, after) = stat.rsplit_once(") ").unwrap();
+        let name = before.split_once('(').unwrap().1;
+        // The nineteenth field; the name is the second.
+        let nice: i64 = after.split(' ').nth(16).unwrap().parse().unwrap();
+        steps.insert(name.to_owned(), nice - i64::from(own));
+    }
+    server.stop();
+    for worker in ["worker-0", "worker-1", "worker-2"] {
+        assert_eq!(steps[worker], 5, "{steps:?}");
+    }
+    assert_eq!(steps["search"], 15, "{steps:?}");
+    for other in ["tidegate", "web", "store-writer", "inbox-0"] {
+        assert_eq!(steps[other], 0, "{steps:?}");
+    }
+}

@@ -16,6 +16,7 @@ use tidegate::config::Settings;
 use tidegate::domain::ids::BatchId;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::intake::prefix::{Prefix, RemotePrefix};
+use tidegate::service::query::Part;
 use tidegate::service::{Engine, Service};
 use tidegate::store::{BatchFilter, InboxState};
 use url::Url;
@@ -172,6 +173,57 @@ fn other_inboxes_are_watched_when_the_settings_say_so() {
     assert_eq!(serving.engine.settings().inboxes[0].url, settings.inboxes[0].url);
 }
 
+#[test]
+fn links_and_names_that_are_not_utf8_are_not_followed_and_are_listed_with_their_reason() {
+    use std::os::unix::ffi::OsStringExt;
+    use std::os::unix::fs::symlink;
+
+    let serving = Serving::new(NEVER);
+    until("the first look", || {
+        serving.engine.listings(&serving.engine.settings().inboxes[0].url).unwrap() > 0
+    });
+    let bad_name = |name: &[u8]| std::ffi::OsString::from_vec(name.to_vec());
+    let known = serving.deliver(&batch(1));
+    until("publishing", || serving.is_complete(&known));
+    // A source, a batch and a manifest that lie elsewhere.
+    let elsewhere = serving.data.path().join("elsewhere");
+    let source = TestBatch { source: "linked".into(), ..batch(1) };
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    std::fs::rename(serving.made(&source), elsewhere.join(source.folder_name())).unwrap();
+    symlink(&elsewhere, serving.inbox.join("linked")).unwrap();
+    let folder = batch(2);
+    symlink(serving.made(&folder), serving.folder(&folder)).unwrap();
+    let manifest = batch(3);
+    let made = serving.made(&manifest);
+    std::fs::create_dir_all(serving.folder(&manifest)).unwrap();
+    symlink(made.join("manifest.json"), serving.folder(&manifest).join("manifest.json")).unwrap();
+    std::fs::create_dir(serving.inbox.join(bad_name(b"s\xff"))).unwrap();
+    std::fs::create_dir(serving.inbox.join("alpha").join(bad_name(b"b\xff"))).unwrap();
+    std::fs::create_dir(serving.folder(&batch(4))).unwrap();
+    // Behind all that something is published, so it was looked at.
+    let last = serving.deliver(&batch(5));
+    until("publishing", || serving.is_complete(&last));
+
+    let batches = serving.engine.store().read(|view| view.batches(&BatchFilter::default())).unwrap();
+    let ids: Vec<String> = batches.iter().map(|batch| batch.batch_id.to_string()).collect();
+    assert_eq!(ids.len(), 2, "{ids:?}");
+    let listed = serving.engine.inbox_view(&Part::first(50)).unwrap().items;
+    let told = |folder: &str, reason: &str| {
+        let item = listed.iter().find(|item| item.folder == folder);
+        let item = item.unwrap_or_else(|| panic!("{folder} is not in {listed:#?}"));
+        assert!(item.reason.contains(reason), "{item:?}");
+        assert!(item.age_seconds < 3600, "{item:?}");
+    };
+    let below = |batch: &TestBatch| format!("{}/{}", batch.source, batch.folder_name());
+    told("linked", "link");
+    told(&below(&folder), "link");
+    told(&below(&manifest), "its manifest.json can't be used: it is a link");
+    told("s\u{fffd}", "UTF-8");
+    told("alpha/b\u{fffd}", "UTF-8");
+    told(&below(&batch(4)), "it has no manifest.json");
+    assert_eq!(listed.len(), 6, "{listed:#?}");
+}
+
 // What a look costs
 
 /// An engine on an inbox with finished batches in it: a folder, or an object store.
@@ -225,6 +277,16 @@ impl Finished {
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 std::fs::write(path, bytes).unwrap();
             }
+        }
+    }
+
+    fn remove(&self, path: &str) {
+        match &self.store {
+            Some(store) => {
+                let key = Key::from(format!("landing/{path}"));
+                futures_executor::block_on(store.delete(&key)).unwrap();
+            }
+            None => std::fs::remove_file(self.data.path().join("inbox").join(path)).unwrap(),
         }
     }
 
@@ -326,5 +388,40 @@ fn a_folder_that_changes_while_its_batch_waits_is_reported_once() {
             finished.engine.store().read(|view| view.batches(&BatchFilter::default())).unwrap().len(),
             4
         );
+    }
+}
+
+#[test]
+fn a_folder_that_changes_after_its_batch_has_ended_is_reported_by_a_full_look() {
+    for remote in [false, true] {
+        let finished = Finished::new(remote, 3);
+        let batches: Vec<TestBatch> = (10..15).map(batch).collect();
+        batches.iter().for_each(|batch| finished.deliver(batch));
+        assert_eq!(finished.look().0, 5);
+        finished.engine.run_until_idle().unwrap();
+        finished.look();
+        let folder = |n: usize| format!("alpha/{}", batches[n].folder_name());
+        finished.put(&format!("{}/entities-00000.ndjson", folder(0)), b"{\"another\":1}\n");
+        finished.put(&format!("{}/manifest.json", folder(1)), b"{}");
+        finished.put(&format!("{}/more.ndjson", folder(2)), b"{}");
+        finished.remove(&format!("{}/manifest.json", folder(3)));
+        // One that failed is mended where it lies; one that is cleared says nothing.
+        let failed = "alpha/20251101T000000Z_r".to_owned();
+        finished.put(&format!("{failed}/manifest.json"), b"{\"mended\":true}");
+        for name in ["entities-00000.ndjson", "relationships-00000.ndjson", "manifest.json"] {
+            finished.remove(&format!("{}/{name}", folder(4)));
+        }
+        let url = finished.settings.inboxes[0].url.to_string();
+        let service = Service::start(Arc::new(finished.engine)).unwrap();
+        let changed = |path: &str| {
+            let entry = service.engine().store().read(|view| view.inbox_entry(&url, path)).unwrap();
+            matches!(entry.unwrap().state, InboxState::Changed { .. })
+        };
+        for n in 0..4 {
+            until("the report", || changed(&folder(n)));
+        }
+        assert_eq!([folder(4), failed].map(|path| changed(&path)), [false, false]);
+        service.stop();
+        service.wait().unwrap();
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Global;
 use super::client::Client;
-use super::common::{clock, crash_points, load_options, settings, write_error};
+use super::common::{clock, crash_points, load_options, settings, usage, write_error};
 use super::issues::DeclareArgs;
 use super::progress::Bars;
 use super::shown::{Fetched, Shown, Stored};
@@ -23,11 +23,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::publishing::crash::CrashPoints;
 use crate::service::Engine;
 use crate::service::present;
-use crate::service::query::{BatchQuery, FindEntities, PAGE_MAX, Part};
+use crate::service::query::{BatchQuery, FindEntities, PAGE_MAX, Part, SearchEntities, SnapshotQuery, Times};
 use crate::service::skips::Skip;
 use crate::service::views::{
     BatchAction, BatchView, CatalogueHit, DoctorView, EntityPage, InboxListView, KnownIssueView, Page,
-    SnapshotChange, SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
+    SearchPage, SnapshotChange, SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
 };
 use crate::web::presence::Announcement;
 
@@ -184,7 +184,9 @@ impl Backend {
     /// What happened to a batch, all of it.
     pub fn timeline(&self, id: &BatchId) -> Result<Vec<TimelineItem>> {
         let page = all(usize::MAX, None, |part| match self {
-            Self::Directory(engine, _) => engine.timeline(id, part),
+            Self::Directory(engine, _) => {
+                engine.timeline(id, &Times { part: part.clone(), ..Times::default() })
+            }
             Self::Server(client) => {
                 client.get(&["api", "v1", "batches", &id.to_string(), "timeline"], &part_of(part))
             }
@@ -212,10 +214,13 @@ impl Backend {
         }
     }
 
-    /// Approves what a guard parks; with a digest, only if it is the plan's.
-    pub fn approve(&self, id: &BatchId, digest: Option<PlanDigest>, act: &Act<'_>) -> Result<()> {
+    /// Approves what a guard parks, or what a batch withheld; with a digest,
+    /// only if it is the plan's. The batch that goes on.
+    pub fn approve(&self, id: &BatchId, digest: Option<PlanDigest>, act: &Act<'_>) -> Result<BatchId> {
         match self {
-            Self::Directory(engine, _) => engine.approve(id, digest, act.actor, act.reason).map(|_| ()),
+            Self::Directory(engine, _) => {
+                engine.approve(id, digest, act.actor, act.reason).map(|record| record.batch_id)
+            }
             Self::Server(client) => {
                 let digest = match digest {
                     Some(digest) => digest,
@@ -231,11 +236,8 @@ impl Backend {
                 };
                 let path = ["api", "v1", "batches", &id.to_string(), "approve"];
                 client
-                    .post::<_, serde::de::IgnoredAny>(
-                        &path,
-                        &Approve { plan_digest: digest.to_string(), act },
-                    )
-                    .map(|_| ())
+                    .post::<_, BatchView>(&path, &Approve { plan_digest: digest.to_string(), act })
+                    .and_then(|batch| batch.publish_state.batch_id.parse().map_err(usage))
             }
         }
     }
@@ -334,14 +336,20 @@ impl Backend {
     }
 
     /// A part of the snapshots.
-    pub fn snapshots(&self, source: Option<&SourceId>, part: &Part) -> Result<Page<SnapshotView>> {
+    pub fn snapshots(&self, query: &SnapshotQuery) -> Result<Page<SnapshotView>> {
         match self {
-            Self::Directory(engine, _) => engine.snapshots(source, part),
-            Self::Server(client) => {
-                let mut query = vec![("source_id", source.map(ToString::to_string))];
-                query.extend(part_of(part));
-                client.get(&["api", "v1", "snapshots"], &query)
-            }
+            Self::Directory(engine, _) => engine.snapshots(query),
+            Self::Server(client) => client.get(
+                &["api", "v1", "snapshots"],
+                &[
+                    ("source_id", query.source_id.as_ref().map(ToString::to_string)),
+                    ("since", query.since.map(|time| time.to_string())),
+                    ("until", query.until.map(|time| time.to_string())),
+                    ("order", text_of(&query.order)),
+                    ("limit", query.part.limit.map(|limit| limit.to_string())),
+                    ("cursor", query.part.cursor.clone()),
+                ],
+            ),
         }
     }
 
@@ -373,7 +381,9 @@ impl Backend {
     /// A part of the known issues.
     pub fn issues(&self, part: &Part) -> Result<Page<KnownIssueView>> {
         match self {
-            Self::Directory(engine, _) => engine.issue_views(part),
+            Self::Directory(engine, _) => {
+                engine.issue_views(&Times { part: part.clone(), ..Times::default() })
+            }
             Self::Server(client) => client.get(&["api", "v1", "known-issues"], &part_of(part)),
         }
     }
@@ -460,6 +470,25 @@ impl Backend {
                     ("target", find.target.as_ref().map(ToString::to_string)),
                     ("limit", find.part.limit.map(|limit| limit.to_string())),
                     ("cursor", find.part.cursor.clone()),
+                ],
+            ),
+        }
+    }
+
+    /// A part of what a search finds, the best first.
+    pub fn search(&self, search: &SearchEntities) -> Result<SearchPage> {
+        match self {
+            Self::Directory(engine, _) => engine.search_entities(search),
+            Self::Server(client) => client.get(
+                &["api", "v1", "search"],
+                &[
+                    ("q", Some(search.text.clone()).filter(|text| !text.is_empty())),
+                    ("type", search.type_name.clone()),
+                    ("archived", search.archived.then(|| "true".to_owned())),
+                    ("order", text_of(&search.order)),
+                    ("target", search.target.as_ref().map(ToString::to_string)),
+                    ("limit", search.part.limit.map(|limit| limit.to_string())),
+                    ("cursor", search.part.cursor.clone()),
                 ],
             ),
         }

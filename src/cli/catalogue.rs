@@ -2,7 +2,7 @@
 
 use std::io::{BufWriter, Write};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::Global;
 use super::backend::{self, Backend, all, copy_out};
@@ -10,7 +10,9 @@ use super::common::{more, out, out_json, table, target, write_error};
 use super::render;
 use crate::domain::key::EntityKey;
 use crate::error::Result;
-use crate::service::query::{FindEntities, Part};
+use crate::service::query::{FindEntities, Part, SearchEntities};
+use crate::service::views::{CatalogueHit, FindHit, Page, SearchPage};
+use crate::targets::embedded::FindOrder;
 
 /// Looks into the embedded catalogue.
 #[derive(Debug, Subcommand)]
@@ -38,29 +40,48 @@ pub enum CatalogueCommand {
         #[arg(long)]
         target: Option<String>,
     },
-    /// Find entities by their names
-    Search {
-        /// A part of the name, whatever the case; without it everything is listed
-        text: Option<String>,
-        /// Of this type
-        #[arg(long = "type", value_name = "TYPE")]
-        type_name: Option<String>,
-        /// Names that begin with this
-        #[arg(long)]
-        prefix: Option<String>,
-        /// Archived ones too
-        #[arg(long)]
-        archived: bool,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-        /// Go on behind a list that gave this
-        #[arg(long)]
-        cursor: Option<String>,
-        /// The target, where there are several
-        #[arg(long)]
-        target: Option<String>,
-    },
+    /// Find entities by their names, or by words of their attributes too
+    Search(SearchArgs),
+}
+
+/// Which entities to find.
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// A part of the name, whatever the case; with --ranked words; without it everything is listed
+    text: Option<String>,
+    /// Search the words of names and attributes, and list what fits best first
+    #[arg(long, conflicts_with = "prefix")]
+    ranked: bool,
+    /// In which order --ranked lists
+    #[arg(long, value_enum, default_value = "best", requires = "ranked")]
+    order: RankArg,
+    /// Of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    type_name: Option<String>,
+    /// Names that begin with this
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Archived ones too
+    #[arg(long)]
+    archived: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Go on behind a list that gave this
+    #[arg(long)]
+    cursor: Option<String>,
+    /// The target, where there are several
+    #[arg(long)]
+    target: Option<String>,
+}
+
+/// In which order what was found is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum RankArg {
+    /// What fits best first
+    Best,
+    /// What changed last first
+    Newest,
 }
 
 /// Runs the command.
@@ -77,36 +98,82 @@ pub fn run(global: &Global, command: &CatalogueCommand) -> Result<u8> {
             }
             Ok(0)
         }
-        CatalogueCommand::Search { text, type_name, prefix, archived, limit, cursor, target: of } => {
-            let find = FindEntities {
-                text: text.clone(),
-                type_name: type_name.clone(),
-                prefix: prefix.clone(),
-                archived: *archived,
-                target: target(of.as_ref())?,
-                part: Part::default(),
-            };
-            let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-            let page = backend::look(global, |backend| {
-                all(limit, cursor.clone(), |part| {
-                    backend.find(&FindEntities { part: part.clone(), ..find.clone() })
-                })
-            })?;
-            if global.json {
-                return out_json(&page).map(|()| 0);
-            }
-            let rows: Vec<Vec<String>> = page
-                .items
-                .iter()
-                .map(|hit| {
-                    let mark = if hit.archived { "archived" } else { "" };
-                    vec![hit.type_name.clone(), hit.qualified_name.clone(), mark.into()]
-                })
-                .collect();
-            out(format!("{}{}", table(&["TYPE", "NAME", ""], &rows), more(page.next_cursor.as_deref())))?;
-            Ok(0)
-        }
+        CatalogueCommand::Search(args) if args.ranked => ranked(global, args),
+        CatalogueCommand::Search(args) => by_name(global, args),
     }
+}
+
+fn by_name(global: &Global, args: &SearchArgs) -> Result<u8> {
+    let find = FindEntities {
+        text: args.text.clone(),
+        type_name: args.type_name.clone(),
+        prefix: args.prefix.clone(),
+        archived: args.archived,
+        target: target(args.target.as_ref())?,
+        part: Part::default(),
+    };
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let page = backend::look(global, |backend| {
+        all(limit, args.cursor.clone(), |part| {
+            backend.find(&FindEntities { part: part.clone(), ..find.clone() })
+        })
+    })?;
+    if global.json {
+        return out_json(&page).map(|()| 0);
+    }
+    let row = |hit: &CatalogueHit| {
+        vec![hit.type_name.clone(), hit.qualified_name.clone(), mark(hit.archived).into()]
+    };
+    let rows: Vec<Vec<String>> = page.items.iter().map(row).collect();
+    out(format!("{}{}", table(&["TYPE", "NAME", ""], &rows), more(page.next_cursor.as_deref())))?;
+    Ok(0)
+}
+
+fn ranked(global: &Global, args: &SearchArgs) -> Result<u8> {
+    let search = SearchEntities {
+        text: args.text.clone().unwrap_or_default(),
+        type_name: args.type_name.clone(),
+        archived: args.archived,
+        order: match args.order {
+            RankArg::Best => FindOrder::Best,
+            RankArg::Newest => FindOrder::Newest,
+        },
+        target: target(args.target.as_ref())?,
+        part: Part::default(),
+    };
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let page = backend::look(global, |backend| {
+        // Of the counts, which every part has, those of the last part are told.
+        let mut last = None;
+        let found = all(limit, args.cursor.clone(), |part| {
+            let page = backend.search(&SearchEntities { part: part.clone(), ..search.clone() })?;
+            let (items, next_cursor) = (page.items, page.next_cursor);
+            last = Some((page.total, page.types, page.behind));
+            Ok(Page { items, next_cursor })
+        })?;
+        let (total, types, behind) = last.unwrap_or_default();
+        Ok(SearchPage { items: found.items, next_cursor: found.next_cursor, total, types, behind })
+    })?;
+    if global.json {
+        return out_json(&page).map(|()| 0);
+    }
+    let row = |hit: &FindHit| {
+        let places: Vec<&str> = hit.matched.iter().map(|matched| &*matched.attribute).collect();
+        let (type_name, name) = (hit.key.type_name.clone(), hit.key.qualified_name.clone());
+        vec![type_name, name, places.join(", "), mark(hit.archived).into()]
+    };
+    let rows: Vec<Vec<String>> = page.items.iter().map(row).collect();
+    let mut text = table(&["TYPE", "NAME", "MET IN", ""], &rows);
+    text.push_str(&more(page.next_cursor.as_deref()));
+    if page.behind > 0 {
+        text.push_str(&format!("The search index is being brought up to date: {} to go.\n", page.behind));
+    }
+    out(text)?;
+    Ok(0)
+}
+
+fn mark(archived: bool) -> &'static str {
+    if archived { "archived" } else { "" }
 }
 
 fn export(global: &Global, archived: bool, name: Option<&String>) -> Result<u8> {

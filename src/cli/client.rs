@@ -99,7 +99,8 @@ impl Client {
                 None => Error::new(
                     ErrorKind::ServerAnswer,
                     format!("the server {} answered {status}: {}", self.base, problem.detail),
-                ),
+                )
+                .with_action(problem.action),
             },
             Err(_) => {
                 Error::new(ErrorKind::ServerAnswer, format!("the server {} answered {status}", self.base))

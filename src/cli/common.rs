@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Global;
@@ -13,6 +14,7 @@ use crate::config::{LoadOptions, LogFormat, Settings, parse_duration};
 use crate::domain::ids::TargetName;
 use crate::error::{Error, ErrorKind, Result};
 use crate::publishing::crash::CrashPoints;
+use crate::service::query::Order;
 
 /// Sets up logs on standard error: warnings, of a service (which has a format
 /// for them) also what it does, or what `-q`, `-v` and `TIDEGATE_LOG` say.
@@ -67,6 +69,22 @@ pub fn usage(error: impl std::fmt::Display) -> Error {
 /// The target that a command names.
 pub fn target(name: Option<&String>) -> Result<Option<TargetName>> {
     name.map(TargetName::new).transpose().map_err(usage)
+}
+
+/// In which order a list is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OrderArg {
+    Newest,
+    Oldest,
+}
+
+impl From<OrderArg> for Order {
+    fn from(order: OrderArg) -> Self {
+        match order {
+            OrderArg::Newest => Self::Newest,
+            OrderArg::Oldest => Self::Oldest,
+        }
+    }
 }
 
 /// A time: RFC 3339, or a duration ago.
@@ -166,8 +184,12 @@ pub fn write_error(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, "standard output").caused_by(error)
 }
 
-/// Whether the reader of our output went away, which is no error of ours.
+/// Whether the reader of our output went away, which is no error of ours. A
+/// server that did is one.
 pub fn is_closed_pipe(error: &Error) -> bool {
+    if error.kind() != ErrorKind::Io {
+        return false;
+    }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         if inner.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)

@@ -12,6 +12,7 @@ mod dlq;
 mod doctor;
 mod inbox;
 mod issues;
+mod place;
 mod plan;
 mod progress;
 mod publish;
@@ -69,8 +70,8 @@ pub struct Global {
     /// Do not ask
     #[arg(long, global = true)]
     pub yes: bool,
-    /// Parse and compare everything, as the slow twin of the fast paths does
-    #[arg(long, global = true, hide = true)]
+    /// Parse and compare every line, for plan, publish and serve; the plan is the same
+    #[arg(long, global = true)]
     pub no_fast_path: bool,
 }
 
@@ -169,7 +170,10 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Doctor(args) => doctor::run(global, args),
         Command::Recover(args) => recover::run(global, args),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
+            // Into memory first: its own writing panics where the reader has gone.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "tidegate", &mut script);
+            common::out(String::from_utf8_lossy(&script))?;
             Ok(0)
         }
     }

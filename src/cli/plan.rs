@@ -1,7 +1,7 @@
 //! `tidegate plan`: what a batch would change. Publishes nothing.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 
@@ -9,6 +9,7 @@ use super::Global;
 use super::backend::{Backend, Purpose};
 use super::client::Client;
 use super::common::settings;
+use super::place::Place;
 use super::render;
 use super::scratch::Scratch;
 use super::shown::{Answered, Shown, Stored};
@@ -20,8 +21,9 @@ use crate::service::present;
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 no changes, 2 there are changes, 3 a guard would park the plan.")]
 pub struct PlanArgs {
-    /// The batch folder
-    folder: PathBuf,
+    /// The batch: its folder, or its URL (file:///…, s3://…)
+    #[arg(value_name = "BATCH")]
+    batch: Place,
     /// Leave the changes out
     #[arg(long)]
     summary: bool,
@@ -58,10 +60,10 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<u8> {
             Backend::directory(global, settings, Purpose::Make)?
         }
     };
-    let code = match &backend {
-        Backend::Directory(engine, _) => engine.plan_only(&args.folder, |plan| show(&Stored::new(plan))),
-        Backend::Server(client) => show(&upload(client, &args.folder)?),
-    };
+    let code = args.batch.at_hand(|folder| match &backend {
+        Backend::Directory(engine, _) => engine.plan_only(folder, |plan| show(&Stored::new(plan))),
+        Backend::Server(client) => show(&upload(client, folder)?),
+    });
     backend.close()?;
     drop(scratch);
     code

@@ -1,7 +1,5 @@
 //! `tidegate publish`: one shot from folder to catalogue.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use super::Global;
@@ -9,6 +7,7 @@ use super::backend::{Backend, Purpose};
 use super::batches::exit_after;
 use super::client::Client;
 use super::common::{actor, usage};
+use super::place::Place;
 use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,8 +21,9 @@ use crate::service::views::InboxListView;
                         5 not finished."
 )]
 pub struct PublishArgs {
-    /// The batch folder
-    folder: PathBuf,
+    /// The batch: its folder, or its URL (file:///…, s3://…)
+    #[arg(value_name = "BATCH")]
+    batch: Place,
     /// Approve what a guard parks; with a digest, only if it is the plan's
     #[arg(long, value_name = "DIGEST", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     approve: Option<String>,
@@ -44,7 +44,10 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
         Backend::Server(client) => return Err(held(client)),
     };
     let work = || {
-        let id = engine.accept(&args.folder)?;
+        let id = match &args.batch {
+            Place::Folder(folder) => engine.accept(folder)?,
+            Place::Remote(url) => engine.accept_url(url)?,
+        };
         // Who asks for it does not mean the next attempt that is due.
         if engine.batch(&id)?.status == PublishStatus::Retrying {
             engine.retry(&id, &actor(), "published again on the command line")?;

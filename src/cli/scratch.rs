@@ -23,6 +23,11 @@ impl Scratch {
         Ok(Self(path))
     }
 
+    /// A folder in it, which need not be there.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// The settings with everything here that a data directory would have made.
     pub fn instead_of(&self, mut settings: Settings) -> Settings {
         settings.data = self.0.join("data");

@@ -125,7 +125,7 @@ fn open(settings: &Settings, crash: &Arc<CrashPoints>) -> Result<Engine> {
     for _ in 0..PATIENCE {
         match Engine::open_with(data, settings.clone(), clock(), Arc::clone(crash)) {
             Err(e) if e.kind() == ErrorKind::StoreInUse && !data.join(presence::FILE).exists() => {
-                std::thread::sleep(PAUSE);
+                clock().sleep(PAUSE);
             }
             opened => return opened,
         }
@@ -134,7 +134,7 @@ fn open(settings: &Settings, crash: &Arc<CrashPoints>) -> Result<Engine> {
 }
 
 /// Runs the command.
-pub fn run(global: &Global, _args: &ServeArgs) -> Result<u8> {
+pub fn run(global: &Global, args: &ServeArgs) -> Result<u8> {
     let settings = settings(global)?;
     let crash = crash_points()?;
     let engine = Arc::new(open(&settings, &crash)?);
@@ -142,7 +142,10 @@ pub fn run(global: &Global, _args: &ServeArgs) -> Result<u8> {
     engine.read_from(&options);
     let served = Served::start(engine)?;
     // Read by people and by scripts that started it.
-    eprintln!("Tidegate serves {}", served.url());
+    match log_format(global, args) {
+        LogFormat::Pretty => eprintln!("Tidegate serves {}", served.url()),
+        LogFormat::Json => tracing::info!(url = served.url(), "Tidegate serves"),
+    }
     served.until_signal(&options)?;
     crash.report()?;
     Ok(0)

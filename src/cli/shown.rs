@@ -71,6 +71,7 @@ fn head_of(page: &PlanPage) -> Head {
         summary: plan.summary,
         guards: plan.guards.clone(),
         warnings: page.warnings.clone(),
+        withheld: page.withheld.clone(),
     }
 }
 

@@ -1,31 +1,22 @@
 //! `tidegate snapshots`: what was published, and when.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::Global;
 use super::backend::{self, all};
-use super::common::{more, out, out_json, table, usage};
+use super::common::{OrderArg, more, out, out_json, parse_time, table, usage};
 use super::render;
 use crate::domain::change::Action;
 use crate::domain::ids::{SnapshotId, SourceId};
 use crate::error::{Error, Result};
+use crate::service::query::SnapshotQuery;
 use crate::service::views::SnapshotChange;
 
 /// Looks at snapshots.
 #[derive(Debug, Subcommand)]
 pub enum SnapshotsCommand {
     /// List them, newest first
-    List {
-        /// Of this source
-        #[arg(long, value_name = "ID")]
-        source: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-        /// Go on behind a list that gave this
-        #[arg(long)]
-        cursor: Option<String>,
-    },
+    List(ListArgs),
     /// Show one
     Show {
         /// Its id
@@ -40,6 +31,29 @@ pub enum SnapshotsCommand {
     },
 }
 
+/// Which snapshots to list.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Of this source
+    #[arg(long, value_name = "ID")]
+    source: Option<String>,
+    /// Made at or after: RFC 3339, or so long ago, such as 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<jiff::Timestamp>,
+    /// Made before
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<jiff::Timestamp>,
+    /// By when they were made
+    #[arg(long, value_enum, default_value = "newest")]
+    order: OrderArg,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Go on behind a list that gave this
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
 fn snapshot_id(text: &str) -> Result<SnapshotId> {
     SnapshotId::new(text).map_err(usage)
 }
@@ -47,18 +61,7 @@ fn snapshot_id(text: &str) -> Result<SnapshotId> {
 /// Runs the command.
 pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
     match command {
-        SnapshotsCommand::List { source, limit, cursor } => {
-            let source = source.as_ref().map(SourceId::new).transpose().map_err(usage)?;
-            let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
-            let page = backend::look(global, |backend| {
-                all(limit, cursor.clone(), |part| backend.snapshots(source.as_ref(), part))
-            })?;
-            if global.json {
-                return out_json(&page).map(|()| 0);
-            }
-            let rows: Vec<Vec<String>> = page.items.iter().map(render::snapshot::row).collect();
-            out(format!("{}{}", table(&render::snapshot::HEAD, &rows), more(page.next_cursor.as_deref())))?;
-        }
+        SnapshotsCommand::List(args) => list(global, args)?,
         SnapshotsCommand::Show { id } => {
             let id = snapshot_id(id)?;
             let view = backend::look(global, |backend| backend.snapshot(&id))?;
@@ -74,6 +77,27 @@ pub fn run(global: &Global, command: &SnapshotsCommand) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+fn list(global: &Global, args: &ListArgs) -> Result<()> {
+    let query = SnapshotQuery {
+        source_id: args.source.as_ref().map(SourceId::new).transpose().map_err(usage)?,
+        since: args.since,
+        until: args.until,
+        order: args.order.into(),
+        ..SnapshotQuery::default()
+    };
+    let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let page = backend::look(global, |backend| {
+        all(limit, args.cursor.clone(), |part| {
+            backend.snapshots(&SnapshotQuery { part: part.clone(), ..query.clone() })
+        })
+    })?;
+    if global.json {
+        return out_json(&page);
+    }
+    let rows: Vec<Vec<String>> = page.items.iter().map(render::snapshot::row).collect();
+    out(format!("{}{}", table(&render::snapshot::HEAD, &rows), more(page.next_cursor.as_deref())))
 }
 
 fn diff(global: &Global, before: &SnapshotId, after: &SnapshotId) -> Result<()> {

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::json::JsonError;
 use super::json::scan::Scanner;
+use super::json::{JsonError, member_at};
 use super::key::{EntityKey, Key, KeyHash, Kind, RelationshipKey};
 use super::settings::Mode;
 use crate::limits::{MAX_NAME, MAX_TYPE};
@@ -99,6 +99,8 @@ pub struct Line<'a> {
     /// The attributes as they stand in the line, `{}` where a relationship
     /// has none; `None`: the key is asserted absent.
     pub attributes: Option<&'a [u8]>,
+    /// Where the attributes stand in the line, in bytes.
+    pub attributes_at: usize,
     /// Whether it has members that the contract does not name.
     pub unknown_members: bool,
 }
@@ -123,8 +125,18 @@ impl BadLine {
 }
 
 /// The bad line of attributes that turned out not to be canonicalisable.
-pub fn bad_attributes(key: &LineKey<'_>, error: JsonError) -> BadLine {
-    BadLine { key: Some(Box::new(key.to_key())), field: "attributes".into(), problem: error.to_string() }
+pub fn bad_attributes(line: &Line<'_>, error: JsonError) -> BadLine {
+    let field = attribute_at(line.attributes.unwrap_or_default(), error.offset);
+    let problem = JsonError { offset: line.attributes_at + error.offset, ..error }.to_string();
+    BadLine { key: Some(Box::new(line.key.to_key())), field, problem }
+}
+
+/// The name of the field at a byte of the attributes.
+fn attribute_at(attributes: &[u8], offset: usize) -> String {
+    match member_at(attributes, offset) {
+        path if path.is_empty() => "attributes".to_owned(),
+        path => format!("attributes.{path}"),
+    }
 }
 
 /// Reads a line (contract: batch folder v1).
@@ -188,7 +200,7 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
         (false, None) if kind == Kind::Relationship => Some(&b"{}"[..]),
         (false, None) => return Err(bad(&Some(key), "attributes", "is missing")),
     };
-    Ok(Line { key, attributes, unknown_members: parts.unknown })
+    Ok(Line { key, attributes, attributes_at: parts.attributes_at, unknown_members: parts.unknown })
 }
 
 /// Whether a line has the outline of one JSON value: brackets and strings that
@@ -234,6 +246,7 @@ struct Parts<'a> {
     to: Option<(Cow<'a, str>, Cow<'a, str>)>,
     label: Option<Cow<'a, str>>,
     attributes: Option<&'a [u8]>,
+    attributes_at: usize,
     deleted: bool,
     unknown: bool,
     seen: u8,
@@ -266,7 +279,7 @@ impl<'a> Parts<'a> {
         scanner.white_space();
         if !scanner.take(b'}') {
             loop {
-                self.member(kind, &mut scanner)?;
+                self.member(kind, line, &mut scanner)?;
                 if scanner.separator(b'}')? {
                     break;
                 }
@@ -279,7 +292,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn member(&mut self, kind: Kind, scanner: &mut Scanner<'a>) -> Result<(), Problem> {
+    fn member(&mut self, kind: Kind, line: &'a [u8], scanner: &mut Scanner<'a>) -> Result<(), Problem> {
         let name = scanner.string()?;
         let decoded;
         let name = if name.escaped {
@@ -316,21 +329,25 @@ impl<'a> Parts<'a> {
             0 => self.type_name = Some(text(scanner, field, "", MAX_TYPE, false)?),
             1 => {
                 let start = scanner.offset();
-                let within = |error: JsonError| problem(field, &error.to_string());
+                let within = |error: JsonError| {
+                    let field = attribute_at(&line[start..], error.offset.saturating_sub(start));
+                    problem(field, &error.to_string())
+                };
                 if scanner.peek() != b'{' {
                     scanner.skip(1).map_err(within)?;
                     // Go on, so that a key behind the attributes is found.
-                    self.rest(kind, scanner)?;
+                    self.rest(kind, line, scanner)?;
                     return Err(problem(field, "is not an object"));
                 }
                 scanner.skip(1).map_err(within)?;
                 self.attributes = Some(scanner.since(start));
+                self.attributes_at = start;
             }
             2 => match scanner.peek() {
                 b't' | b'f' => self.deleted = scanner.word()? == b"true",
                 _ => {
                     scanner.skip(1)?;
-                    self.rest(kind, scanner)?;
+                    self.rest(kind, line, scanner)?;
                     return Err(problem(field, "is neither true nor false"));
                 }
             },
@@ -343,9 +360,9 @@ impl<'a> Parts<'a> {
     }
 
     /// Reads the members behind a bad one, for the key's sake.
-    fn rest(&mut self, kind: Kind, scanner: &mut Scanner<'a>) -> Result<(), Problem> {
+    fn rest(&mut self, kind: Kind, line: &'a [u8], scanner: &mut Scanner<'a>) -> Result<(), Problem> {
         while !scanner.separator(b'}')? {
-            self.member(kind, scanner)?;
+            self.member(kind, line, scanner)?;
         }
         Ok(())
     }
@@ -491,7 +508,7 @@ mod tests {
             ),
             (
                 r#"{"type":"t","qualified_name":"n","attributes":{"a":}}"#,
-                "attributes",
+                "attributes.a",
                 "a value is expected at byte 51",
                 true,
             ),

@@ -58,6 +58,9 @@ pub struct Batch {
     pub scope: Scope,
     /// The workflow's own word for its complexity, 1 to 10.
     pub complexity: Option<u8>,
+    /// Whether a full batch speaks for what it does not list although it has a
+    /// line whose key can't be read: a person said so (`SEMANTICS` 3).
+    pub withholds_nothing: bool,
     /// Its data files, in the manifest's order.
     pub files: Vec<BatchFile>,
     /// XXH3-128 of the manifest's bytes, 32 hex digits. Tells whether a folder

@@ -4,19 +4,22 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::folder::read_manifest;
-use super::manifest;
-use super::reader::{LineSink, ReadLimits, read_file};
+use super::folder::{check_future, plain_file, read_manifest};
+use super::manifest::{self, Manifest, Readable};
+use super::reader::{LineSink, ReadLimits, mismatches, read_unverified};
 use crate::domain::assertion::{BadLine, LineKey, bad_attributes, parse_line};
+use crate::domain::ids::FolderName;
 use crate::domain::json::Canonicalizer;
 use crate::domain::key::{KeyHash, Kind};
 use crate::domain::settings::Mode;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Findings that are kept; all are counted.
 const KEEP: usize = 1_000;
@@ -103,65 +106,110 @@ impl fmt::Display for CheckReport {
     }
 }
 
+/// What a folder is checked by, besides the contract.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Limits of reading.
+    pub limits: ReadLimits,
+    /// The time.
+    pub now: Timestamp,
+    /// How far ahead of it a source timestamp may lie.
+    pub max_future: Duration,
+}
+
 /// Checks a folder.
 ///
 /// # Errors
 /// Only when the folder can't be looked at; what is wrong with the batch is
 /// in the report. Memory: 32 bytes for each key.
-pub fn check(folder: &Path, limits: &ReadLimits) -> Result<CheckReport> {
+pub fn check(folder: &Path, rules: &Rules) -> Result<CheckReport> {
     let mut report = CheckReport { folder: folder.display().to_string(), ..CheckReport::default() };
-    let whole =
-        |file: &str, problem: String| Finding { file: file.into(), line: 0, field: String::new(), problem };
+    if !folder.is_dir() {
+        return Err(Error::new(ErrorKind::NotFound, format!("{} is not a folder", folder.display())));
+    }
     let bytes = match read_manifest(folder) {
         Ok(bytes) => bytes,
         Err(error) => {
-            report.error(whole(manifest::MANIFEST, error.to_string()));
+            report.error(of_file(manifest::MANIFEST, "", error.to_string()));
             return Ok(report);
         }
     };
-    let manifest = match manifest::parse(&bytes) {
-        Ok(manifest) => manifest,
+    let mut readable = Readable::default();
+    match manifest::parse_into(&bytes, &mut readable) {
+        Ok(manifest) => check_names(folder, &manifest, rules, &mut report),
         Err(problems) => {
             for problem in problems.0 {
-                report.error(Finding {
-                    file: manifest::MANIFEST.into(),
-                    line: 0,
-                    field: problem.field,
-                    problem: problem.problem,
-                });
+                report.error(of_file(manifest::MANIFEST, &problem.field, problem.problem));
             }
-            return Ok(report);
         }
-    };
+    }
     let mut keys = Keys::default();
-    for file in &manifest.files {
-        let path = folder.join(&file.path);
-        if std::fs::symlink_metadata(&path).is_ok_and(|meta| !meta.is_file()) {
-            report.error(whole(&file.path, "is not a plain file".into()));
+    for file in &readable.files {
+        if let Err(error) = plain_file(folder, &file.path) {
+            report.error(of_file(&file.path, "", error.to_string()));
             continue;
         }
         let mut sink = Checking {
             report: &mut report,
             keys: &mut keys,
             kind: file.kind,
-            mode: manifest.mode,
+            // The mode that takes every line, where the manifest's can't be read.
+            mode: readable.mode.unwrap_or(Mode::Incremental),
             path: &file.path,
             canonicalizer: Canonicalizer::new(),
             canonical: Vec::new(),
             unknown: 0,
         };
-        let read = read_file(folder, file, limits, &mut sink);
+        let read = read_unverified(folder, file, &rules.limits, &mut sink);
         let unknown = sink.unknown;
         if unknown > 0 {
             let text =
                 format!("{unknown} lines have members that the contract does not name; they are ignored");
-            report.warn(whole(&file.path, text));
+            report.warn(of_file(&file.path, "", text));
         }
-        if let Err(error) = read {
-            report.error(whole(&file.path, error.to_string()));
+        let wrong = match read {
+            Ok(read) => mismatches(file, &read),
+            Err(error) => vec![error],
+        };
+        for error in wrong {
+            report.error(of_file(&file.path, "", error.to_string()));
         }
     }
     Ok(report)
+}
+
+fn of_file(file: &str, field: &str, problem: String) -> Finding {
+    Finding { file: file.into(), line: 0, field: field.into(), problem }
+}
+
+/// Holds a manifest against the clock, and against the folder's name where
+/// that has the form that it has in an inbox.
+fn check_names(folder: &Path, manifest: &Manifest, rules: &Rules, report: &mut CheckReport) {
+    if let Err(error) = check_future(manifest.source_timestamp, rules.now, rules.max_future) {
+        report.error(of_file(manifest::MANIFEST, "source_timestamp", error.to_string()));
+    }
+    let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let named = |path: &Path| path.file_name().and_then(|name| name.to_str().map(str::to_owned));
+    let Some(name) = named(&whole).and_then(|name| name.parse::<FolderName>().ok()) else { return };
+    let own = FolderName::new(manifest.source_timestamp, manifest.run_id.clone());
+    for (field, found, wanted) in [
+        ("run_id", own.run_id().to_string(), name.run_id().to_string()),
+        ("source_timestamp", own.time().to_string(), name.time().to_string()),
+    ] {
+        if found != wanted {
+            let text = format!("is {found}, the folder says {wanted}");
+            report.error(of_file(manifest::MANIFEST, field, text));
+        }
+    }
+    if let Some(parent) = whole.parent().and_then(named)
+        && parent != manifest.source_id.as_str()
+    {
+        let text = format!(
+            "is {}, and the folder lies in {parent:?}: in an inbox it has to lie in a folder of its source",
+            manifest.source_id
+        );
+        report.warn(of_file(manifest::MANIFEST, "source_id", text));
+    }
 }
 
 #[derive(Default)]
@@ -201,7 +249,7 @@ impl LineSink for Checking<'_> {
         if let Some(attributes) = parsed.attributes
             && let Err(error) = self.canonicalizer.run(attributes, &mut self.canonical)
         {
-            self.bad(line_no, bad_attributes(&parsed.key, error));
+            self.bad(line_no, bad_attributes(&parsed, error));
             return Ok(());
         }
         // 0 stands for "asserted absent": no canonical form is empty.

@@ -22,6 +22,9 @@ const ABANDONED: SignedDuration = SignedDuration::from_mins(15);
 /// Folders that one look compares, of those that are batches already or were
 /// abandoned; the next look goes on behind them.
 const COMPARED: usize = 256;
+/// The same of an object store at a full look, where each costs a request, of
+/// those that are done with.
+const COMPARED_FAR: usize = 16;
 
 /// How a folder that is not done with stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub struct Discovery {
     sources: BTreeMap<String, Source>,
     /// Where the next look goes on comparing.
     next: String,
+    /// The same of full looks, for folders that are done with.
+    next_finished: String,
 }
 
 fn hash(path: &str) -> u128 {
@@ -111,8 +116,8 @@ impl Discovery {
         self.turn(Standing::Accepted)
     }
 
-    /// Looks at an inbox: at everything (`full`), or at what is new or not
-    /// done with. `watch` is told of a folder before it is looked at (`""` is
+    /// Looks at an inbox: at everything, and at the next of what is done with
+    /// (`full`), or at what is new or not done with. `watch` is told of a folder before it is looked at (`""` is
     /// the inbox itself), so that nothing that comes in between goes unseen.
     ///
     /// # Errors
@@ -137,9 +142,10 @@ impl Discovery {
         self.sources.retain(|source, _| there.contains(source.as_str()));
         self.open.retain(|path, _| there.contains(parts(path).0));
         let mut listed: BTreeMap<String, Vec<Object>> = BTreeMap::new();
+        let mut done = Vec::new();
         for source in &sources {
             watch(source);
-            if let Err(error) = self.list(prefix, source, now, full, &mut listed) {
+            if let Err(error) = self.list(prefix, source, now, full, &mut listed, &mut done) {
                 found.unreadable.push((source.clone(), error));
             }
         }
@@ -150,6 +156,10 @@ impl Discovery {
         if let Some(last) = paths.iter().max() {
             self.next.clone_from(last);
         }
+        if full {
+            let most = if prefix.local("").is_some() { COMPARED } else { COMPARED_FAR };
+            paths.extend(self.turn_of_finished(done, most));
+        }
         let waiting = self.open.iter().filter(|(_, open)| open.standing == Standing::Waiting);
         paths.extend(waiting.map(|(path, _)| path.clone()));
         paths.extend(listed.keys().filter(|path| self.open.contains_key(*path)).cloned());
@@ -157,7 +167,7 @@ impl Discovery {
         paths.dedup();
         for path in paths {
             let objects = listed.remove(&path);
-            found.folders.extend(self.look_at(inbox, prefix, now, &path, objects, watch));
+            found.folders.push(self.look_at(inbox, prefix, now, &path, objects, watch));
         }
         Ok(found)
     }
@@ -178,17 +188,18 @@ impl Discovery {
             if folder.is_empty() {
                 watch(source);
                 let before: HashSet<String> = self.open.keys().cloned().collect();
-                if let Err(error) = self.list(prefix, source, now, true, &mut BTreeMap::new()) {
+                let listed = &mut BTreeMap::new();
+                if let Err(error) = self.list(prefix, source, now, true, listed, &mut Vec::new()) {
                     found.unreadable.push((source.to_owned(), error));
                 }
                 let new: Vec<String> =
                     self.open.keys().filter(|path| !before.contains(*path)).cloned().collect();
                 for path in new {
-                    found.folders.extend(self.look_at(inbox, prefix, now, &path, None, watch));
+                    found.folders.push(self.look_at(inbox, prefix, now, &path, None, watch));
                 }
             } else if !self.finished.contains(&hash(&path)) {
                 self.note(&path, now);
-                found.folders.extend(self.look_at(inbox, prefix, now, &path, None, watch));
+                found.folders.push(self.look_at(inbox, prefix, now, &path, None, watch));
             }
         }
         found
@@ -199,7 +210,7 @@ impl Discovery {
     }
 
     /// Lists the folders of a source, where that may show anything new; with
-    /// the objects of those that were listed along.
+    /// the objects of those that were listed along, and those that are done with.
     fn list(
         &mut self,
         prefix: &dyn Prefix,
@@ -207,6 +218,7 @@ impl Discovery {
         now: Timestamp,
         full: bool,
         listed: &mut BTreeMap<String, Vec<Object>>,
+        done: &mut Vec<String>,
     ) -> Result<()> {
         let changed = prefix.changed(source)?;
         let known = self.sources.entry(source.to_owned()).or_default();
@@ -219,7 +231,7 @@ impl Discovery {
                     Changed::At(at) if now.duration_since(at) > SETTLED => Some(at),
                     Changed::At(_) | Changed::Unknown | Changed::Gone => None,
                 };
-                self.took(source, folders, now);
+                done.extend(self.took(source, folders, now));
                 return Ok(());
             }
             Changed::Unknown => {}
@@ -240,22 +252,24 @@ impl Discovery {
             }
             Some(_) | None => {
                 let folders = prefix.folders(source)?;
-                self.took(source, folders.clone(), now);
+                done.extend(self.took(source, folders.clone(), now));
                 self.mark(source, folders);
             }
         }
         Ok(())
     }
 
-    /// Takes the whole list of a source's folders.
-    fn took(&mut self, source: &str, folders: Vec<String>, now: Timestamp) {
+    /// Takes the whole list of a source's folders; returns those that are done
+    /// with.
+    fn took(&mut self, source: &str, folders: Vec<String>, now: Timestamp) -> Vec<String> {
         let paths: HashSet<String> = folders.into_iter().map(|folder| format!("{source}/{folder}")).collect();
         self.open.retain(|path, _| parts(path).0 != source || paths.contains(path));
-        for path in paths {
-            if !self.finished.contains(&hash(&path)) {
-                self.note(&path, now);
-            }
+        let (done, open): (Vec<String>, Vec<String>) =
+            paths.into_iter().partition(|path| self.finished.contains(&hash(path)));
+        for path in open {
+            self.note(&path, now);
         }
+        done
     }
 
     /// Moves the mark of a source over folders that follow it and are done
@@ -286,6 +300,18 @@ impl Discovery {
         wanted.take(COMPARED).map(|(path, _)| path.clone()).collect()
     }
 
+    /// The next of the folders that are done with.
+    fn turn_of_finished(&mut self, mut done: Vec<String>, most: usize) -> Vec<String> {
+        done.sort();
+        let behind = done.partition_point(|path| *path <= self.next_finished);
+        done.rotate_left(behind);
+        done.truncate(most);
+        if let Some(last) = done.last() {
+            self.next_finished.clone_from(last);
+        }
+        done
+    }
+
     fn look_at(
         &mut self,
         inbox: &InboxSettings,
@@ -294,15 +320,16 @@ impl Discovery {
         path: &str,
         objects: Option<Vec<Object>>,
         watch: &mut dyn FnMut(&str),
-    ) -> Option<InboxFolder> {
+    ) -> InboxFolder {
         let (source, folder) = parts(path);
         if self.is_waiting(path) {
             watch(path);
         }
         let listed = objects.map_or_else(|| prefix.objects(path), Ok);
         let found = look(inbox, path.to_owned(), source, folder, now, listed);
-        let open = self.open.get_mut(path)?;
-        if open.standing != Standing::Accepted {
+        if let Some(open) = self.open.get_mut(path)
+            && open.standing != Standing::Accepted
+        {
             let idle = now.duration_since(found.newest.max(open.since)) > ABANDONED;
             let hopeless = found.names.is_none();
             open.standing = if found.waits.is_some() && (idle || hopeless) {
@@ -311,7 +338,7 @@ impl Discovery {
                 Standing::Waiting
             };
         }
-        Some(found)
+        found
     }
 }
 
@@ -371,12 +398,30 @@ mod tests {
                 local.discovery.finished(&path);
             }
             local.put("s/20270101T000000Z_r/entities-0.ndjson");
-            assert_eq!(local.look(true), ["s/20270101T000000Z_r"]);
+            // Of those that are done with some are compared, however many there are.
+            let looked = local.look(true);
+            assert!(looked.contains(&"s/20270101T000000Z_r".to_owned()));
+            assert_eq!(looked.len(), 1 + finished.min(COMPARED));
             let before = local.prefix.listings();
             assert_eq!(local.look(false), ["s/20270101T000000Z_r"]);
             costs.push(local.prefix.listings() - before);
         }
         assert_eq!(costs, [2, 2], "the inbox, and the unfinished folder");
+    }
+
+    #[test]
+    fn full_looks_compare_all_that_is_done_with_one_after_the_other() {
+        let mut local = Local::new();
+        let paths: Vec<String> = (0..600).map(|n| format!("s/20260101T000000Z_r{n:03}")).collect();
+        for path in &paths {
+            local.put(&format!("{path}/manifest.json"));
+            local.discovery.finished(path);
+        }
+        let mut seen: Vec<String> = (0..3).flat_map(|_| local.look(true)).collect();
+        assert_eq!(seen.len(), 3 * COMPARED);
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, paths);
     }
 
     #[test]
@@ -391,7 +436,7 @@ mod tests {
         assert_eq!(local.look(false), ["s/20270101T000000Z_b", "t/20270101T000000Z_c"]);
         std::fs::remove_dir_all(local.folder.path().join("t")).unwrap();
         std::fs::remove_dir_all(local.folder.path().join("s/20270101T000000Z_b")).unwrap();
-        assert_eq!(local.look(true), [""; 0]);
+        assert_eq!(local.look(true), ["s/20270101T000000Z_a"], "to be compared");
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::batch::Batch;
+use super::folder;
+use super::manifest::MANIFEST;
 use super::monitor::signature;
-use super::prefix::{Object, Passing, Prefix};
+use super::prefix::{self, Object, Passing, Prefix};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Brings one object of a folder of the prefix to a file of the same name in
@@ -67,4 +69,35 @@ pub fn bring_batch(
         })?;
     }
     Ok(())
+}
+
+/// Brings a batch that is given by its URL to a local folder.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] when nothing lies there, and what is wrong with its
+/// manifest; else as [`bring_batch`].
+pub fn bring_url(url: &str, to: &Path) -> Result<()> {
+    let (parent, name) = prefix::parent_of(url)?;
+    let prefix = prefix::open(&parent)?;
+    let (batch, accepted) = bring_manifest(&*prefix, &name, to)?;
+    bring_batch(&*prefix, &name, &accepted, &batch, &|_| Ok(()))
+}
+
+/// The batch of a folder of a prefix, by its manifest, which is brought to a
+/// local folder; with the signature of the listing.
+///
+/// # Errors
+/// As [`bring_url`].
+pub fn bring_manifest(prefix: &dyn Prefix, folder: &str, to: &Path) -> Result<(Batch, String)> {
+    let url = prefix.url_of(folder);
+    let objects = prefix.objects(folder)?;
+    let manifest =
+        objects.iter().find(|object| object.name == MANIFEST).ok_or_else(|| match objects.len() {
+            0 => Error::new(ErrorKind::NotFound, format!("there is nothing in {url}")),
+            _ => Error::new(ErrorKind::ManifestMissing, format!("{url} has no {MANIFEST}")),
+        })?;
+    bring(prefix, folder, manifest, to, &|_| Ok(()))?;
+    let mut batch = folder::open_local(to).map_err(|e| e.context(&url))?;
+    batch.url = url;
+    Ok((batch, signature(&objects)))
 }

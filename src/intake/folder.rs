@@ -1,7 +1,9 @@
 //! From a folder with a manifest to a [`Batch`].
 
 use std::path::Path;
+use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use url::Url;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -134,44 +136,63 @@ pub fn read_manifest(folder: &Path) -> Result<Vec<u8>> {
 }
 
 /// Looks at every file before any is read: there, a plain file within the
-/// folder, of the size that the manifest says.
+/// folder, of the size that the manifest says. Returns their bytes.
 ///
 /// # Errors
 /// Names the batch and the first file that is none of that.
-pub fn check_files(batch: &Batch) -> Result<()> {
+pub fn check_files(batch: &Batch) -> Result<u64> {
     let (folder, id) = (&batch.folder, &batch.id);
+    let mut stored = 0;
     for file in &batch.files {
         manifest::safe_path(&file.path).map_err(|problem| {
             Error::new(ErrorKind::FileUnsafe, format!("batch {id}: file {:?} {problem}", file.path))
         })?;
-        // Each part of the path may be a link that leads elsewhere.
-        let mut path = folder.clone();
-        for part in file.path.split('/') {
-            path.push(part);
-            let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
-                std::io::ErrorKind::NotFound => Error::new(
-                    ErrorKind::FileMissing,
-                    format!("batch {id}: file {} is listed and not there", file.path),
-                ),
-                _ => Error::io(&path, e),
-            })?;
-            if meta.is_symlink() {
-                let text = format!("batch {id}: file {} is a link", file.path);
-                return Err(Error::new(ErrorKind::FileUnsafe, text));
-            }
-        }
-        let meta = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
-        if !meta.is_file() {
-            let text = format!("batch {id}: file {} is not a plain file", file.path);
-            return Err(Error::new(ErrorKind::FileUnsafe, text));
-        }
+        let meta = plain_file(folder, &file.path).map_err(|e| e.context(format!("batch {id}")))?;
         if let Some(bytes) = file.bytes.filter(|bytes| *bytes != meta.len()) {
             let text =
                 format!("batch {id}: file {} has {} bytes, the manifest says {bytes}", file.path, meta.len());
             return Err(Error::new(ErrorKind::SizeMismatch, text));
         }
+        stored += meta.len();
     }
-    Ok(())
+    Ok(stored)
+}
+
+/// Whether a source timestamp lies no further ahead than the setting allows.
+///
+/// # Errors
+/// [`ErrorKind::FromFuture`].
+pub fn check_future(time: Timestamp, now: Timestamp, limit: Duration) -> Result<()> {
+    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+    let latest = now.checked_add(limit).unwrap_or(Timestamp::MAX);
+    if time <= latest {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::FromFuture, format!("its source timestamp {time} lies after {latest}")))
+}
+
+/// A file of a batch folder, which must be a plain one that no link leads to.
+///
+/// # Errors
+/// [`ErrorKind::FileMissing`] and [`ErrorKind::FileUnsafe`], naming the file.
+pub fn plain_file(folder: &Path, file: &str) -> Result<std::fs::Metadata> {
+    // Each part of the path may be a link that leads elsewhere.
+    let mut path = folder.to_path_buf();
+    let unsafe_file = |text: &str| Error::new(ErrorKind::FileUnsafe, format!("file {file} {text}"));
+    for part in file.split('/') {
+        path.push(part);
+        let meta = std::fs::symlink_metadata(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::FileMissing, format!("file {file} is listed and not there"))
+            }
+            _ => Error::io(&path, e),
+        })?;
+        if meta.is_symlink() {
+            return Err(unsafe_file("is a link"));
+        }
+    }
+    let meta = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+    if meta.is_file() { Ok(meta) } else { Err(unsafe_file("is not a plain file")) }
 }
 
 fn batch(folder: &Path, id: BatchId, manifest: Manifest, identity: &[u8]) -> Result<Batch> {
@@ -191,6 +212,7 @@ fn batch(folder: &Path, id: BatchId, manifest: Manifest, identity: &[u8]) -> Res
         mode: manifest.mode,
         scope: manifest.scope,
         complexity: manifest.complexity,
+        withholds_nothing: false,
         files: manifest.files,
         manifest_hash: format!("{:032x}", xxh3_128(identity)),
     })

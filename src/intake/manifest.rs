@@ -2,6 +2,7 @@
 //! that is wrong reported at once.
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::Pieces;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -97,12 +98,31 @@ const MEMBERS: [&str; 11] = [
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(bytes: &[u8]) -> Result<Manifest, Problems> {
+    parse_into(bytes, &mut Readable::default())
+}
+
+/// What could be read of a manifest, whatever is wrong with the rest.
+#[derive(Debug, Clone, Default)]
+pub struct Readable {
+    /// What the lines assert.
+    pub mode: Option<Mode>,
+    /// The files whose entries are right.
+    pub files: Vec<BatchFile>,
+}
+
+/// The same; `readable` gets what could be read also where something is wrong.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Problems> {
     let whole = |problem: String| {
         Problems(vec![Problem { kind: ErrorKind::ManifestInvalid, field: String::new(), problem }])
     };
     if bytes.len() as u64 > MAX_MANIFEST {
         return Err(whole(format!("is larger than {MAX_MANIFEST} bytes")));
     }
+    // Read over, as at the start of a data file.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if let Err(error) = canonicalize(bytes, &mut Vec::new()) {
         let line = bytes[..error.offset.min(bytes.len())].iter().filter(|b| **b == b'\n').count() + 1;
         return Err(whole(format!("is not valid JSON: {} (line {line})", error)));
@@ -149,7 +169,11 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, Problems> {
             None => reading.bad("complexity", "must be a whole number from 1 to 10, or null"),
         },
     };
+    if !matches!(object.get("extra"), None | Some(Value::Null | Value::Object(_))) {
+        reading.bad::<()>("extra", "must be an object");
+    }
     let files = reading.files(&object);
+    *readable = Readable { mode, files: files.clone().unwrap_or_default() };
     match (
         source_id,
         run_id,
@@ -187,8 +211,12 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, Problems> {
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
-    text.parse()
-        .map_err(|_| "must be a time with an offset, such as 2026-11-24T01:00:00Z (RFC 3339)".to_owned())
+    text.parse().map_err(|_| match Pieces::parse(text) {
+        Ok(pieces) if pieces.offset().is_some() && pieces.time().is_some() => {
+            format!("is no time that can be kept: the last one is {}", Timestamp::MAX)
+        }
+        Ok(_) | Err(_) => "must be a time with an offset, such as 2026-11-24T01:00:00Z (RFC 3339)".to_owned(),
+    })
 }
 
 struct Reading {

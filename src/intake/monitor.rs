@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::inbox::{Complete, InboxSettings};
 use super::manifest::MANIFEST;
-use super::prefix::{Object, Prefix};
+use super::prefix::{Changed, Object, Prefix, Unusable};
 use crate::domain::ids::{FolderName, SourceId};
 use crate::error::Result;
 
@@ -50,7 +50,14 @@ pub fn scan(
     mut skip: impl FnMut(&str) -> Result<bool>,
 ) -> Result<Vec<InboxFolder>> {
     let mut found: BTreeMap<(String, String), InboxFolder> = BTreeMap::new();
+    for odd in prefix.unusable("")? {
+        found.insert((odd.name.clone(), String::new()), unusable(odd.name.clone(), &odd));
+    }
     for source in prefix.folders("")? {
+        for odd in prefix.unusable(&source).unwrap_or_default() {
+            let path = format!("{source}/{}", odd.name);
+            found.insert((source.clone(), odd.name.clone()), unusable(path, &odd));
+        }
         let folders = match prefix.folders(&source) {
             Ok(folders) => folders,
             Err(error) => {
@@ -64,10 +71,46 @@ pub fn scan(
                 continue;
             }
             let listed = prefix.objects(&path);
-            found.insert((source.clone(), folder.clone()), look(inbox, path, &source, &folder, now, listed));
+            let mut seen = look(inbox, path, &source, &folder, now, listed);
+            if seen.objects.is_empty() {
+                // Without objects only the folder itself has a time.
+                seen.newest = match prefix.changed(&seen.path) {
+                    Ok(Changed::At(at)) => at,
+                    Ok(Changed::Unknown | Changed::Gone) | Err(_) => now,
+                };
+            }
+            if seen.waits.is_some()
+                && let Some(awaited) = awaited(&inbox.complete)
+                && let Ok(odd) = prefix.unusable(&seen.path)
+                && let Some(odd) = odd.iter().find(|odd| odd.name == awaited)
+            {
+                seen.waits = Some(format!("its {awaited} can't be used: {}", odd.why));
+            }
+            found.insert((source.clone(), folder), seen);
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// What is to be said of something in the place of a folder.
+fn unusable(path: String, odd: &Unusable) -> InboxFolder {
+    InboxFolder {
+        path,
+        names: None,
+        objects: Vec::new(),
+        signature: signature(&[]),
+        newest: odd.since,
+        waits: Some(odd.why.to_owned()),
+    }
+}
+
+/// The object that makes a folder a batch, where it is one.
+fn awaited(complete: &Complete) -> Option<&str> {
+    match complete {
+        Complete::Manifest => Some(MANIFEST),
+        Complete::Marker(name) => Some(name),
+        Complete::Quiet(_) => None,
+    }
 }
 
 /// What is to be said of a folder whose objects were listed.

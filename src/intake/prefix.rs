@@ -31,6 +31,17 @@ pub struct Object {
     pub tag: String,
 }
 
+/// Something in the place of a folder or object that can't be read as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Its name, as far as it can be shown.
+    pub name: String,
+    /// Why.
+    pub why: &'static str,
+    /// When it was put there.
+    pub since: Timestamp,
+}
+
 /// A prefix. Calls block; they are made from threads of their own.
 pub trait Prefix: Send + Sync {
     /// Names of the folders in a folder of the prefix; `""`: in itself.
@@ -44,6 +55,15 @@ pub trait Prefix: Send + Sync {
     /// # Errors
     /// As [`Self::folders`].
     fn objects(&self, folder: &str) -> Result<Vec<Object>>;
+
+    /// What lies in a folder and is neither listed as a folder nor as an object,
+    /// though it was meant as one.
+    ///
+    /// # Errors
+    /// As [`Self::folders`].
+    fn unusable(&self, _folder: &str) -> Result<Vec<Unusable>> {
+        Ok(Vec::new())
+    }
 
     /// When the list of what lies in a folder changed last.
     ///
@@ -100,6 +120,24 @@ pub fn behind(folder: &str, after: &str) -> bool {
     key(folder) > key(after)
 }
 
+/// A folder's URL as the prefix that it lies in, and its name there.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] when it names no folder within a prefix.
+pub fn parent_of(url: &str) -> Result<(Url, String)> {
+    let parts = url.trim_end_matches('/').rsplit_once('/');
+    let parent = parts.and_then(|(parent, name)| Some((Url::parse(&format!("{parent}/")).ok()?, name)));
+    match parent {
+        Some((parent, name)) if parent.host_str().is_some_and(|host| !host.is_empty()) => {
+            Ok((parent, name.to_owned()))
+        }
+        Some(_) | None => {
+            let text = format!("{url}: this names no batch folder, such as s3://bucket/batches/monday");
+            Err(Error::new(ErrorKind::Usage, text))
+        }
+    }
+}
+
 /// Opens the prefix of a URL: `file:///…` or `s3://bucket/…`. Credentials and
 /// endpoint of S3 come from the variables that its other tools use:
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`,
@@ -151,10 +189,32 @@ struct LocalPrefix {
     listings: AtomicU64,
 }
 
+/// What is said of links in an inbox.
+const LINK: &str = "it is a link, and links are not followed: put what it leads to in its place";
+/// What is said of names that no URL of ours could have.
+const NOT_UTF8: &str = "its name is not UTF-8: rename it";
+
 impl LocalPrefix {
+    fn path(&self, folder: &str) -> PathBuf {
+        if folder.is_empty() { self.root.clone() } else { self.root.join(folder) }
+    }
+
+    /// Whether a link leads to a folder: what lies there is not of this prefix.
+    /// The prefix itself may be one.
+    fn is_linked(&self, folder: &str) -> bool {
+        let mut path = self.root.clone();
+        folder.split('/').filter(|part| !part.is_empty()).any(|part| {
+            path.push(part);
+            std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink())
+        })
+    }
+
     fn entries(&self, folder: &str) -> Result<Vec<std::fs::DirEntry>> {
-        let path = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
+        let path = self.path(folder);
         self.listings.fetch_add(1, Ordering::Relaxed);
+        if self.is_linked(folder) {
+            return Ok(Vec::new());
+        }
         let entries = match std::fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -171,6 +231,10 @@ impl LocalPrefix {
     }
 }
 
+fn written(meta: &std::fs::Metadata) -> Option<Timestamp> {
+    meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok())
+}
+
 fn name_of(entry: &std::fs::DirEntry) -> String {
     entry.file_name().to_string_lossy().into_owned()
 }
@@ -179,7 +243,7 @@ impl Prefix for LocalPrefix {
     fn folders(&self, folder: &str) -> Result<Vec<String>> {
         let entries = self.entries(folder)?;
         let folders = entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        Ok(folders.map(name_of).collect())
+        Ok(folders.filter_map(|entry| entry.file_name().into_string().ok()).collect())
     }
 
     fn objects(&self, folder: &str) -> Result<Vec<Object>> {
@@ -190,7 +254,7 @@ impl Prefix for LocalPrefix {
             if !meta.is_file() {
                 continue;
             }
-            let modified = meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+            let modified = written(&meta);
             objects.push(Object {
                 name: name_of(&entry),
                 size: meta.len(),
@@ -202,13 +266,34 @@ impl Prefix for LocalPrefix {
         Ok(objects)
     }
 
+    fn unusable(&self, folder: &str) -> Result<Vec<Unusable>> {
+        let mut found = Vec::new();
+        for entry in self.entries(folder)? {
+            let Ok(kind) = entry.file_type() else { continue };
+            let why = if kind.is_symlink() {
+                LINK
+            } else if kind.is_dir() && entry.file_name().to_str().is_none() {
+                NOT_UTF8
+            } else {
+                continue;
+            };
+            let since = entry.metadata().ok().and_then(|meta| written(&meta));
+            found.push(Unusable {
+                name: name_of(&entry),
+                why,
+                since: since.unwrap_or(Timestamp::UNIX_EPOCH),
+            });
+        }
+        Ok(found)
+    }
+
     fn changed(&self, folder: &str) -> Result<Changed> {
-        let path = if folder.is_empty() { self.root.clone() } else { self.root.join(folder) };
+        let path = self.path(folder);
+        if self.is_linked(folder) {
+            return Ok(Changed::Gone);
+        }
         match std::fs::metadata(&path) {
-            Ok(meta) => {
-                let at = meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
-                Ok(at.map_or(Changed::Unknown, Changed::At))
-            }
+            Ok(meta) => Ok(written(&meta).map_or(Changed::Unknown, Changed::At)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Changed::Gone),
             Err(e) => Err(Error::io(&path, e)),
         }

@@ -1,20 +1,21 @@
 //! `batches write`: a correct batch folder from lines, manifest last.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::json;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::batch::Compression;
 use super::manifest::{FORMAT, MANIFEST};
-use crate::domain::assertion::{bad_attributes, parse_line};
+use crate::domain::assertion::{BadLine, Line, bad_attributes, parse_line};
 use crate::domain::ids::{FolderName, RunId, SourceId};
 use crate::domain::json::Canonicalizer;
 use crate::domain::json::scan::Scanner;
-use crate::domain::key::Kind;
+use crate::domain::key::{KeyHash, Kind};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,12 +43,16 @@ pub struct WriteOptions {
     pub lines_per_file: u64,
 }
 
+/// Lines that are wrong of which an error tells.
+const TOLD: usize = 20;
+
 /// Reads lines of entities and relationships, told apart by their `from`, and
 /// writes them as a batch below `root`. Returns its folder.
 ///
 /// # Errors
-/// The first line that breaks the contract, by number; a folder that is there
-/// already. What was written until then has no manifest, and is removed.
+/// The lines that break the contract, by number, and those that contradict one
+/// before; a folder that is there already. What was made until then has no
+/// manifest, and is removed. Memory: 40 bytes for each key.
 pub fn write_batch(options: &WriteOptions, input: &mut dyn BufRead, root: &Path) -> Result<PathBuf> {
     let name = FolderName::new(options.source_timestamp, options.run_id.clone());
     let folder = root.join(options.source_id.as_str()).join(name.to_string());
@@ -55,21 +60,71 @@ pub fn write_batch(options: &WriteOptions, input: &mut dyn BufRead, root: &Path)
         let text = format!("{} is there already; give the run another name", folder.display());
         return Err(Error::new(ErrorKind::Conflict, text));
     }
+    let made: Vec<PathBuf> =
+        folder.ancestors().skip(1).take_while(|path| !path.exists()).map(Path::to_owned).collect();
     std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    let written = write_files(options, input, &folder);
+    let mut wrong = Wrong { lines: Vec::new(), count: 0, keys: Some(HashMap::new()) };
+    let written = write_files(options, input, &folder, &mut wrong).and_then(|()| wrong.into_result());
     if written.is_err() {
         // Without a manifest it is no batch; leaving it would only be in the way.
         let _ = std::fs::remove_dir_all(&folder);
+        for path in &made {
+            // Stays where something else was put there meanwhile.
+            let _ = std::fs::remove_dir(path);
+        }
     }
     written.map(|()| folder)
 }
 
-/// The same into a folder that is there and empty.
+/// The same into a folder that is there and empty. Two lines about one key are
+/// left to planning.
 ///
 /// # Errors
-/// The first line that breaks the contract, by number.
+/// The lines that break the contract, by number.
 pub fn write_into(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -> Result<()> {
-    write_files(options, input, folder)
+    let mut wrong = Wrong { lines: Vec::new(), count: 0, keys: None };
+    write_files(options, input, folder, &mut wrong)?;
+    wrong.into_result()
+}
+
+/// What is wrong with the lines, all told at once.
+struct Wrong {
+    lines: Vec<String>,
+    count: u64,
+    /// What was said of each key, and in which line, where that is looked at.
+    keys: Option<HashMap<KeyHash, (u64, u64)>>,
+}
+
+impl Wrong {
+    fn add(&mut self, line_no: u64, bad: BadLine) {
+        self.count += 1;
+        if self.lines.len() < TOLD {
+            let field = if bad.field.is_empty() { String::new() } else { format!(" `{}`", bad.field) };
+            self.lines.push(format!("line {line_no}{field}: {}", bad.problem));
+        }
+    }
+
+    /// Whether a line says what one before it said of its key, or nothing did.
+    fn agrees(&mut self, line_no: u64, line: &Line<'_>, canonical: &[u8]) -> Result<(), BadLine> {
+        let Some(keys) = &mut self.keys else { return Ok(()) };
+        // 0 stands for "asserted absent": no canonical form is empty.
+        let value = if line.attributes.is_some() { xxh3_64(canonical) } else { 0 };
+        let (said, before) = *keys.entry(line.key.hash()).or_insert((value, line_no));
+        if said == value {
+            return Ok(());
+        }
+        let problem = format!("says something else about {} than line {before}", line.key.to_key());
+        Err(BadLine::new("", problem))
+    }
+
+    fn into_result(self) -> Result<()> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let more = self.count - self.lines.len() as u64;
+        let more = if more == 0 { String::new() } else { format!("; and {more} more lines") };
+        Err(Error::new(ErrorKind::LineInvalid, format!("{}{more}", self.lines.join("; "))))
+    }
 }
 
 /// What a line is, by its members.
@@ -77,7 +132,12 @@ pub fn kind_of(line: &[u8]) -> Kind {
     if has_from(line) { Kind::Relationship } else { Kind::Entity }
 }
 
-fn write_files(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -> Result<()> {
+fn write_files(
+    options: &WriteOptions,
+    input: &mut dyn BufRead,
+    folder: &Path,
+    wrong: &mut Wrong,
+) -> Result<()> {
     let mut open: [Option<OpenFile>; 2] = [None, None];
     let mut numbers = [0u32; 2];
     let mut files = Vec::new();
@@ -94,19 +154,36 @@ fn write_files(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -
             break;
         }
         line_no += 1;
-        let text = line.trim_ascii();
+        let text = match line_no {
+            1 => line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line),
+            _ => &line,
+        };
+        let text = text.trim_ascii();
         if text.is_empty() {
             continue;
         }
         let kind = kind_of(text);
-        let bad = |bad: crate::domain::assertion::BadLine| {
-            let field = if bad.field.is_empty() { String::new() } else { format!(" `{}`", bad.field) };
-            Error::new(ErrorKind::LineInvalid, format!("line {line_no}{field}: {}", bad.problem))
+        let parsed = match parse_line(kind, options.mode, text) {
+            Ok(parsed) => parsed,
+            Err(bad) => {
+                wrong.add(line_no, bad);
+                continue;
+            }
         };
-        let parsed = parse_line(kind, options.mode, text).map_err(bad)?;
-        if let Some(attributes) = parsed.attributes {
-            canonical.clear();
-            canonicalizer.run(attributes, &mut canonical).map_err(|e| bad(bad_attributes(&parsed.key, e)))?;
+        canonical.clear();
+        if let Some(attributes) = parsed.attributes
+            && let Err(error) = canonicalizer.run(attributes, &mut canonical)
+        {
+            wrong.add(line_no, bad_attributes(&parsed, error));
+            continue;
+        }
+        if let Err(bad) = wrong.agrees(line_no, &parsed, &canonical) {
+            wrong.add(line_no, bad);
+            continue;
+        }
+        if wrong.count > 0 {
+            // Nothing comes of it any more: only what else is wrong is looked for.
+            continue;
         }
         let slot = &mut open[kind as usize];
         if slot.as_ref().is_some_and(|file| file.count >= options.lines_per_file)
@@ -123,6 +200,9 @@ fn write_files(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -
             }
         };
         file.write(text)?;
+    }
+    if wrong.count > 0 {
+        return Ok(());
     }
     for (slot, kind) in open.iter_mut().zip([Kind::Entity, Kind::Relationship]) {
         if let Some(file) = slot.take() {

@@ -529,7 +529,7 @@ impl Sink<'_, '_> {
                 } else {
                     worker.canonical.clear();
                     if let Err(error) = worker.canonicalizer.run(attributes, &mut worker.canonical) {
-                        let bad = bad_attributes(&parsed.key, error);
+                        let bad = bad_attributes(parsed, error);
                         return self.reject(line_no, line, false, bad);
                     }
                     canonical_made = true;

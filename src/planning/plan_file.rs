@@ -98,6 +98,10 @@ pub struct PlanManifest {
     pub type_edges: BTreeSet<TypeEdge>,
     /// Keys of which the batch says nothing.
     pub exceptions: Vec<Key>,
+    /// Keys whose deletion is withheld, because the batch has a line whose key
+    /// can't be read: the first 1,000.
+    #[serde(default)]
+    pub withheld: Vec<Key>,
     /// Unsure keys that the plan settles.
     pub settles: Vec<Key>,
     /// Operations in the order of execution.

@@ -330,7 +330,7 @@ impl<'a> Making<'a> {
             let input = AbsentInput { snapshot: own, order, seen, scope, stamp, newest, halt };
             absent::collect(&input, &mut reader, &mut absent)?;
         }
-        if mode == Mode::Full && output.unreadable > 0 {
+        if mode == Mode::Full && output.unreadable > 0 && !batch.withholds_nothing {
             mode = Mode::Incremental;
             new_order = None;
             if self.fold == Fold::Base && self.view.own.is_some() {
@@ -464,6 +464,7 @@ impl<'a> Making<'a> {
             guards: trips,
             operations: operations.len() as u32,
         };
+        settled.withheld.sort();
         let mut manifest = PlanManifest {
             format: FORMAT.into(),
             header,
@@ -481,6 +482,7 @@ impl<'a> Making<'a> {
             relationship_counts: std::mem::take(&mut settled.counts[Kind::Relationship as usize]),
             type_edges: edges,
             exceptions: std::mem::take(&mut settled.exceptions),
+            withheld: std::mem::take(&mut settled.withheld),
             settles: unsure.into_values().collect(),
             operations,
             rejects,

@@ -27,7 +27,7 @@ use crate::domain::settings::Mode;
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
-use crate::limits::{MAX_LINE, MAX_SKIPPED};
+use crate::limits::{MAX_LINE, MAX_SKIPPED, MAX_WITHHELD};
 
 /// Keys that come or go that are looked up together.
 const WAITING: usize = 8_192;
@@ -99,6 +99,8 @@ pub struct Settled {
     pub facts: GuardFacts,
     /// Keys of which the batch says nothing.
     pub exceptions: Vec<Key>,
+    /// Keys whose deletion is withheld, the first ones.
+    pub withheld: Vec<Key>,
     /// Live keys by type after the plan, entities and relationships.
     pub counts: [BTreeMap<String, u64>; 2],
     /// Relationships whose ends come or go.
@@ -225,6 +227,7 @@ pub fn run(
         summary: PlanSummary::default(),
         facts: GuardFacts::default(),
         exceptions: Vec::new(),
+        withheld: Vec::new(),
         counts,
         moved: HashSet::new(),
         entries: 0,
@@ -544,6 +547,9 @@ impl Work<'_, '_> {
         if self.input.mode == Mode::Incremental {
             // The batch lost a line without a readable key: it deletes nothing.
             self.out.summary.of(absent.key.kind()).withheld += 1;
+            if self.out.withheld.len() < MAX_WITHHELD {
+                self.out.withheld.push(own.body(&found, &mut self.reader.bodies)?.body()?.key());
+            }
             return Ok(());
         }
         if !self.input.skips.is_empty() {

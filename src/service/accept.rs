@@ -135,6 +135,7 @@ impl Engine {
             priority: None,
             cancel: None,
             letters: 0,
+            absence: None,
             pin: None,
         })
     }
@@ -151,6 +152,7 @@ impl Engine {
             mode: record.mode.unwrap_or(Mode::Full),
             scope: record.scope.clone(),
             complexity: record.complexity,
+            withholds_nothing: record.absence.is_some(),
             files,
             manifest_hash: record.manifest_hash.clone(),
         })

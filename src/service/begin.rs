@@ -86,6 +86,23 @@ enum Verdict {
 }
 
 impl Engine {
+    /// Why a plan is not one of what is published now; `None`: it is.
+    pub(super) fn is_stale(&self, id: &PlanId) -> Result<Option<String>> {
+        let now = self.clock.now();
+        let found = self.store.read(|view| {
+            let Some(plan) = view.plan(id)? else { return Ok(None) };
+            let settings = self.settings();
+            let target = settings.source(plan.batch_id.source()).target.clone();
+            let seen = seen!(view, plan, &target, now);
+            Ok(Some((plan, seen)))
+        })?;
+        let Some((plan, seen)) = found else { return Ok(None) };
+        Ok(match self.judge_plan(&plan, &seen, plan.batch_id.source())? {
+            Verdict::Stale(why) => Some(why),
+            Verdict::Fresh | Verdict::Behind(..) => None,
+        })
+    }
+
     /// Begins the execution of a plan, or has it made again. `None`: the
     /// batch waits.
     pub(super) fn begin(&self, record: BatchRecord) -> Result<Option<BatchRecord>> {

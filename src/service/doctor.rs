@@ -2,6 +2,7 @@
 //! wrong which command or setting mends it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::intake::prefix;
 use crate::planning::state_dir::StateDir;
 use crate::store::FORMAT_VERSION;
+use crate::threads;
 
 /// The name of the check of settings.
 pub const SETTINGS: &str = "settings";
@@ -23,6 +25,8 @@ pub const SETTINGS: &str = "settings";
 const STUCK: u64 = 86_400;
 /// A clock that is off by so much is told of.
 const OFF: SignedDuration = SignedDuration::from_secs(5);
+/// For how long a server tells of one reading of the store.
+const FRESH: Duration = Duration::from_secs(600);
 
 impl Engine {
     /// Looks at everything. `serving`: whether this process serves.
@@ -80,20 +84,45 @@ impl Engine {
 
     fn check_store(&self, serving: bool) -> CheckView {
         let holder = if serving { "a server" } else { "this command" };
-        match self.store.verify() {
-            Ok(tables) => {
-                let rows: u64 = tables.iter().map(|(_, rows)| rows).sum();
+        match self.records(serving) {
+            Ok((at, rows)) => {
                 let size =
                     std::fs::metadata(self.settings().data.join("tidegate.redb")).map_or(0, |m| m.len());
                 let text = format!(
-                    "tidegate.redb has format {FORMAT_VERSION} and {}, all {rows} records can be read; held by {holder}, process {}",
+                    "tidegate.redb has format {FORMAT_VERSION} and {}, all {rows} records could be read at {}; held by {holder}, process {}",
                     in_words(size),
+                    at.strftime("%F %T UTC"),
                     std::process::id()
                 );
                 CheckView::ok("store", text)
             }
             Err(error) => CheckView::error("store", error.to_string(), action(&error)),
         }
+    }
+
+    /// How many records the store has, and when all of them were read. A
+    /// server reads them at most every ten minutes, for all who ask: there may
+    /// be millions, and it has other work.
+    fn records(&self, serving: bool) -> Result<(Timestamp, u64)> {
+        let mut kept = self.looks.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = self.clock.monotonic();
+        if let Some((read, at, rows)) = *kept
+            && serving
+            && now.saturating_sub(read) < FRESH
+        {
+            return Ok((at, rows));
+        }
+        let at = self.clock.now();
+        let verify = || {
+            threads::stand_back(threads::PUBLISHING);
+            self.store.verify()
+        };
+        // A thread that stood back can't come forward again.
+        let read = std::thread::scope(|scope| scope.spawn(verify).join());
+        let tables = read.unwrap_or_else(|_| Err(Error::internal("reading the store met a panic")))?;
+        let rows = tables.iter().map(|(_, rows)| rows).sum();
+        *kept = Some((now, at, rows));
+        Ok((at, rows))
     }
 
     /// The state folder, and when it says that the probe was written.

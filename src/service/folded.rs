@@ -12,11 +12,12 @@ const MOST: usize = 1000;
 pub(super) struct Folded(Mutex<BTreeMap<String, (String, u64)>>);
 
 impl Folded {
-    /// Whether `text` is news about `what`; else it is counted.
+    /// Whether `text` is news about `what`; else it is counted. Numbers in it,
+    /// such as how long something took, are none.
     pub(super) fn is_news(&self, what: &str, text: &str) -> bool {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((last, count)) = said.get_mut(what)
-            && last == text
+            && without_numbers(last) == without_numbers(text)
         {
             *count += 1;
             return false;
@@ -42,6 +43,10 @@ impl Folded {
     }
 }
 
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit() && *c != '.').collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +61,8 @@ mod tests {
         assert_eq!((folded.over("inbox"), folded.over("inbox")), (Some(3), None));
         assert_eq!(folded.now("inbox"), None);
         assert!(folded.is_news("inbox", "gone") && folded.is_news("inbox", "unreadable"));
+        assert!(
+            folded.is_news("store", "no answer in 269.7ms") && !folded.is_news("store", "no answer in 31ms")
+        );
     }
 }

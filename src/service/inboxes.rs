@@ -1,11 +1,12 @@
 //! From the inboxes into the queue: what is complete is accepted, what was
 //! changed afterwards is reported, and remote batches are brought here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept::FoundIn;
 use super::engine::Engine;
@@ -52,6 +53,15 @@ pub(super) enum Became {
     Soon,
     /// Nothing yet.
     Later,
+}
+
+/// A batch's folder in a prefix.
+pub(super) struct Place {
+    pub(super) prefix: Arc<dyn Prefix>,
+    /// The prefix's URL.
+    pub(super) inbox: Url,
+    /// The folder's path below it.
+    pub(super) path: String,
 }
 
 impl Engine {
@@ -109,7 +119,8 @@ impl Engine {
     }
 
     /// A folder that is a batch already: if it is not what it was, that is
-    /// reported, once. Returns whether it is to be looked at again.
+    /// reported, once. Returns whether it is to be looked at again. One that is
+    /// empty, or could not be listed, says nothing: inboxes are cleared.
     pub(super) fn compare(
         &self,
         inbox: &InboxSettings,
@@ -117,8 +128,13 @@ impl Engine {
         entry: &InboxEntry,
     ) -> Result<bool> {
         let InboxState::Accepted { batch_id } = &entry.state else { return Ok(false) };
-        if entry.signature == found.signature {
+        if entry.signature == found.signature || found.objects.is_empty() {
             return Ok(true);
+        }
+        let batch = self.store.read(|view| view.batch(batch_id))?;
+        if batch.is_some_and(|batch| batch.status == PublishStatus::Failed) {
+            // It is mended where it lies, and a retry reads it again.
+            return Ok(false);
         }
         tracing::warn!(batch = %batch_id, source = %batch_id.source(), "the folder was changed after it was accepted; it is not read again");
         let entry = InboxEntry {
@@ -243,6 +259,7 @@ impl Engine {
             mode: Mode::Full,
             scope: Scope::default(),
             complexity: None,
+            withholds_nothing: false,
             files: Vec::new(),
             manifest_hash: found.signature.clone(),
         };
@@ -278,18 +295,64 @@ impl Engine {
         if batch.url.starts_with("file:") || batch.folder == self.state.pin_path(&batch.id) {
             return Ok(());
         }
-        let path = format!("{}/{}", batch.id.source(), batch.id.folder());
+        let Some(Place { prefix, inbox, path }) = self.place_of(&batch.id, &batch.url)? else {
+            let text = format!("batch {}: no inbox has {} any more", batch.id, batch.url);
+            return Err(Error::new(ErrorKind::Settings, text));
+        };
+        let entry = self.store.read(|view| view.inbox_entry(inbox.as_str(), &path))?;
+        let accepted = entry.map(|entry| entry.signature).unwrap_or_default();
+        fetch::bring_batch(&*prefix, &path, &accepted, batch, &|_| halt.check())
+    }
+
+    /// Where a batch lies: in one of the inboxes, or by itself, as `publish`
+    /// was given it.
+    pub(super) fn place_of(&self, id: &BatchId, url: &str) -> Result<Option<Place>> {
+        let path = format!("{}/{}", id.source(), id.folder());
         for inbox in &self.settings().inboxes {
             let prefix = self.prefix(&inbox.url)?;
-            if prefix.url_of(&path) != batch.url {
-                continue;
+            if prefix.url_of(&path) == url {
+                return Ok(Some(Place { prefix, inbox: inbox.url.clone(), path }));
             }
-            let entry = self.store.read(|view| view.inbox_entry(inbox.url.as_str(), &path))?;
-            let accepted = entry.map(|entry| entry.signature).unwrap_or_default();
-            return fetch::bring_batch(&*prefix, &path, &accepted, batch, &|_| halt.check());
         }
-        let text = format!("batch {}: no inbox has {} any more", batch.id, batch.url);
-        Err(Error::new(ErrorKind::Settings, text))
+        let Ok((inbox, path)) = prefix::parent_of(url) else { return Ok(None) };
+        if self.store.read(|view| view.inbox_entry(inbox.as_str(), &path))?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Place { prefix: self.prefix(&inbox)?, inbox, path }))
+    }
+
+    /// Accepts a batch that lies in an object store, by its URL. One that was
+    /// accepted before is left as it is.
+    ///
+    /// # Errors
+    /// As [`Engine::accept`], and when it can't be read there.
+    pub fn accept_url(&self, url: &str) -> Result<BatchId> {
+        let (inbox, name) = prefix::parent_of(url)?;
+        let prefix = self.prefix(&inbox)?;
+        // Its id, and so its place, is known when its manifest is here.
+        let hash = xxh3_128(prefix.url_of(&name).as_bytes());
+        let first = self.settings().data.join(SPOOL).join(format!(".{hash:032x}"));
+        let clear = |path: &Path| match std::fs::remove_dir_all(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        clear(&first)?;
+        let opened = fetch::bring_manifest(&*prefix, &name, &first);
+        let accepted = opened.and_then(|(mut batch, signature)| {
+            batch.folder = self.spool(&batch.id);
+            let is_new = self.store.read(|view| view.batch(&batch.id))?.is_none();
+            if is_new {
+                self.check_room()?;
+                clear(&batch.folder)?;
+                std::fs::create_dir_all(&batch.folder).map_err(|e| Error::io(&batch.folder, e))?;
+                let to = batch.folder.join(MANIFEST);
+                std::fs::rename(first.join(MANIFEST), &to).map_err(|e| Error::io(&to, e))?;
+            }
+            let found = FoundIn { inbox: inbox.to_string(), folder: name.clone(), signature };
+            self.put_in_queue(&batch, None, Some(found).filter(|_| is_new))
+        });
+        clear(&first)?;
+        accepted
     }
 
     /// Removes what was brought of a batch that has ended.

@@ -159,8 +159,9 @@ impl Engine {
                 tracing::warn!(inbox = %inbox.url, source = source, %error, "a folder of the inbox can't be listed");
             }
         }
-        let mut complete: Vec<InboxFolder> =
-            look.folders.into_iter().filter(|folder| folder.waits.is_none()).collect();
+        // What is a batch already need not be complete any more.
+        let mut complete: Vec<InboxFolder> = look.folders;
+        complete.retain(|folder| folder.waits.is_none() || !discovery.is_waiting(&folder.path));
         complete.sort_by(|a, b| a.names.as_ref().map(|n| &n.1).cmp(&b.names.as_ref().map(|n| &n.1)));
         for folder in complete {
             if self.stopping() {
@@ -171,6 +172,9 @@ impl Engine {
                 if !self.compare(inbox, &folder, &entry)? {
                     discovery.finished(&folder.path);
                 }
+                continue;
+            }
+            if folder.waits.is_some() {
                 continue;
             }
             match self.accept_folder(inbox, &*prefix, &folder, looking.settle)? {

@@ -88,10 +88,14 @@ impl Engine {
             let text = format!("batch {}: its folder {} is not there now", batch.id, batch.folder.display());
             return Err(Error::new(ErrorKind::Io, text));
         }
-        folder::check_files(batch)?;
+        // The manifest need not say it.
+        let stored = folder::check_files(batch)?;
+        if queued && bytes.is_none() {
+            self.live.begin(&batch.id, Phase::Reading, Some(stored));
+        }
         let capabilities = open.target.capabilities();
         let max_changes = whole.max_changes.unwrap_or(usize::MAX).min(capabilities.max_changes);
-        self.progress.reading(&batch.id, bytes);
+        self.progress.reading(&batch.id, Some(stored));
         let told = |step| {
             if let Step::Read(bytes) = step {
                 self.progress.read(bytes);
@@ -127,19 +131,8 @@ impl Engine {
     }
 
     fn check_future(&self, batch: &Batch) -> Result<()> {
-        let limit = self.settings().max_future;
-        let limit = jiff::SignedDuration::try_from(limit).unwrap_or(jiff::SignedDuration::MAX);
-        let latest = self.clock.now().checked_add(limit).unwrap_or(jiff::Timestamp::MAX);
-        if batch.stamp.source_timestamp <= latest {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::FromFuture,
-            format!(
-                "batch {}: its source timestamp {} lies after {latest}",
-                batch.id, batch.stamp.source_timestamp
-            ),
-        ))
+        folder::check_future(batch.stamp.source_timestamp, self.clock.now(), self.settings().max_future)
+            .map_err(|e| e.context(format!("batch {}", batch.id)))
     }
 
     pub(super) fn remove_plan_files(&self, source: &SourceId, plan: &PlanId) {

@@ -56,6 +56,7 @@ mod uploads;
 pub mod views;
 pub mod waiting;
 mod watch;
+mod withheld;
 mod work;
 
 pub use engine::Engine;

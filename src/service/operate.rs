@@ -2,6 +2,7 @@
 //! timeline of the batch or source, with who did it and why, and takes effect
 //! whether a server works on the data directory or not.
 
+use super::SELF;
 use super::engine::Engine;
 use super::failing::failure;
 use super::queue::is_parked;
@@ -33,11 +34,11 @@ pub(super) fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: 
 }
 
 impl Engine {
-    /// Approves what a guard parks. With a digest, only if it is that of the
-    /// plan.
+    /// Approves what a guard parks, or what a batch that is COMPLETE withheld;
+    /// the batch that goes on. With a digest, only if it is that of the plan.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when the batch is not parked,
+    /// [`ErrorKind::Conflict`] when the batch does not wait for it,
     /// [`ErrorKind::PlanStale`] when the digest is another one than that of
     /// its present plan, or the plan is being made anew.
     pub fn approve(
@@ -47,6 +48,12 @@ impl Engine {
         actor: &str,
         reason: &str,
     ) -> Result<BatchRecord> {
+        if self.batch(id)?.status == PublishStatus::Complete {
+            return self.approve_withheld(id, digest, actor, reason);
+        }
+        if digest.is_some() {
+            self.check_moved_on(id)?;
+        }
         let (id, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
         self.store.write(move |tx| {
             let mut record = tx.expect_batch(&id)?;
@@ -74,6 +81,29 @@ impl Engine {
             note(tx, &record, format!("approved: {reason}"), &actor)?;
             Ok(record)
         })
+    }
+
+    /// Has a parked plan made again when what is published has moved on since
+    /// it was made: whoever approves it looked at something else.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PlanStale`] when it has.
+    fn check_moved_on(&self, id: &BatchId) -> Result<()> {
+        let record = self.batch(id)?;
+        let Some(plan) = record.plan_id.as_ref().filter(|_| is_parked(&record)) else { return Ok(()) };
+        let Some(why) = self.is_stale(plan)? else { return Ok(()) };
+        let (batch, plan, cause) = (id.clone(), plan.clone(), why.clone());
+        self.store.write(move |tx| {
+            let now = tx.expect_batch(&batch)?;
+            if !is_parked(&now) || now.plan_id.as_ref() != Some(&plan) {
+                return Ok(());
+            }
+            tx.transition_batch(&batch, Event::PlanStale, &cause, SELF, |record| record.hold = None)
+                .map(|_| ())
+        })?;
+        self.work.notify();
+        let text = format!("batch {id} is planned again, for what is published has moved on: {why}");
+        Err(Error::new(ErrorKind::PlanStale, text))
     }
 
     /// Rejects what a guard parks: the batch asserts nothing.

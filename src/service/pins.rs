@@ -325,16 +325,10 @@ impl Engine {
                 batch.folder.is_dir() && batch.files.iter().all(|f| batch.folder.join(&f.path).is_file())
             );
         }
-        let path = format!("{}/{}", batch.id.source(), batch.id.folder());
-        for inbox in &self.settings().inboxes {
-            let prefix = self.prefix(&inbox.url)?;
-            if prefix.url_of(&path) == batch.url {
-                let objects = prefix.objects(&path)?;
-                let has = |name: &str| name.contains('/') || objects.iter().any(|object| object.name == name);
-                return Ok(!objects.is_empty() && batch.files.iter().all(|file| has(&file.path)));
-            }
-        }
-        Ok(false)
+        let Some(place) = self.place_of(&batch.id, &batch.url)? else { return Ok(false) };
+        let objects = place.prefix.objects(&place.path)?;
+        let has = |name: &str| name.contains('/') || objects.iter().any(|object| object.name == name);
+        Ok(!objects.is_empty() && batch.files.iter().all(|file| has(&file.path)))
     }
 
     /// Everything that lies in a batch's folder, at hand in its local one.

@@ -298,6 +298,7 @@ impl Engine {
                 let stamp =
                     Stamp { source_timestamp: time, processing_timestamp: time, batch_id: id.clone() };
                 let batch = Batch {
+                    withholds_nothing: false,
                     id: id.clone(),
                     stamp,
                     url: String::new(),

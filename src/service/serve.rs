@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::intake::inbox::InboxSettings;
 use crate::observe::webhooks::Courier;
 use crate::targets::embedded::Following;
+use crate::threads;
 
 /// Longest wait of a worker that nothing wakes.
 const IDLE: Duration = Duration::from_secs(60);
@@ -269,6 +270,7 @@ fn fail(engine: &Engine, fatal: &Mutex<Option<Error>>, error: Error) {
 
 /// Works until it is asked to stop, or there are too many workers.
 fn work(engine: &Engine, number: usize, fatal: &Mutex<Option<Error>>) {
+    threads::stand_back(threads::PUBLISHING);
     while !engine.stopping() && number < engine.workers.load(Ordering::Relaxed) {
         let generation = engine.work.generation();
         let claimed = match engine.claim(None) {

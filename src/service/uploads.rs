@@ -90,13 +90,14 @@ impl Engine {
             let mut out = BufWriter::with_capacity(1 << 16, File::create(&path).map_err(failed)?);
             plan_json::write_plan(plan, false, &mut out)?;
             out.flush().map_err(failed)?;
+            let header = &plan.manifest().header;
+            tracing::info!(plan = %id, batch = %header.batch_id, source = %header.source_id, "planned what was uploaded");
             Ok(id)
         })?;
         let ttl = jiff::SignedDuration::try_from(self.settings().server.plan_ttl)
             .unwrap_or(jiff::SignedDuration::MAX);
         let until = self.clock.now().checked_add(ttl).unwrap_or(Timestamp::MAX);
         self.uploads.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((made.clone(), until));
-        tracing::info!(plan = %made, "planned what was uploaded");
         Ok(made)
     }
 

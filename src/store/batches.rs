@@ -1,9 +1,11 @@
 //! Batches, their order and their timelines.
 
+use std::ops::Bound;
+
 use super::index::BatchList;
 use super::records::{BatchRecord, TimelineEntry};
 use super::tables::{Table, decode, encode, key, number_behind, numbered};
-use super::tx::{Read, Tx, View};
+use super::tx::{KeyRange, Read, Tx, View};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::notice::NoticeKind;
 use crate::domain::publish_state::PublishStatus;
@@ -124,18 +126,23 @@ macro_rules! reads {
                 rows.iter().map(|(_, bytes)| decode(Table::Timeline, bytes)).collect()
             }
 
-            /// Up to `limit` entries of it, oldest first, behind the one of
-            /// number `after`; each with its number.
+            /// Up to `limit` entries of it, oldest first or `backwards`, behind
+            /// the one of number `after`; each with its number.
             pub fn timeline_page(
                 &self,
                 id: &BatchId,
+                backwards: bool,
                 after: Option<u64>,
                 limit: usize,
             ) -> Result<Vec<(u64, TimelineEntry)>> {
                 let text = id.to_string();
-                let after = after.map(|after| numbered(&[text.as_bytes()], after));
-                let rows = self.scan(Table::Timeline, &key(&[text.as_bytes()]), after.as_deref(), limit)?;
-                rows.iter()
+                let mut range = KeyRange { backwards, ..KeyRange::of_prefix(&key(&[text.as_bytes()])) };
+                if let Some(after) = after {
+                    let row = Bound::Excluded(numbered(&[text.as_bytes()], after));
+                    *(if backwards { &mut range.to } else { &mut range.from }) = row;
+                }
+                self.range(Table::Timeline, &range, limit)?
+                    .iter()
                     .map(|(row, bytes)| Ok((number_behind(row), decode(Table::Timeline, bytes)?)))
                     .collect()
             }

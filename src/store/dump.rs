@@ -47,6 +47,7 @@ pub(super) fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Counts
         | Table::PlansBySource
         | Table::SnapshotIds
+        | Table::SnapshotsByTime
         | Table::Current
         | Table::OpenDeadLetters
         | Table::Prioritised

@@ -17,12 +17,12 @@ use crate::domain::stamp::Stamp;
 use crate::error::Result;
 
 /// Raised when the indexes change, so that those of an older file are made anew.
-pub const INDEX_VERSION: &[u8] = b"2";
+pub const INDEX_VERSION: &[u8] = b"3";
 /// The row of [`Table::Meta`] that has it.
 pub const INDEX_ROW: &[u8] = b"indexes";
 
 /// A time as bytes that sort like it.
-fn time_bytes(time: Timestamp) -> [u8; 12] {
+pub(super) fn time_bytes(time: Timestamp) -> [u8; 12] {
     let mut out = [0; 12];
     // Flipping the sign bit makes negative seconds sort before positive ones.
     out[..8].copy_from_slice(&((time.as_second() as u64) ^ 1 << 63).to_be_bytes());
@@ -137,14 +137,14 @@ impl BatchList {
     }
 }
 
-fn later(from: Bound<Vec<u8>>, after: &[u8]) -> Bound<Vec<u8>> {
+pub(super) fn later(from: Bound<Vec<u8>>, after: &[u8]) -> Bound<Vec<u8>> {
     match from {
         Bound::Included(from) | Bound::Excluded(from) if from[..] > *after => Bound::Included(from),
         Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => Bound::Excluded(after.to_vec()),
     }
 }
 
-fn earlier(to: Bound<Vec<u8>>, before: &[u8]) -> Bound<Vec<u8>> {
+pub(super) fn earlier(to: Bound<Vec<u8>>, before: &[u8]) -> Bound<Vec<u8>> {
     match to {
         Bound::Included(to) | Bound::Excluded(to) if to[..] < *before => Bound::Excluded(to),
         Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => Bound::Excluded(before.to_vec()),
@@ -305,6 +305,7 @@ pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
         Table::Counts,
         Table::PlansBySource,
         Table::SnapshotIds,
+        Table::SnapshotsByTime,
         Table::OpenDeadLetters,
         Table::LetterIndex,
         Table::LetterGroups,

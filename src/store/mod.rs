@@ -34,6 +34,7 @@ pub use index::{BatchList, BatchRows};
 pub use open::{FILE, FORMAT_VERSION, Store, StoreOptions, is_there};
 pub use outbox::{MESSAGE_FORMAT, OutboxCounts, Outlet};
 pub use records::*;
+pub use snapshots::{SnapshotList, SnapshotRows};
 pub use totals::{BUCKETS, Durations, Totals};
 pub use touched::{OnChange, Touched};
 pub use tx::{KeyRange, Read, Row, Tx, View};

@@ -15,6 +15,7 @@ use super::tx::{Read, Tx, View, failed, is_io};
 use super::writer::{AfterCommit, FAILED_BEFORE, Job, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::page_cache;
 
 /// Version of the file that this version of the program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -25,7 +26,7 @@ const PID_FILE: &str = "tidegate.pid";
 /// How the store is opened.
 #[derive(Clone)]
 pub struct StoreOptions {
-    /// Bytes that redb may keep in memory.
+    /// Bytes that redb may keep in memory at most.
     pub cache_bytes: usize,
     /// Called after each durable commit, before anyone who waits for it goes on.
     pub after_commit: Option<AfterCommit>,
@@ -71,7 +72,7 @@ impl Store {
         }
         let path = folder.join(FILE);
         let pid_file = folder.join(PID_FILE);
-        let (cache, owner) = (options.cache_bytes, options.owner);
+        let (cache, owner) = (page_cache::bytes_for(&path, options.cache_bytes), options.owner);
         // What redb takes for impossible in a damaged file it panics about.
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let db = Database::builder().set_cache_size(cache).create(&path);
@@ -137,7 +138,7 @@ impl Store {
         if self.failed() {
             return Err(Error::new(ErrorKind::StoreFailed, FAILED_BEFORE));
         }
-        let result = self.db.begin_read().map_err(failed).and_then(|tx| f(&View { tx: &tx }));
+        let result = self.db.begin_read().map_err(failed).and_then(|tx| f(&View::new(&tx)));
         if result.as_ref().is_err_and(is_io) {
             self.writer.fail();
         }
@@ -241,7 +242,7 @@ fn ready(db: &Database) -> Result<Option<String>> {
     if !Table::ALL.iter().all(|table| tables.iter().any(|name| name == table.name())) {
         return Ok(None);
     }
-    let view = View { tx: &tx };
+    let view = View::new(&tx);
     let format = view.get(Table::Meta, b"format")?;
     let index = view.get(Table::Meta, INDEX_ROW)?;
     if format.as_deref() != Some(FORMAT_VERSION.to_string().as_bytes())

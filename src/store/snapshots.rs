@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use jiff::Timestamp;
+
+use super::index::{earlier, later, time_bytes};
 use super::records::SnapshotRecord;
 use super::tables::{Table, decode, encode, key};
 use super::tx::{KeyRange, Read, Tx, View};
@@ -15,6 +18,57 @@ fn snapshot_id(bytes: Vec<u8>) -> Result<SnapshotId> {
 
 fn snapshot_row(record: &SnapshotRecord) -> Vec<u8> {
     key(&[record.target.as_str(), record.source.as_str(), record.id.as_str()].map(str::as_bytes))
+}
+
+/// When a snapshot was made, then its id: the order of [`Table::SnapshotsByTime`].
+fn time_row(record: &SnapshotRecord) -> Vec<u8> {
+    [&time_bytes(record.created_at), record.id.as_str().as_bytes()].concat()
+}
+
+/// Which snapshots to list, and from where on.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotList {
+    /// Of this source.
+    pub source: Option<SourceId>,
+    /// Made at or after this.
+    pub since: Option<Timestamp>,
+    /// Made before this.
+    pub until: Option<Timestamp>,
+    /// Whether the newest come last.
+    pub oldest_first: bool,
+    /// Behind the row of this key, as [`SnapshotRows::next`] gave it.
+    pub after: Option<Vec<u8>>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A part of the list.
+#[derive(Debug, Clone)]
+pub struct SnapshotRows {
+    /// The snapshots.
+    pub snapshots: Vec<SnapshotRecord>,
+    /// The key of the last row, if there are more.
+    pub next: Option<Vec<u8>>,
+}
+
+impl SnapshotList {
+    fn range(&self) -> KeyRange {
+        let mut range = KeyRange { backwards: !self.oldest_first, ..KeyRange::of_prefix(b"") };
+        if let Some(since) = self.since {
+            range.from = Bound::Included(time_bytes(since).to_vec());
+        }
+        if let Some(until) = self.until {
+            range.to = Bound::Excluded(time_bytes(until).to_vec());
+        }
+        if let Some(after) = &self.after {
+            if self.oldest_first {
+                range.from = later(range.from, after);
+            } else {
+                range.to = earlier(range.to, after);
+            }
+        }
+        range
+    }
 }
 
 macro_rules! reads {
@@ -87,24 +141,32 @@ macro_rules! reads {
                 found.map(|bytes| decode(Table::Snapshots, &bytes)).transpose()
             }
 
-            /// Snapshots of all sources, the newest first, made before the one
-            /// of id `before`; at most `limit`.
-            pub fn newest_snapshots(
-                &self,
-                before: Option<&SnapshotId>,
-                limit: usize,
-            ) -> Result<Vec<SnapshotRecord>> {
-                let mut range = KeyRange { backwards: true, ..KeyRange::of_prefix(b"") };
-                if let Some(before) = before {
-                    range.to = Bound::Excluded(before.as_str().as_bytes().to_vec());
-                }
-                let mut snapshots = Vec::new();
-                for (_, row) in self.range(Table::SnapshotIds, &range, limit)? {
-                    if let Some(bytes) = self.get(Table::Snapshots, &row)? {
-                        snapshots.push(decode(Table::Snapshots, &bytes)?);
+            /// A part of the snapshots, by when they were made.
+            pub fn list_snapshots(&self, list: &SnapshotList) -> Result<SnapshotRows> {
+                let (range, wanted) = (list.range(), list.limit.saturating_add(1));
+                let mut found: Vec<(Vec<u8>, SnapshotRecord)> = Vec::new();
+                match &list.source {
+                    None => {
+                        for (row, place) in self.range(Table::SnapshotsByTime, &range, wanted)? {
+                            if let Some(bytes) = self.get(Table::Snapshots, &place)? {
+                                found.push((row, decode(Table::Snapshots, &bytes)?));
+                            }
+                        }
+                    }
+                    Some(source) => {
+                        // Few are kept of each source.
+                        for target in self.targets()? {
+                            let all = self.snapshots_of(&target, source, usize::MAX)?;
+                            let rows = all.into_iter().map(|record| (time_row(&record), record));
+                            found.extend(rows.filter(|(row, _)| range.has(row)));
+                        }
+                        found.sort_by(|(a, _), (b, _)| if range.backwards { b.cmp(a) } else { a.cmp(b) });
                     }
                 }
-                Ok(snapshots)
+                let more = found.len() > list.limit;
+                found.truncate(list.limit);
+                let next = found.last().filter(|_| more).map(|(row, _)| row.clone());
+                Ok(SnapshotRows { snapshots: found.into_iter().map(|(_, record)| record).collect(), next })
             }
         }
     };
@@ -143,14 +205,16 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Has a snapshot found by its id.
+    /// Has a snapshot found by its id, and by when it was made.
     pub(super) fn index_snapshot(&mut self, record: &SnapshotRecord) {
+        self.put(Table::SnapshotsByTime, time_row(record), snapshot_row(record));
         self.put(Table::SnapshotIds, record.id.as_str().as_bytes().to_vec(), snapshot_row(record));
     }
 
     /// Removes a snapshot that is not current.
     pub fn remove_snapshot(&mut self, record: &SnapshotRecord) {
         self.remove(Table::Snapshots, snapshot_row(record));
+        self.remove(Table::SnapshotsByTime, time_row(record));
         self.remove(Table::SnapshotIds, record.id.as_str().as_bytes().to_vec());
     }
 }

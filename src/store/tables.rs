@@ -40,6 +40,8 @@ pub enum Table {
     Snapshots,
     /// Snapshot id → its row in `Snapshots`.
     SnapshotIds,
+    /// Time at which it was made, snapshot id → its row in `Snapshots`.
+    SnapshotsByTime,
     /// Target, source → id of the current snapshot.
     Current,
     /// Number → [`super::DeadLetter`].
@@ -79,7 +81,7 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order of a dump.
-    pub const ALL: [Table; 32] = [
+    pub const ALL: [Table; 33] = [
         Table::Meta,
         Table::Batches,
         Table::Unfinished,
@@ -95,6 +97,7 @@ impl Table {
         Table::Journal,
         Table::Snapshots,
         Table::SnapshotIds,
+        Table::SnapshotsByTime,
         Table::Current,
         Table::DeadLetters,
         Table::OpenDeadLetters,
@@ -132,6 +135,7 @@ impl Table {
             Self::Journal => "journal",
             Self::Snapshots => "snapshots",
             Self::SnapshotIds => "snapshot_ids",
+            Self::SnapshotsByTime => "snapshots_by_time",
             Self::Current => "current",
             Self::DeadLetters => "dead_letters",
             Self::OpenDeadLetters => "open_dead_letters",

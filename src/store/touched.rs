@@ -44,6 +44,7 @@ pub(super) fn of(table: Table, key: &[u8]) -> Option<Touched> {
         | Table::Plans
         | Table::PlansBySource
         | Table::SnapshotIds
+        | Table::SnapshotsByTime
         | Table::Journal
         | Table::Snapshots
         | Table::Current

@@ -1,9 +1,10 @@
 //! Reading and writing within a transaction.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError, WriteTransaction};
 
 use super::outbox::Outlets;
 use super::tables::Table;
@@ -59,7 +60,32 @@ pub trait Read {
 
 /// A consistent view for reading.
 pub struct View<'a> {
-    pub(super) tx: &'a ReadTransaction,
+    tx: &'a ReadTransaction,
+    /// Tables that were read already: a list reads one of them hundreds of times.
+    open: [OnceCell<Option<StoredTable>>; Table::ALL.len()],
+}
+
+/// A table as a transaction that reads has it.
+type StoredTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+impl<'a> View<'a> {
+    pub(super) fn new(tx: &'a ReadTransaction) -> Self {
+        Self { tx, open: std::array::from_fn(|_| OnceCell::new()) }
+    }
+
+    /// A table; `None` when the file has none of its name.
+    fn table(&self, table: Table) -> Result<Option<&StoredTable>> {
+        let place = &self.open[table as usize];
+        if let Some(open) = place.get() {
+            return Ok(open.as_ref());
+        }
+        let open = match self.tx.open_table(table.definition()) {
+            Ok(open) => Some(open),
+            Err(TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(place.get_or_init(|| open).as_ref())
+    }
 }
 
 /// The keys between two bounds, and the direction in which they are read.
@@ -97,7 +123,8 @@ impl KeyRange {
         (!empty).then_some((from, to))
     }
 
-    fn has(&self, key: &[u8]) -> bool {
+    /// Whether a key is within it.
+    pub(super) fn has(&self, key: &[u8]) -> bool {
         let behind = match &self.from {
             Bound::Included(from) => key >= &from[..],
             Bound::Excluded(from) => key > &from[..],
@@ -151,18 +178,14 @@ fn collect(
 
 impl Read for View<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.tx.open_table(table.definition()) {
-            Ok(table) => Ok(table.get(key).map_err(failed)?.map(|value| value.value().to_vec())),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+        let Some(table) = self.table(table)? else { return Ok(None) };
+        Ok(table.get(key).map_err(failed)?.map(|value| value.value().to_vec()))
     }
 
     fn range(&self, table: Table, range: &KeyRange, limit: usize) -> Result<Vec<Row>> {
-        match self.tx.open_table(table.definition()) {
-            Ok(table) => collect(&table, range, limit),
-            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
-            Err(error) => Err(failed(error)),
+        match self.table(table)? {
+            Some(table) => collect(table, range, limit),
+            None => Ok(Vec::new()),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::key::Kind;
 use crate::domain::publish_state::PublishStatus;
 use crate::service::query::Order;
 use crate::store::LetterKind;
+use crate::targets::embedded::FindOrder;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,6 +51,7 @@ use crate::store::LetterKind;
         api::issues::lift,
         api::export::show,
         api::entities::find,
+        api::entities::search,
         api::entities::show,
         api::entities::history,
         api::entities::relationships,
@@ -78,6 +80,7 @@ use crate::store::LetterKind;
     ),
     components(schemas(
         Order,
+        FindOrder,
         PublishStatus,
         Action,
         Kind,

@@ -8,6 +8,7 @@ pub mod faults;
 pub mod faulty_store;
 pub mod history;
 pub mod oracle;
+pub mod python;
 pub mod receiver;
 pub mod server;
 pub mod shell;

@@ -89,6 +89,7 @@ pub fn pending(stamp: &Stamp) -> BatchRecord {
         priority: None,
         cancel: None,
         letters: 0,
+        absence: None,
         pin: None,
     }
 }

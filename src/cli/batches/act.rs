@@ -1,6 +1,8 @@
 //! What a person does with a batch. Without a server the batch is worked on
 //! here and now; a server is waited for until the batch has ended or waits.
 
+use std::io::IsTerminal;
+
 use super::super::Global;
 use super::super::backend::{self, Act, Backend, Purpose};
 use super::super::common::{actor, confirmed, usage};
@@ -30,8 +32,21 @@ pub fn approve(global: &Global, on: &On, digest: Option<&str>) -> Result<u8> {
     let id = batch_id(&on.id)?;
     let digest = digest.map(str::parse::<PlanDigest>).transpose().map_err(usage)?;
     backend::with(global, Purpose::Change, |backend| {
+        // A digest says what was looked at; so does a script that names the batch.
+        if digest.is_none() && std::io::stdin().is_terminal() {
+            let asked = match backend.batch(&id)?.plan {
+                Some(plan) => {
+                    let counts = super::super::render::plan::counts_line(&plan.summary);
+                    format!("{}Approve it, digest {}, of batch {id}?", counts, plan.digest)
+                }
+                None => format!("Approve batch {id}?"),
+            };
+            if !confirmed(global, &asked)? {
+                return Ok(1);
+            }
+        }
         let (actor, reason) = (actor(), reason(on, BatchAction::Approve));
-        backend.approve(&id, digest, &Act { actor: &actor, reason: &reason })?;
+        let id = backend.approve(&id, digest, &Act { actor: &actor, reason: &reason })?;
         go_on(global, backend, &id)
     })
 }

@@ -10,18 +10,17 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 pub use settle::{exit_after, settled};
 
 use super::Global;
-use super::common::{out, out_json, parse_time, settings, usage};
+use super::common::{OrderArg, clock, out, out_json, parse_time, settings, usage};
 use super::render;
 use crate::config::parse_duration;
 use crate::domain::ids::BatchId;
 use crate::error::Result;
 use crate::intake::check;
-use crate::service::query::Order;
 use crate::service::views::BatchAction;
 
 /// Look at batches, and decide about them
@@ -112,21 +111,6 @@ pub struct ListArgs {
     cursor: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum OrderArg {
-    Newest,
-    Oldest,
-}
-
-impl From<OrderArg> for Order {
-    fn from(order: OrderArg) -> Self {
-        match order {
-            OrderArg::Newest => Self::Newest,
-            OrderArg::Oldest => Self::Oldest,
-        }
-    }
-}
-
 /// A batch, and why something is done with it.
 #[derive(Debug, Args)]
 pub struct On {
@@ -148,7 +132,9 @@ pub fn run(global: &Global, command: &BatchesCommand) -> Result<u8> {
         BatchesCommand::Show { id, summary, full } => list::show(global, &batch_id(id)?, *summary, *full),
         BatchesCommand::Check { folder } => {
             let settings = settings(global)?;
-            let report = check::check(folder, &settings.limits)?;
+            let rules =
+                check::Rules { limits: settings.limits, now: clock().now(), max_future: settings.max_future };
+            let report = check::check(folder, &rules)?;
             if global.json {
                 out_json(&report)?;
             } else {

@@ -7,7 +7,7 @@ use super::super::backend::{self, Backend};
 use super::super::common::{clock, out, out_json};
 use super::super::render;
 use crate::domain::ids::BatchId;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::service::views::{BatchView, WaitCode};
 
 /// The longest that a server is asked to hold an answer back.
@@ -58,6 +58,9 @@ pub fn exit_after(global: &Global, batch: &BatchView) -> Result<u8> {
     Ok(render::batch::exit_code(batch))
 }
 
+/// The exit code of what has not ended.
+const NOT_FINISHED: u8 = 5;
+
 /// Runs `batches wait`.
 pub fn wait(global: &Global, id: &BatchId, timeout: Duration) -> Result<u8> {
     backend::look(global, |backend| {
@@ -92,8 +95,8 @@ pub fn wait(global: &Global, id: &BatchId, timeout: Duration) -> Result<u8> {
             reached = true;
             if left.is_zero() {
                 if on_its_way {
-                    let text = format!("batch {id} did not arrive within {} s", timeout.as_secs());
-                    return Err(Error::new(ErrorKind::NotFound, text));
+                    eprintln!("batch {id} did not arrive within {} s", timeout.as_secs());
+                    return Ok(NOT_FINISHED);
                 }
                 return Err(error);
             }

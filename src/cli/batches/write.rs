@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::super::Global;
-use super::super::common::{clock, out, out_json, usage};
+use super::super::common::{clock, out, out_json, report, usage};
 use crate::domain::glob::Glob;
 use crate::domain::ids::{RunId, SourceId};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::intake::batch::Compression;
 use crate::intake::write;
 
@@ -99,7 +99,15 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
         },
         lines_per_file: args.lines.max(1),
     };
-    let written = write::write_batch(&options, &mut std::io::stdin().lock(), &args.out)?;
+    let written = match write::write_batch(&options, &mut std::io::stdin().lock(), &args.out) {
+        Err(error) if error.kind() == ErrorKind::LineInvalid => {
+            // Nothing is published, so this is none of the codes of a batch.
+            let action = "Nothing was written. Mend these lines, and run the command again.";
+            report(global, &error.with_action(action));
+            return Ok(1);
+        }
+        written => written?,
+    };
     if global.json {
         out_json(&serde_json::json!({ "folder": written }))?;
     } else {

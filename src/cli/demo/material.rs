@@ -89,7 +89,12 @@ mod tests {
         let steps = steps().unwrap();
         for step in &steps {
             let folder = deliver(step, inbox.path()).unwrap();
-            let report = check::check(&folder, &ReadLimits::default()).unwrap();
+            let rules = check::Rules {
+                limits: ReadLimits::default(),
+                now: jiff::Timestamp::MAX,
+                max_future: std::time::Duration::ZERO,
+            };
+            let report = check::check(&folder, &rules).unwrap();
             let bad = u64::from(step.expect == Expect::Partial);
             assert_eq!(report.errors, bad, "{}: {report}", step.batch);
         }

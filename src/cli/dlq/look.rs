@@ -4,18 +4,15 @@ use super::super::Global;
 use super::super::backend::{self, all};
 use super::super::common::{more, out, out_bytes, out_json, table, usage};
 use super::super::render;
-use super::{ListArgs, OrderArg};
+use super::ListArgs;
 use crate::error::Result;
-use crate::service::query::{GroupQuery, LetterQuery, Order};
+use crate::service::query::{GroupQuery, LetterQuery};
 
 /// Runs `dlq list`.
 pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
     let query = LetterQuery {
         states: args.state.map(super::StateArg::states).unwrap_or_default(),
-        order: match args.order {
-            OrderArg::Newest => Order::Newest,
-            OrderArg::Oldest => Order::Oldest,
-        },
+        order: args.order.into(),
         ..args.filter.query()?
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 use super::Global;
-use super::common::{parse_time, report, usage};
+use super::common::{OrderArg, parse_time, report, usage};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::query::{GroupQuery, LetterQuery, Order, Part};
@@ -202,13 +202,6 @@ pub struct ListArgs {
     /// Go on behind a list that gave this
     #[arg(long)]
     cursor: Option<String>,
-}
-
-/// An order.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OrderArg {
-    Newest,
-    Oldest,
 }
 
 /// Which dead letters something is done about, and why.

@@ -145,6 +145,18 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
             text.push_str(&format!("  … and {} more; --full shows them all\n", thousands(hidden)));
         }
     }
+    if !head.withheld.is_empty() {
+        text.push_str("\nwithheld, because a line's key could not be read:\n");
+        let shown = if options.full { head.withheld.len() } else { LISTED };
+        for key in head.withheld.iter().take(shown) {
+            text.push_str(&format!("  {}\n", safe(&key.to_string())));
+        }
+        let all = head.summary.entities.withheld + head.summary.relationships.counts.withheld;
+        let more = all.saturating_sub(head.withheld.len().min(shown) as u64);
+        if more > 0 {
+            text.push_str(&format!("  … and {} more\n", thousands(more)));
+        }
+    }
     text.push_str(&counts.text());
     for trip in &head.guards {
         text.push_str(&format!("guard: {}\n", safe(&trip.reason)));

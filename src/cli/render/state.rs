@@ -17,7 +17,10 @@ pub fn publish_state(state: &PublishState) -> String {
     line("source time", &state.source_timestamp.to_string());
     if let (Some(start), Some(end)) = (state.publish_start_timestamp, state.publish_end_timestamp) {
         let took = end.duration_since(start).as_millis();
-        line("published", &format!("{end} (took {took} ms)"));
+        // Between the two lies what it waited for, such as a person.
+        let executed =
+            state.metrics.as_ref().map(|m| format!(", {} ms of them executing", m.execution_time_ms));
+        line("published", &format!("{end} ({took} ms from its first step{})", executed.unwrap_or_default()));
     }
     if let Some(m) = &state.metrics {
         let counts = |c, u, d| format!("{c} created, {u} updated, {d} deleted");

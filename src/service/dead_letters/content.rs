@@ -39,9 +39,7 @@ pub(super) fn check_line(letter: &DeadLetter, line: &[u8]) -> Result<Key> {
     };
     let parsed = parse_line(kind, Mode::Incremental, line).map_err(bad)?;
     if let Some(attributes) = parsed.attributes {
-        Canonicalizer::new()
-            .run(attributes, &mut Vec::new())
-            .map_err(|e| bad(bad_attributes(&parsed.key, e)))?;
+        Canonicalizer::new().run(attributes, &mut Vec::new()).map_err(|e| bad(bad_attributes(&parsed, e)))?;
     }
     let key = parsed.key.to_key();
     match &letter.key {
@@ -146,6 +144,7 @@ impl Engine {
             mode: manifest.mode,
             scope: manifest.scope,
             complexity: manifest.complexity,
+            withholds_nothing: false,
             files: manifest.files,
             // What was delivered is known by this, whatever is made of it.
             manifest_hash: record.manifest_hash.clone(),

@@ -50,7 +50,7 @@ impl Read for Lines<'_> {
 
 impl Engine {
     /// The id of the next batch that is made of another one.
-    pub(super) fn next_n(&self, of: &BatchId) -> Result<BatchId> {
+    pub(in crate::service) fn next_n(&self, of: &BatchId) -> Result<BatchId> {
         self.store.read(|view| {
             let mut n = 1;
             while view.batch(&of.with_n(n))?.is_some() {

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use super::super::engine::Engine;
 use super::super::views::{ApprovalView, BatchView, Page, PlanBrief, RetryView, TimelineItem};
 use super::waits::{self, Fronts};
-use super::{Order, Part, cursor};
+use super::{Order, Part, Times, cursor, cut};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::publish_state::{PublishState, PublishStatus};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::store::{BatchList, BatchRecord, PlanRecord, PlanState, View};
 
 /// Which batches to list.
@@ -74,7 +74,7 @@ impl Engine {
     /// A batch with all that is known of it.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none of this id.
+    /// [`NotFound`](crate::error::ErrorKind::NotFound) when there is none of this id.
     pub fn batch_view(&self, id: &BatchId) -> Result<BatchView> {
         self.store.read(|view| {
             let record = view.expect_batch(id)?;
@@ -100,29 +100,28 @@ impl Engine {
         })
     }
 
-    /// What happened to a batch, oldest first.
+    /// What happened to a batch, oldest first without an order.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none of this id.
-    pub fn timeline(&self, id: &BatchId, part: &Part) -> Result<Page<TimelineItem>> {
-        let name = format!("timeline\0{id}");
-        let limit = part.limit()?;
-        let after = match part.after(&name)? {
-            None => None,
-            Some(key) => {
-                let bytes =
-                    key.try_into().map_err(|_| Error::new(ErrorKind::Usage, "`cursor` is damaged"))?;
-                Some(u64::from_be_bytes(bytes))
-            }
-        };
+    /// [`NotFound`](crate::error::ErrorKind::NotFound) when there is none of this id.
+    pub fn timeline(&self, id: &BatchId, times: &Times) -> Result<Page<TimelineItem>> {
+        let name = times.name(&format!("timeline\0{id}"));
+        let (limit, mut after) = (times.part.limit()?, times.after(&name)?);
+        let backwards = times.order == Some(Order::Newest);
         self.store.read(|view| {
             view.expect_batch(id)?;
-            let mut entries = view.timeline_page(id, after, limit + 1)?;
-            let more = entries.len() > limit;
-            entries.truncate(limit);
-            let last = entries.last().filter(|_| more);
-            let next_cursor = last.map(|(number, _)| cursor::encode(&name, &number.to_be_bytes()));
-            let items = entries.into_iter().map(|(_, entry)| TimelineItem {
+            let mut found = Vec::new();
+            loop {
+                let entries = view.timeline_page(id, backwards, after, limit + 1)?;
+                let at_end = entries.len() <= limit;
+                after = entries.last().map(|(number, _)| *number);
+                found.extend(entries.into_iter().filter(|(_, entry)| times.has(entry.at)));
+                if at_end || found.len() > limit {
+                    break;
+                }
+            }
+            let (entries, next_cursor) = cut(found, limit, &name);
+            let items = entries.into_iter().map(|entry| TimelineItem {
                 at: entry.at,
                 event: entry.event,
                 from: entry.from,

@@ -1,9 +1,12 @@
 //! What is kept between answers, because it costs to find out and does not
-//! change: groups of plans, open snapshots, a look into the inboxes.
+//! change: groups of plans, open snapshots, a look into the inboxes, the number of
+//! records.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::super::views::InboxListView;
 use super::plans::Grouped;
@@ -18,6 +21,8 @@ const PLANS: usize = 8;
 pub struct Looks {
     /// The inboxes, with the time of the look.
     pub inbox: Mutex<Option<(Duration, InboxListView)>>,
+    /// When all records of the store were read, by both clocks, and how many there are.
+    pub store: Mutex<Option<(Duration, Timestamp, u64)>>,
     /// Groups of plans, the oldest first.
     pub groups: Mutex<VecDeque<(PlanId, Arc<Grouped>)>>,
     /// Current snapshots that were looked into.

@@ -2,11 +2,11 @@
 
 use super::super::engine::Engine;
 use super::super::views::{CatalogueHit, EntityPage, Page, RelationshipsPage};
-use super::{Part, cursor};
+use super::{Order, PAGE_MAX, Part, Times, cursor, cut};
 use crate::domain::ids::TargetName;
-use crate::domain::key::{EntityKey, KeyHash};
+use crate::domain::key::{EntityKey, Key, KeyHash};
 use crate::error::{Error, ErrorKind, Result};
-use crate::targets::embedded::{Direction, SearchQuery};
+use crate::targets::embedded::{Direction, HistoryView, SearchQuery};
 
 /// Relationships that an entity is shown with, at most.
 pub const RELATIONSHIPS: usize = 500;
@@ -48,6 +48,50 @@ impl Engine {
             Some(entity) => Ok(EntityPage { target: name.clone(), entity }),
             None => Err(Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}"))),
         }
+    }
+
+    /// A part of the versions of an entity that were replaced, by when they
+    /// were, the newest first without an order. What is deleted has them too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when the catalogue knows nothing of the entity.
+    pub fn history_of(
+        &self,
+        key: &EntityKey,
+        target: Option<&TargetName>,
+        times: &Times,
+    ) -> Result<Page<HistoryView>> {
+        let (target, open) = self.open_target(target)?;
+        let catalogue = open.catalogue(target)?;
+        let name = format!("history\0{target}\0{}\0{}", key.type_name, key.qualified_name);
+        let name = times.name(&name);
+        let (limit, after) = (times.part.limit()?, times.after(&name)?);
+        let oldest_first = times.order == Some(Order::Oldest);
+        let after = after.map(|after| u32::try_from(after).unwrap_or(u32::MAX));
+        let of = Key::Entity(key.clone());
+        let mut found = Vec::new();
+        let mut before = after.filter(|_| !oldest_first);
+        loop {
+            let page = catalogue.history(&of, before, PAGE_MAX)?;
+            let is_empty = page.items.is_empty();
+            if is_empty && before.is_none() && catalogue.get(key, 0)?.is_none() {
+                return Err(Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}")));
+            }
+            let behind = |version: u32| !oldest_first || after.is_none_or(|after| version > after);
+            let fits = |item: &HistoryView| behind(item.version) && times.has(item.ended_by.at);
+            let fitting = page.items.into_iter().filter(fits);
+            found.extend(fitting.map(|item| (u64::from(item.version), item)));
+            before = page.next;
+            if is_empty || before.is_none() || (found.len() > limit && !oldest_first) {
+                break;
+            }
+        }
+        if oldest_first {
+            // As many as the setting `history` of the target lets be kept.
+            found.reverse();
+        }
+        let (items, next_cursor) = cut(found, limit, &name);
+        Ok(Page { items, next_cursor })
     }
 
     /// A part of the relationships of an entity: those that lead away, then

@@ -2,33 +2,30 @@
 
 use super::super::engine::Engine;
 use super::super::views::{KnownIssueView, LiftedView, Page};
-use super::{Part, cursor};
-use crate::error::{Error, ErrorKind, Result};
+use super::{Order, Times, cut};
+use crate::error::Result;
 use crate::store::KnownIssue;
 
-const NAME: &str = "known issues";
-
 impl Engine {
-    /// A part of the known issues, the newest first.
+    /// A part of the known issues, by when they were declared, the newest
+    /// first without an order.
     ///
     /// # Errors
     /// When the cursor is none, or the store fails.
-    pub fn issue_views(&self, part: &Part) -> Result<Page<KnownIssueView>> {
-        let limit = part.limit()?;
-        let bad = || Error::new(ErrorKind::Usage, "`cursor` is damaged");
-        let after = match part.after(NAME)? {
-            Some(bytes) => Some(u64::from_be_bytes(bytes.as_slice().try_into().map_err(|_| bad())?)),
-            None => None,
-        };
+    pub fn issue_views(&self, times: &Times) -> Result<Page<KnownIssueView>> {
+        let name = times.name("known issues");
+        let (limit, after) = (times.part.limit()?, times.after(&name)?);
+        let oldest_first = times.order == Some(Order::Oldest);
+        // Few are declared. Their numbers rise with the time.
         let mut issues = self.known_issues()?;
-        issues.retain(|issue| after.is_none_or(|after| issue.id < after));
-        let more = issues.len() > limit;
-        issues.truncate(limit);
-        let last = issues.last().filter(|_| more).map(|issue| issue.id);
-        Ok(Page {
-            items: issues.into_iter().map(|issue| self.issue_view(issue)).collect(),
-            next_cursor: last.map(|id| cursor::encode(NAME, &id.to_be_bytes())),
-        })
+        if oldest_first {
+            issues.reverse();
+        }
+        let behind = |id: u64| after.is_none_or(|after| if oldest_first { id > after } else { id < after });
+        issues.retain(|issue| behind(issue.id) && times.has(issue.declared.at));
+        let found = issues.into_iter().map(|issue| (issue.id, issue)).collect();
+        let (issues, next_cursor) = cut(found, limit, &name);
+        Ok(Page { items: issues.into_iter().map(|issue| self.issue_view(issue)).collect(), next_cursor })
     }
 
     /// A known issue as it is shown.

@@ -16,12 +16,14 @@ mod overview;
 pub mod plan_json;
 mod plans;
 mod queue;
+mod search;
 mod snapshots;
 mod sources;
 mod targets;
 mod waits;
 mod why;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -33,6 +35,8 @@ pub use figures::Figures;
 pub use groups::GroupQuery;
 pub use lineage::{Lineage, LineageNode};
 pub use plans::PlanQuery;
+pub use search::SearchEntities;
+pub use snapshots::SnapshotQuery;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -59,6 +63,57 @@ pub struct Part {
     pub limit: Option<usize>,
     /// As an answer of the same list gave it.
     pub cursor: Option<String>,
+}
+
+/// Which part of a list that is in the order of its times.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Times {
+    /// At or after this.
+    pub since: Option<Timestamp>,
+    /// Before this.
+    pub until: Option<Timestamp>,
+    /// In which order; `None`: the list's own.
+    pub order: Option<Order>,
+    /// Which part.
+    pub part: Part,
+}
+
+impl Times {
+    /// The first `limit` items.
+    pub fn first(limit: usize) -> Self {
+        Self { part: Part::first(limit), ..Self::default() }
+    }
+
+    fn has(&self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until)
+    }
+
+    /// The list named `of`, with all that bounds it, for cursors.
+    fn name(&self, of: &str) -> String {
+        let Self { since, until, order, part: _ } = self;
+        format!("{of}\0{since:?}\0{until:?}\0{order:?}")
+    }
+
+    /// The number behind which this part of the list begins, whose name is `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] when the cursor is of another list, or none.
+    fn after(&self, name: &str) -> Result<Option<u64>> {
+        let Some(key) = self.part.after(name)? else { return Ok(None) };
+        let bytes = key.try_into().map_err(|_| Error::new(ErrorKind::Usage, "`cursor` is damaged"))?;
+        Ok(Some(u64::from_be_bytes(bytes)))
+    }
+}
+
+/// The part of `found` that is shown, and the cursor behind it. One item more
+/// than `limit` says that there are more.
+fn cut<T>(found: Vec<(u64, T)>, limit: usize, name: &str) -> (Vec<T>, Option<String>) {
+    let mut found = found;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|_| more);
+    let next_cursor = last.map(|(number, _)| cursor::encode(name, &number.to_be_bytes()));
+    (found.into_iter().map(|(_, item)| item).collect(), next_cursor)
 }
 
 impl Part {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::change::Change;
 use crate::domain::guards::GuardTrip;
+use crate::domain::key::Key;
 use crate::domain::plan::PlanSummary;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::bodies::Bodies;
@@ -37,6 +38,9 @@ pub struct Head {
     /// What should be looked at, in words.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Keys whose deletion is withheld, the first ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<Key>,
 }
 
 impl Head {
@@ -53,6 +57,7 @@ impl Head {
             summary: header.summary,
             guards: header.guards.clone(),
             warnings: plan.manifest().warnings.clone(),
+            withheld: plan.manifest().withheld.clone(),
         }
     }
 }

@@ -103,6 +103,7 @@ impl Engine {
             batch_id: id.clone(),
             plan: brief,
             warnings: plan.manifest().warnings.clone(),
+            withheld: plan.manifest().withheld.clone(),
             rejects: plan.manifest().reject_count,
             items,
             next_cursor,

@@ -1,11 +1,36 @@
-//! Snapshots: lists, newest first, and one by its id.
+//! Snapshots: lists, by when they were made, and one by its id.
+
+use jiff::Timestamp;
 
 use super::super::engine::Engine;
 use super::super::views::{Page, SnapshotView};
-use super::{Part, cursor};
+use super::{Order, Part, cursor};
 use crate::domain::ids::{SnapshotId, SourceId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{SnapshotRecord, View};
+use crate::store::{SnapshotList, SnapshotRecord, View};
+
+/// Which snapshots to list.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotQuery {
+    /// Of this source.
+    pub source_id: Option<SourceId>,
+    /// Made at or after this.
+    pub since: Option<Timestamp>,
+    /// Made before this.
+    pub until: Option<Timestamp>,
+    /// By when they were made.
+    pub order: Order,
+    /// Which part.
+    pub part: Part,
+}
+
+impl SnapshotQuery {
+    /// The list, with all that bounds it, for cursors.
+    fn name(&self) -> String {
+        let Self { source_id, since, until, order, part: _ } = self;
+        format!("snapshots\0{source_id:?}\0{since:?}\0{until:?}\0{order:?}")
+    }
+}
 
 /// A snapshot as it is shown.
 pub(super) fn snapshot_view(record: SnapshotRecord, current: bool) -> SnapshotView {
@@ -25,34 +50,24 @@ pub(super) fn snapshot_view(record: SnapshotRecord, current: bool) -> SnapshotVi
 }
 
 impl Engine {
-    /// A part of the snapshots, of one source or of all, the newest first.
-    pub fn snapshots(&self, source: Option<&SourceId>, part: &Part) -> Result<Page<SnapshotView>> {
-        let name = format!("snapshots\0{}", source.map_or("", SourceId::as_str));
-        let limit = part.limit()?;
-        let after = part.after(&name)?;
-        let after = after
-            .map(|key| SnapshotId::new(String::from_utf8_lossy(&key).into_owned()))
-            .transpose()
-            .map_err(|e| Error::new(ErrorKind::Usage, e.to_string()))?;
+    /// A part of the snapshots.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for a cursor of another list, or a limit out of bounds.
+    pub fn snapshots(&self, query: &SnapshotQuery) -> Result<Page<SnapshotView>> {
+        let name = query.name();
+        let list = SnapshotList {
+            source: query.source_id.clone(),
+            since: query.since,
+            until: query.until,
+            oldest_first: query.order == Order::Oldest,
+            after: query.part.after(&name)?,
+            limit: query.part.limit()?,
+        };
         self.store.read(|view| {
-            let mut records = match source {
-                None => view.newest_snapshots(after.as_ref(), limit + 1)?,
-                Some(source) => {
-                    let mut all = Vec::new();
-                    // Few are kept of each source.
-                    for target in view.targets()? {
-                        all.extend(view.snapshots_of(&target, source, usize::MAX)?);
-                    }
-                    all.sort_by(|a, b| b.id.cmp(&a.id));
-                    all.retain(|record| after.as_ref().is_none_or(|after| record.id < *after));
-                    all
-                }
-            };
-            let more = records.len() > limit;
-            records.truncate(limit);
-            let last = records.last().filter(|_| more);
-            let next_cursor = last.map(|record| cursor::encode(&name, record.id.as_str().as_bytes()));
-            let items = records.into_iter().map(|record| shown(view, record));
+            let rows = view.list_snapshots(&list)?;
+            let items = rows.snapshots.into_iter().map(|record| shown(view, record));
+            let next_cursor = rows.next.map(|key| cursor::encode(&name, &key));
             Ok(Page { items: items.collect::<Result<_>>()?, next_cursor })
         })
     }

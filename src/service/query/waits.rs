@@ -13,6 +13,7 @@ use super::super::views::{
     SourceState, WaitCode, WaitView,
 };
 use super::super::waiting::Waiting;
+use super::super::withheld::withheld;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::priority::Score;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
@@ -160,8 +161,13 @@ impl<'a> Fronts<'a> {
     /// What an operator can do with a batch now.
     pub fn actions(&mut self, batch: &BatchRecord) -> Result<Vec<BatchAction>> {
         if batch.status.is_final() {
-            let failed = batch.status == PublishStatus::Failed;
-            return Ok(if failed { vec![BatchAction::Retry] } else { Vec::new() });
+            let view = self.view;
+            let waits = withheld(batch, |plan| view.plan(plan), |batch| view.batch(batch))?.is_some();
+            return Ok(match batch.status {
+                PublishStatus::Failed => vec![BatchAction::Retry],
+                _ if waits => vec![BatchAction::Approve],
+                _ => Vec::new(),
+            });
         }
         let mut actions = Vec::new();
         if is_parked(batch) {

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::ids::TargetName;
 use crate::domain::key::EntityKey;
-use crate::targets::embedded::{EntityView, RelationshipView};
+use crate::targets::embedded::{EntityView, FindHit, RelationshipView, TypeCount};
 
 /// An entity that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -25,6 +25,22 @@ impl CatalogueHit {
     pub fn key(&self) -> EntityKey {
         EntityKey::new(&*self.type_name, &*self.qualified_name)
     }
+}
+
+/// Entities that were found by words.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SearchPage {
+    /// The entities. What went while the index did not look is left out, so a
+    /// part may be short.
+    pub items: Vec<FindHit>,
+    /// Given back as `cursor`, it brings what follows.
+    pub next_cursor: Option<String>,
+    /// How many there are in all.
+    pub total: u64,
+    /// How many there are of each type, the most first, whatever type was asked for.
+    pub types: Vec<TypeCount>,
+    /// Changes of entities that the index has not seen yet.
+    pub behind: u64,
 }
 
 /// An entity with where it was found.

@@ -29,7 +29,7 @@ pub use batch::{
     ApprovalView, BatchAction, BatchView, HoldView, Phase, PlanBrief, PrioritisedView, PriorityView,
     ProgressUnit, ProgressView, RetryView, TimelineItem, WaitCode, WaitView,
 };
-pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage};
+pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage, SearchPage};
 pub use dead_letter::{
     ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterGroupView,
     LetterPreview, LetterResult, LetterResults, LetterState, PlanPreview,

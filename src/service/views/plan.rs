@@ -38,6 +38,9 @@ pub struct PlanPage {
     pub plan: PlanBrief,
     /// What should be looked at, in words.
     pub warnings: Vec<String>,
+    /// Keys whose deletion is withheld, because the batch has a line whose key
+    /// can't be read: the first 1,000.
+    pub withheld: Vec<Key>,
     /// Number of rejected lines.
     pub rejects: u64,
     /// Changes that fit the filter, in the order of execution.

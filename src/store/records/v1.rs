@@ -217,6 +217,10 @@ pub struct BatchRecord {
     /// How many dead letters it was made of; 0 for a batch that was delivered.
     #[serde(default)]
     pub letters: u64,
+    /// Set when a person approved the deletions that the batch it is made of
+    /// withheld.
+    #[serde(default)]
+    pub absence: Option<Decision>,
     /// Set when its files were copied out of the inbox's reach: it is read
     /// from there.
     #[serde(default)]

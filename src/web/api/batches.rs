@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Act, BatchParams, PartParams};
+use super::{Act, BatchParams, PartParams, TimesParams};
 use crate::config::parse_duration;
 use crate::domain::change::Action;
 use crate::domain::ids::BatchId;
@@ -107,16 +107,16 @@ async fn wait_for(state: &AppState, id: &BatchId, wait: Duration) -> Outcome<Bat
 
 /// Show what happened to a batch
 #[utoipa::path(get, path = "/api/v1/batches/{batch_id}/timeline", tag = "batches", operation_id = "showBatchTimeline",
-    params(("batch_id" = String, Path, description = "Its id"), PartParams),
-    responses((status = 200, description = "A part of its timeline, oldest first", body = Page<TimelineItem>),
+    params(("batch_id" = String, Path, description = "Its id"), TimesParams),
+    responses((status = 200, description = "A part of its timeline, oldest first without `order`", body = Page<TimelineItem>),
               (status = 404, description = "There is no such batch", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn timeline(
     State(state): State<AppState>,
     Id(id): Id<BatchId>,
-    Params(params): Params<PartParams>,
+    Params(params): Params<TimesParams>,
 ) -> Result<Json<Page<TimelineItem>>, Problem> {
-    let part = params.part();
-    Ok(Json(state.run(move |engine| engine.timeline(&id, &part)).await?))
+    let times = params.times();
+    Ok(Json(state.run(move |engine| engine.timeline(&id, &times)).await?))
 }
 
 /// Which changes, and which part of them.
@@ -217,13 +217,15 @@ async fn act(
     act: impl FnOnce(&Engine, &BatchId) -> Outcome<BatchRecord> + Send + 'static,
 ) -> Result<Json<BatchView>, Problem> {
     let done = state.run(move |engine| {
-        act(engine, &id)?;
-        engine.batch_view(&id)
+        let record = act(engine, &id)?;
+        engine.batch_view(&record.batch_id)
     });
     Ok(Json(done.await?))
 }
 
-/// Approve what a guard parked
+/// Approve what a guard parked, or what a batch withheld
+///
+/// A COMPLETE full batch that had a line without a readable key withheld its deletions. Approving them makes the batch `<id>~n`, which is answered: it speaks for what it does not list.
 #[utoipa::path(post, path = "/api/v1/batches/{batch_id}/approve", tag = "batches", operation_id = "approveBatch",
     params(("batch_id" = String, Path, description = "Its id")), request_body = Approve,
     responses((status = 200, description = "The batch as it stands then", body = BatchView),

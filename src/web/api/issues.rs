@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Act, PartParams};
+use super::{Act, TimesParams};
 use crate::domain::ids::{SourceId, TargetName};
 use crate::service::issues::Declared;
 use crate::service::views::{KnownIssueView, Page, ProblemView};
@@ -40,16 +40,18 @@ pub struct Declare {
     actor: Option<String>,
 }
 
-/// List known issues, the newest first, those that are over included
-#[utoipa::path(get, path = "/api/v1/known-issues", tag = "known issues", operation_id = "listKnownIssues", params(PartParams),
+/// List known issues by when they were declared, those that are over included
+///
+/// The newest come first without `order`.
+#[utoipa::path(get, path = "/api/v1/known-issues", tag = "known issues", operation_id = "listKnownIssues", params(TimesParams),
     responses((status = 200, description = "A part of the known issues", body = Page<KnownIssueView>),
               (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<AppState>,
-    Params(params): Params<PartParams>,
+    Params(params): Params<TimesParams>,
 ) -> Result<Json<Page<KnownIssueView>>, Problem> {
-    let part = params.part();
-    Ok(Json(state.run(move |engine| engine.issue_views(&part)).await?))
+    let times = params.times();
+    Ok(Json(state.run(move |engine| engine.issue_views(&times)).await?))
 }
 
 /// Declare a known issue

@@ -25,7 +25,7 @@ use super::AppState;
 use super::problem::Problem;
 use crate::domain::ids::SourceId;
 use crate::domain::publish_state::PublishStatus;
-use crate::service::query::{BatchQuery, Order, Part};
+use crate::service::query::{BatchQuery, Order, Part, Times};
 
 /// The routes. Each stands in the OpenAPI document, which a test holds to it.
 pub fn routes() -> Router<AppState> {
@@ -60,6 +60,7 @@ pub fn routes() -> Router<AppState> {
         .route("/api/v1/known-issues/{id}/lift", post(issues::lift))
         .route("/api/v1/export", get(export::show))
         .route("/api/v1/entities", get(entities::find))
+        .route("/api/v1/search", get(entities::search))
         .route("/api/v1/entities/{type}/{name}", get(entities::show))
         .route("/api/v1/entities/{type}/{name}/history", get(entities::history))
         .route("/api/v1/entities/{type}/{name}/relationships", get(entities::relationships))
@@ -98,6 +99,34 @@ pub struct PartParams {
 impl PartParams {
     fn part(self) -> Part {
         Part { limit: self.limit, cursor: self.cursor }
+    }
+}
+
+/// Which part of a list that has times.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TimesParams {
+    /// Only from this time on
+    since: Option<Timestamp>,
+    /// Only before this time
+    until: Option<Timestamp>,
+    /// In which order; the list's own without it
+    order: Option<Order>,
+    /// Most items, 1 to 500; 50 without it
+    limit: Option<usize>,
+    /// As `next_cursor` of an answer of the same list gave it
+    cursor: Option<String>,
+}
+
+impl TimesParams {
+    fn times(self) -> Times {
+        Times {
+            since: self.since,
+            until: self.until,
+            order: self.order,
+            part: Part { limit: self.limit, cursor: self.cursor },
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -21,6 +21,8 @@ use crate::web::problem::Problem;
 const TAR: &str = "application/x-tar";
 /// How long the next bytes of an upload may take.
 const STALLED: Duration = Duration::from_secs(30);
+/// Bytes of a body that are taken in vain, so that its client hears why.
+const MOST_DRAINED: usize = 1 << 30;
 /// Parts of an upload that wait to be unpacked.
 const AHEAD: usize = 4;
 /// Bytes of an answer that are read at once.
@@ -43,9 +45,16 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
     let stated =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if stated.is_some_and(|stated| stated > limit) {
+        drain(body.into_data_stream()).await;
         return Err(Problem::too_large(limit));
     }
-    let place = place(&state)?;
+    let place = match place(&state) {
+        Ok(place) => place,
+        Err(problem) => {
+            drain(body.into_data_stream()).await;
+            return Err(problem);
+        }
+    };
     let (sender, receiver) = mpsc::channel(AHEAD);
     let planned = state.run(move |engine| {
         let _place = place;
@@ -128,13 +137,31 @@ async fn pass_on(body: Body, limit: u64, sender: mpsc::Sender<io::Result<Bytes>>
         total += part.len() as u64;
         if total > limit {
             let _ = sender.send(broken(io::ErrorKind::FileTooLarge)).await;
+            drain(stream).await;
             return Err(Problem::too_large(limit));
         }
         if sender.send(Ok(part)).await.is_err() {
             // Whoever unpacks has seen enough, and says why.
+            drain(stream).await;
             return Ok(());
         }
     }
+}
+
+/// Takes the rest of a body that nobody wants: a client that is still sending
+/// when the connection ends does not see why it was refused.
+async fn drain(mut stream: BodyDataStream) {
+    let rest = async {
+        let mut total = 0;
+        while let Some(Ok(part)) = stream.next().await {
+            total += part.len();
+            if total > MOST_DRAINED {
+                return;
+            }
+        }
+    };
+    // Whoever is slower than this has to do without.
+    let _ = tokio::time::timeout(STALLED, rest).await;
 }
 
 /// A body as it arrives, for a thread that reads it.

@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::PartParams;
 use crate::domain::ids::{SnapshotId, SourceId};
-use crate::service::query::Part;
+use crate::service::query::{Order, Part, SnapshotQuery};
 use crate::service::views::{Page, ProblemView, SnapshotChange, SnapshotView};
 use crate::web::AppState;
 use crate::web::extract::{Id, Params};
@@ -20,6 +21,12 @@ use crate::web::problem::Problem;
 pub struct SnapshotParams {
     /// Only of this source
     source_id: Option<SourceId>,
+    /// Only those made at or after this
+    since: Option<Timestamp>,
+    /// Only those made before this
+    until: Option<Timestamp>,
+    /// By when they were made; the newest first without it
+    order: Option<Order>,
     /// Most items, 1 to 500; 50 without it
     limit: Option<usize>,
     /// As `next_cursor` of an answer of the same list gave it
@@ -28,15 +35,20 @@ pub struct SnapshotParams {
 
 /// List snapshots
 #[utoipa::path(get, path = "/api/v1/snapshots", tag = "snapshots", operation_id = "listSnapshots", params(SnapshotParams),
-    responses((status = 200, description = "A part of the snapshots, the newest first", body = Page<SnapshotView>),
+    responses((status = 200, description = "A part of the snapshots, by when they were made", body = Page<SnapshotView>),
               (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<AppState>,
     Params(params): Params<SnapshotParams>,
 ) -> Result<Json<Page<SnapshotView>>, Problem> {
-    let part = Part { limit: params.limit, cursor: params.cursor };
-    let source = params.source_id;
-    Ok(Json(state.run(move |engine| engine.snapshots(source.as_ref(), &part)).await?))
+    let query = SnapshotQuery {
+        source_id: params.source_id,
+        since: params.since,
+        until: params.until,
+        order: params.order.unwrap_or_default(),
+        part: Part { limit: params.limit, cursor: params.cursor },
+    };
+    Ok(Json(state.run(move |engine| engine.snapshots(&query)).await?))
 }
 
 /// Show a snapshot

@@ -14,7 +14,7 @@ use super::show::{filters, link};
 use crate::domain::ids::{BatchId, SnapshotId};
 use crate::domain::publish_state::{PublishState, PublishStatus};
 use crate::error::{self, Error, ErrorKind, KindInfo};
-use crate::service::query::Part;
+use crate::service::query::Times;
 use crate::service::views::{BatchView, Page, TimelineItem};
 
 /// Entries of the timeline that are shown.
@@ -46,7 +46,7 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
     answer(state, move |engine| {
         let id: BatchId = id.parse().map_err(|e| Error::new(ErrorKind::NotFound, format!("{e}")))?;
         let batch = engine.batch_view(&id)?;
-        let timeline = engine.timeline(&id, &Part::first(ENTRIES))?;
+        let timeline = engine.timeline(&id, &Times::first(ENTRIES))?;
         let fragment = query.is_fragment();
         let plan = if fragment { None } else { plan::of(engine, &id, &batch, &query)? };
         let actions = batch_actions::of(&batch);

@@ -74,6 +74,14 @@ fn decision(batch: &BatchView, action: BatchAction) -> Decision {
     let digest = batch.plan.as_ref().map(|plan| plan.digest);
     let ask = |label, heading, text, done| Decision::new(action.as_str(), label, heading, text, post, done);
     match action {
+        BatchAction::Approve if batch.publish_state.status.is_final() => ask(
+            "Approve its deletions",
+            "Approve the deletions that it withheld?",
+            "The batch comes again and speaks for what it does not list, although a line of it could not be read: what that line was about is deleted if no other line names it. It is planned against today, guards included.",
+            "Approved. It comes again at its turn.",
+        )
+        .into_bad()
+        .about(digest),
         BatchAction::Approve => ask(
             "Approve",
             "Approve this plan?",

@@ -54,7 +54,8 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
             attention: down(engine)?.into_iter().chain(attention(&view)).chain(letters(engine)?).collect(),
             sources: most_urgent(&view.sources),
             running: sum(|depth| depth.running),
-            waiting: sum(|depth| depth.waiting),
+            // The parked ones are told apart.
+            waiting: sum(|depth| depth.waiting).saturating_sub(view.parked.len() as u64),
             deepest: view.depth.iter().map(|depth| depth.waiting + depth.running).max().unwrap_or(1),
             view,
         };

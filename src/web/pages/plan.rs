@@ -36,6 +36,10 @@ pub struct PlanShown {
     pub rejects: Vec<RejectView>,
     /// Rejected lines that are not shown.
     pub more_rejects: u64,
+    /// Keys whose deletion is withheld, the first of them.
+    pub withheld: Vec<Key>,
+    /// Withheld deletions that are not shown.
+    pub more_withheld: u64,
     /// Other counts, in words.
     pub others: Vec<String>,
     /// What should be looked at.
@@ -217,6 +221,9 @@ fn shown(
         others: others(&page),
         more_rejects: if rejects.is_empty() { 0 } else { page.rejects.saturating_sub(rejects.len() as u64) },
         rejects,
+        more_withheld: (entities.withheld + relationships.withheld)
+            .saturating_sub(page.withheld.len() as u64),
+        withheld: page.withheld,
         warnings: page.warnings,
         filter: FilterShown {
             action: filter.action.map(Action::as_str).unwrap_or_default().to_owned(),

@@ -13,7 +13,7 @@ use super::show::filters;
 use crate::domain::ids::SourceId;
 use crate::error::{Result, TABLE};
 use crate::service::Engine;
-use crate::service::query::Part;
+use crate::service::query::Times;
 use crate::service::views::{KnownIssueView, TargetView};
 
 /// Known issues that are shown.
@@ -42,7 +42,7 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
 }
 
 fn targets(engine: &Engine) -> Result<Targets> {
-    let issues = engine.issue_views(&Part { limit: Some(ISSUES), cursor: None })?.items;
+    let issues = engine.issue_views(&Times::first(ISSUES))?.items;
     let in_force = issues.iter().filter(|issue| issue.in_force);
     let codes = TABLE.iter().filter(|row| row.retry != crate::error::Retry::Never);
     Ok(Targets {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::targets::embedded::EmbeddedCatalogue;
+use crate::threads;
 
 /// How long to wait for more operations behind the first one.
 const GATHER: Duration = Duration::from_millis(250);
@@ -133,7 +134,7 @@ impl EmbeddedCatalogue {
 }
 
 fn follow(catalogue: &EmbeddedCatalogue) {
-    give_way();
+    threads::stand_back(threads::INDEXING);
     let signal = &catalogue.search.signal;
     let mut failures = 0;
     loop {
@@ -168,13 +169,4 @@ fn follow(catalogue: &EmbeddedCatalogue) {
         }
     }
     lock(&catalogue.search.writer).take();
-}
-
-/// Lowers the priority of this thread and of those that it starts. Elsewhere
-/// the call would be about the whole process.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, 10) {
-        tracing::debug!("the priority of the search index stays as it is: {error}");
-    }
 }

@@ -21,7 +21,7 @@ use crate::targets::embedded::EmbeddedCatalogue;
 use crate::targets::embedded::tables::entity_key;
 
 /// Most entities of a page.
-pub const MAX_PAGE: usize = 100;
+pub const MAX_PAGE: usize = 500;
 /// Most entities before a page.
 pub const MAX_OFFSET: usize = 1_000;
 /// With fewer exact hits, words with typos are looked for too.
@@ -53,7 +53,7 @@ pub struct FindQuery {
     pub order: FindOrder,
     /// Behind so many, up to 1,000.
     pub offset: usize,
-    /// At most so many, up to 100.
+    /// At most so many, up to 500.
     pub limit: usize,
 }
 

@@ -1,0 +1,91 @@
+//! Deletions that a full batch withheld, because it had a line whose key could
+//! not be read. A person who looked at them may have the batch speak for what
+//! it does not list all the same (`SEMANTICS` 3): it comes again as `<id>~n`,
+//! and is planned against today, guards included.
+
+use super::engine::Engine;
+use super::operate::{conflict, note};
+use crate::domain::ids::{BatchId, PlanId};
+use crate::domain::plan::PlanDigest;
+use crate::domain::publish_state::PublishStatus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{BatchRecord, Decision, PlanRecord};
+
+/// How many deletions a batch that ended withheld, and the digest of its plan;
+/// `None` when it withheld none, or a person approved them.
+pub(super) fn withheld(
+    batch: &BatchRecord,
+    plan_of: impl Fn(&PlanId) -> Result<Option<PlanRecord>>,
+    batch_of: impl Fn(&BatchId) -> Result<Option<BatchRecord>>,
+) -> Result<Option<(u64, PlanDigest)>> {
+    if batch.status != PublishStatus::Complete || batch.absence.is_some() {
+        return Ok(None);
+    }
+    let Some(plan) = &batch.plan_id else { return Ok(None) };
+    let Some(header) = plan_of(plan)?.and_then(|plan| plan.header) else { return Ok(None) };
+    let count = header.summary.entities.withheld + header.summary.relationships.counts.withheld;
+    if count == 0 {
+        return Ok(None);
+    }
+    let mut n = batch.batch_id.n();
+    loop {
+        n = n.saturating_add(1);
+        match batch_of(&batch.batch_id.with_n(n))? {
+            None => return Ok(Some((count, header.digest))),
+            Some(later) if later.absence.is_some() => return Ok(None),
+            Some(_) => {}
+        }
+    }
+}
+
+impl Engine {
+    /// Approves what a batch withheld: makes the batch that speaks for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when nothing is withheld, or the batch's files
+    /// are gone; [`ErrorKind::PlanStale`] when its plan has another digest.
+    pub(super) fn approve_withheld(
+        &self,
+        id: &BatchId,
+        digest: Option<PlanDigest>,
+        actor: &str,
+        reason: &str,
+    ) -> Result<BatchRecord> {
+        let original = self.batch(id)?;
+        if !self.is_still_delivered(&original)? {
+            let text = format!(
+                "batch {id} withheld deletions, and its files are not at {} any more: have its source deliver a new full batch",
+                original.url
+            );
+            return Err(conflict(text));
+        }
+        let next = self.next_n(id)?;
+        let fresh = self.record(&self.batch_of(&original)?)?;
+        let (id, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
+        let record = self.store.write(move |tx| {
+            let original = tx.expect_batch(&id)?;
+            let found = withheld(&original, |plan| tx.plan(plan), |batch| tx.batch(batch))?;
+            let Some((count, planned)) = found else {
+                return Err(conflict(format!("batch {id} does not wait for an approval")));
+            };
+            if digest.is_some_and(|digest| digest != planned) {
+                let text = format!("batch {id} has a plan with digest {planned}");
+                return Err(Error::new(ErrorKind::PlanStale, text));
+            }
+            if tx.batch(&next)?.is_some() {
+                return Err(conflict(format!("batch {next} was made meanwhile; try again")));
+            }
+            let at = tx.now();
+            let mut record = BatchRecord { batch_id: next.clone(), ..fresh };
+            record.stamp.batch_id = next;
+            record.absence = Some(Decision { actor: actor.clone(), reason: reason.clone(), at });
+            tx.put_batch(&record)?;
+            let text = format!("{count} withheld deletions approved, as batch {}: {reason}", record.batch_id);
+            note(tx, &original, text, &actor)?;
+            note(tx, &record, format!("batch {id} with what it withheld, approved: {reason}"), &actor)?;
+            Ok(record)
+        })?;
+        self.work.notify();
+        Ok(record)
+    }
+}

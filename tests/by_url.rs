@@ -1,0 +1,118 @@
+//! `plan` and `publish` of a batch that is given by its URL.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Output;
+
+use serde_json::Value;
+use support::batches::{TestBatch, entity, says};
+use support::shell::Shell;
+
+/// As much of S3 as a listing and reading take: answers until the test ends.
+fn bucket(objects: BTreeMap<String, Vec<u8>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            answer(stream.unwrap(), &objects);
+        }
+    });
+    url
+}
+
+fn answer(mut stream: TcpStream, objects: &BTreeMap<String, Vec<u8>>) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let Some(request) = lines.next() else { return };
+    for line in lines {
+        if line.is_empty() {
+            break;
+        }
+    }
+    let target = request.split(' ').nth(1).unwrap().replace("%2F", "/");
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let (status, body) = if let Some(key) = path.strip_prefix("/metadata/").filter(|key| !key.is_empty()) {
+        match objects.get(key) {
+            Some(bytes) => ("200 OK", bytes.clone()),
+            None => ("404 Not Found", Vec::new()),
+        }
+    } else {
+        let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix=")).unwrap_or_default();
+        let mut xml = "<ListBucketResult><IsTruncated>false</IsTruncated>".to_owned();
+        for (key, bytes) in objects.iter().filter(|(key, _)| key.starts_with(prefix)) {
+            let _ = write!(
+                xml,
+                "<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified>\
+                 <ETag>&quot;1&quot;</ETag><Size>{}</Size></Contents>",
+                bytes.len()
+            );
+        }
+        xml.push_str("</ListBucketResult>");
+        ("200 OK", xml.into_bytes())
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: \"1\"\r\nConnection: close\r\n\
+         Last-Modified: Sun, 01 Nov 2026 00:00:00 GMT\r\n\r\n",
+        body.len()
+    );
+    // Whoever asked may have gone.
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+}
+
+fn batch(time: u32, count: i64) -> TestBatch {
+    TestBatch::full("alpha", time).with((0..count).map(|n| says(entity(&format!("n{n}")), 1)))
+}
+
+#[test]
+fn a_batch_in_an_object_store_is_planned_and_published_by_its_url() {
+    let shell = Shell::new();
+    let mut objects = BTreeMap::new();
+    for (name, batch) in [("monday", batch(1, 20)), ("tuesday", batch(2, 0))] {
+        for entry in std::fs::read_dir(shell.write(&batch)).unwrap() {
+            let entry = entry.unwrap();
+            let key = format!("batches/{name}/{}", entry.file_name().to_string_lossy());
+            objects.insert(key, std::fs::read(entry.path()).unwrap());
+        }
+    }
+    let endpoint = bucket(objects);
+    let run = |code: i32, arguments: &[&str]| -> Output {
+        let mut command = shell.command(arguments);
+        command.env("AWS_ENDPOINT", &endpoint).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "here");
+        let output = command.env("AWS_SKIP_SIGNATURE", "true").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        output
+    };
+    let state = |output: Output| serde_json::from_slice::<Value>(&output.stdout).unwrap();
+
+    let planned = run(2, &["plan", "s3://metadata/batches/monday"]);
+    assert!(String::from_utf8_lossy(&planned.stdout).contains("+ t n0"));
+    assert!(!shell.data().exists());
+    let published = state(run(0, &["--json", "publish", "s3://metadata/batches/monday/"]));
+    assert_eq!(published["s3_path"], "s3://metadata/batches/monday/");
+    assert_eq!(published["metrics"]["entities_created"], 20);
+    let again = state(run(0, &["--json", "publish", "s3://metadata/batches/monday"]));
+    assert_eq!(again, published);
+    // What waits for a person is kept, wherever it came from.
+    let parked = state(run(3, &["--json", "publish", "s3://metadata/batches/tuesday"]));
+    shell.expect(0, &["batches", "approve", parked["batch_id"].as_str().unwrap()]);
+    assert_eq!(shell.expect(0, &["catalogue", "export"]), "");
+
+    let absent = run(1, &["publish", "s3://metadata/batches/nothing"]);
+    let absent = String::from_utf8_lossy(&absent.stderr).into_owned();
+    assert!(absent.contains("there is nothing in s3://metadata/batches/nothing/"), "{absent}");
+}
+
+#[test]
+fn a_folder_may_be_given_by_its_url_and_other_urls_are_refused() {
+    let shell = Shell::new();
+    let url = format!("file://{}", shell.write(&batch(1, 3)));
+    shell.expect(2, &["plan", &url]);
+    shell.expect(0, &["publish", &url]);
+    let error = shell.refused(64, &["plan", "ftp://metadata/monday"]);
+    assert!(error.contains("there are file and s3"), "{error}");
+    shell.refused(64, &["publish", "s3://metadata"]);
+}
