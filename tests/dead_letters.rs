@@ -33,6 +33,11 @@ fn letter(world: &World, id: u64) -> DeadLetter {
     world.engine().store().read(|view| view.expect_dead_letter(id)).unwrap()
 }
 
+/// What a requeue of a short letter brings.
+fn wanted(letter: &DeadLetter) -> &[u8] {
+    letter.edited.as_ref().map_or(&letter.content, |edited| &edited.content)
+}
+
 fn state(world: &World, id: u64) -> &'static str {
     letter(world, id).state.as_str()
 }

@@ -133,11 +133,80 @@ fn an_original_that_is_damaged_is_told_of_and_can_be_replaced() {
     let shown = world.engine().letter(1).unwrap();
     assert_eq!(shown.content, None);
     assert!(shown.content_problem.unwrap().contains("its checksum does not match"));
+    // It is told of as well where it is cut short, or gone.
+    for (bytes, problem) in [(Some("{"), "the file is cut short"), (None, "the file is missing")] {
+        match bytes {
+            Some(bytes) => std::fs::write(&file, bytes).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let shown = world.engine().letter(1).unwrap();
+        assert!(shown.content_problem.unwrap().contains(problem));
+        let view = world.engine().examine(false).unwrap();
+        let check = view.checks.iter().find(|check| check.check == "dead letters").unwrap();
+        assert!(check.found.contains(problem) && check.found.starts_with("1 of 1 long"), "{}", check.found);
+        assert!(check.mend.as_deref().unwrap().contains("tidegate dlq edit 1 --file FILE"));
+    }
     let error = world.engine().requeue_letter(1, None, "ann", "x").unwrap_err();
     assert!(error.action().contains("tidegate dlq edit 1 --file FILE"), "{error}");
     let good = long_good("a", "w", 5);
     let batch = world.engine().repair_letter(1, None, good.as_bytes(), "ann", "from the source").unwrap();
     work(&world, &batch);
+}
+
+#[test]
+fn the_originals_of_a_batch_are_one_file_that_goes_with_the_last_of_them() {
+    let world = World::new();
+    let bad = |n: usize| {
+        format!(
+            "{{\"type\":\"t\",\"qualified_name\":\"a{n}\",\"attributes\":[\"{}\"]}}",
+            "y".repeat(5_000 + n)
+        )
+    };
+    let lines: Vec<String> = (0..300).map(bad).collect();
+    publish(&world, "full", 1, lines.join("\n").as_bytes());
+    let [file] = &files(&world)[..] else { panic!("{:?}", files(&world)) };
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let content = |id: u64| world.engine().letter(id).unwrap().content.unwrap();
+    let mut kept: Vec<String> = (1..=300).map(content).collect();
+    kept.sort_by_key(String::len);
+    assert!(kept == lines);
+    let view = world.engine().examine(false).unwrap();
+    let check = view.checks.iter().find(|check| check.check == "dead letters").unwrap();
+    assert_eq!(check.found, "300 long originals are files, and all there");
+
+    for id in 1..=299 {
+        world.engine().discard_letter(id, None, "ann", "a test row").unwrap();
+    }
+    world.clock.advance(Duration::from_secs(91 * 24 * 3600));
+    assert_eq!(world.engine().expire_letters().unwrap(), (299, 0));
+    assert!(lines.contains(&content(300)));
+    world.engine().discard_letter(300, None, "ann", "a test row").unwrap();
+    world.clock.advance(Duration::from_secs(91 * 24 * 3600));
+    assert_eq!(world.engine().expire_letters().unwrap(), (1, 0));
+    assert_eq!(files(&world), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn what_a_commit_left_that_did_not_come_about_is_collected() {
+    let world = World::new();
+    publish(&world, "full", 1, format!("{}\n{}\n", long_bad("a"), long_good("b", "z", 3)).as_bytes());
+    let kept = files(&world);
+    let folder = kept[0].parent().unwrap();
+    for name in ["20261101T000000Z-0123456789abcdef.lines", "20261101T000000Z-0123456789abcdef.partial"] {
+        std::fs::write(folder.join(name), "left").unwrap();
+    }
+    publish(&world, "incremental", 2, long_good("b", "z", 4).as_bytes());
+    assert_eq!(files(&world), kept);
+}
+
+#[test]
+fn of_a_line_over_the_limit_it_is_told_how_much_was_kept() {
+    let world = World::new();
+    let line = long_good("a", "y", tidegate::limits::MAX_LINE);
+    publish(&world, "full", 1, format!("{line}\n{}\n", long_good("b", "z", 3)).as_bytes());
+    let error = world.engine().requeue_letter(1, None, "ann", "x").unwrap_err();
+    assert!(error.to_string().contains("only the first 65536 bytes of its original were kept"), "{error}");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! <source>/orders/<plan>.order
 //! <source>/plans/<plan>.plan, .json       changes; the manifest is written last
 //! <source>/pins/<folder>/                 files of a batch that waits; `.pin.json` is written last
-//! <source>/letters/<plan>-<hash>.line      originals of dead letters that are too long for the store
+//! <source>/letters/<plan>.lines           originals of dead letters that are too long for the store
 //! <source>/snapshots/<target>/<id>.json   manifest of a snapshot, written last
 //! tmp/<plan>/                             work in progress, emptied at start
 //! ```
@@ -170,9 +170,9 @@ impl StateDir {
         self.source(source).join("snapshots").join(target.as_str()).join(format!("{id}.json"))
     }
 
-    /// Path of a long original of a dead letter.
-    pub fn letter_path(&self, source: &SourceId, name: &str) -> PathBuf {
-        self.source(source).join("letters").join(name)
+    /// Path of the long originals of the dead letters of a plan.
+    pub fn letters_path(&self, source: &SourceId, plan: &PlanId) -> PathBuf {
+        self.source(source).join("letters").join(format!("{plan}.lines"))
     }
 
     /// The folder that a batch's files are pinned in.
@@ -283,24 +283,15 @@ impl StateDir {
     /// Writes a value as a line of JSON with a line of its XXH3-64 behind it,
     /// under a temporary name first, durable.
     pub fn write_checked<T: Serialize>(&self, path: &Path, value: &T) -> Result<()> {
+        use std::io::Write;
         let mut bytes = serde_json::to_vec(value).map_err(|e| Error::internal("a manifest").caused_by(e))?;
         let hash = xxh3_64(&bytes);
         bytes.extend_from_slice(format!("\nxxh3 {hash:016x}\n").as_bytes());
-        self.write_durable(path, &bytes)?;
-        self.synced(path)
-    }
-
-    /// Writes a file under a temporary name first, and makes its bytes
-    /// durable; its name is not yet. Its folder is made if it is not there.
-    pub fn write_durable(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        use std::io::Write;
-        if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        }
         let partial = path.with_extension("partial");
         let mut file = File::create(&partial).map_err(|e| Error::io(&partial, e))?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| Error::io(&partial, e))?;
-        std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(|e| Error::io(&partial, e))?;
+        std::fs::rename(&partial, path).map_err(|e| Error::io(path, e))?;
+        self.synced(path)
     }
 
     /// The pack of a path; every user of one path shares it.

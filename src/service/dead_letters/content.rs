@@ -69,11 +69,9 @@ impl Engine {
                 .with_action(format!("Say which is right: `tidegate dlq edit {}`.", letter.id)));
         }
         if letter.edited.is_none() && letter.cut {
-            let text = format!(
-                "dead letter {}: only the first {} bytes of its original were kept",
-                letter.id,
-                letter.content.len()
-            );
+            let kept = letter.long.as_ref().map_or(letter.content.len() as u64, |long| long.bytes);
+            let text =
+                format!("dead letter {}: only the first {kept} bytes of its original were kept", letter.id);
             return Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
                 "Give the whole line: `tidegate dlq edit {} --file FILE`.",
                 letter.id

@@ -1,7 +1,10 @@
-//! Originals that are too long for the store: each is a file under the state
-//! folder, written before the commit that opens its letter, read back against
-//! its hash, and removed with its letter.
+//! Originals that are too long for the store. Those of a plan lie one behind
+//! another in a file under the state folder, which is written before the commit
+//! that opens their letters, and removed when no letter has its original there.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -11,45 +14,67 @@ use crate::domain::ids::{PlanId, SourceId};
 use crate::error::{Error, Result};
 use crate::planning::format::block_file::invalid;
 use crate::planning::state_dir::StateDir;
-use crate::store::{DeadLetter, LetterKind, LongContent};
+use crate::store::{DeadLetter, LongContent};
 
-/// Bytes from which an original is a file. Lists read whole records.
-const LONG: usize = 64 << 10;
+/// Bytes beyond which an original is too long: a commit has all records of its
+/// letters in memory, and lists read whole records.
+const LONG: usize = 4 << 10;
 
 /// Writes the long originals of the letters of one plan.
 pub(super) struct Writer<'a> {
     state: &'a StateDir,
-    source: &'a SourceId,
-    plan: &'a PlanId,
-    last: Option<PathBuf>,
+    path: PathBuf,
+    /// Its path from the state folder.
+    name: String,
+    open: Option<(PathBuf, BufWriter<File>)>,
+    at: u64,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(state: &'a StateDir, source: &'a SourceId, plan: &'a PlanId) -> Self {
-        Self { state, source, plan, last: None }
+    pub(super) fn new(state: &'a StateDir, source: &SourceId, plan: &PlanId) -> Self {
+        let path = state.letters_path(source, plan);
+        let name = path.strip_prefix(state.root()).unwrap_or(&path).display().to_string();
+        Self { state, path, name, open: None, at: 0 }
     }
 
-    /// What of an original goes into the letter's record. A plan that is
-    /// committed once more writes the same files.
+    /// What of an original goes into the letter's record.
     pub(super) fn put(&mut self, content: Vec<u8>) -> Result<(Vec<u8>, Option<LongContent>)> {
         if content.len() <= LONG {
             return Ok((content, None));
         }
+        let (partial, file) = match &mut self.open {
+            Some(open) => open,
+            None => {
+                if let Some(folder) = self.path.parent() {
+                    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+                }
+                let partial = self.path.with_extension("partial");
+                // Bad lines are nobody's business who may only look at the folder.
+                let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&partial);
+                let file = file.map_err(|e| Error::io(&partial, e))?;
+                self.open.insert((partial, BufWriter::new(file)))
+            }
+        };
+        file.write_all(&content).map_err(|e| Error::io(partial, e))?;
+        let at = self.at;
+        let bytes = content.len() as u64;
+        self.at += bytes;
         let xxh3 = format!("{:032x}", xxh3_128(&content));
-        let name = format!("{}-{xxh3}.line", self.plan);
-        let path = self.state.letter_path(self.source, &name);
-        self.state.write_durable(&path, &content)?;
-        self.last = Some(path);
-        let file = format!("{}/letters/{name}", self.source);
-        Ok((Vec::new(), Some(LongContent { file, bytes: content.len() as u64, xxh3 })))
+        Ok((Vec::new(), Some(LongContent { file: self.name.clone(), at, bytes, xxh3 })))
     }
 
-    /// Makes the names of all of them durable.
+    /// Makes all of them durable. A plan that is committed once more, after a
+    /// crash, writes the file once more.
     pub(super) fn finish(self) -> Result<()> {
-        match self.last.as_deref().and_then(std::path::Path::parent) {
-            Some(folder) => self.state.sync_tree(folder),
-            None => Ok(()),
+        let Some((partial, file)) = self.open else { return Ok(()) };
+        let file = file.into_inner().map_err(|e| Error::io(&partial, e.into_error()))?;
+        file.sync_all().map_err(|e| Error::io(&partial, e))?;
+        std::fs::rename(&partial, &self.path).map_err(|e| Error::io(&self.path, e))?;
+        if let Some(folder) = self.path.parent() {
+            // It may be new itself.
+            self.state.sync_tree(folder)?;
         }
+        self.state.synced(&self.path)
     }
 }
 
@@ -60,18 +85,56 @@ impl Engine {
     /// `ErrorKind::SnapshotInvalid` when its file is not what was written.
     pub(super) fn content_of(&self, letter: &DeadLetter) -> Result<Vec<u8>> {
         let Some(long) = &letter.long else { return Ok(letter.content.clone()) };
+        self.read_long(long).map_err(|error| {
+            let action = format!(
+                "Put the file back from a copy of the state folder, or give the line: `tidegate dlq edit {} --file FILE`.",
+                letter.id
+            );
+            error.context(format!("the original of dead letter {}", letter.id)).with_action(action)
+        })
+    }
+
+    /// Looks whether the long originals are there, without reading them: how
+    /// many are, and the letters of those that are not.
+    pub(in crate::service) fn look_at_originals(&self) -> Result<(u64, Vec<(u64, Error)>)> {
+        let (mut there, mut gone) = (0, Vec::new());
+        self.store.read(|view| {
+            view.each_long_letter(|letter| {
+                match letter.long.as_ref().map(|long| self.open_long(long)) {
+                    Some(Err(error)) => {
+                        gone.push((letter.id, error.context(format!("dead letter {}", letter.id))));
+                    }
+                    Some(Ok(_)) | None => there += 1,
+                }
+                Ok(())
+            })
+        })?;
+        Ok((there, gone))
+    }
+
+    /// The file of a long original, which is long enough.
+    fn open_long(&self, long: &LongContent) -> Result<File> {
         let path = self.state.root().join(&long.file);
-        let read = std::fs::read(&path).map_err(|e| Error::io(&path, e));
-        let bad = match read {
-            Ok(bytes) if format!("{:032x}", xxh3_128(&bytes)) == long.xxh3 => return Ok(bytes),
-            Ok(_) => invalid(&path, "its checksum does not match"),
-            Err(error) => error,
+        let io = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::NotFound => invalid(&path, "the file is missing"),
+            _ => Error::io(&path, e),
         };
-        let action = format!(
-            "Put the file back from a copy of the state folder, or give the line: `tidegate dlq edit {} --file FILE`.",
-            letter.id
-        );
-        Err(bad.context(format!("the original of dead letter {}", letter.id)).with_action(action))
+        let file = File::open(&path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() < long.at.saturating_add(long.bytes) {
+            return Err(invalid(&path, "the file is cut short"));
+        }
+        Ok(file)
+    }
+
+    fn read_long(&self, long: &LongContent) -> Result<Vec<u8>> {
+        let path = self.state.root().join(&long.file);
+        let file = self.open_long(long)?;
+        let mut bytes = vec![0; usize::try_from(long.bytes).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut bytes, long.at).map_err(|e| Error::io(&path, e))?;
+        if format!("{:032x}", xxh3_128(&bytes)) != long.xxh3 {
+            return Err(invalid(&path, "its checksum does not match"));
+        }
+        Ok(bytes)
     }
 
     /// What a requeue of an entity's letter brings: what a person made of it,
@@ -83,11 +146,13 @@ impl Engine {
         }
     }
 
-    /// Removes the file of a letter that was forgotten.
+    /// Removes the file of a letter that was forgotten, unless others have
+    /// their originals there.
     pub(super) fn remove_long(&self, letter: &DeadLetter) -> Result<()> {
-        let Some(long) = letter.long.as_ref().filter(|_| letter.kind == LetterKind::Entity) else {
+        let Some(long) = &letter.long else { return Ok(()) };
+        if self.store.read(|view| view.is_letter_file(&long.file))? {
             return Ok(());
-        };
+        }
         let path = self.state.root().join(&long.file);
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path, e)),

@@ -13,6 +13,7 @@ use crate::error::Result;
 pub(super) const UNSETTLED: &[u8] = b"unsettled";
 const REQUEUED: &[u8] = b"requeued";
 const GROUP: &[u8] = b"group";
+const FILE: &[u8] = b"file";
 
 /// The row of the unsettled letter of a source and an identity.
 pub(super) fn open_row(source: &SourceId, hash: u128) -> Vec<u8> {
@@ -73,9 +74,14 @@ pub(super) fn unsettled_prefix() -> Vec<u8> {
     key(&[UNSETTLED])
 }
 
-/// The row that says whose file this is.
-pub(super) fn file_row(file: &str) -> Vec<u8> {
-    key(&[b"file", file.as_bytes()])
+/// What the rows of the letters begin with that have their originals in a file.
+pub(super) fn file_prefix(file: &str) -> Vec<u8> {
+    key(&[FILE, file.as_bytes()])
+}
+
+/// What the rows of all letters begin with that have their originals in files.
+pub(super) fn files_prefix() -> Vec<u8> {
+    key(&[FILE])
 }
 
 /// What tells the alert of a group apart.
@@ -138,18 +144,24 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Brings what tells that a file belongs to a letter, settled ones too.
+    /// Brings what tells that a letter, settled or not, has its original in a
+    /// file.
     pub(super) fn index_long(&mut self, old: Option<&DeadLetter>, new: Option<&DeadLetter>) {
-        let file = |letter: Option<&DeadLetter>| Some(letter?.long.as_ref()?.file.clone());
-        let (old, id, new) = (file(old), new.map(|new| new.id), file(new));
+        let row = |letter: Option<&DeadLetter>| {
+            letter.and_then(|letter| {
+                let long = letter.long.as_ref()?;
+                Some(numbered(&[FILE, long.file.as_bytes()], letter.id))
+            })
+        };
+        let (old, new) = (row(old), row(new));
         if old == new {
             return;
         }
         if let Some(old) = old {
-            self.remove(Table::LetterIndex, file_row(&old));
+            self.remove(Table::LetterIndex, old);
         }
-        if let (Some(new), Some(id)) = (new, id) {
-            self.put(Table::LetterIndex, file_row(&new), id.to_be_bytes().to_vec());
+        if let Some(new) = new {
+            self.put(Table::LetterIndex, new, Vec::new());
         }
     }
 

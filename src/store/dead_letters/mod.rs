@@ -149,7 +149,24 @@ macro_rules! reads {
 
             /// Whether a file under the state folder holds the original of a letter.
             pub fn is_letter_file(&self, file: &str) -> Result<bool> {
-                Ok(self.get(Table::LetterIndex, &index::file_row(file))?.is_some())
+                Ok(!self.scan(Table::LetterIndex, &index::file_prefix(file), None, 1)?.is_empty())
+            }
+
+            /// Hands out the letters, settled or not, that have their originals
+            /// in files, by file, one at a time in memory.
+            pub fn each_long_letter(&self, mut each: impl FnMut(DeadLetter) -> Result<()>) -> Result<()> {
+                let mut after: Option<Vec<u8>> = None;
+                loop {
+                    let rows =
+                        self.scan(Table::LetterIndex, &index::files_prefix(), after.as_deref(), PART)?;
+                    for (row, _) in &rows {
+                        each(self.expect_dead_letter(super::tables::number_behind(row))?)?;
+                    }
+                    if rows.len() < PART {
+                        return Ok(());
+                    }
+                    after = rows.into_iter().next_back().map(|(row, _)| row);
+                }
             }
 
             /// Hands out the groups of unsettled dead letters, a few at a time

@@ -165,8 +165,10 @@ pub struct LetterEdit {
 /// Where the original of a letter lies that is too long for the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LongContent {
-    /// Its file, from the state folder.
+    /// Its file, from the state folder, which may hold others too.
     pub file: String,
+    /// Where in the file it begins.
+    pub at: u64,
     /// Its size.
     pub bytes: u64,
     /// The XXH3-128 of its bytes, in hexadecimal.
