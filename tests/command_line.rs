@@ -101,6 +101,46 @@ fn a_plan_as_json_has_the_form_of_the_contract() {
 }
 
 #[test]
+fn keys_that_look_alike_are_warned_of_also_when_one_is_published() {
+    let shell = Shell::new();
+    let names = |names: &[&str]| names.iter().map(|name| says(entity(name), 1)).collect::<Vec<_>>();
+    let told = |expected: &[&str], batch: TestBatch| {
+        let folder = shell.write(&batch);
+        let text = shell.run(&["plan", &folder]);
+        let text = String::from_utf8(text.stdout).unwrap();
+        let json = shell.run(&["--json", "plan", &folder, "--summary"]);
+        let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|names| format!("t {names} differ only by case, Unicode form or outer blanks"))
+            .collect();
+        assert_eq!(json["warnings"], serde_json::json!(expected));
+        for warning in expected {
+            assert!(text.contains(&format!("warning: {warning}\n")), "{text}");
+        }
+    };
+    // Two that are new.
+    told(&["\"A\" and \"a\""], TestBatch::full("alpha", 1).with(names(&["a", "A", "b"])));
+    let published = ["Sales.Orders", "a.B", "db.t1", "db.t2", "cafe\u{301}", "x"];
+    shell.expect(0, &["publish", &shell.write(&TestBatch::full("alpha", 2).with(names(&published)))]);
+    // New ones beside those that are published, in full and incremental batches.
+    let full = |new: &[&str]| TestBatch::full("alpha", 3).with(names(&published)).with(names(new));
+    told(&["\"Sales.Orders\" and \"sales.orders\""], full(&["sales.orders"]));
+    told(&["\"A.B\" and \"a.B\""], TestBatch::incremental("alpha", 4).with(names(&["A.B"])));
+    told(&["\"DB.T1\" and \"db.t1\""], TestBatch::incremental("alpha", 5).with(names(&["DB.T1"])));
+    told(&["\" db.t2\" and \"db.t2\""], TestBatch::incremental("alpha", 6).with(names(&[" db.t2"])));
+    told(
+        &["\"cafe\\u{301}\" and \"caf\u{e9}\""],
+        TestBatch::incremental("alpha", 7).with(names(&["caf\u{e9}"])),
+    );
+    told(&[], TestBatch::incremental("alpha", 8).with(names(&["x", "y"])));
+    // One that takes the place of another, of another source too.
+    let renamed: Vec<&str> = published[1..].iter().copied().chain(["SALES.oRDERS"]).collect();
+    told(&["\"SALES.oRDERS\" and \"Sales.Orders\""], TestBatch::full("alpha", 9).with(names(&renamed)));
+    told(&["\"X\" and \"x\""], TestBatch::full("beta", 10).with(names(&["X"])));
+}
+
+#[test]
 fn results_go_to_standard_output_and_everything_else_to_standard_error() {
     let shell = Shell::new();
     let output = shell.run(&["publish", "nowhere"]);

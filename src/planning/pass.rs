@@ -25,6 +25,7 @@ use super::format::entry::{Loc, NO_POSITION};
 use super::format::layer::{Scratch, StampInfo};
 use super::format::order::{FileOrder, Order, OrderWriter};
 use super::halt::Halt;
+use super::look_alikes::LookAlikes;
 use super::pack_writer::PackWriter;
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot, TypeEdge};
@@ -104,6 +105,8 @@ pub struct PassOutput {
     pub unreadable: u64,
     /// Lines with members that the contract does not name.
     pub unknown_members: u64,
+    /// Names of entities that the source did not assert before.
+    pub new_names: LookAlikes,
 }
 
 /// A bit for each live key of the snapshot.
@@ -198,12 +201,13 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
     let files = &input.batch.files;
     let total = Mutex::new(Tally::default());
     let sorters = Mutex::new(Vec::new());
+    let new_names = Mutex::new(LookAlikes::default());
     let threads = input.threads.clamp(1, files.len().max(1));
     let first_error: Mutex<Option<Error>> = Mutex::new(None);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (shared, next, total, sorters, first_error) =
-                (&shared, &next, &total, &sorters, &first_error);
+            let (shared, next, total, sorters, new_names, first_error) =
+                (&shared, &next, &total, &sorters, &new_names, &first_error);
             scope.spawn(move || {
                 let work = || -> Result<()> {
                     let mut worker = Worker::new(shared, thread, input.budget / threads)?;
@@ -215,6 +219,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
                         worker.read(index)?;
                     }
                     lock(total).add(&worker.tally);
+                    lock(new_names).absorb(worker.new_names);
                     lock(sorters).push(worker.sorter);
                     Ok(())
                 };
@@ -242,6 +247,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
         bad: tally.bad,
         unreadable: tally.unreadable,
         unknown_members: tally.unknown_members,
+        new_names: new_names.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
     })
 }
 
@@ -296,6 +302,7 @@ struct Worker<'a> {
     /// The type seen last and its number.
     last_type: (String, u32),
     last_edge: Option<TypeEdge>,
+    new_names: LookAlikes,
 }
 
 impl<'a> Worker<'a> {
@@ -314,6 +321,7 @@ impl<'a> Worker<'a> {
             compared: Vec::new(),
             last_type: (String::new(), u32::MAX),
             last_edge: None,
+            new_names: LookAlikes::default(),
         })
     }
 
@@ -585,6 +593,12 @@ impl Sink<'_, '_> {
         }
 
         let type_id = worker.type_id(parsed.key.type_name());
+        if let LineKey::Entity { type_name, qualified_name } = &parsed.key
+            && found.is_none()
+            && flags & (DELETED | SKIPPED) == 0
+        {
+            worker.new_names.push(type_id, type_name, qualified_name);
+        }
         let (from, to) = parsed.key.end_hashes().unwrap_or((KeyHash(0), KeyHash(0)));
         let asserted = Asserted {
             key,

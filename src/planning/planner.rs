@@ -422,6 +422,7 @@ impl<'a> Making<'a> {
                 layer: &layer,
                 pack: &pack,
                 precedence: input.settings.precedence,
+                types: &self.types,
                 unsure: &unsure,
                 threads: self.planner.options.threads,
                 progress: &|keys| (input.progress)(Step::Judged(keys)),
@@ -432,8 +433,10 @@ impl<'a> Making<'a> {
             &mut sections,
             &mut summary,
             &mut footprint,
+            &mut output.new_names,
         )?;
         drop(layer);
+        let alike = std::mem::take(&mut output.new_names).warnings(&self.types, self.view, &mut reader)?;
         tracing::debug!(plan = %input.plan_id, "changes are judged");
         let plan_path = state.plan_path(source, &input.plan_id);
         let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
@@ -488,7 +491,7 @@ impl<'a> Making<'a> {
             rejects,
             reject_count,
             footprint,
-            warnings: self.warnings(&output, &settled),
+            warnings: self.warnings(&output, &settled, alike),
             lines,
             lines_in_order: output.in_order,
         };
@@ -562,8 +565,8 @@ impl<'a> Making<'a> {
         guards::evaluate(&self.input.settings.guards, facts)
     }
 
-    fn warnings(&self, output: &PassOutput, settled: &Settled) -> Vec<String> {
-        let mut warnings = Vec::new();
+    fn warnings(&self, output: &PassOutput, settled: &Settled, alike: Vec<String>) -> Vec<String> {
+        let mut warnings = alike;
         if output.unknown_members > 0 {
             warnings.push(format!(
                 "{} lines have members that the contract does not name; they are ignored",
