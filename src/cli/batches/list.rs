@@ -65,7 +65,7 @@ pub fn show(global: &Global, id: &BatchId, summary: bool, full: bool) -> Result<
         }
         let (text, happened) = (render::batch::batch(&batch), render::batch::timeline(&timeline));
         out(format!("{text}\n{happened}\n"))?;
-        let options = render::plan::Options { summary, full, json: false };
+        let options = render::plan::Options { summary, full, listed: render::plan::LISTED, json: false };
         backend.plan_of(&batch, |plan| render::plan::print(plan, &options))?;
         Ok(0)
     })

@@ -20,6 +20,8 @@ pub struct Options {
     pub summary: bool,
     /// Long text in full, and every key of a group.
     pub full: bool,
+    /// How many creations and updates are listed, where not all are.
+    pub listed: usize,
     /// As JSON.
     pub json: bool,
 }
@@ -28,8 +30,8 @@ pub struct Options {
 const GROUP: usize = 3;
 /// Groups that are told apart; past it changes are listed one by one.
 const GROUPS: usize = 10_000;
-/// Changes that are listed without `--full`.
-const LISTED: usize = 200;
+/// Creations and updates that are listed without `--full`.
+pub const LISTED: usize = 200;
 /// Keys of a group that are named without `--full`.
 const NAMED: usize = 3;
 /// Lines of a text's difference without `--full`.
@@ -113,7 +115,7 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
     groups.retain(|_, group| group.count >= GROUP as u64);
     if !options.summary && head.summary.changes() + head.summary.relationships.waiting > 0 {
         text.push('\n');
-        let mut listed = 0u64;
+        let mut listed = 0;
         let mut hidden = 0u64;
         let mut shown: HashSet<GroupKey> = HashSet::new();
         // The second time: one by one, a group where its first one stands.
@@ -124,7 +126,10 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
                 if shown.insert(key) {
                     text.push_str(&group_text(&paint, change, group));
                 }
-            } else if listed < LISTED as u64 || options.full {
+            } else if change.action == Action::Delete {
+                // There are one or two of a type: more are a group.
+                text.push_str(&change_text(&paint, change, options.full));
+            } else if listed < options.listed || options.full {
                 listed += 1;
                 text.push_str(&change_text(&paint, change, options.full));
             } else {
@@ -137,7 +142,9 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
             Ok(())
         })?;
         if hidden > 0 {
-            text.push_str(&format!("  … and {} more; --full shows them all\n", thousands(hidden)));
+            // The demo lists less, and has no such option.
+            let how = if options.listed == LISTED { "; --full shows them all" } else { "" };
+            text.push_str(&format!("  … and {} more{how}\n", thousands(hidden)));
         }
     }
     if !head.withheld.is_empty() {
