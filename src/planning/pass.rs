@@ -102,7 +102,7 @@ pub struct PassOutput {
     /// Bad lines.
     pub bad: u64,
     /// Bad lines without a readable key.
-    pub unreadable: u64,
+    pub unreadable: [u64; 2],
     /// Lines with members that the contract does not name.
     pub unknown_members: u64,
     /// Names of entities that the source did not assert before.
@@ -261,7 +261,7 @@ struct Tally {
     in_order: u64,
     unchanged: [u64; 2],
     bad: u64,
-    unreadable: u64,
+    unreadable: [u64; 2],
     unknown_members: u64,
 }
 
@@ -270,10 +270,10 @@ impl Tally {
         for kind in 0..2 {
             self.lines[kind] += other.lines[kind];
             self.unchanged[kind] += other.unchanged[kind];
+            self.unreadable[kind] += other.unreadable[kind];
         }
         self.in_order += other.in_order;
         self.bad += other.bad;
-        self.unreadable += other.unreadable;
         self.unknown_members += other.unknown_members;
     }
 }
@@ -456,7 +456,7 @@ impl Sink<'_, '_> {
             self.worker.tally.bad += 1;
         }
         match &bad.key {
-            None => self.worker.tally.unreadable += 1,
+            None => self.worker.tally.unreadable[self.kind as usize] += 1,
             Some(key) => {
                 let type_id = self.worker.type_id(key.type_name());
                 let mut asserted = Asserted {

@@ -330,7 +330,7 @@ impl<'a> Making<'a> {
             let input = AbsentInput { snapshot: own, order, seen, scope, stamp, newest, halt };
             absent::collect(&input, &mut reader, &mut absent)?;
         }
-        if mode == Mode::Full && output.unreadable > 0 && !batch.withholds_nothing {
+        if mode == Mode::Full && output.unreadable != [0; 2] && !batch.withholds_nothing {
             mode = Mode::Incremental;
             new_order = None;
             if self.fold == Fold::Base && self.view.own.is_some() {
@@ -393,6 +393,10 @@ impl<'a> Making<'a> {
             output.unchanged,
         )?;
         state.synced(&layer_path)?;
+        for kind in [Kind::Entity, Kind::Relationship] {
+            // Settling goes by keys, and these have none.
+            settled.summary.of(kind).rejected += output.unreadable[kind as usize];
+        }
         let mut unsure = unsure_keys(self.view);
         if !input.skips.is_empty() {
             // They stay unsure: nothing is sent for them.
@@ -576,10 +580,10 @@ impl<'a> Making<'a> {
         if output.bad > 0 {
             warnings.push(format!("bad lines, which become dead letters: {}", output.bad));
         }
-        if output.unreadable > 0 && self.input.batch.mode == Mode::Full {
+        let unreadable: u64 = output.unreadable.iter().sum();
+        if unreadable > 0 && self.input.batch.mode == Mode::Full {
             warnings.push(format!(
-                "{} lines are bad without a readable key, so the batch deletes nothing",
-                output.unreadable
+                "{unreadable} lines are bad without a readable key, so the batch deletes nothing",
             ));
         }
         let skipped = settled.summary.skipped();
