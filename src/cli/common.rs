@@ -39,6 +39,28 @@ pub fn logging(global: &Global, service: Option<LogFormat>) {
     };
 }
 
+/// How Tidegate was called: what has to stand before another command for it to
+/// find the same data.
+pub fn command_of(global: &Global) -> String {
+    let mut command = "tidegate".to_owned();
+    let mut option = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:~+@%".contains(c);
+            let value = match !value.is_empty() && value.chars().all(plain) {
+                true => value,
+                false => format!("'{}'", value.replace('\'', "'\\''")),
+            };
+            command.push_str(&format!(" {name} {value}"));
+        }
+    };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    option("--data", path(&global.data));
+    option("--config", path(&global.config));
+    // One with a password in it is nothing to print.
+    option("--server", global.server.clone().filter(|server| !server.contains('@')));
+    command
+}
+
 /// The environment's settings variables.
 pub fn load_options(global: &Global) -> LoadOptions {
     let mut environment: std::collections::BTreeMap<String, String> =
