@@ -17,7 +17,9 @@ use crate::error::Result;
 
 /// Names that are compared with each other. Of more only a part is looked at,
 /// chosen by hash, so that it is the same part whoever read which file.
-const COMPARED: usize = 200_000;
+const COMPARED: usize = 100_000;
+/// Names that a thread keeps to itself.
+const HELD: usize = 4_096;
 /// Spellings that are looked up among what is published.
 const LOOKED_UP: usize = 50_000;
 /// Warnings of one plan.
@@ -29,20 +31,25 @@ pub struct LookAlikes {
     /// Hashes that are looked at have so many zero bits at their end.
     zeros: u32,
     names: HashSet<(u64, u32, Box<str>)>,
+    plain: String,
 }
 
 /// A name without what look-alikes differ in.
-fn plain(name: &str) -> String {
-    match name.is_ascii() {
-        true => name.trim().to_ascii_lowercase(),
-        false => name.trim().nfc().collect::<String>().to_lowercase(),
+fn plain(name: &str, out: &mut String) {
+    out.clear();
+    if name.is_ascii() {
+        out.push_str(name.trim());
+        out.make_ascii_lowercase();
+    } else {
+        out.push_str(&name.trim().nfc().collect::<String>().to_lowercase());
     }
 }
 
 impl LookAlikes {
     /// Looks at the name of an entity, and at the number and name of its type.
     pub fn push(&mut self, type_id: u32, type_name: &str, name: &str) {
-        let hash = xxh3_64_with_seed(plain(name).as_bytes(), xxh3_64(type_name.as_bytes()));
+        plain(name, &mut self.plain);
+        let hash = xxh3_64_with_seed(self.plain.as_bytes(), xxh3_64(type_name.as_bytes()));
         if hash.trailing_zeros() >= self.zeros {
             self.names.insert((hash, type_id, name.into()));
             self.shrink();
@@ -51,18 +58,27 @@ impl LookAlikes {
 
     /// Takes over what another one has.
     pub fn absorb(&mut self, other: Self) {
-        self.zeros = self.zeros.max(other.zeros);
+        if other.zeros > self.zeros {
+            self.raise(other.zeros);
+        }
         let zeros = self.zeros;
-        self.names.extend(other.names);
-        self.names.retain(|(hash, ..)| hash.trailing_zeros() >= zeros);
+        self.names.extend(other.names.into_iter().filter(|(hash, ..)| hash.trailing_zeros() >= zeros));
         self.shrink();
+    }
+
+    /// Whether there are so many that a thread had better hand them over.
+    pub fn is_full(&self) -> bool {
+        self.names.len() >= HELD
+    }
+
+    fn raise(&mut self, zeros: u32) {
+        self.zeros = zeros;
+        self.names.retain(|(hash, ..)| hash.trailing_zeros() >= zeros);
     }
 
     fn shrink(&mut self) {
         while self.names.len() > COMPARED {
-            self.zeros += 1;
-            let zeros = self.zeros;
-            self.names.retain(|(hash, ..)| hash.trailing_zeros() >= zeros);
+            self.raise(self.zeros + 1);
         }
     }
 
@@ -155,6 +171,11 @@ mod tests {
             ("caf\u{e9}", "cafe\u{301}"),
         ] {
             assert!(spellings(name).contains(other), "{name:?} {other:?}");
+            let plain = |name| {
+                let mut out = String::new();
+                plain(name, &mut out);
+                out
+            };
             assert_eq!(plain(name), plain(other));
         }
         assert!(!spellings("a.b").contains("a.b"));

@@ -188,6 +188,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
         (Some(_) | None, _) => 0,
     };
     let table = input.order.map(|order| SharedTable::new(order, input.table_limit));
+    let new_names = Mutex::new(LookAlikes::default());
     let shared = Shared {
         input,
         seen: seen.as_ref(),
@@ -195,19 +196,19 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
         entities,
         dropped: &dropped,
         new_positions: &new_positions,
+        new_names: &new_names,
     };
 
     let next = AtomicUsize::new(0);
     let files = &input.batch.files;
     let total = Mutex::new(Tally::default());
     let sorters = Mutex::new(Vec::new());
-    let new_names = Mutex::new(LookAlikes::default());
     let threads = input.threads.clamp(1, files.len().max(1));
     let first_error: Mutex<Option<Error>> = Mutex::new(None);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (shared, next, total, sorters, new_names, first_error) =
-                (&shared, &next, &total, &sorters, &new_names, &first_error);
+            let (shared, next, total, sorters, first_error) =
+                (&shared, &next, &total, &sorters, &first_error);
             scope.spawn(move || {
                 let work = || -> Result<()> {
                     let mut worker = Worker::new(shared, thread, input.budget / threads)?;
@@ -219,7 +220,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
                         worker.read(index)?;
                     }
                     lock(total).add(&worker.tally);
-                    lock(new_names).absorb(worker.new_names);
+                    lock(shared.new_names).absorb(worker.new_names);
                     lock(sorters).push(worker.sorter);
                     Ok(())
                 };
@@ -286,6 +287,7 @@ struct Shared<'a> {
     entities: u32,
     dropped: &'a [u64],
     new_positions: &'a [AtomicU32],
+    new_names: &'a Mutex<LookAlikes>,
 }
 
 struct Worker<'a> {
@@ -598,6 +600,9 @@ impl Sink<'_, '_> {
             && flags & (DELETED | SKIPPED) == 0
         {
             worker.new_names.push(type_id, type_name, qualified_name);
+            if worker.new_names.is_full() {
+                lock(shared.new_names).absorb(std::mem::take(&mut worker.new_names));
+            }
         }
         let (from, to) = parsed.key.end_hashes().unwrap_or((KeyHash(0), KeyHash(0)));
         let asserted = Asserted {
