@@ -210,6 +210,18 @@ fn of_a_line_over_the_limit_it_is_told_how_much_was_kept() {
 }
 
 #[test]
+fn the_longest_line_there_may_be_is_kept_byte_for_byte_also_where_it_is_no_text() {
+    let world = World::new();
+    let head = b"{\"type\":\"t\",\"qualified_name\":\"bad\",\"attributes\":{\"x\":\"";
+    let bytes = tidegate::limits::MAX_LINE - head.len() - 3;
+    let line = [&head[..], &vec![0xff; bytes], b"\"}}"].concat();
+    let last = long_good("b", "z", 3);
+    publish(&world, "full", 1, &[&line[..], b"\n", last.as_bytes(), b"\n"].concat());
+    assert!(world.engine().letter_content(1).unwrap() == line);
+    assert!(!world.engine().letter(1).unwrap().letter.message.contains('\u{fffd}'));
+}
+
+#[test]
 fn everything_that_a_batch_says_of_a_key_is_kept() {
     let world = World::new();
     let lines = [long_good("a", "1", 200_000), long_good("a", "2", 200_000)];
