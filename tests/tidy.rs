@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &["limits"]),
     ("intake", &["domain", "error", "limits"]),
     ("planning", &["intake", "domain", "error", "limits"]),
-    ("targets", &["domain", "error", "limits", "clock", "threads"]),
+    ("targets", &["domain", "error", "limits", "clock", "threads", "page_cache"]),
     ("store", &["domain", "error", "limits", "clock", "page_cache"]),
     ("observe", &["store", "config", "domain", "error", "limits", "clock"]),
     ("config", &["intake", "domain", "error", "limits"]),

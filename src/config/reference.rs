@@ -252,7 +252,7 @@ pub const SECTIONS: &[Section] = &[
             key(
                 "cache_memory",
                 "size",
-                "`embedded`: memory that pages of its file may hold, 4 MiB to 64 GiB. It fills up as the file grows.",
+                "`embedded`: most memory that pages of its file may hold, 4 MiB to 64 GiB: a quarter of the file's size when it is opened, up to this.",
             ),
             key(
                 "search_memory",

@@ -46,11 +46,17 @@ pub struct StateDir {
 pub struct Pack {
     path: PathBuf,
     reader: OnceLock<BlockReader>,
+    opening: Mutex<()>,
 }
 
 impl Pack {
     /// The open pack.
     pub fn reader(&self) -> Result<&BlockReader> {
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        // One thread opens it: the index of a large pack is some megabytes.
+        let _opening = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
         }
@@ -303,7 +309,7 @@ impl StateDir {
         if packs.len() >= 256 {
             packs.retain(|_, pack| pack.strong_count() > 0);
         }
-        let pack = Arc::new(Pack { path: path.into(), reader: OnceLock::new() });
+        let pack = Arc::new(Pack { path: path.into(), reader: OnceLock::new(), opening: Mutex::default() });
         packs.insert(path.into(), Arc::downgrade(&pack));
         pack
     }

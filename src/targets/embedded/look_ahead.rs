@@ -187,8 +187,17 @@ fn look(
                 continue;
             }
         };
-        if !moving.is_empty() && (moving.contains(&key.from.hash()) || moving.contains(&key.to.hash())) {
-            continue;
+        if !moving.is_empty() {
+            let moves = [moving.contains(&key.from.hash()), moving.contains(&key.to.hash())];
+            if moves != [false; 2] {
+                // What is looked up now may not hold then; its pages will be at hand.
+                for (end, moves) in [&key.from, &key.to].into_iter().zip(moves) {
+                    if !moves {
+                        looking.end(end)?;
+                    }
+                }
+                continue;
+            }
         }
         let from = match &last {
             Some((known, end)) if *known == &key.from => *end,
