@@ -14,6 +14,7 @@ pub mod domain;
 pub mod error;
 pub mod intake;
 pub mod limits;
+mod loopback;
 pub mod observe;
 mod page_cache;
 pub mod planning;

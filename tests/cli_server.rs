@@ -616,3 +616,17 @@ fn a_folder_that_is_too_large_to_be_planned_by_a_server_is_refused_with_the_limi
     }
     assert!(serving.stop().success());
 }
+
+#[test]
+fn a_server_on_this_machine_is_not_asked_for_through_a_proxy_of_the_environment() {
+    let shell = filled();
+    let server = shell.serve();
+    let mut command = shell.command(&["batches", "list"]);
+    // Nobody answers there.
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env(name, "http://127.0.0.1:9");
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    server.stop();
+}

@@ -11,12 +11,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("threads", &[]),
     ("page_cache", &[]),
+    ("loopback", &[]),
     ("domain", &["limits"]),
     ("intake", &["domain", "error", "limits"]),
     ("planning", &["intake", "domain", "error", "limits"]),
-    ("targets", &["domain", "error", "limits", "clock", "threads", "page_cache"]),
+    ("targets", &["domain", "error", "limits", "clock", "threads", "page_cache", "loopback"]),
     ("store", &["domain", "error", "limits", "clock", "page_cache"]),
-    ("observe", &["store", "config", "domain", "error", "limits", "clock"]),
+    ("observe", &["store", "config", "domain", "error", "limits", "clock", "loopback"]),
     ("config", &["intake", "domain", "error", "limits"]),
     ("publishing", &["planning", "targets", "store", "intake", "domain", "error", "limits", "clock"]),
     (
@@ -53,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "error",
             "limits",
             "clock",
+            "loopback",
         ],
     ),
 ];

@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
+use crate::loopback::is_loopback;
 use crate::service::views::{BatchView, ProblemView};
 
 /// How long a connection may take.
@@ -50,7 +51,9 @@ impl Client {
             let path = format!("{}/", base.path());
             base.set_path(&path);
         }
-        let http = reqwest::blocking::Client::builder()
+        let builder = reqwest::blocking::Client::builder();
+        let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
+        let http = builder
             .connect_timeout(CONNECT)
             .timeout(None)
             .redirect(reqwest::redirect::Policy::none())

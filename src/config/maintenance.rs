@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::read::{Reading, duration, join, text};
 use super::reference;
-use crate::domain::maintenance::Window;
+use crate::domain::maintenance::{Window, never_end};
 
 /// The beginning of 2026. Whether a window ever opens and ends does not hang
 /// on when it is asked.
@@ -50,6 +50,17 @@ impl Reading {
                 Err((key, problem)) => self.problem(&join(&path, key), problem),
             }
         }
+        if windows.len() > 1 && never_end(&windows, SOME_DAY) {
+            self.problem(&path, "leave no time in between: together these windows never end");
+        }
         windows
+    }
+
+    /// A source's windows beside those of its target: one of both is enough to wait.
+    pub(super) fn windows_together(&mut self, path: &str, source: &[Window], target: &[Window]) {
+        if !source.is_empty() && !target.is_empty() && never_end(&[source, target].concat(), SOME_DAY) {
+            let problem = "leave no time in between: together with those of its target they never end";
+            self.problem(&join(path, "maintenance"), problem);
+        }
     }
 }

@@ -228,7 +228,9 @@ impl Reading {
                     Ok(id) => {
                         if let Some(source) = self.section(sources, "sources", name) {
                             let source = self.source(source, &path);
-                            if !settings.targets.contains_key(&source.target) {
+                            if let Some(target) = settings.targets.get(&source.target) {
+                                self.windows_together(&path, &source.maintenance, &target.maintenance);
+                            } else {
                                 let names: Vec<_> =
                                     settings.targets.keys().map(ToString::to_string).collect();
                                 self.problem(
@@ -663,6 +665,25 @@ mod tests {
             settings.origins["sources.my-source.precedence"],
             "TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE"
         );
+    }
+
+    #[test]
+    fn windows_that_together_never_end_are_refused_where_they_stand() {
+        let window = |section: &str, hour: u8| {
+            format!("[[{section}.maintenance]]\ncron = \"0 {hour} * * *\"\nduration = \"12h\"\n")
+        };
+        let (target, source) = ("targets.catalogue", "sources.w");
+        let kind = "[targets.catalogue]\nkind = \"embedded\"\n[sources.w]\nimportance = 1\n";
+        for (windows, key) in [
+            (window(target, 0) + &window(target, 12), Some("targets.catalogue.maintenance")),
+            (window(target, 0) + &window(source, 12), Some("sources.w.maintenance")),
+            (window(source, 0) + &window(source, 6), None),
+        ] {
+            let (_, problems) = check(&format!("{kind}{windows}"), &[]);
+            let told: Vec<_> = problems.iter().map(|problem| problem.contains("never end")).collect();
+            assert_eq!(told, vec![true; usize::from(key.is_some())], "{problems:?}");
+            assert!(key.is_none_or(|key| problems[0].contains(key)), "{problems:?}");
+        }
     }
 
     #[test]

@@ -115,6 +115,26 @@ pub fn open_until(windows: &[Window], now: Timestamp) -> Option<Timestamp> {
     windows.iter().filter_map(|window| window.open_until(now)).max()
 }
 
+/// Longest time for which several windows may follow each other without a gap.
+const LONGEST_TOGETHER: SignedDuration = SignedDuration::from_hours(31 * 24);
+
+/// Whether several windows together never end: while one is closed another is
+/// open, for longer than a month. Seen from `now` and from where each of them
+/// opens next.
+pub fn never_end(windows: &[Window], now: Timestamp) -> bool {
+    let beginnings = windows.iter().filter_map(|window| window.opens(now)).chain([now]);
+    beginnings.into_iter().any(|beginning| {
+        let mut at = beginning;
+        while let Some(end) = open_until(windows, at) {
+            if end.duration_since(beginning) > LONGEST_TOGETHER {
+                return true;
+            }
+            at = end;
+        }
+        false
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +188,23 @@ mod tests {
         }
         assert_eq!(window("0 2 * * SUN", 23, "UTC").check(now), Ok(()));
         assert_eq!(window("0 0 29 2 *", 23, "UTC").check(now), Ok(()));
+    }
+
+    #[test]
+    fn windows_that_take_turns_without_a_gap_never_end() {
+        let now = at("2026-11-24T12:00:00Z");
+        let day = window("0 0 * * *", 12, "UTC");
+        for (others, never) in [
+            (vec![window("0 12 * * *", 12, "UTC")], true),
+            (vec![window("0 12 * * *", 11, "UTC")], false),
+            (vec![window("0 13 * * *", 11, "UTC")], false),
+            (vec![window("0 6 * * *", 12, "UTC"), window("0 18 * * *", 6, "UTC")], true),
+            // In June only: thirty days at a stretch.
+            (vec![window("0 12 * 6 *", 12, "UTC")], false),
+        ] {
+            let windows = [vec![day.clone()], others].concat();
+            assert_eq!(never_end(&windows, now), never, "{windows:?}");
+        }
+        assert!(!never_end(&[], now));
     }
 }

@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::config::WebhookSettings;
+use crate::domain::retry::retry_after;
 use crate::error::{Error, Result};
+use crate::loopback::is_loopback;
 use crate::store::{OutboxMessage, Outlet, Store};
 
 /// The longest wait before a message is tried again.
@@ -54,6 +56,8 @@ struct Failed {
 pub struct Courier {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
+    /// For receivers on this machine, whatever proxy there is.
+    direct: reqwest::Client,
 }
 
 impl Courier {
@@ -64,12 +68,15 @@ impl Courier {
             .enable_all()
             .build()
             .map_err(|e| Error::internal("a runtime for webhooks").caused_by(e))?;
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| Error::internal("a client for webhooks").caused_by(e))?;
-        Ok(Self { runtime, client })
+        let client = |builder: reqwest::ClientBuilder| {
+            builder
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|e| Error::internal("a client for webhooks").caused_by(e))
+        };
+        let direct = client(reqwest::Client::builder().no_proxy())?;
+        Ok(Self { runtime, client: client(reqwest::Client::builder())?, direct })
     }
 
     /// Sends what is due. A webhook's messages go one after the other: the
@@ -144,8 +151,8 @@ impl Courier {
         now: Timestamp,
     ) -> Result<(), Failed> {
         let failed = |reason: String| Failed { reason, wait: None };
-        let mut request = self
-            .client
+        let client = if is_loopback(&webhook.url) { &self.direct } else { &self.client };
+        let mut request = client
             .post(webhook.url.clone())
             .timeout(webhook.timeout)
             .header("content-type", "application/json")
@@ -169,10 +176,11 @@ impl Courier {
         if answer.status().is_success() {
             return Ok(());
         }
-        let asked = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let asked = answer.headers().get("retry-after");
+        let asked = asked.and_then(|value| retry_after(value.to_str().ok()?, now));
         Err(Failed {
             reason: format!("the receiver answered {}", answer.status()),
-            wait: asked.map(|seconds| Duration::from_secs(seconds).min(LONGEST_ASKED)),
+            wait: asked.map(|asked| asked.min(LONGEST_ASKED)),
         })
     }
 }

@@ -17,6 +17,7 @@ use crate::domain::ids::{PlanId, SourceId};
 use crate::domain::key::Key;
 use crate::domain::settings::Deletion;
 use crate::error::{Error, ErrorKind, Result};
+use crate::loopback::is_loopback;
 
 /// What is done when changes are sent.
 const PUBLISHING: &str = "publishing";
@@ -72,7 +73,9 @@ impl HttpTarget {
             .enable_all()
             .build()
             .map_err(|e| Error::internal("a runtime for a target").caused_by(e))?;
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        let builder = if is_loopback(&options.url) { builder.no_proxy() } else { builder };
+        let client = builder
             // Requests go where the settings say, and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT.min(options.timeout))
