@@ -330,6 +330,21 @@ fn a_plan_of_what_is_not_delivered_is_the_same_from_a_server_and_queues_nothing(
 }
 
 #[test]
+fn a_plan_of_an_id_that_was_used_is_refused_as_publishing_it_is() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]))]);
+    let again = TestBatch::full("alpha", 1).with([says(entity("a"), 2), says(entity("b"), 1)]);
+    let folder = again.write(&shell.folder.path().join("again")).display().to_string();
+    let expected = shell.refused(1, &["publish", &folder]);
+    assert!(expected.contains("BATCH_ID_REUSED"), "{expected}");
+    assert_eq!(shell.refused(1, &["plan", &folder]), expected);
+    let server = shell.serve();
+    let told = shell.refused(1, &["plan", &folder]);
+    assert!(told.contains("BATCH_ID_REUSED") && told.contains("with another manifest"), "{told}");
+    server.stop();
+}
+
+#[test]
 fn watch_tells_each_change_on_a_line_and_ends_with_its_batch() {
     let shell = Shell::new();
     shell.settings("[sources.alpha]\n");

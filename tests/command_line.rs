@@ -101,6 +101,46 @@ fn a_plan_as_json_has_the_form_of_the_contract() {
 }
 
 #[test]
+fn keys_that_look_alike_are_warned_of_also_when_one_is_published() {
+    let shell = Shell::new();
+    let names = |names: &[&str]| names.iter().map(|name| says(entity(name), 1)).collect::<Vec<_>>();
+    let told = |expected: &[&str], batch: TestBatch| {
+        let folder = shell.write(&batch);
+        let text = shell.run(&["plan", &folder]);
+        let text = String::from_utf8(text.stdout).unwrap();
+        let json = shell.run(&["--json", "plan", &folder, "--summary"]);
+        let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|names| format!("t {names} differ only by case, Unicode form or outer blanks"))
+            .collect();
+        assert_eq!(json["warnings"], serde_json::json!(expected));
+        for warning in expected {
+            assert!(text.contains(&format!("warning: {warning}\n")), "{text}");
+        }
+    };
+    // Two that are new.
+    told(&["\"A\" and \"a\""], TestBatch::full("alpha", 1).with(names(&["a", "A", "b"])));
+    let published = ["Sales.Orders", "a.B", "db.t1", "db.t2", "cafe\u{301}", "x"];
+    shell.expect(0, &["publish", &shell.write(&TestBatch::full("alpha", 2).with(names(&published)))]);
+    // New ones beside those that are published, in full and incremental batches.
+    let full = |new: &[&str]| TestBatch::full("alpha", 3).with(names(&published)).with(names(new));
+    told(&["\"Sales.Orders\" and \"sales.orders\""], full(&["sales.orders"]));
+    told(&["\"A.B\" and \"a.B\""], TestBatch::incremental("alpha", 4).with(names(&["A.B"])));
+    told(&["\"DB.T1\" and \"db.t1\""], TestBatch::incremental("alpha", 5).with(names(&["DB.T1"])));
+    told(&["\" db.t2\" and \"db.t2\""], TestBatch::incremental("alpha", 6).with(names(&[" db.t2"])));
+    told(
+        &["\"cafe\\u{301}\" and \"caf\u{e9}\""],
+        TestBatch::incremental("alpha", 7).with(names(&["caf\u{e9}"])),
+    );
+    told(&[], TestBatch::incremental("alpha", 8).with(names(&["x", "y"])));
+    // One that takes the place of another, of another source too.
+    let renamed: Vec<&str> = published[1..].iter().copied().chain(["SALES.oRDERS"]).collect();
+    told(&["\"SALES.oRDERS\" and \"Sales.Orders\""], TestBatch::full("alpha", 9).with(names(&renamed)));
+    told(&["\"X\" and \"x\""], TestBatch::full("beta", 10).with(names(&["X"])));
+}
+
+#[test]
 fn results_go_to_standard_output_and_everything_else_to_standard_error() {
     let shell = Shell::new();
     let output = shell.run(&["publish", "nowhere"]);
@@ -221,6 +261,105 @@ fn lists_and_look_ups_show_what_was_published() {
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 4);
     assert!(shell.expect(0, &["completions", "bash"]).contains("tidegate"));
     assert!(shell.expect(0, &["config", "show"]).contains("[priority]"));
+}
+
+#[test]
+fn relationships_of_an_entity_are_told_apart_by_their_labels_and_attributes() {
+    let shell = Shell::new();
+    let end = |name: &str| serde_json::json!({"type": "t", "qualified_name": name});
+    let edge = |label: &str, x: i32| {
+        let (from, to) = (end("l"), end("a"));
+        serde_json::json!({"type": "r", "from": from, "to": to, "label": label, "attributes": {"x": x}})
+    };
+    let entity = |name: &str| serde_json::json!({"type": "t", "qualified_name": name, "attributes": {}});
+    let lines = [entity("l"), entity("a"), edge("fk_1", 1), edge("fk_2", 2), edge("", 3)];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let mut child = shell
+        .command(&["batches", "write", "--source", "alpha", "--run", "r", "--mode", "full"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let folder = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    shell.expect(0, &["publish", folder.trim()]);
+    let text = shell.expect(0, &["catalogue", "get", "t", "l"]);
+    let shown = "  r → t a\n      x = 3\n  r [fk_1] → t a\n      x = 1\n  r [fk_2] → t a\n      x = 2\n";
+    assert!(text.contains(shown), "{text}");
+}
+
+#[test]
+fn a_difference_of_snapshots_has_the_values_that_the_plan_has() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&first())]);
+    let next = TestBatch::full("alpha", 2)
+        .with(["a", "c", "ua"].map(|name| says(entity(name), 2)))
+        .with([says(edge("a", "z"), 1)]);
+    let folder = shell.write(&next);
+    let plan = shell.json(2, &["plan", &folder]);
+    shell.expect(0, &["publish", &folder]);
+    let list = shell.json(0, &["snapshots", "list"]);
+    let [newer, older] = [0, 1].map(|n| list["items"][n]["snapshot_id"].as_str().unwrap().to_owned());
+    let sorted = |changes: Vec<Value>| {
+        let mut texts: Vec<String> = changes
+            .iter()
+            .map(|change| {
+                format!("{} {} {} {}", change["action"], change["key"], change["before"], change["after"])
+            })
+            .collect();
+        texts.sort();
+        texts
+    };
+    let text = shell.expect(0, &["--json", "snapshots", "diff", &older, &newer]);
+    let diff = sorted(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect());
+    assert_eq!(diff, sorted(plan["changes"].as_array().unwrap().clone()));
+    assert_eq!(diff.len(), 5);
+}
+
+#[test]
+fn what_is_parked_is_shown_with_the_commands_that_decide_about_it() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&first())]);
+    let empty = shell.write(&TestBatch::full("alpha", 3));
+    let text = shell.expect(3, &["publish", &empty]);
+    let data = shell.data().display().to_string();
+    let id = TestBatch::full("alpha", 3).id();
+    for act in ["approve", "reject"] {
+        assert!(text.contains(&format!("tidegate --data {data} batches {act} {id}\n")), "{text}");
+    }
+    // Another digest than that of the plan.
+    let other = "00000000000000000000000000000000";
+    let told = shell.run(&["publish", &empty, &format!("--approve={other}")]);
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains(&format!(", not {other}")) && !told.contains("snapshot"), "{told}");
+}
+
+#[test]
+fn bad_lines_without_a_key_are_counted_as_rejected() {
+    let shell = Shell::new();
+    for (hour, full) in [(1, true), (2, false)] {
+        let batch = TestBatch { full, ..TestBatch::full("alpha", hour) }
+            .with([says(entity("a"), 1), Line::BadKeyed(entity("d"))])
+            .with([Line::BadKeyless(1), Line::BadKeyless(2)]);
+        let plan = shell.json(2, &["plan", &shell.write(&batch)]);
+        assert_eq!(plan["summary"]["entities"]["rejected"], 3, "{plan}");
+        assert_eq!(plan["summary"]["relationships"]["rejected"], 0, "{plan}");
+    }
+}
+
+#[test]
+fn a_relationship_that_begins_to_wait_is_removed_at_the_target_and_nobody_deleted_it() {
+    let shell = Shell::new();
+    let beta = TestBatch::full("beta", 1).with([says(entity("b"), 1), says(edge("b", "a"), 1)]);
+    shell.expect(0, &["publish", &shell.write(&first())]);
+    shell.expect(0, &["publish", &shell.write(&beta)]);
+    let gone = shell.write(&TestBatch::incremental("alpha", 2).with([Line::Deleted(entity("a"))]));
+    let plan = shell.json(2, &["plan", &gone]);
+    let summary = &plan["summary"]["relationships"];
+    // alpha's own a → b and beta's b → a; a → z waits as before.
+    assert_eq!((&summary["delete"], &summary["waiting"]), (&0.into(), &3.into()), "{plan}");
+    let state = shell.json(0, &["publish", &gone]);
+    assert_eq!(state["metrics"]["relationships_deleted"], 2, "{state}");
 }
 
 #[test]

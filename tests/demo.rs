@@ -25,6 +25,15 @@ fn the_demo_publishes_its_company_and_shows_every_plan() {
     assert_eq!(text.matches("\nPlan: ").count(), 15);
     assert!(text.contains("guard: ") && text.contains("FAILED REJECTED") && text.contains("superseded"));
 
+    // The guard's plan can be followed to the keys that would go, and no plan
+    // is a table alone.
+    let guards: Vec<&str> = text.split("\n── ").filter(|part| part.contains("\nguard: ")).collect();
+    assert_eq!(guards.len(), 1);
+    assert!(guards[0].contains("- 17 rdbms_table\n      rdbms_table halden"), "{}", guards[0]);
+    for part in text.split("\n── ").filter(|part| part.contains("\nTYPE ")) {
+        assert!(["\n+ ", "\n~ ", "\n- "].iter().any(|sign| part.contains(sign)), "{part}");
+    }
+
     let export =
         tidegate().args(["catalogue", "export", "--data"]).arg(data.path().join("d")).output().unwrap();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();

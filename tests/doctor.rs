@@ -34,6 +34,7 @@ fn all_is_well_with_a_server_and_without_one() {
             "inbox file:",
             "target catalogue",
             "sources",
+            "dead letters",
             "clock",
             "disk of",
         ] {

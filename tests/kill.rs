@@ -23,7 +23,7 @@ fn history() -> Vec<TestBatch> {
         TestBatch::full("alpha", 20)
             .with(["a", "b", "d", "ua", "ub", "g"].iter().map(|name| says(entity(name), 2)))
             .with([says(edge("a", "b"), 2), says(edge("ub", "z"), 1), says(edge("g", "a"), 1)])
-            .with([Line::BadKeyed(entity("c"))]),
+            .with([Line::BadKeyed(entity("c")), Line::BadLong(entity("e"))]),
         TestBatch::full("beta", 15)
             .with([says(entity("a"), 9), says(entity("z"), 9), says(edge("a", "z"), 9)])
             .with([says(edge("e", "z"), 1)]),
@@ -105,6 +105,17 @@ fn statuses(data: &Path) -> Value {
         .collect()
 }
 
+/// The originals of the dead letters, and how many files hold them.
+fn originals(data: &Path) -> (Vec<Vec<u8>>, usize) {
+    let raw = |id| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.env_clear().args(["--data", data.to_str().unwrap(), "-q", "dlq", "show", id, "--raw"]);
+        command.output().unwrap().stdout
+    };
+    let files = std::fs::read_dir(data.join("state/alpha/letters")).map_or(0, Iterator::count);
+    (["1", "2"].map(raw).into(), files)
+}
+
 /// The versions that the catalogue has of two entities, without what time and
 /// chance decide: an operation that took effect twice would show here.
 fn versions(data: &Path) -> Value {
@@ -163,7 +174,9 @@ impl Kills {
             let counts: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
             let (expected, catalogue, batches) = (state(&undisturbed), export(&data), statuses(&data));
             let history = versions(&data);
+            let kept = originals(&data);
             let count = counts[point].as_u64().unwrap();
+            assert_eq!(kept.0.iter().any(|kept| kept.len() > 10_000), n >= 1, "batch {n}");
             assert!(count > 0, "batch {n} passes no point of {point}");
             for at in 1..=count {
                 std::fs::remove_dir_all(&data).unwrap();
@@ -181,6 +194,7 @@ impl Kills {
                 assert_eq!(export(&data), catalogue, "batch {n}, {after}");
                 assert_eq!(statuses(&data), batches, "batch {n}, {after}");
                 assert_eq!(versions(&data), history, "batch {n}, {after}");
+                assert!(originals(&data) == kept, "batch {n}, {after}");
                 kills += 1;
             }
         }

@@ -71,6 +71,32 @@ fn a_held_batch_whose_folder_is_gone_publishes_when_it_is_released_and_its_pin_g
 }
 
 #[test]
+fn a_link_is_not_tried_to_be_pinned_again_and_again() {
+    let world = World::new();
+    let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+    let folder = batch.write(&world.data.path().join("delivered"));
+    let file = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end != "json")).unwrap();
+    let outside = world.data.path().join("outside");
+    std::fs::rename(&file, &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, &file).unwrap();
+    let id = world.engine().accept(&folder).unwrap();
+    world.work();
+    assert_eq!(code(&world, &id), "BATCH_FILE_UNSAFE");
+    assert_eq!(world.engine().keep_pins().unwrap(), None);
+    let told = || world.timeline(&id).iter().filter(|line| line.contains("can't be kept")).count();
+    assert_eq!(told(), 1, "{:?}", world.timeline(&id));
+    keep(&world);
+    assert_eq!((told(), world.batch(&id).pin), (1, None));
+    // It is mended where it lies, and read from there.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(&outside, &file).unwrap();
+    world.engine().retry(&id, "ann", "a file again").unwrap();
+    world.work();
+    world.expect(&[(entity("a"), 1)]);
+}
+
+#[test]
 fn a_rejected_batch_is_unpinned() {
     let (world, _, id) = parked();
     world.reject(&id);

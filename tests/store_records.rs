@@ -54,7 +54,7 @@ fn every_record_reads_back_as_it_was_written() {
             assert_eq!(view.skips(&source())?, [skip()]);
             assert_eq!(view.pin_work(&id)?, Some(pin_work()));
             assert_eq!(view.next_message(&message().outlet)?, Some(message()));
-            let letter = dead_letter(&stamp(1, "r"), Some(key("a")), "{}");
+            let letter = dead_letter(&stamp(1, "r"), Some(key("a")), "");
             let opened_at = time("2026-11-24T12:00:00Z");
             let attempt = LetterAttempt {
                 batch_id: letter.batch_id.clone(),
@@ -70,6 +70,7 @@ fn every_record_reads_back_as_it_was_written() {
                 changed_at: Some(opened_at),
                 history: vec![attempt],
                 revision: 1,
+                long: Some(long_content()),
                 ..letter
             };
             assert_eq!(view.dead_letters()?, [expected]);

@@ -183,6 +183,17 @@ impl Client {
         Ok(answer)
     }
 
+    /// A resource as it is, byte for byte.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn bytes(&self, path: &[&str]) -> Result<Vec<u8>> {
+        let request = self.http.get(self.at(path, &[])?).timeout(ANSWER);
+        let mut bytes = Vec::new();
+        self.send(request)?.take(LARGEST).read_to_end(&mut bytes).map_err(|e| self.broken(e))?;
+        Ok(bytes)
+    }
+
     /// A resource that is read as it comes.
     ///
     /// # Errors

@@ -39,6 +39,28 @@ pub fn logging(global: &Global, service: Option<LogFormat>) {
     };
 }
 
+/// How Tidegate was called: what has to stand before another command for it to
+/// find the same data.
+pub fn command_of(global: &Global) -> String {
+    let mut command = "tidegate".to_owned();
+    let mut option = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:~+@%".contains(c);
+            let value = match !value.is_empty() && value.chars().all(plain) {
+                true => value,
+                false => format!("'{}'", value.replace('\'', "'\\''")),
+            };
+            command.push_str(&format!(" {name} {value}"));
+        }
+    };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    option("--data", path(&global.data));
+    option("--config", path(&global.config));
+    // One with a password in it is nothing to print.
+    option("--server", global.server.clone().filter(|server| !server.contains('@')));
+    command
+}
+
 /// The environment's settings variables.
 pub fn load_options(global: &Global) -> LoadOptions {
     let mut environment: std::collections::BTreeMap<String, String> =
@@ -163,8 +185,13 @@ pub fn scratch_file() -> Result<std::fs::File> {
 
 /// Writes to standard output.
 pub fn out(text: impl AsRef<str>) -> Result<()> {
+    out_bytes(text.as_ref().as_bytes())
+}
+
+/// Writes bytes to standard output, as they are.
+pub fn out_bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_ref().as_bytes()).and_then(|()| stdout.flush()).map_err(write_error)
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(write_error)
 }
 
 /// Writes a value as JSON.

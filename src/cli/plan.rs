@@ -35,7 +35,12 @@ pub struct PlanArgs {
 /// Runs the command.
 pub fn run(global: &Global, args: &PlanArgs) -> Result<u8> {
     let show = |plan: &dyn Shown| {
-        let options = render::plan::Options { summary: args.summary, full: args.full, json: global.json };
+        let options = render::plan::Options {
+            summary: args.summary,
+            full: args.full,
+            listed: render::plan::LISTED,
+            json: global.json,
+        };
         render::plan::print(plan, &options)?;
         let head = plan.head();
         Ok(if !head.guards.is_empty() {

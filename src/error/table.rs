@@ -150,8 +150,8 @@ error_kinds! {
         "The check of the finished plan found a contradiction. Nothing was published.",
         "This is a defect in Tidegate: report it with the message.";
     PlanStale: "PLAN_STALE", 409, 1, Never,
-        "The plan was made from a snapshot that is no longer the current one.",
-        "Look at the new plan and decide again.";
+        "The plan that was decided about is not the batch's present one.",
+        "Look at the present plan and decide again.";
     Parked: "GUARD_TRIPPED", 409, 3, Never,
         "A guard parked the plan; it waits for a person.",
         "Look at it with `tidegate batches show ID`, then approve or reject it.";

@@ -15,11 +15,13 @@ use super::footprint::Footprint;
 use super::format::entry::Loc;
 use super::format::layer::{Layer, Scratch};
 use super::halt::Halt;
+use super::look_alikes::LookAlikes;
 use super::plan_file::{PlannedChange, PlannedValue};
 use super::plan_writer::ChangeSection;
 use super::snapshot::Found;
 use super::sorter::Sorted;
 use super::state_dir::Pack;
+use super::types::Types;
 use super::view::{Part, Reader, TargetView, merged};
 use crate::domain::change::Action;
 use crate::domain::ids::SourceId;
@@ -38,6 +40,8 @@ pub struct JudgeInput<'a> {
     pub pack: &'a Arc<Pack>,
     /// The source's precedence in the settings.
     pub precedence: i64,
+    /// The types by number.
+    pub types: &'a Types,
     /// Keys whose state at the target is not known.
     pub unsure: &'a HashMap<KeyHash, Key>,
     /// How many threads may judge.
@@ -94,10 +98,12 @@ pub fn run(
     sections: &mut Sections,
     summary: &mut PlanSummary,
     footprint: &mut Footprint,
+    names: &mut LookAlikes,
 ) -> Result<PlanDigest> {
     let mut judges = (0..input.threads.max(1)).map(|_| Judge::new(input)).collect::<Result<Vec<_>>>()?;
     let mut last = Judge::new(input)?;
-    let mut out = Gathered { sections, summary, footprint, digest: PlanDigest::default() };
+    let mut out =
+        Gathered { types: input.types, sections, summary, footprint, names, digest: PlanDigest::default() };
     let mut before: Vec<(Vec<Candidate>, Judged)> = Vec::new();
     loop {
         let mut chunk = Vec::new();
@@ -173,6 +179,8 @@ struct Judged {
 
 /// The plan as far as it is gathered.
 struct Gathered<'a> {
+    types: &'a Types,
+    names: &'a mut LookAlikes,
     sections: &'a mut Sections,
     summary: &'a mut PlanSummary,
     footprint: &'a mut Footprint,
@@ -200,6 +208,10 @@ impl Gathered<'_> {
         }
         for change in found.changes {
             self.digest.add(change.digest());
+            if let (Action::Delete, PlannedValue::Gone(Key::Entity(key), _)) = (change.action, &change.value)
+            {
+                self.names.push(self.types.id(&key.type_name), &key.type_name, &key.qualified_name);
+            }
             let section = match (change.kind(), change.action) {
                 (Kind::Relationship, Action::Delete) => &mut self.sections.relationships_gone,
                 (Kind::Relationship, Action::Create | Action::Update) => &mut self.sections.relationships,

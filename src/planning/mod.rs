@@ -6,6 +6,7 @@
 //! settle    assertions by key → the source's own changes, the plan's layer
 //! judge     own changes → changes at the target, in the order of execution
 //! footprint which keys no other plan in work may touch
+//! look_alikes  keys that differ by case, Unicode form or outer blanks
 //! check     the finished plan, read back and checked by other rules than made it
 //! next      outcome of a plan → the next snapshot
 //! ```
@@ -23,6 +24,7 @@ pub mod format;
 pub mod halt;
 mod judge;
 mod line_table;
+mod look_alikes;
 mod moving;
 pub mod next;
 mod pack_writer;

@@ -25,6 +25,7 @@ use super::format::entry::{Loc, NO_POSITION};
 use super::format::layer::{Scratch, StampInfo};
 use super::format::order::{FileOrder, Order, OrderWriter};
 use super::halt::Halt;
+use super::look_alikes::LookAlikes;
 use super::pack_writer::PackWriter;
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot, TypeEdge};
@@ -101,9 +102,11 @@ pub struct PassOutput {
     /// Bad lines.
     pub bad: u64,
     /// Bad lines without a readable key.
-    pub unreadable: u64,
+    pub unreadable: [u64; 2],
     /// Lines with members that the contract does not name.
     pub unknown_members: u64,
+    /// Names of entities that the source did not assert before.
+    pub new_names: LookAlikes,
 }
 
 /// A bit for each live key of the snapshot.
@@ -185,6 +188,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
         (Some(_) | None, _) => 0,
     };
     let table = input.order.map(|order| SharedTable::new(order, input.table_limit));
+    let new_names = Mutex::new(LookAlikes::default());
     let shared = Shared {
         input,
         seen: seen.as_ref(),
@@ -192,6 +196,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
         entities,
         dropped: &dropped,
         new_positions: &new_positions,
+        new_names: &new_names,
     };
 
     let next = AtomicUsize::new(0);
@@ -215,6 +220,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
                         worker.read(index)?;
                     }
                     lock(total).add(&worker.tally);
+                    lock(shared.new_names).absorb(worker.new_names);
                     lock(sorters).push(worker.sorter);
                     Ok(())
                 };
@@ -242,6 +248,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
         bad: tally.bad,
         unreadable: tally.unreadable,
         unknown_members: tally.unknown_members,
+        new_names: new_names.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
     })
 }
 
@@ -255,7 +262,7 @@ struct Tally {
     in_order: u64,
     unchanged: [u64; 2],
     bad: u64,
-    unreadable: u64,
+    unreadable: [u64; 2],
     unknown_members: u64,
 }
 
@@ -264,10 +271,10 @@ impl Tally {
         for kind in 0..2 {
             self.lines[kind] += other.lines[kind];
             self.unchanged[kind] += other.unchanged[kind];
+            self.unreadable[kind] += other.unreadable[kind];
         }
         self.in_order += other.in_order;
         self.bad += other.bad;
-        self.unreadable += other.unreadable;
         self.unknown_members += other.unknown_members;
     }
 }
@@ -280,6 +287,7 @@ struct Shared<'a> {
     entities: u32,
     dropped: &'a [u64],
     new_positions: &'a [AtomicU32],
+    new_names: &'a Mutex<LookAlikes>,
 }
 
 struct Worker<'a> {
@@ -296,6 +304,7 @@ struct Worker<'a> {
     /// The type seen last and its number.
     last_type: (String, u32),
     last_edge: Option<TypeEdge>,
+    new_names: LookAlikes,
 }
 
 impl<'a> Worker<'a> {
@@ -314,6 +323,7 @@ impl<'a> Worker<'a> {
             compared: Vec::new(),
             last_type: (String::new(), u32::MAX),
             last_edge: None,
+            new_names: LookAlikes::default(),
         })
     }
 
@@ -448,7 +458,7 @@ impl Sink<'_, '_> {
             self.worker.tally.bad += 1;
         }
         match &bad.key {
-            None => self.worker.tally.unreadable += 1,
+            None => self.worker.tally.unreadable[self.kind as usize] += 1,
             Some(key) => {
                 let type_id = self.worker.type_id(key.type_name());
                 let mut asserted = Asserted {
@@ -487,8 +497,8 @@ impl Sink<'_, '_> {
             line: line_no,
             field: bad.field,
             problem: bad.problem,
-            content: Reject::cut(line),
-            cut: cut || line.len() > Reject::KEEP,
+            content: line.to_vec(),
+            cut,
         })
     }
 
@@ -585,6 +595,15 @@ impl Sink<'_, '_> {
         }
 
         let type_id = worker.type_id(parsed.key.type_name());
+        if let LineKey::Entity { type_name, qualified_name } = &parsed.key
+            && found.is_none()
+            && flags & (DELETED | SKIPPED) == 0
+        {
+            worker.new_names.push(type_id, type_name, qualified_name);
+            if worker.new_names.is_full() {
+                lock(shared.new_names).absorb(std::mem::take(&mut worker.new_names));
+            }
+        }
         let (from, to) = parsed.key.end_hashes().unwrap_or((KeyHash(0), KeyHash(0)));
         let asserted = Asserted {
             key,

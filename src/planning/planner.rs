@@ -330,7 +330,7 @@ impl<'a> Making<'a> {
             let input = AbsentInput { snapshot: own, order, seen, scope, stamp, newest, halt };
             absent::collect(&input, &mut reader, &mut absent)?;
         }
-        if mode == Mode::Full && output.unreadable > 0 && !batch.withholds_nothing {
+        if mode == Mode::Full && output.unreadable != [0; 2] && !batch.withholds_nothing {
             mode = Mode::Incremental;
             new_order = None;
             if self.fold == Fold::Base && self.view.own.is_some() {
@@ -393,6 +393,10 @@ impl<'a> Making<'a> {
             output.unchanged,
         )?;
         state.synced(&layer_path)?;
+        for kind in [Kind::Entity, Kind::Relationship] {
+            // Settling goes by keys, and these have none.
+            settled.summary.of(kind).rejected += output.unreadable[kind as usize];
+        }
         let mut unsure = unsure_keys(self.view);
         if !input.skips.is_empty() {
             // They stay unsure: nothing is sent for them.
@@ -422,6 +426,7 @@ impl<'a> Making<'a> {
                 layer: &layer,
                 pack: &pack,
                 precedence: input.settings.precedence,
+                types: &self.types,
                 unsure: &unsure,
                 threads: self.planner.options.threads,
                 progress: &|keys| (input.progress)(Step::Judged(keys)),
@@ -432,8 +437,10 @@ impl<'a> Making<'a> {
             &mut sections,
             &mut summary,
             &mut footprint,
+            &mut output.new_names,
         )?;
         drop(layer);
+        let alike = std::mem::take(&mut output.new_names).warnings(&self.types, self.view, &mut reader)?;
         tracing::debug!(plan = %input.plan_id, "changes are judged");
         let plan_path = state.plan_path(source, &input.plan_id);
         let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
@@ -488,7 +495,7 @@ impl<'a> Making<'a> {
             rejects,
             reject_count,
             footprint,
-            warnings: self.warnings(&output, &settled),
+            warnings: self.warnings(&output, &settled, alike),
             lines,
             lines_in_order: output.in_order,
         };
@@ -562,8 +569,8 @@ impl<'a> Making<'a> {
         guards::evaluate(&self.input.settings.guards, facts)
     }
 
-    fn warnings(&self, output: &PassOutput, settled: &Settled) -> Vec<String> {
-        let mut warnings = Vec::new();
+    fn warnings(&self, output: &PassOutput, settled: &Settled, alike: Vec<String>) -> Vec<String> {
+        let mut warnings = alike;
         if output.unknown_members > 0 {
             warnings.push(format!(
                 "{} lines have members that the contract does not name; they are ignored",
@@ -573,10 +580,10 @@ impl<'a> Making<'a> {
         if output.bad > 0 {
             warnings.push(format!("bad lines, which become dead letters: {}", output.bad));
         }
-        if output.unreadable > 0 && self.input.batch.mode == Mode::Full {
+        let unreadable: u64 = output.unreadable.iter().sum();
+        if unreadable > 0 && self.input.batch.mode == Mode::Full {
             warnings.push(format!(
-                "{} lines are bad without a readable key, so the batch deletes nothing",
-                output.unreadable
+                "{unreadable} lines are bad without a readable key, so the batch deletes nothing",
             ));
         }
         let skipped = settled.summary.skipped();

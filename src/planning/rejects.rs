@@ -27,19 +27,59 @@ pub struct Reject {
     pub field: String,
     /// What is wrong with it.
     pub problem: String,
-    /// The line's bytes, at most [`Self::KEEP`].
+    /// The line's bytes; of a line over the limit its beginning; of a key of
+    /// which the batch says different things a line for each of them.
+    #[serde(with = "text_or_bytes")]
     pub content: Vec<u8>,
-    /// Whether bytes were cut off.
+    /// Whether something of that was left out.
     pub cut: bool,
 }
 
-impl Reject {
-    /// How many bytes of a line are kept.
-    pub const KEEP: usize = 64 << 10;
+/// Bytes in JSON: as text where they are text, which takes a third of the
+/// room, else as numbers.
+mod text_or_bytes {
+    use std::fmt;
 
-    /// The bytes of a line that are kept.
-    pub fn cut(line: &[u8]) -> Vec<u8> {
-        line[..line.len().min(Self::KEEP)].to_vec()
+    use serde::de::{SeqAccess, Visitor};
+    use serde::{Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &Vec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => bytes.serialize(serializer),
+        }
+    }
+
+    /// Reads either as it comes: an enum of both would hold each number as a
+    /// value of its own first.
+    struct Either;
+
+    impl<'de> Visitor<'de> for Either {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or an array of bytes")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Vec<u8>, E> {
+            Ok(text.as_bytes().to_vec())
+        }
+
+        fn visit_string<E>(self, text: String) -> Result<Vec<u8>, E> {
+            Ok(text.into_bytes())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u8>, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = numbers.next_element()? {
+                bytes.push(byte);
+            }
+            Ok(bytes)
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        deserializer.deserialize_any(Either)
     }
 }
 

@@ -27,10 +27,35 @@ use crate::domain::settings::Mode;
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
-use crate::limits::{MAX_SKIPPED, MAX_WITHHELD};
+use crate::limits::{MAX_LINE, MAX_SKIPPED, MAX_WITHHELD};
 
 /// Keys that come or go that are looked up together.
 const WAITING: usize = 8_192;
+
+/// Bytes of what a batch says of one key, beyond which only the first and the
+/// last of it are kept.
+const MAX_SAID: usize = 2 * MAX_LINE;
+
+/// What a line says of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Says {
+    /// That it is absent.
+    Absent,
+    /// The published value.
+    Published,
+    /// A value, by its hash.
+    Value(u64),
+}
+
+impl Says {
+    fn of(line: &Asserted) -> Self {
+        match (line.has(DELETED), line.has(UNCHANGED)) {
+            (true, _) => Self::Absent,
+            (false, true) => Self::Published,
+            (false, false) => Self::Value(line.canon),
+        }
+    }
+}
 
 /// What settling works on.
 pub struct SettleInput<'a> {
@@ -297,18 +322,13 @@ impl Work<'_, '_> {
             None => None,
         };
         let live = found.filter(|found| found.entry.is_live());
-        // What each line says: nothing (absent), the published value, or a value by its hash.
-        let say = |line: &Asserted| match (line.has(DELETED), line.has(UNCHANGED)) {
-            (true, _) => (0, 0),
-            (false, true) => (1, 0),
-            (false, false) => (2, line.canon),
-        };
-        let conflict = lines.iter().any(|line| say(line) != say(first)) || counted && say(first) != (1, 0);
+        let conflict = lines.iter().any(|line| Says::of(line) != Says::of(first))
+            || counted && Says::of(first) != Says::Published;
         if conflict {
             if counted {
                 self.uncount(kind);
             }
-            return if skipped { self.skip(first) } else { self.except(first, Some(lines)) };
+            return if skipped { self.skip(first) } else { self.except(first, Some((lines, counted))) };
         }
         if first.has(SUPERSEDED) {
             if !counted {
@@ -399,18 +419,19 @@ impl Work<'_, '_> {
         *unchanged = unchanged.saturating_sub(1);
     }
 
-    /// A key that the batch says nothing of: bad line, or two values.
-    fn except(&mut self, first: &Asserted, conflict: Option<&[Asserted]>) -> Result<()> {
+    /// A key that the batch says nothing of: bad line, or two values; of these
+    /// their lines, and whether the published value came before all of them.
+    fn except(&mut self, first: &Asserted, conflict: Option<(&[Asserted], bool)>) -> Result<()> {
         self.out.summary.of(first.key.kind()).rejected += 1;
         let key = self.key_of(first)?;
-        if let (Some(lines), Some(key)) = (conflict, &key) {
+        if let (Some((lines, published)), Some(key)) = (conflict, &key) {
             let at: Vec<String> = lines
                 .iter()
                 .take(5)
                 .map(|line| format!("{} line {}", self.input.batch.files[line.file as usize].path, line.line))
                 .collect();
             let last = lines.last().unwrap_or(first);
-            let content = self.content_of(lines)?;
+            let (content, cut) = self.contents_of(key, lines, published)?;
             self.out.rejected += 1;
             self.input.rejects.push(&Reject {
                 code: ErrorKind::KeyConflict.info().code.into(),
@@ -420,8 +441,8 @@ impl Work<'_, '_> {
                 line: u64::from(last.line),
                 field: String::new(),
                 problem: format!("the batch says different things about this key: {}", at.join(", ")),
-                cut: content.len() > Reject::KEEP,
-                content: Reject::cut(&content),
+                content,
+                cut,
             })?;
         }
         self.out.exceptions.extend(key);
@@ -465,22 +486,57 @@ impl Work<'_, '_> {
         Ok(Some(body.body()?.key()))
     }
 
-    /// The last value that the batch has for the key, as a line.
-    fn content_of(&mut self, lines: &[Asserted]) -> Result<Vec<u8>> {
-        let Some(line) = lines.iter().rev().find(|line| line.loc != Loc::NONE) else { return Ok(Vec::new()) };
-        let body = self.reader.bodies.get(self.input.pack.0, line.loc)?;
-        let body = body.body()?;
-        let key = serde_json::to_string(&body.key()).map_err(|e| Error::internal("a key").caused_by(e))?;
-        let mut content = key.into_bytes();
-        content.pop();
-        if line.has(DELETED) {
-            content.extend_from_slice(b",\"deleted\":true}");
-        } else {
-            content.extend_from_slice(b",\"attributes\":");
-            content.extend_from_slice(body.attributes);
-            content.push(b'}');
+    /// Everything that the batch says of a key, a line for each, in the order
+    /// in which it says so; and whether some were left out. The first and the
+    /// last one are always there.
+    fn contents_of(&mut self, key: &Key, lines: &[Asserted], published: bool) -> Result<(Vec<u8>, bool)> {
+        let mut seen = HashSet::new();
+        let mut values: Vec<(Says, Loc)> = Vec::new();
+        let first = published.then_some((Says::Published, Loc::NONE));
+        for (says, loc) in first.into_iter().chain(lines.iter().map(|line| (Says::of(line), line.loc))) {
+            if seen.insert(says) {
+                values.push((says, loc));
+            }
         }
-        Ok(content)
+        let head = serde_json::to_string(key).map_err(|e| Error::internal("a key").caused_by(e))?;
+        let head = head.strip_suffix('}').unwrap_or(&head);
+        let last = values.len().saturating_sub(1);
+        let (mut content, mut cut) = (Vec::new(), false);
+        for (n, (says, loc)) in values.into_iter().enumerate() {
+            let body = match says {
+                Says::Absent => None,
+                Says::Value(_) => Some(self.reader.bodies.get(self.input.pack.0, loc)?),
+                Says::Published => match &self.input.view.own {
+                    Some(own) => match own.live(key.hash(), &mut self.reader.scratch)? {
+                        Some(found) => Some(own.body(&found, &mut self.reader.bodies)?),
+                        None => continue,
+                    },
+                    None => continue,
+                },
+            };
+            let attributes = match &body {
+                Some(body) => Some(body.body()?.attributes),
+                None => None,
+            };
+            let len = attributes.map_or(0, <[u8]>::len);
+            if n != 0 && n != last && content.len() + len > MAX_SAID {
+                cut = true;
+                continue;
+            }
+            if !content.is_empty() {
+                content.push(b'\n');
+            }
+            content.extend_from_slice(head.as_bytes());
+            match attributes {
+                None => content.extend_from_slice(b",\"deleted\":true}"),
+                Some(attributes) => {
+                    content.extend_from_slice(b",\"attributes\":");
+                    content.extend_from_slice(attributes);
+                    content.push(b'}');
+                }
+            }
+        }
+        Ok((content, cut))
     }
 
     /// A live key that a full batch did not list.

@@ -8,6 +8,7 @@
 //! <source>/orders/<plan>.order
 //! <source>/plans/<plan>.plan, .json       changes; the manifest is written last
 //! <source>/pins/<folder>/                 files of a batch that waits; `.pin.json` is written last
+//! <source>/letters/<plan>.lines           originals of dead letters that are too long for the store
 //! <source>/snapshots/<target>/<id>.json   manifest of a snapshot, written last
 //! tmp/<plan>/                             work in progress, emptied at start
 //! ```
@@ -173,6 +174,11 @@ impl StateDir {
     /// Path of a snapshot's manifest.
     pub fn snapshot_path(&self, source: &SourceId, target: &TargetName, id: &SnapshotId) -> PathBuf {
         self.source(source).join("snapshots").join(target.as_str()).join(format!("{id}.json"))
+    }
+
+    /// Path of the long originals of the dead letters of a plan.
+    pub fn letters_path(&self, source: &SourceId, plan: &PlanId) -> PathBuf {
+        self.source(source).join("letters").join(format!("{plan}.lines"))
     }
 
     /// The folder that a batch's files are pinned in.

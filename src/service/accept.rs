@@ -31,7 +31,24 @@ impl FoundIn {
     }
 }
 
+/// The error of another manifest under the id of a batch.
+fn reused(known: &BatchRecord) -> Error {
+    let text = format!(
+        "batch {} was accepted {} from {} with another manifest",
+        known.batch_id, known.accepted_at, known.url
+    );
+    Error::new(ErrorKind::IdReused, text)
+}
+
 impl Engine {
+    /// Checks that a batch would not be refused as another one of its id.
+    pub(super) fn check_id(&self, batch: &Batch) -> Result<()> {
+        match self.store.read(|view| view.batch(&batch.id))? {
+            Some(known) if known.manifest_hash != batch.manifest_hash => Err(reused(&known)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Accepts the batch in a folder: checks its manifest and queues it. A
     /// batch that was accepted before is left as it is.
     ///
@@ -69,14 +86,7 @@ impl Engine {
                 found.note(tx, &record.batch_id)?;
             }
             if let Some(known) = known {
-                if is_same {
-                    return Ok(());
-                }
-                let text = format!(
-                    "batch {} was accepted {} from {} with another manifest",
-                    known.batch_id, known.accepted_at, known.url
-                );
-                return Err(Error::new(ErrorKind::IdReused, text));
+                return if is_same { Ok(()) } else { Err(reused(&known)) };
             }
             let source = record.batch_id.source();
             if let Some(hold) = unknown

@@ -43,6 +43,7 @@ impl Engine {
         checks.extend(self.check_inboxes(&settings, serving));
         checks.extend(self.check_targets());
         checks.extend(self.check_sources());
+        checks.push(self.check_originals());
         checks.push(self.check_clock(written));
         checks.push(time_zone());
         checks.extend(check_disks(&self.disks(), settings.service.min_free));
@@ -235,6 +236,28 @@ impl Engine {
             )
         });
         told.collect()
+    }
+
+    /// Originals of dead letters that lie under the state folder.
+    fn check_originals(&self) -> CheckView {
+        const CHECK: &str = "dead letters";
+        match self.look_at_originals() {
+            Ok((there, gone)) => match gone.first() {
+                None => CheckView::ok(CHECK, format!("{there} long originals are files, and all there")),
+                Some((first, error)) => {
+                    let text = format!(
+                        "{} of {} long originals are gone: {error}",
+                        gone.len(),
+                        there + gone.len() as u64
+                    );
+                    let mend = format!(
+                        "put the file back from a copy of the state folder, or give the line: tidegate dlq edit {first} --file FILE"
+                    );
+                    CheckView::error(CHECK, text, mend)
+                }
+            },
+            Err(error) => CheckView::error(CHECK, error.to_string(), action(&error)),
+        }
     }
 
     fn check_clock(&self, written: Option<Timestamp>) -> CheckView {

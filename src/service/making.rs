@@ -37,8 +37,13 @@ impl Engine {
 
     /// Makes a plan of a folder without accepting it, hands it to `look`, and
     /// throws it away.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IdReused`] as when it is accepted, and those of planning.
     pub fn plan_only<T>(&self, folder: &Path, look: impl FnOnce(&Plan) -> Result<T>) -> Result<T> {
-        self.plan_only_batch(&folder::open_local(folder)?, look)
+        let batch = folder::open_local(folder)?;
+        self.check_id(&batch)?;
+        self.plan_only_batch(&batch, look)
     }
 
     /// The same of a batch that was opened.

@@ -64,8 +64,8 @@ impl Engine {
             let Some(header) = plan.and_then(|plan| plan.header) else {
                 return Err(not_parked(&record, digest));
             };
-            if digest.is_some_and(|digest| digest != header.digest) {
-                let text = format!("batch {id} has a plan with digest {}", header.digest);
+            if let Some(digest) = digest.filter(|digest| *digest != header.digest) {
+                let text = format!("batch {id} has a plan with digest {}, not {digest}", header.digest);
                 return Err(Error::new(ErrorKind::PlanStale, text));
             }
             record.approval = Some(Approval {

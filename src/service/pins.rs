@@ -149,8 +149,9 @@ impl Engine {
                 Err(error) if self.is_fatal(&error) => return Err(error),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let at = self.pin_failed(&id, work, &error)?;
-                    next = Some(next.map_or(at, |next| next.min(at)));
+                    if let Some(at) = self.pin_failed(&id, work, &error)? {
+                        next = Some(next.map_or(at, |next| next.min(at)));
+                    }
                 }
             }
         }
@@ -369,8 +370,14 @@ impl Engine {
         self.store.write(move |tx| tx.set_pin_work(&id, None))
     }
 
-    /// Told once for each reason, and tried again.
-    fn pin_failed(&self, id: &BatchId, work: PinWork, error: &Error) -> Result<Timestamp> {
+    /// Told once for each reason, and tried again where that may help; when.
+    fn pin_failed(&self, id: &BatchId, work: PinWork, error: &Error) -> Result<Option<Timestamp>> {
+        if work.task == PinTask::Copy && error.kind() == ErrorKind::FileUnsafe {
+            let ended = self.batch(id)?.status.is_final();
+            if ended {
+                return self.pin_given_up(id, error).map(|()| None);
+            }
+        }
         let attempts = work.attempts.saturating_add(1);
         let at = self.clock.now().checked_add(backoff(attempts)).unwrap_or(Timestamp::MAX);
         let (id, text) = (id.clone(), error.to_string());
@@ -392,7 +399,22 @@ impl Engine {
                 let work = PinWork { attempts, next_attempt: Some(at), last_error: Some(text), ..work };
                 tx.set_pin_work(&id, Some(&work))?;
             }
-            Ok(at)
+            Ok(Some(at))
+        })
+    }
+
+    /// What can't be copied by trying again: a link. Whoever mends the batch
+    /// puts a file in its place, and a retry reads it there.
+    fn pin_given_up(&self, id: &BatchId, error: &Error) -> Result<()> {
+        tracing::warn!(batch = %id, source = %id.source(), %error, "its files can't be kept under the state URL");
+        let (id, text) = (id.clone(), error.to_string());
+        self.store.write(move |tx| {
+            let record = tx.expect_batch(&id)?;
+            note(tx, &record, format!("its files can't be kept under the state URL: {text}"), SELF)?;
+            if tx.pin_work(&id)?.is_some_and(|now| now.task == PinTask::Copy) {
+                tx.set_pin_work(&id, None)?;
+            }
+            Ok(())
         })
     }
 

@@ -110,6 +110,7 @@ impl Engine {
         match self
             .collect(source)
             .and_then(|()| self.collect_requeues(source))
+            .and_then(|()| self.collect_letters(source))
             .and_then(|()| self.keep_letters())
         {
             Ok(()) => drop(self.folded.over(&what)),

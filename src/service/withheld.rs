@@ -68,8 +68,8 @@ impl Engine {
             let Some((count, planned)) = found else {
                 return Err(conflict(format!("batch {id} does not wait for an approval")));
             };
-            if digest.is_some_and(|digest| digest != planned) {
-                let text = format!("batch {id} has a plan with digest {planned}");
+            if let Some(digest) = digest.filter(|digest| *digest != planned) {
+                let text = format!("batch {id} has a plan with digest {planned}, not {digest}");
                 return Err(Error::new(ErrorKind::PlanStale, text));
             }
             if tx.batch(&next)?.is_some() {

@@ -61,6 +61,7 @@ use crate::targets::embedded::FindOrder;
         api::dead_letters::list,
         api::dead_letters::groups,
         api::dead_letters::show,
+        api::dead_letters::content,
         api::dead_letters::check,
         api::dead_letters::edit,
         api::dead_letters::requeue,

@@ -17,6 +17,8 @@ pub enum Line {
     Deleted(Key),
     /// A bad line whose key can be read.
     BadKeyed(Key),
+    /// The same, longer than what the store keeps.
+    BadLong(Key),
     /// A bad line without a key, an entity's.
     BadKeyless(u8),
 }
@@ -129,6 +131,9 @@ fn render(line: &Line) -> (usize, String) {
         }
         Line::Deleted(key) => (which(key), format!("{},\"deleted\":true}}", head(key))),
         Line::BadKeyed(key) => (which(key), format!("{},\"attributes\":[]}}", head(key))),
+        Line::BadLong(key) => {
+            (which(key), format!("{},\"attributes\":[\"{}\"]}}", head(key), "y".repeat(10_000)))
+        }
         Line::BadKeyless(n) => (0, format!("{{\"type\":\"t\",\"bad\":{n}}}")),
     }
 }

@@ -226,6 +226,16 @@ pub fn key(name: &str) -> Key {
     Key::Entity(EntityKey { type_name: "table".into(), qualified_name: name.into() })
 }
 
+/// Where a long original lies.
+pub fn long_content() -> LongContent {
+    LongContent {
+        file: "warehouse/letters/20261124T120000Z-0123456789abcdef.lines".into(),
+        at: 5_000,
+        bytes: 6_000,
+        xxh3: "0123456789abcdef0123456789abcdef".into(),
+    }
+}
+
 /// A dead letter as a commit opens it.
 pub fn dead_letter(stamp: &Stamp, key: Option<Key>, content: &str) -> DeadLetter {
     DeadLetter {
@@ -235,6 +245,7 @@ pub fn dead_letter(stamp: &Stamp, key: Option<Key>, content: &str) -> DeadLetter
         stamp: stamp.clone(),
         key,
         content: content.into(),
+        long: None,
         cut: false,
         file: "entities-00000.ndjson".into(),
         line: 3,
@@ -313,7 +324,8 @@ pub fn fill(store: &Store) {
             tx.put_plan(&plan())?;
             tx.put_journal(&plan_id(), tidegate::domain::ids::OperationNo(0), &journal_entry())?;
             tx.commit_snapshot(&snapshot(0))?;
-            tx.open_dead_letter(dead_letter(&stamp(1, "r"), Some(key("a")), "{}"))?;
+            let letter = dead_letter(&stamp(1, "r"), Some(key("a")), "");
+            tx.open_dead_letter(DeadLetter { long: Some(long_content()), ..letter })?;
             tx.put_inbox_entry("file:///inbox/", "warehouse/x", &inbox_entry())?;
             tx.hold_source(&source(), &source_hold())?;
             tx.note_source(&source(), "held: the target is another one", "tidegate")?;

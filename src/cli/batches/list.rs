@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::Global;
 use super::super::backend;
-use super::super::common::{more, out, out_json, table, usage};
+use super::super::common::{command_of, more, out, out_json, table, usage};
 use super::super::render;
 use super::ListArgs;
 use crate::domain::ids::{BatchId, SourceId};
@@ -60,9 +60,10 @@ pub fn show(global: &Global, id: &BatchId, summary: bool, full: bool) -> Result<
         if global.json {
             return out_json(&Full { batch: &batch, timeline: &timeline }).map(|()| 0);
         }
-        let (text, happened) = (render::batch::batch(&batch), render::batch::timeline(&timeline));
+        let text = render::batch::batch(&batch, &command_of(global));
+        let happened = render::batch::timeline(&timeline);
         out(format!("{text}\n{happened}\n"))?;
-        let options = render::plan::Options { summary, full, json: false };
+        let options = render::plan::Options { summary, full, listed: render::plan::LISTED, json: false };
         backend.plan_of(&batch, |plan| render::plan::print(plan, &options))?;
         Ok(0)
     })

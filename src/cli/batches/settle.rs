@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::Global;
 use super::super::backend::{self, Backend};
-use super::super::common::{clock, out, out_json};
+use super::super::common::{clock, command_of, out, out_json};
 use super::super::render;
 use crate::domain::ids::BatchId;
 use crate::error::{ErrorKind, Result};
@@ -53,7 +53,7 @@ pub fn exit_after(global: &Global, batch: &BatchView) -> Result<u8> {
     if global.json {
         out_json(&batch.publish_state)?;
     } else {
-        out(render::batch::batch(batch))?;
+        out(render::batch::batch(batch, &command_of(global)))?;
     }
     Ok(render::batch::exit_code(batch))
 }

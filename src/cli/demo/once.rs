@@ -12,8 +12,11 @@ use crate::error::{Error, Result};
 use crate::service::Engine;
 use crate::store::BatchRecord;
 
-/// Plans with more changes than this are shown in short.
+/// Of plans with more changes than this only some creations and updates are
+/// listed; what is deleted always is.
 const SHOW_ALL: u64 = 40;
+/// How many.
+const SOME: usize = 5;
 
 /// Publishes the story.
 pub fn run(global: &Global, engine: &Engine, data: &std::path::Path) -> Result<u8> {
@@ -48,11 +51,14 @@ pub fn run(global: &Global, engine: &Engine, data: &std::path::Path) -> Result<u
     Ok(0)
 }
 
-/// Shows a batch's plan: all of it, or in short where it is long.
+/// Shows a batch's plan: all of it, or its deletions and the first of its
+/// other changes where it is long.
 fn show(engine: &Engine, record: &BatchRecord) -> Result<()> {
     let Some(plan) = engine.plan_of(record)? else { return Ok(()) };
-    let summary = plan.manifest().header.summary.changes() > SHOW_ALL;
-    render::plan::print(&Stored::new(&plan), &render::plan::Options { summary, full: false, json: false })
+    let is_long = plan.manifest().header.summary.changes() > SHOW_ALL;
+    let listed = if is_long { SOME } else { render::plan::LISTED };
+    let options = render::plan::Options { summary: false, full: false, listed, json: false };
+    render::plan::print(&Stored::new(&plan), &options)
 }
 
 /// The demo promises what it shows: anything else is a defect.

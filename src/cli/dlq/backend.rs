@@ -122,6 +122,17 @@ impl Backend {
         }
     }
 
+    /// The original of a letter, byte for byte.
+    pub fn letter_content(&self, id: u64) -> Result<Vec<u8>> {
+        match self {
+            Self::Directory(engine, _) => engine.letter_content(id),
+            Self::Server(client) => {
+                let [api, v1, dlq] = DLQ;
+                client.bytes(&[api, v1, dlq, &id.to_string(), "content"])
+            }
+        }
+    }
+
     /// What a content would change; without one, what the letter holds.
     pub fn check_letter(&self, id: u64, content: Option<&str>) -> Result<LetterPreview> {
         match self {

@@ -2,7 +2,7 @@
 
 use super::super::Global;
 use super::super::backend;
-use super::super::common::{more, out, out_json, table};
+use super::super::common::{more, out, out_bytes, out_json, table, usage};
 use super::super::part::PartArgs;
 use super::super::render;
 use super::ListArgs;
@@ -38,6 +38,15 @@ pub fn groups(global: &Global, query: &GroupQuery, part: &PartArgs) -> Result<u8
     let rows: Vec<Vec<String>> = page.items.iter().map(render::dead_letter::group_row).collect();
     out(format!("{}{}", table(&render::dead_letter::GROUP_HEAD, &rows), more(page.next_cursor.as_deref())))?;
     Ok(0)
+}
+
+/// Runs `dlq show --raw`.
+pub fn raw(global: &Global, id: u64) -> Result<u8> {
+    if global.json {
+        return Err(usage("give --raw or --json, not both"));
+    }
+    let content = backend::look(global, |backend| backend.letter_content(id))?;
+    out_bytes(&content).map(|()| 0)
 }
 
 /// Runs `dlq show`.

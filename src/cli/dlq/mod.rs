@@ -40,6 +40,9 @@ pub enum DlqCommand {
     Show {
         /// Its number
         id: u64,
+        /// Only its original, byte for byte
+        #[arg(long)]
+        raw: bool,
     },
     /// Put other content in the place of the original, in $EDITOR or from a file
     #[command(after_help = "The content is checked by the rules of a batch, and what it would change is \
@@ -223,7 +226,8 @@ pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
             };
             look::groups(global, &query, part)
         }
-        DlqCommand::Show { id } => look::show(global, *id),
+        DlqCommand::Show { id, raw: false } => look::show(global, *id),
+        DlqCommand::Show { id, raw: true } => look::raw(global, *id),
         DlqCommand::Edit { id, file, check, requeue, undo, reason } => {
             let edit = edit::Edit {
                 id: *id,

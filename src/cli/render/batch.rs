@@ -81,8 +81,9 @@ pub fn progress_text(progress: &ProgressView) -> String {
     text
 }
 
-/// The publish state with what lies beside it.
-pub fn batch(batch: &BatchView) -> String {
+/// The publish state with what lies beside it. `command` is how Tidegate was
+/// called, as [`command_of`](crate::cli::common::command_of) has it.
+pub fn batch(batch: &BatchView, command: &str) -> String {
     let mut out = state::publish_state(&batch.publish_state);
     let mut line = |name: &str, value: &str| {
         // Writing to a string can't fail.
@@ -125,10 +126,10 @@ pub fn batch(batch: &BatchView) -> String {
         line("dead letters", &batch.open_dead_letters.to_string());
     }
     if batch.hold.is_some() {
+        let id = &batch.publish_state.batch_id;
         let _ = write!(
             out,
-            "\nApprove or reject it: tidegate batches approve {}\n",
-            batch.publish_state.batch_id
+            "\nApprove it: {command} batches approve {id}\nOr reject it: {command} batches reject {id}\n"
         );
     }
     out

@@ -15,6 +15,9 @@ pub const HEAD: [&str; 6] = ["ID", "STATE", "SOURCE", "WHAT", "CODE", "MESSAGE"]
 /// The head of a table of groups.
 pub const GROUP_HEAD: [&str; 6] = ["COUNT", "GROUP", "SOURCE", "KIND", "CODE", "MESSAGE"];
 
+/// Bytes of a content that are shown.
+const SHOWN: usize = 64 << 10;
+
 /// What a letter is about.
 pub fn what(letter: &DeadLetterView) -> String {
     match (&letter.kind, &letter.key) {
@@ -51,6 +54,11 @@ pub fn group_row(group: &LetterGroupView) -> Vec<String> {
         group.code.clone(),
         short(&group.message, 100),
     ]
+}
+
+/// The beginning of a text, in whole characters.
+fn beginning(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 /// Everything that is known of a letter.
@@ -120,8 +128,24 @@ pub fn detail(detail: &DeadLetterDetail) -> String {
     for (name, content) in [("Original", &detail.content), ("Edited", &detail.edited_content)] {
         if let Some(content) = content {
             let cut = if detail.cut && name == "Original" { " (cut)" } else { "" };
-            out.push_str(&format!("\n{name}{cut}:\n{}\n", safe_lines(&indented(content))));
+            let shown = beginning(content, SHOWN);
+            out.push_str(&format!("\n{name}{cut}:\n{}\n", safe_lines(&indented(shown))));
+            if shown.len() < content.len() {
+                let (all, id) = (thousands(content.len() as u64), letter.id);
+                out.push_str(&format!("… the first {} of {all} bytes. ", thousands(shown.len() as u64)));
+                out.push_str(&match name {
+                    "Original" => format!("All of them: tidegate dlq show {id} --raw\n"),
+                    _ => format!("All of them: tidegate dlq show {id} --json\n"),
+                });
+            }
         }
+    }
+    if !detail.content_exact {
+        let id = letter.id;
+        out.push_str(&format!("Not all of it is UTF-8. Its bytes: tidegate dlq show {id} --raw\n"));
+    }
+    if let Some(problem) = &detail.content_problem {
+        out.push_str(&format!("\nOriginal: {}\n", safe(problem)));
     }
     out
 }

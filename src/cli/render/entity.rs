@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::value::RawValue;
+
 use super::safe;
 use crate::targets::embedded::{Direction, EntityView, HistoryView, Origin};
 
@@ -27,18 +29,24 @@ pub fn version_row(version: &HistoryView) -> Vec<String> {
     ]
 }
 
+/// Attributes, one a line.
+fn attributes(out: &mut String, indent: &str, attributes: &RawValue) {
+    let attributes: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(attributes.get()).unwrap_or_default();
+    for (name, value) in &attributes {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "{indent}{} = {}", safe(name), safe(&text));
+    }
+}
+
 /// The entity with its attributes, provenance, relationships and history.
 pub fn entity(view: &EntityView) -> String {
     let mut out = String::new();
     let archived = if view.archived { "  (archived)" } else { "" };
     // Writing to a string can't fail.
     let _ = writeln!(out, "{}{archived}", safe(&view.key.to_string()));
-    let attributes: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(view.attributes.get()).unwrap_or_default();
-    for (name, value) in &attributes {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let _ = writeln!(out, "  {} = {}", safe(name), safe(&text));
-    }
+    attributes(&mut out, "  ", &view.attributes);
     let _ = writeln!(out, "\nversion {}", view.version);
     let _ = writeln!(out, "created {}", safe(&origin(&view.created)));
     let _ = writeln!(out, "updated {}", safe(&origin(&view.updated)));
@@ -50,12 +58,18 @@ pub fn entity(view: &EntityView) -> String {
                 Direction::In => ("←", &relationship.key.from),
             };
             let archived = if relationship.archived { "  (archived)" } else { "" };
+            // Several between the same ends are told apart by their labels.
+            let label = match &relationship.key.label[..] {
+                "" => String::new(),
+                label => format!(" [{}]", safe(label)),
+            };
             let _ = writeln!(
                 out,
-                "  {} {arrow} {}{archived}",
+                "  {}{label} {arrow} {}{archived}",
                 safe(&relationship.key.type_name),
                 safe(&end.to_string())
             );
+            attributes(&mut out, "      ", &relationship.attributes);
         }
         if view.more_relationships {
             let _ = writeln!(out, "  and more: raise --relationships");

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufWriter, Write};
 
 use similar::{ChangeTag, TextDiff};
-use unicode_normalization::UnicodeNormalization;
 
 use super::safe;
 use crate::cli::common::{colour, write_error};
 use crate::cli::shown::Shown;
 use crate::domain::change::{Action, Change};
-use crate::domain::key::{Key, Kind};
+use crate::domain::key::Kind;
 use crate::domain::plan::PlanSummary;
 use crate::error::Result;
 use crate::service::query::plan_json::{self, Head};
@@ -21,6 +20,8 @@ pub struct Options {
     pub summary: bool,
     /// Long text in full, and every key of a group.
     pub full: bool,
+    /// How many creations and updates are listed, where not all are.
+    pub listed: usize,
     /// As JSON.
     pub json: bool,
 }
@@ -29,16 +30,14 @@ pub struct Options {
 const GROUP: usize = 3;
 /// Groups that are told apart; past it changes are listed one by one.
 const GROUPS: usize = 10_000;
-/// Changes that are listed without `--full`.
-const LISTED: usize = 200;
+/// Creations and updates that are listed without `--full`.
+pub const LISTED: usize = 200;
 /// Keys of a group that are named without `--full`.
 const NAMED: usize = 3;
 /// Lines of a text's difference without `--full`.
 const DIFF_LINES: usize = 20;
 /// Text that is longer is shown as a difference of lines.
 const LONG: usize = 120;
-/// Keys that are looked at for look-alikes.
-const LOOKED_AT: usize = 200_000;
 
 /// Prints the plan to standard output.
 pub fn print(plan: &dyn Shown, options: &Options) -> Result<()> {
@@ -99,11 +98,9 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
     let mut text = format!("Plan of batch {} for {}\n", safe(&head.batch_id), safe(&head.target));
     let mut groups: HashMap<GroupKey, Group> = HashMap::new();
     let mut counts = Counts::default();
-    let mut alike = LookAlikes::default();
     // The first time through: what is alike, and how much there is of it.
     plan.each(&mut |change| {
         counts.take(change);
-        alike.take(change);
         if let Some(key) = group_key(change)
             && (groups.len() < GROUPS || groups.contains_key(&key))
         {
@@ -118,7 +115,7 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
     groups.retain(|_, group| group.count >= GROUP as u64);
     if !options.summary && head.summary.changes() + head.summary.relationships.waiting > 0 {
         text.push('\n');
-        let mut listed = 0u64;
+        let mut listed = 0;
         let mut hidden = 0u64;
         let mut shown: HashSet<GroupKey> = HashSet::new();
         // The second time: one by one, a group where its first one stands.
@@ -129,7 +126,10 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
                 if shown.insert(key) {
                     text.push_str(&group_text(&paint, change, group));
                 }
-            } else if listed < LISTED as u64 || options.full {
+            } else if change.action == Action::Delete {
+                // There are one or two of a type: more are a group.
+                text.push_str(&change_text(&paint, change, options.full));
+            } else if listed < options.listed || options.full {
                 listed += 1;
                 text.push_str(&change_text(&paint, change, options.full));
             } else {
@@ -142,7 +142,9 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
             Ok(())
         })?;
         if hidden > 0 {
-            text.push_str(&format!("  … and {} more; --full shows them all\n", thousands(hidden)));
+            // The demo lists less, and has no such option.
+            let how = if options.listed == LISTED { "; --full shows them all" } else { "" };
+            text.push_str(&format!("  … and {} more{how}\n", thousands(hidden)));
         }
     }
     if !head.withheld.is_empty() {
@@ -161,9 +163,8 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
     for trip in &head.guards {
         text.push_str(&format!("guard: {}\n", safe(&trip.reason)));
     }
-    let warnings = head.warnings.iter().cloned().chain(alike.found);
-    for warning in warnings {
-        text.push_str(&format!("\nwarning: {}\n", safe(&warning)));
+    for warning in &head.warnings {
+        text.push_str(&format!("\nwarning: {}\n", safe(warning)));
     }
     text.push_str(&summary_line(head));
     out.write_all(text.as_bytes()).map_err(write_error)
@@ -365,35 +366,6 @@ impl Counts {
             text.push_str(&format!("\nUpdated attributes: {}\n", list.join(", ")));
         }
         text
-    }
-}
-
-/// Finds created keys that differ from one another only by case, Unicode form
-/// or outer blanks: usually one thing under two names.
-#[derive(Default)]
-struct LookAlikes {
-    seen: HashMap<(String, String), String>,
-    found: Vec<String>,
-}
-
-impl LookAlikes {
-    fn take(&mut self, change: &Change) {
-        let Key::Entity(key) = &change.key else { return };
-        if change.action == Action::Update || self.found.len() >= 10 {
-            return;
-        }
-        let plain: String = key.qualified_name.trim().nfc().collect::<String>().to_lowercase();
-        match self.seen.get(&(key.type_name.clone(), plain.clone())) {
-            Some(other) if *other != key.qualified_name => self.found.push(format!(
-                "{} {:?} and {:?} differ only by case, Unicode form or outer blanks",
-                key.type_name, other, key.qualified_name
-            )),
-            Some(_) => {}
-            None if self.seen.len() < LOOKED_AT => {
-                self.seen.insert((key.type_name.clone(), plain), key.qualified_name.clone());
-            }
-            None => {}
-        }
     }
 }
 

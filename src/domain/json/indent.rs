@@ -53,6 +53,8 @@ pub fn indented(text: &str) -> String {
                 line(&mut out, depth);
             }
             ':' => out.push_str(": "),
+            // Values that stand one behind another keep their lines.
+            '\n' if depth == 0 => out.push(c),
             c if c.is_ascii_whitespace() => {}
             c => out.push(c),
         }
@@ -71,6 +73,11 @@ mod tests {
         let text = r#"{"a":[1.50e400, {}],"b\",{":null, "c":[ ]}"#;
         let expected = "{\n  \"a\": [\n    1.50e400,\n    {}\n  ],\n  \"b\\\",{\": null,\n  \"c\": []\n}";
         assert_eq!(indented(text), expected);
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(indented("{\"a\":1}\n{}\n"), "{\n  \"a\": 1\n}\n{}");
     }
 
     proptest! {

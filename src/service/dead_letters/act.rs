@@ -5,7 +5,7 @@
 use std::sync::PoisonError;
 
 use super::super::engine::Engine;
-use super::content::{check_line, one_line, ready};
+use super::content::{check_line, one_line};
 use super::decide::{decidable, edit_first, give_again, taken};
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
@@ -86,7 +86,7 @@ impl Engine {
         match letter.kind {
             LetterKind::Batch => self.requeue_batch(&letter, actor, reason),
             LetterKind::Entity => {
-                ready(&letter).map_err(|error| edit_first(error, id))?;
+                self.ready(&letter).map_err(|error| edit_first(error, id))?;
                 self.unskipped(&letter)?;
                 let refused = self.requeue_lines(&[(id, letter.revision)], &letter, actor, reason)?;
                 match refused {

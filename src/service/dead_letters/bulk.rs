@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use super::super::engine::Engine;
-use super::content::ready;
 use super::decide::{SkipsSeen, decidable, edit_first};
 use super::requeue::go_together;
 use crate::domain::ids::BatchId;
@@ -48,8 +47,8 @@ impl Engine {
                 return Ok(());
             }
             let can = decidable(&letter, None)
-                .and_then(|()| ready(&letter).map_err(|error| edit_first(error, letter.id)))
-                .and_then(|()| skips.pass(self, &letter));
+                .and_then(|()| self.ready(&letter).map_err(|error| edit_first(error, letter.id)))
+                .and_then(|_| skips.pass(self, &letter));
             if let Err(error) = self.survived(can)? {
                 became.insert(letter.id, Err(error));
                 return Ok(());

@@ -56,43 +56,45 @@ pub(super) fn check_line(letter: &DeadLetter, line: &[u8]) -> Result<Key> {
     }
 }
 
-/// Checks that what a letter of an entity holds may be requeued as it is.
-///
-/// # Errors
-/// As [`check_line`], and [`ErrorKind::Conflict`] when the original was cut, or is
-/// one of two things that its batch says.
-pub(super) fn ready(letter: &DeadLetter) -> Result<()> {
-    if letter.cut && letter.edited.is_none() {
-        let text = format!(
-            "dead letter {}: only the first {} bytes of its original were kept",
-            letter.id,
-            letter.content.len()
-        );
-        return Err(Error::new(ErrorKind::Conflict, text)
-            .with_action(format!("Give the whole line: `tidegate dlq edit {} --file FILE`.", letter.id)));
-    }
-    if letter.wanted().is_empty() {
-        let text = format!("dead letter {}: nobody asserts anything of it any more", letter.id);
-        return Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
-            "Nothing: the next plan of source {} sends the change again.",
-            letter.source
-        )));
-    }
-    if letter.code == ErrorKind::KeyConflict.info().code && letter.edited.is_none() {
-        let text = format!("dead letter {}: its batch says two different things of it", letter.id);
-        return Err(Error::new(ErrorKind::Conflict, text)
-            .with_action(format!("Say which is right: `tidegate dlq edit {}`.", letter.id)));
-    }
-    check_line(letter, letter.wanted()).map(|_| ())
-}
-
 impl Engine {
+    /// What a letter of an entity holds, if it may be requeued as it is.
+    ///
+    /// # Errors
+    /// As [`check_line`], and [`ErrorKind::Conflict`] when the original was cut, or is
+    /// one of two things that its batch says.
+    pub(super) fn ready(&self, letter: &DeadLetter) -> Result<Vec<u8>> {
+        if letter.edited.is_none() && letter.code == ErrorKind::KeyConflict.info().code {
+            let text = format!("dead letter {}: its batch says different things of it", letter.id);
+            return Err(Error::new(ErrorKind::Conflict, text)
+                .with_action(format!("Say which is right: `tidegate dlq edit {}`.", letter.id)));
+        }
+        if letter.edited.is_none() && letter.cut {
+            let kept = letter.long.as_ref().map_or(letter.content.len() as u64, |long| long.bytes);
+            let text =
+                format!("dead letter {}: only the first {kept} bytes of its original were kept", letter.id);
+            return Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
+                "Give the whole line: `tidegate dlq edit {} --file FILE`.",
+                letter.id
+            )));
+        }
+        let wanted = self.wanted_of(letter)?;
+        if wanted.is_empty() {
+            let text = format!("dead letter {}: nobody asserts anything of it any more", letter.id);
+            return Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
+                "Nothing: the next plan of source {} sends the change again.",
+                letter.source
+            )));
+        }
+        check_line(letter, &wanted)?;
+        Ok(wanted)
+    }
+
     /// The original of a letter: of an entity its line, of a batch its
     /// manifest as it was delivered, or as it was read; empty where neither
     /// is there.
     pub(in crate::service) fn original_of(&self, letter: &DeadLetter) -> Result<Vec<u8>> {
         match letter.kind {
-            LetterKind::Entity => Ok(letter.content.clone()),
+            LetterKind::Entity => self.content_of(letter),
             LetterKind::Batch => match self.store.read(|view| view.batch(&letter.batch_id))? {
                 None => Ok(Vec::new()),
                 Some(record) => {

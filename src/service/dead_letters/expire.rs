@@ -73,10 +73,12 @@ impl Engine {
             forgotten += gone.len() as u64;
             expired += over.len() as u64;
             if !gone.is_empty() || !over.is_empty() {
-                self.store.write(move |tx| {
+                let forgotten = self.store.write(move |tx| {
+                    let mut forgotten = Vec::new();
                     for (id, revision) in gone {
                         if let Some(letter) = tx.dead_letter(id)?.filter(|l| l.revision == revision) {
                             tx.forget_dead_letter(&letter)?;
+                            forgotten.push(letter);
                         }
                     }
                     for (id, revision) in over {
@@ -84,8 +86,10 @@ impl Engine {
                             tx.expire_dead_letter(letter)?;
                         }
                     }
-                    Ok(())
+                    Ok(forgotten)
                 })?;
+                // What should stay is collected with the source's next commit.
+                forgotten.iter().try_for_each(|letter| self.remove_long(letter))?;
             }
             unpinned.iter().try_for_each(|batch| self.unpin(batch))?;
             match rows.next {

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::engine::Engine;
+use super::long;
 use super::moot::Owners;
 use crate::domain::ids::OperationNo;
 use crate::domain::key::{Key, KeyHash};
@@ -55,6 +56,7 @@ impl Engine {
             stamp: record.stamp.clone(),
             key: None,
             content: Vec::new(),
+            long: None,
             cut: false,
             file: String::new(),
             line: 0,
@@ -71,15 +73,19 @@ impl Engine {
             revision: 0,
             state: DeadLetterState::Open,
         };
+        let header = &plan.manifest().header;
+        let mut files = long::Writer::new(&self.state, &header.source_id, &header.plan_id);
         let mut letters = Vec::new();
         plan.rejects(|reject| {
             let field = if reject.field.is_empty() { String::new() } else { format!("`{}` ", reject.field) };
             let problem = format!("{field}{}", reject.problem);
             let message = format!("{} line {}: {problem}", reject.file, reject.line);
+            let (content, long) = files.put(reject.content)?;
             letters.push(DeadLetter {
                 pattern: pattern(&problem, &names_of(reject.key.as_ref())),
                 key: reject.key,
-                content: reject.content,
+                content,
+                long,
                 cut: reject.cut,
                 file: reject.file,
                 line: reject.line,
@@ -92,6 +98,7 @@ impl Engine {
             Ok(())
         })?;
         if executed.refused.is_empty() {
+            files.finish()?;
             return Ok(letters);
         }
         let mut values = values_of(plan, &executed.refused)?;
@@ -100,9 +107,11 @@ impl Engine {
             let rejection = &refused.rejection;
             let (before, after) = values.remove(&refused.key.hash()).unwrap_or_default();
             let code = ErrorKind::EntityRejected.info().code;
+            let (content, long) = files.put(owners.line_of(&refused.key)?.unwrap_or_default())?;
             let mut letter = DeadLetter {
                 key: Some(refused.key.clone()),
-                content: owners.line_of(&refused.key)?.unwrap_or_default(),
+                content,
+                long,
                 pattern: pattern(&rejection.reason, &names_of(Some(&refused.key))),
                 diagnostics: LetterDiagnostics {
                     action: Some(refused.action),
@@ -127,6 +136,7 @@ impl Engine {
             }
             letters.push(letter);
         }
+        files.finish()?;
         Ok(letters)
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! make     what a plan and its execution leave; moot: what they settle
-//! content  the original, and what may take its place; line: as a line
+//! content  the original, and what may take its place; line: as a line; long: as a file
 //! decide   whether that may be decided about, and what became of it if not
 //! preview  what a content would change
 //! act      what a person does about one; bulk: about all that a filter finds
@@ -17,6 +17,7 @@ mod content;
 mod decide;
 mod expire;
 mod line;
+mod long;
 mod make;
 mod moot;
 mod preview;

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use super::super::engine::Engine;
-use super::content::{one_line, ready};
+use super::content::one_line;
 use super::decide::edit_first;
 use crate::error::{ErrorKind, Result};
 use crate::planning::bodies::Bodies;
@@ -56,8 +56,7 @@ impl Engine {
                     }
                     None => {
                         self.unskipped(letter)?;
-                        ready(letter).map_err(|error| edit_first(error, letter.id))?;
-                        one_line(letter.wanted())
+                        one_line(&self.ready(letter).map_err(|error| edit_first(error, letter.id))?)
                     }
                 };
                 self.preview_line(letter, line)

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, Compression};
 use crate::intake::folder;
 use crate::intake::write::{WriteOptions, write_into};
-use crate::store::{DeadLetter, LetterKind, Store, TimelineEntry};
+use crate::store::{DeadLetter, LetterKind, TimelineEntry};
 
 /// Lines of one file.
 const LINES: u64 = 100_000;
@@ -26,7 +26,7 @@ pub(super) type Requeued = (Option<BatchId>, Option<(u64, Error)>);
 
 /// The lines of letters, read one at a time.
 struct Lines<'a> {
-    store: &'a Store,
+    engine: &'a Engine,
     ids: std::slice::Iter<'a, (u64, u64)>,
     line: std::io::Cursor<Vec<u8>>,
 }
@@ -39,9 +39,9 @@ impl Read for Lines<'_> {
                 return Ok(n);
             }
             let Some((id, _)) = self.ids.next() else { return Ok(0) };
-            let letter =
-                self.store.read(|view| view.expect_dead_letter(*id)).map_err(std::io::Error::other)?;
-            let mut line = letter.wanted().to_vec();
+            let letter = self.engine.store.read(|view| view.expect_dead_letter(*id));
+            let line = letter.and_then(|letter| self.engine.wanted_of(&letter));
+            let mut line = line.map_err(std::io::Error::other)?;
             line.push(b'\n');
             self.line = std::io::Cursor::new(line);
         }
@@ -111,7 +111,7 @@ impl Engine {
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
         }
-        let lines = Lines { store: &self.store, ids: letters.iter(), line: std::io::Cursor::default() };
+        let lines = Lines { engine: self, ids: letters.iter(), line: std::io::Cursor::default() };
         let made = self
             .batch_of_lines(&id, like, &mut BufReader::new(lines), &folder)
             .and_then(|batch| self.state.synced(&folder).map(|()| batch));

@@ -144,13 +144,33 @@ impl Engine {
         Ok(Page { items: rows.letters.iter().map(view_of).collect(), next_cursor: query.cursor(rows.next) })
     }
 
+    /// The original of a dead letter, byte for byte.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is none of this number, or its
+    /// original is not known.
+    pub fn letter_content(&self, id: u64) -> Result<Vec<u8>> {
+        let letter = self.store.read(|view| view.expect_dead_letter(id))?;
+        let content = self.original_of(&letter)?;
+        if content.is_empty() {
+            let text = format!("the original of dead letter {id} is not known");
+            return Err(Error::new(ErrorKind::NotFound, text)
+                .with_action(format!("`tidegate dlq show {id}` shows what is known of it.")));
+        }
+        Ok(content)
+    }
+
     /// A dead letter with all that is known of it.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] when there is none of this number.
     pub fn letter(&self, id: u64) -> Result<DeadLetterDetail> {
         let letter = self.store.read(|view| view.expect_dead_letter(id))?;
-        let content = self.original_of(&letter)?;
+        let (content, content_problem) = match self.original_of(&letter) {
+            Ok(content) => (content, None),
+            // The rest of the letter is there, and so are its repairs.
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
         let info = by_code(&letter.code);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let known = letter.diagnostics.clone();
@@ -158,6 +178,8 @@ impl Engine {
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
             action: info.map(|info| info.action.to_owned()).unwrap_or_default(),
             content: (!content.is_empty()).then(|| text(&content)),
+            content_exact: std::str::from_utf8(&content).is_ok(),
+            content_problem,
             cut: letter.cut,
             edited_content: letter.edited.as_ref().map(|edited| text(&edited.content)),
             file: letter.file.clone(),

@@ -6,6 +6,7 @@ use super::super::views::{Page, SnapshotChange};
 use super::{Part, cursor};
 use crate::domain::change::Action;
 use crate::domain::ids::SnapshotId;
+use crate::domain::key::Key;
 use crate::domain::merge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::bodies::Bodies;
@@ -16,6 +17,9 @@ use crate::planning::snapshot::{Found, Snapshot};
 const INDEX_MEMORY: usize = 16 << 20;
 /// Entries that one answer looks at.
 const LOOKED_AT: usize = 200_000;
+
+/// Bytes of values after which an answer ends.
+const VALUES: usize = 4 << 20;
 
 /// Where a part of the difference begins.
 #[derive(Clone, Copy, Default)]
@@ -72,6 +76,7 @@ impl Engine {
         let mut look = Look {
             limit: part.limit()?,
             left: LOOKED_AT,
+            bytes: 0,
             items: Vec::new(),
             scratch: Scratch::default(),
             other: Scratch::default(),
@@ -102,6 +107,7 @@ impl Engine {
 struct Look {
     limit: usize,
     left: usize,
+    bytes: usize,
     items: Vec<SnapshotChange>,
     scratch: Scratch,
     other: Scratch,
@@ -120,7 +126,7 @@ impl Look {
         for index in usize::try_from(place.layer).unwrap_or(usize::MAX)..snapshot.layers() {
             let layer = snapshot.layer(index);
             for number in place.entry..u32::try_from(layer.len()).unwrap_or(u32::MAX) {
-                if self.items.len() >= self.limit || self.left == 0 {
+                if self.items.len() >= self.limit || self.left == 0 || self.bytes > VALUES {
                     let layer = u32::try_from(index).unwrap_or(u32::MAX);
                     return Ok(Some(Place { layer, entry: number, ..place }));
                 }
@@ -137,8 +143,25 @@ impl Look {
 
     fn push(&mut self, snapshot: &Snapshot, found: &Found, action: Action) -> Result<()> {
         let body = snapshot.body(found, &mut self.bodies)?;
-        let key = body.body()?.key();
-        self.items.push(SnapshotChange { action, kind: key.kind(), key, before: None, after: None });
+        let body = body.body()?;
+        let value = Some(body.attributes.to_vec());
+        let (before, after) = match action {
+            Action::Delete => (value, None),
+            Action::Create | Action::Update => (None, value),
+        };
+        self.put(action, body.key(), before, after)
+    }
+
+    fn put(
+        &mut self,
+        action: Action,
+        key: Key,
+        before: Option<Vec<u8>>,
+        after: Option<Vec<u8>>,
+    ) -> Result<()> {
+        self.bytes += [&before, &after].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let (before, after) = (before.map(raw).transpose()?, after.map(raw).transpose()?);
+        self.items.push(SnapshotChange { action, kind: key.kind(), key, before, after });
         Ok(())
     }
 
@@ -150,14 +173,7 @@ impl Look {
         let (was, is) = (old.body(&before, &mut self.bodies)?, new.body(found, &mut self.bodies)?);
         let body = is.body()?;
         if let Some(patch) = merge::diff(was.body()?.attributes, body.attributes) {
-            let key = body.key();
-            self.items.push(SnapshotChange {
-                action: Action::Update,
-                kind: key.kind(),
-                key,
-                before: Some(raw(patch.before)?),
-                after: Some(raw(patch.after)?),
-            });
+            self.put(Action::Update, body.key(), Some(patch.before), Some(patch.after))?;
         }
         Ok(())
     }

@@ -101,7 +101,12 @@ pub struct DeadLetterDetail {
     /// The original: of an entity its line, of a batch its manifest; `null`
     /// where that is not known.
     pub content: Option<String>,
-    /// Whether bytes of the original were cut off.
+    /// Whether `content` is the original byte for byte. Else what is no UTF-8
+    /// in it was replaced; `GET /api/v1/dlq/{id}/content` gives the bytes.
+    pub content_exact: bool,
+    /// Why the original can't be read; `null` where it can.
+    pub content_problem: Option<String>,
+    /// Whether something of the original was left out when it was kept.
     pub cut: bool,
     /// What is requeued in its place.
     pub edited_content: Option<String>,

@@ -45,7 +45,8 @@ pub struct SnapshotChange {
     pub kind: Kind,
     /// Which one.
     pub key: Key,
-    /// Of an update, the attributes that changed, before; else `null`.
+    /// The attributes before, of an update those that changed; `null` where it
+    /// was not there.
     #[schema(value_type = Option<Object>)]
     pub before: Option<Box<RawValue>>,
     /// The same after.

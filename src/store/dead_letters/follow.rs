@@ -27,7 +27,7 @@ impl DeadLetter {
     /// without one of its own is in what a person made of it.
     pub fn wanted_key(&self) -> Option<Key> {
         self.key.clone().or_else(|| match self.kind {
-            LetterKind::Entity => key_of_line(self.wanted()),
+            LetterKind::Entity => self.edited.as_ref().and_then(|edit| key_of_line(&edit.content)),
             LetterKind::Batch => None,
         })
     }
@@ -159,6 +159,7 @@ fn of_batch(batch: &BatchRecord, failure: &FailureDetails, cause: &str) -> DeadL
         stamp: batch.stamp.clone(),
         key: None,
         content: Vec::new(),
+        long: None,
         cut: false,
         file: String::new(),
         line: 0,

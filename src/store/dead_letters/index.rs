@@ -13,6 +13,7 @@ use crate::error::Result;
 pub(super) const UNSETTLED: &[u8] = b"unsettled";
 const REQUEUED: &[u8] = b"requeued";
 const GROUP: &[u8] = b"group";
+const FILE: &[u8] = b"file";
 
 /// The row of the unsettled letter of a source and an identity.
 pub(super) fn open_row(source: &SourceId, hash: u128) -> Vec<u8> {
@@ -31,7 +32,11 @@ pub(super) fn identity(letter: &DeadLetter) -> u128 {
     match (&letter.kind, &letter.key) {
         (LetterKind::Batch, _) => of_batch(&letter.batch_id),
         (LetterKind::Entity, Some(key)) => key.hash().0,
-        (LetterKind::Entity, None) => xxh3_128(&letter.content),
+        (LetterKind::Entity, None) => match &letter.long {
+            // It is the hash of the same bytes.
+            Some(long) => u128::from_str_radix(&long.xxh3, 16).unwrap_or_default(),
+            None => xxh3_128(&letter.content),
+        },
     }
 }
 
@@ -67,6 +72,16 @@ pub(super) fn group_prefix(signature: &str) -> Vec<u8> {
 /// What the rows of all unsettled letters begin with.
 pub(super) fn unsettled_prefix() -> Vec<u8> {
     key(&[UNSETTLED])
+}
+
+/// What the rows of the letters begin with that have their originals in a file.
+pub(super) fn file_prefix(file: &str) -> Vec<u8> {
+    key(&[FILE, file.as_bytes()])
+}
+
+/// What the rows of all letters begin with that have their originals in files.
+pub(super) fn files_prefix() -> Vec<u8> {
+    key(&[FILE])
 }
 
 /// What tells the alert of a group apart.
@@ -129,6 +144,27 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Brings what tells that a letter, settled or not, has its original in a
+    /// file.
+    pub(super) fn index_long(&mut self, old: Option<&DeadLetter>, new: Option<&DeadLetter>) {
+        let row = |letter: Option<&DeadLetter>| {
+            letter.and_then(|letter| {
+                let long = letter.long.as_ref()?;
+                Some(numbered(&[FILE, long.file.as_bytes()], letter.id))
+            })
+        };
+        let (old, new) = (row(old), row(new));
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.remove(Table::LetterIndex, old);
+        }
+        if let Some(new) = new {
+            self.put(Table::LetterIndex, new, Vec::new());
+        }
+    }
+
     fn join_group(&mut self, letter: &DeadLetter) -> Result<()> {
         let signature = letter.signature();
         let at = letter.history.last().map_or(letter.opened_at, |attempt| attempt.at);
@@ -177,6 +213,7 @@ impl Tx<'_> {
             for (_, bytes) in &rows {
                 let letter = super::super::tables::decode(Table::DeadLetters, bytes)?;
                 self.index_letter(None, Some(&letter))?;
+                self.index_long(None, Some(&letter));
             }
             if rows.len() < super::PART {
                 return Ok(());

@@ -147,6 +147,28 @@ macro_rules! reads {
                 Ok(rows.iter().map(|(row, _)| super::tables::number_behind(row)).collect())
             }
 
+            /// Whether a file under the state folder holds the original of a letter.
+            pub fn is_letter_file(&self, file: &str) -> Result<bool> {
+                Ok(!self.scan(Table::LetterIndex, &index::file_prefix(file), None, 1)?.is_empty())
+            }
+
+            /// Hands out the letters, settled or not, that have their originals
+            /// in files, by file, one at a time in memory.
+            pub fn each_long_letter(&self, mut each: impl FnMut(DeadLetter) -> Result<()>) -> Result<()> {
+                let mut after: Option<Vec<u8>> = None;
+                loop {
+                    let rows =
+                        self.scan(Table::LetterIndex, &index::files_prefix(), after.as_deref(), PART)?;
+                    for (row, _) in &rows {
+                        each(self.expect_dead_letter(super::tables::number_behind(row))?)?;
+                    }
+                    if rows.len() < PART {
+                        return Ok(());
+                    }
+                    after = rows.into_iter().next_back().map(|(row, _)| row);
+                }
+            }
+
             /// Hands out the groups of unsettled dead letters, a few at a time
             /// in memory.
             pub fn each_letter_group(&self, mut each: impl FnMut(LetterGroup) -> Result<()>) -> Result<()> {
@@ -198,6 +220,7 @@ impl Tx<'_> {
         letter.revision = old.as_ref().map_or(0, |old| old.revision) + 1;
         letter.changed_at = Some(self.now());
         self.index_letter(old.as_ref(), Some(&letter))?;
+        self.index_long(old.as_ref(), Some(&letter));
         let bytes = super::tables::encode(&letter)?;
         self.put(Table::DeadLetters, letter.id.to_be_bytes().to_vec(), bytes);
         Ok(letter)
@@ -206,6 +229,7 @@ impl Tx<'_> {
     /// Forgets a settled letter.
     pub fn forget_dead_letter(&mut self, letter: &DeadLetter) -> Result<()> {
         self.index_letter(Some(letter), None)?;
+        self.index_long(Some(letter), None);
         self.remove(Table::DeadLetters, letter.id.to_be_bytes().to_vec());
         self.count_letter("forgotten")
     }

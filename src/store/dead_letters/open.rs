@@ -97,6 +97,7 @@ impl Tx<'_> {
         if own {
             // What was requeued failed again: the original and its edit stay.
             next.content = open.content;
+            next.long = open.long;
             next.cut = open.cut;
             next.file = open.file;
             next.line = open.line;

@@ -162,6 +162,19 @@ pub struct LetterEdit {
     pub by: Decision,
 }
 
+/// Where the original of a letter lies that is too long for the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LongContent {
+    /// Its file, from the state folder, which may hold others too.
+    pub file: String,
+    /// Where in the file it begins.
+    pub at: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// The XXH3-128 of its bytes, in hexadecimal.
+    pub xxh3: String,
+}
+
 /// Something that could not be published, with all that is needed to repair it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
@@ -178,10 +191,14 @@ pub struct DeadLetter {
     pub stamp: Stamp,
     /// Its key; `None` when it could not be read, and of a batch.
     pub key: Option<Key>,
-    /// The original line of an entity; empty of a batch, and where nobody
-    /// asserts anything of the key.
+    /// The original line of an entity, and of a key of which its batch says
+    /// different things a line for each; empty of a batch, where nobody
+    /// asserts anything of the key, and where it is long.
     pub content: Vec<u8>,
-    /// Whether bytes were cut off.
+    /// Where the original lies instead, when it is long.
+    #[serde(default)]
+    pub long: Option<LongContent>,
+    /// Whether something of the original was left out.
     pub cut: bool,
     /// The file.
     pub file: String,
@@ -221,15 +238,10 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// What a requeue brings: what a person made of it, else the original.
-    pub fn wanted(&self) -> &[u8] {
-        self.edited.as_ref().map_or(&self.content, |edited| &edited.content)
-    }
-
     /// Whether it holds what a source asserts. Else it is about a change that
     /// takes away what nobody asserts any more.
     pub fn asserts(&self) -> bool {
-        self.kind == LetterKind::Batch || !self.content.is_empty()
+        self.kind == LetterKind::Batch || !self.content.is_empty() || self.long.is_some()
     }
 
     /// Whether it is neither settled nor in the queue.

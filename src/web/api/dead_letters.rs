@@ -3,6 +3,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -235,6 +237,23 @@ pub async fn show(
     Id(Number(id)): Id<Number>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     Ok(Json(state.run(move |engine| engine.letter(id)).await?))
+}
+
+/// Get the original of a dead letter
+///
+/// Byte for byte: of an entity its line, of a key of which its batch says different things a line for each, of a batch its manifest.
+#[utoipa::path(get, path = "/api/v1/dlq/{id}/content", tag = "dead letters", operation_id = "getDeadLetterContent",
+    params(("id" = u64, Path, description = "Its number")),
+    responses((status = 200, description = "The bytes", content_type = "application/octet-stream"),
+              (status = 404, description = "There is no such dead letter, or its original is not known", body = ProblemView, content_type = "application/problem+json")))]
+pub async fn content(State(state): State<AppState>, Id(id): Id<u64>) -> Result<Response, Problem> {
+    let bytes = state.run(move |engine| engine.letter_content(id)).await?;
+    // It came from outside: no browser shows it as a page.
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"dead-letter-{id}\"")),
+    ];
+    Ok((headers, bytes).into_response())
 }
 
 /// Content to look at.

@@ -70,6 +70,7 @@ pub fn routes() -> Router<AppState> {
         .route("/api/v1/dlq/requeue", post(dead_letters::requeue_all))
         .route("/api/v1/dlq/discard", post(dead_letters::discard_all))
         .route("/api/v1/dlq/{id}", get(dead_letters::show))
+        .route("/api/v1/dlq/{id}/content", get(dead_letters::content))
         .route("/api/v1/dlq/{id}/check", post(dead_letters::check))
         .route("/api/v1/dlq/{id}/edit", post(dead_letters::edit))
         .route("/api/v1/dlq/{id}/requeue", post(dead_letters::requeue))

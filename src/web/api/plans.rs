@@ -34,6 +34,7 @@ const CHUNK: usize = 64 << 10;
 #[utoipa::path(post, path = "/api/v1/plans", tag = "plans", operation_id = "createPlan",
     request_body(content = Vec<u8>, content_type = "application/x-tar", description = "A tar archive of plain files, with manifest.json at its top or in one folder"),
     responses((status = 201, description = "The plan, of the format tidegate.plan/1", body = Object),
+              (status = 409, description = "A batch of this id was accepted with another manifest", body = ProblemView, content_type = "application/problem+json"),
               (status = 413, description = "The body is larger than `server.max_upload`", body = ProblemView, content_type = "application/problem+json"),
               (status = 422, description = "The body is no archive of one batch, or the batch breaks the contract", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn create(State(state): State<AppState>, request: Request) -> Result<Response, Problem> {

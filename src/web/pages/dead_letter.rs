@@ -36,6 +36,8 @@ struct DeadLetter {
     content: String,
     /// Lines of the field that it is edited in.
     rows: usize,
+    /// Whether it is too long for a field, and is edited elsewhere.
+    is_long: bool,
     is_open: bool,
     is_batch: bool,
     is_resolved: bool,
@@ -48,6 +50,14 @@ struct DeadLetter {
     /// What a skip of its key is asked for with.
     skippable: Option<Skippable>,
     whole: String,
+}
+
+/// Bytes of a content that a page shows.
+const SHOWN: usize = 256 << 10;
+
+/// A content as it is shown: all of it, or its beginning.
+fn shown(content: &str) -> String {
+    indented(&content[..content.floor_char_boundary(SHOWN)])
 }
 
 /// A key that can be skipped.
@@ -107,7 +117,8 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
             None => None,
         };
         let content = letter.edited_content.as_deref().or(letter.content.as_deref());
-        let content = content.map(indented).unwrap_or_default();
+        let is_long = content.is_some_and(|content| content.len() > SHOWN);
+        let content = content.map(shown).unwrap_or_default();
         let page = DeadLetter {
             frame: Frame::new(engine, format!("Dead letter {}", of.id), "/dlq"),
             heading: match &of.key {
@@ -120,10 +131,11 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
                 Some(Key::Relationship(_)) | None => None,
             },
             attributes,
-            original: letter.content.as_deref().map(indented),
-            edited: letter.edited_content.as_deref().map(indented),
+            original: letter.content.as_deref().map(shown),
+            edited: letter.edited_content.as_deref().map(shown),
             rows: content.lines().count().clamp(4, 24) + 1,
             content,
+            is_long,
             is_open,
             is_batch,
             is_resolved: of.state == LetterState::Resolved,
