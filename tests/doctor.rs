@@ -225,7 +225,7 @@ fn keys_are_skipped_and_lifted_with_a_server_and_without_one() {
     let skip = |shell: &Shell| {
         let text = shell.expect(
             0,
-            &["sources", "skip", "alpha", "t", "a*", "--reason", "known to be bad", "--until", "7d"],
+            &["sources", "skip", "alpha", "t", "a*", "--reason", "known to be bad", "--until", "7d", "--yes"],
         );
         assert!(text.contains("known to be bad") && text.contains("a*"), "{text}");
         let list = shell.json(0, &["sources", "skips", "alpha"]);
@@ -257,6 +257,6 @@ fn keys_are_skipped_and_lifted_with_a_server_and_without_one() {
     let server = shell.serve();
     skip(&shell);
     shell.expect(0, &["sources", "unskip", "alpha", "t", "a*"]);
-    shell.refused(1, &["sources", "skip", "nobody", "t", "a", "--reason", "x"]);
+    shell.refused(1, &["sources", "skip", "nobody", "t", "a", "--reason", "x", "--yes"]);
     server.stop();
 }

@@ -38,8 +38,9 @@ pub enum DlqCommand {
     },
     /// Show one with its reason, diagnostics, attempts and content
     Show {
-        /// Its number
-        id: u64,
+        /// Its number, or its group, as `dlq groups` names both
+        #[arg(value_name = "NUMBER|GROUP")]
+        id: String,
         /// Only its original, byte for byte
         #[arg(long)]
         raw: bool,
@@ -226,8 +227,8 @@ pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
             };
             look::groups(global, &query, part)
         }
-        DlqCommand::Show { id, raw: false } => look::show(global, *id),
-        DlqCommand::Show { id, raw: true } => look::raw(global, *id),
+        DlqCommand::Show { id, raw: false } => look::show(global, id),
+        DlqCommand::Show { id, raw: true } => look::raw(global, id),
         DlqCommand::Edit { id, file, check, requeue, undo, reason } => {
             let edit = edit::Edit {
                 id: *id,
