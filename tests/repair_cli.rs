@@ -90,6 +90,11 @@ fn the_commands_of_the_readme_lead_from_a_failure_to_its_dead_letter() {
     let shown = shell.expect(0, &["dlq", "show", words[2]]);
     assert!(shown.starts_with("Dead letter 2: t c"), "{shown}");
     assert!(shown.contains(&format!("tidegate dlq list --group {}", words[2])), "{shown}");
+    for list in ["list", "groups"] {
+        let error = shell.refused(64, &["dlq", list, "--code", "bogus"]);
+        assert!(error.contains("bogus is no error code"), "{error}");
+        shell.expect(0, &["dlq", list, "--code", "line_invalid"]);
+    }
     let error = shell.refused(64, &["dlq", "show", "nothing"]);
     assert!(error.contains("neither the number of a dead letter nor a group"), "{error}");
     let shown = shell.expect(0, &["batches", "show", &batch.id(), "--summary"]);
