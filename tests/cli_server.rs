@@ -443,6 +443,9 @@ fn from_the_alert_to_a_published_repair_it_is_three_commands() {
     let data = &alert.body["data"];
     assert_eq!((&data["code"], &data["key"]["qualified_name"]), (&"LINE_INVALID".into(), &"b".into()));
     let id = data["dead_letter"].to_string();
+    // The port was the system's to choose.
+    let link = data["link"].as_str().unwrap();
+    assert!(link.starts_with(&server.url) && !link.contains(":0/"), "{link}");
 
     let shown = shell.expect(0, &["dlq", "show", &id]);
     assert!(shown.contains("`attributes` is not an object") && shown.contains(&batch.id()), "{shown}");

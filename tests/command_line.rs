@@ -413,7 +413,7 @@ fn serve_publishes_what_comes_and_ends_cleanly_when_asked_to() {
 fn a_skip_without_an_end_says_so() {
     let shell = Shell::new();
     shell.expect(0, &["publish", &shell.write(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]))]);
-    let skipped = shell.expect(0, &["sources", "skip", "alpha", "t", "a", "--reason", "known"]);
+    let skipped = shell.expect(0, &["sources", "skip", "alpha", "t", "a", "--reason", "known", "--yes"]);
     assert!(skipped.contains("no end") && !skipped.contains("lifted"), "{skipped}");
 }
 

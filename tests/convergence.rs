@@ -192,7 +192,7 @@ fn check(history: &History) -> Result<(), TestCaseError> {
             PublishStatus::Failed => match batch.failure.as_ref().unwrap().error_code.as_str() {
                 "SUPERSEDED" => true,
                 "REJECTED" => play_fast.rejected.contains(&id),
-                "ENTITY_REJECTED" | "BATCH_ISOLATION_LIMIT" => {
+                "BATCH_REFUSED" | "BATCH_ISOLATION_LIMIT" => {
                     failed = true;
                     history.trouble == Trouble::FailingBatches
                 }

@@ -83,6 +83,12 @@ fn what_is_wrong_is_told_with_what_mends_it() {
     assert_eq!(found["status"], "error");
     assert!(found["found"].as_str().unwrap().contains("did you mean `workers`?"), "{found:#}");
     assert!(found["mend"].as_str().unwrap().contains("tidegate config check"));
+    // What is wrong with a cron expression is told.
+    shell.settings("[[sources.alpha.maintenance]]\ncron = \"61 * * * *\"\nduration = \"1h\"\n");
+    let view = shell.json(1, &["doctor"]);
+    let found = check(&view, "settings")["found"].as_str().unwrap();
+    let wrong = found.split("is no cron expression: ").nth(1).unwrap_or_else(|| panic!("{found}"));
+    assert!(wrong.len() > 10 && !wrong.contains("failed to parse"), "{found}");
     // An inbox, and too little room.
     let away = shell.folder.path().join("away/inbox");
     shell.settings(&format!(
@@ -196,6 +202,10 @@ fn the_archive_has_what_is_needed_and_no_secret_and_no_attribute_value() {
     let path = shell.folder.path().join("one.tar.gz");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     shell.refused(1, &["doctor", "bundle", "--out", "one.tar.gz"]);
+    // Several of one second have names of their own.
+    let named: std::collections::BTreeSet<String> =
+        (0..3).map(|_| shell.json(0, &["doctor", "bundle"])["bundle"].to_string()).collect();
+    assert_eq!(named.len(), 3);
 }
 
 #[test]
@@ -225,7 +235,7 @@ fn keys_are_skipped_and_lifted_with_a_server_and_without_one() {
     let skip = |shell: &Shell| {
         let text = shell.expect(
             0,
-            &["sources", "skip", "alpha", "t", "a*", "--reason", "known to be bad", "--until", "7d"],
+            &["sources", "skip", "alpha", "t", "a*", "--reason", "known to be bad", "--until", "7d", "--yes"],
         );
         assert!(text.contains("known to be bad") && text.contains("a*"), "{text}");
         let list = shell.json(0, &["sources", "skips", "alpha"]);
@@ -257,6 +267,59 @@ fn keys_are_skipped_and_lifted_with_a_server_and_without_one() {
     let server = shell.serve();
     skip(&shell);
     shell.expect(0, &["sources", "unskip", "alpha", "t", "a*"]);
-    shell.refused(1, &["sources", "skip", "nobody", "t", "a", "--reason", "x"]);
+    shell.refused(1, &["sources", "skip", "nobody", "t", "a", "--reason", "x", "--yes"]);
+    server.stop();
+}
+
+#[test]
+fn what_waits_for_somebody_is_told_with_the_command_that_goes_on() {
+    // A batch that failed and holds its source.
+    let shell = Shell::new();
+    shell.settings("");
+    shell.expect(0, &["publish", &shell.write(&batch(1, &["a"]))]);
+    let next = TestBatch::incremental("alpha", 2).with([says(entity("b"), 1)]);
+    let folder = shell.write(&next);
+    std::fs::write(Path::new(&folder).join("entities-00000.ndjson"), "").unwrap();
+    shell.expect(1, &["publish", &folder]);
+    let view = shell.json(0, &["doctor"]);
+    let found = check(&view, "open dead letters");
+    assert_eq!((&found["status"], &found["mend"]), (&"warning".into(), &"tidegate dlq groups".into()));
+    assert!(found["found"].as_str().unwrap().contains("1 are not settled"), "{found:#}");
+    assert!(found["found"].as_str().unwrap().contains("BATCH_SIZE_MISMATCH of source alpha"), "{found:#}");
+    let mend = check(&view, "source alpha")["mend"].as_str().unwrap();
+    assert!(mend.starts_with("tidegate dlq show 1,") && mend.contains("tidegate dlq requeue 1"), "{mend}");
+    assert!(!shell.expect(0, &["doctor"]).contains("All is well"));
+
+    // A catalogue that is another one than was published to.
+    std::fs::remove_file(shell.data().join("catalogue.redb")).unwrap();
+    let other = Shell::new();
+    other.settings("");
+    other.expect(0, &["publish", &other.write(&batch(1, &["c"]))]);
+    std::fs::copy(other.data().join("catalogue.redb"), shell.data().join("catalogue.redb")).unwrap();
+    let view = shell.json(1, &["doctor"]);
+    let mend = check(&view, "target catalogue")["mend"].as_str().unwrap();
+    assert!(mend.contains("Restore both from the same time"), "{mend}");
+}
+
+#[test]
+fn a_webhook_that_takes_nothing_is_told() {
+    let shell = Shell::new();
+    // Nobody answers there.
+    shell.settings("[[webhook]]\nurl = \"http://127.0.0.1:9/planted\"\n");
+    let server = shell.serve();
+    shell.bring(&batch(1, &["a"]));
+    shell.expect(0, &["batches", "wait", &batch(1, &[]).id(), "--timeout", "60s"]);
+    let told = |view: &Value| {
+        let checks = view["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["check"] == "webhook 0").cloned()
+    };
+    let mut looks = (0..100).filter_map(|_| {
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+        told(&shell.json(0, &["doctor"]))
+    });
+    let found = looks.next().unwrap();
+    assert_eq!(found["status"], "warning");
+    assert!(found["mend"].as_str().unwrap().contains("`webhook[0].url`"), "{found:#}");
+    assert!(!found.to_string().contains("planted"), "{found:#}");
     server.stop();
 }

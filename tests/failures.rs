@@ -568,14 +568,47 @@ fn bad_entities_are_isolated_over_http_whether_the_target_says_which_or_not() {
         assert_eq!(held(&server).len(), 4);
         let letters = world.dead_letters("alpha");
         assert_eq!(letters.len(), 2);
-        let said = if bulk { "it answered 422" } else { "the name is not allowed" };
+        let said = match bulk {
+            true => "it answered 422 Unprocessable Entity: something in it is bad",
+            false => "the name is not allowed",
+        };
         assert!(letters.iter().all(|letter| letter.message.contains(said)), "{letters:?}");
+        assert!(letters.iter().all(|letter| !bulk || letter.pattern.contains("something in it is bad")));
+        // Its answer is there in its own words.
+        let answers: Vec<_> = letters.iter().map(|letter| letter.diagnostics.answer.as_deref()).collect();
+        let answer = match bulk {
+            true => r#"{"detail":"something in it is bad"}"#,
+            false => r#"{"status":"rejected","reason":"the name is not allowed"}"#,
+        };
+        assert_eq!(answers, [Some(answer); 2]);
         // The next batch brings them when the target takes them.
         server.reject([], bulk);
         assert_eq!(world.publish(&batch("alpha", 2)).status, PublishStatus::Complete);
         assert_eq!(world.dead_letters("alpha"), []);
         assert_eq!(held(&server), expected(&[&batch("alpha", 2)]));
     }
+}
+
+#[test]
+fn a_batch_of_which_too_much_is_refused_fails_for_a_reason_of_its_own() {
+    let server = TargetServer::start();
+    let mut world = world(&server);
+    world.set(|settings| {
+        settings.max_changes = Some(100);
+        let alpha = settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap();
+        alpha.isolation = Default::default();
+    });
+    let names: Vec<String> = (0..30).map(|n| format!("e{n}")).collect();
+    server.reject(names[..20].iter().map(String::as_str), false);
+    let record =
+        world.publish(&TestBatch::full("alpha", 1).with(names.iter().map(|name| says(entity(name), 1))));
+    let failure = record.failure.unwrap();
+    assert_eq!((record.status, &failure.error_code[..]), (PublishStatus::Failed, "BATCH_REFUSED"));
+    assert!(failure.error_message.contains("tidegate dlq groups"), "{failure:?}");
+    // What it refused is there, each with the target's words.
+    let letters = world.dead_letters("alpha");
+    let codes = |code: &str| letters.iter().filter(|letter| letter.code == code).count();
+    assert_eq!((codes("BATCH_REFUSED"), codes("ENTITY_REJECTED")), (1, 20));
 }
 
 #[test]

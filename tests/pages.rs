@@ -594,6 +594,8 @@ fn a_key_is_skipped_from_its_dead_letter_and_the_skip_is_lifted_there_or_at_its_
         ["Skipped by an operator", "ann</bdi> skips", "without an end", "owner is told", "Lift the skip"];
     let page = server.get("/dlq/1").expect(200, &words);
     assert!(!page.contains("Skip this entity"));
+    // It can't be requeued until then, so nothing offers it.
+    assert!(!page.contains("data-opens=\"d-requeue\"") && !page.contains("id=\"edit\""));
     let requeue =
         json!({ "content": "{\"type\":\"t\",\"qualified_name\":\"a*b\",\"attributes\":{}}", "reason": "x" });
     assert_eq!(server.post("/api/v1/dlq/1/requeue", requeue), 409);

@@ -236,3 +236,56 @@ fn what_can_not_be_recovered_is_refused_and_leaves_nothing_behind() {
     assert!(!file.exists());
     world.restart();
 }
+
+/// A batch whose manifest counts a line too many, and the manifest that is right.
+fn counts_one_too_many(root: &std::path::Path) -> (BatchId, std::path::PathBuf, String) {
+    let batch = TestBatch::full("alpha", 5).with(many(5, 0..4));
+    let folder = batch.write(root);
+    let path = folder.join("manifest.json");
+    let right = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, right.replace("\"count\":4", "\"count\":5")).unwrap();
+    (batch.id().parse().unwrap(), folder, right)
+}
+
+#[test]
+fn a_damaged_pin_is_told_and_kept_also_after_a_recovery() {
+    for is_there in [false, true] {
+        let mut world = World::new();
+        world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
+        let (id, folder, right) = counts_one_too_many(&world.data.path().join("inbox"));
+        let inbox = world.settings.inboxes[0].clone();
+        world.engine().scan_inbox(&inbox).unwrap();
+        world.work();
+        assert_eq!(world.batch(&id).failure.unwrap().error_code, "BATCH_COUNT_MISMATCH");
+        world.engine().keep_pins().unwrap();
+        if !is_there {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+        lose(&mut world);
+        assert_eq!(recover_in(&mut world).batches, std::slice::from_ref(&id));
+        let _ = std::fs::remove_dir_all(&folder);
+        world.work();
+        let pinned = world.engine().pinned_folder(&id).unwrap().unwrap();
+        let file = pinned.join("entities-00000.ndjson");
+        let whole = std::fs::read(&file).unwrap();
+        let letter = |world: &World| world.dead_letters("alpha").pop().unwrap();
+        std::fs::write(&file, b"other bytes").unwrap();
+        // Twice: what the first requeue leaves behind is as good for the second.
+        for _ in 0..2 {
+            let (number, revision) = (letter(&world).id, letter(&world).revision);
+            let edit = |engine: &tidegate::service::Engine| {
+                engine.repair_letter(number, Some(revision), right.as_bytes(), "ann", "counted again")
+            };
+            edit(world.engine()).unwrap();
+            world.work();
+            world.engine().keep_pins().unwrap();
+            let failure = world.batch(&id).failure.unwrap();
+            assert_eq!(failure.error_code, "PIN_DAMAGED", "{is_there}: {failure:?}");
+            assert!(file.is_file(), "{is_there}: the only copy is gone");
+        }
+        std::fs::write(&file, whole).unwrap();
+        world.engine().retry(&id, "ann", "restored").unwrap();
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.timeline(&id));
+    }
+}

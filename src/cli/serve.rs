@@ -80,7 +80,9 @@ impl Served {
             .map_err(|e| Error::internal("the server's threads could not be started").caused_by(e))?;
         let unusable = |e| Error::new(ErrorKind::Io, format!("{address} can't be listened on")).caused_by(e);
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
-        let url = format!("http://{}/", listener.local_addr().map_err(unusable)?);
+        let bound = listener.local_addr().map_err(unusable)?;
+        engine.listens_at(bound);
+        let url = format!("http://{bound}/");
         let presence = Presence::announce(&settings.data, &url)?;
         let service = Service::start(Arc::clone(&engine))?;
         let mut stopped = engine.stop_signal();

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::Global;
 use super::backend::{self, Act, Purpose};
-use super::common::{actor, clock, more, out, out_json, table, usage};
+use super::common::{actor, clock, confirmed, more, out, out_json, table, usage};
 use super::part::PartArgs;
 use super::render;
 use crate::config::parse_duration;
@@ -110,6 +110,14 @@ fn skip(global: &Global, keys: &Keys, end: Option<&str>) -> Result<u8> {
         name: keys.name.clone(),
         until: end.map(until).transpose()?,
     };
+    let end = skip.until.map_or_else(|| "without an end".to_owned(), |at| format!("until {at}"));
+    let question = format!(
+        "Skip {} {} of source {id} {end}? What batches say of it is not published",
+        skip.type_name, skip.name
+    );
+    if !confirmed(global, &format!("{question}."))? {
+        return Ok(1);
+    }
     let detail = backend::with(global, Purpose::Make, |backend| {
         backend.skip(&id, &skip, &Act { actor: &actor(), reason })?;
         backend.source(&id)

@@ -116,16 +116,17 @@ pub struct ServerSettings {
     pub plan_ttl: Duration,
     /// How `serve` writes its log.
     pub log_format: LogFormat,
-    /// Where people reach the pages, for links in messages; `None`: at `listen`.
+    /// Where people reach the pages, for links in messages; `None`: where the server answers.
     pub public_url: Option<Url>,
 }
 
 impl ServerSettings {
-    /// Where people reach the pages, without a slash at the end.
-    pub fn address(&self) -> String {
+    /// Where people reach the pages, without a slash at the end. `bound`: where
+    /// the server answers, for `listen` may leave the port open.
+    pub fn address(&self, bound: Option<&SocketAddr>) -> String {
         match &self.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None => format!("http://{}", self.listen),
+            None => format!("http://{}", bound.unwrap_or(&self.listen)),
         }
     }
 }

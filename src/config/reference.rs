@@ -80,7 +80,7 @@ pub const SECTIONS: &[Section] = &[
             unset(
                 "public_url",
                 "URL (`http`, `https`)",
-                "`http://` and `listen`",
+                "`http://` and where it answers",
                 "Where people reach the pages: links in messages begin with it.",
             ),
         ],

@@ -30,8 +30,9 @@ impl Window {
         let text = format!("{} {}", self.cron.trim(), self.time_zone.trim());
         cronexpr::parse_crontab(&text).map_err(|error| {
             let text = error.to_string();
-            let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("is no cron expression: {}", first.trim())
+            // A head, the expression, and below it what is wrong where.
+            let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("is no cron expression: {}", last.trim_matches([' ', '^']))
         })
     }
 

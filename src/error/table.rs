@@ -143,6 +143,9 @@ error_kinds! {
     EntityRejected: "ENTITY_REJECTED", 422, 4, Never,
         "The target refused this entity or relationship.",
         "Read the target's answer in the dead letter, and repair the data at its source.";
+    TooManyRefused: "BATCH_REFUSED", 422, 1, Never,
+        "The target refused so many of the batch's changes that the batch as a whole is not trusted.",
+        "See what it refused and why: `tidegate dlq groups --source SOURCE`. Repair the workflow or the target, then requeue the batch.";
     UploadInvalid: "UPLOAD_INVALID", 422, 1, Never,
         "The body is no archive of one batch folder.",
         "Send a tar archive of plain files, with manifest.json at its top or in one folder.";

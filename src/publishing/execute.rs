@@ -413,7 +413,7 @@ impl Run<'_> {
                 self.limit.requests
             )
         };
-        Error::new(ErrorKind::EntityRejected, text)
+        Error::new(ErrorKind::TooManyRefused, text)
     }
 
     /// It ends before an operation, or within it, for a reason of ours.

@@ -15,6 +15,10 @@ use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::targets::{ChangeOutcome, Operation, Outcomes, Part, Rejection, Target};
 
+/// Most characters of a target's words that a reason has; all of them are kept
+/// beside it.
+const SAID: usize = 300;
+
 /// What became of a change of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
@@ -334,5 +338,49 @@ fn fate(outcome: ChangeOutcome) -> Fate {
 
 fn rejection(error: &Error) -> Rejection {
     let answer = error.answer().map(|answer| answer.text.clone()).unwrap_or_default();
-    Rejection { reason: error.message().to_owned(), answer }
+    let reason = match said(&answer) {
+        Some(said) => format!("{}: {said}", error.message()),
+        None => error.message().to_owned(),
+    };
+    Rejection { reason, answer }
+}
+
+/// What a target says of a request that it refused as a whole: other causes
+/// are other reasons, also where only its words tell them apart.
+fn said(answer: &str) -> Option<String> {
+    let member = |value: &serde_json::Value| {
+        let named = |name| value.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+        ["detail", "message", "reason", "error", "title"].into_iter().find_map(named)
+    };
+    let text = match serde_json::from_str::<serde_json::Value>(answer) {
+        Ok(value) => member(&value).or_else(|| value.get("error").and_then(member)),
+        Err(_) => None,
+    };
+    let text = text.unwrap_or_else(|| answer.to_owned());
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(SAID) {
+        Some((end, _)) => Some(format!("{}…", &line[..end])),
+        None => Some(line).filter(|line| !line.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_target_says_is_found_in_json_and_in_text() {
+        for (answer, expected) in [
+            ("", None),
+            (" \n", None),
+            ("owner is\nnot known", Some("owner is not known")),
+            (r#"{"title":"bad","detail":"owner is not known"}"#, Some("owner is not known")),
+            (r#"{"error":{"code":7,"message":"too long"}}"#, Some("too long")),
+            (r#"["x"]"#, Some(r#"["x"]"#)),
+        ] {
+            assert_eq!(said(answer).as_deref(), expected, "{answer}");
+        }
+        assert_eq!(said(&"ä".repeat(1000)).unwrap().chars().count(), SAID + 1);
+    }
 }

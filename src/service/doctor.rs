@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::engine::Engine;
+use super::engine::{Engine, OpenTarget};
 use super::present::missing;
-use super::query::{PAGE_MAX, Part};
+use super::query::{GroupQuery, PAGE_MAX, Part};
 use super::space::{FreeSpace, SystemSpace, disks_of, in_words};
 use super::views::{CheckView, DiskView, DoctorView, InboxFolderState, TargetView};
 use crate::clock::Clock;
 use crate::config::{LoadOptions, Settings};
-use crate::error::{Error, ErrorKind, Result};
+use crate::domain::ids::SourceId;
+use crate::error::{self, Error, ErrorKind, Result};
 use crate::intake::prefix;
 use crate::planning::state_dir::StateDir;
-use crate::store::FORMAT_VERSION;
+use crate::store::{FORMAT_VERSION, SourceHold, SourceHoldReason};
 use crate::threads;
 
 /// The name of the check of settings.
@@ -44,6 +45,8 @@ impl Engine {
         checks.extend(self.check_targets());
         checks.extend(self.check_sources());
         checks.push(self.check_originals());
+        checks.extend(self.check_letters());
+        checks.extend(self.check_outbox(&settings));
         checks.push(self.check_clock(written));
         checks.push(time_zone());
         checks.extend(check_disks(&self.disks(), settings.service.min_free));
@@ -139,7 +142,10 @@ impl Engine {
                 Some(written),
             ),
             Err(error) => {
-                let mend = "make the folder writable for this user, or set `state.url`";
+                let mend = match error.kind() {
+                    ErrorKind::DiskFull => action(&error),
+                    _ => "make the folder writable for this user, or set `state.url`".to_owned(),
+                };
                 (CheckView::error("state", format!("{shown}: {error}"), mend), None)
             }
         }
@@ -208,7 +214,10 @@ impl Engine {
                     )
                 }
                 Ok(seen) => {
-                    let mend = seen.down.and_then(|down| down.action);
+                    let mend = match &seen.down {
+                        Some(down) => down.action.clone(),
+                        None => open.and_then(|open| self.remedy_of(&seen, open)),
+                    };
                     let mend = mend.unwrap_or_else(|| "tidegate targets check".to_owned());
                     CheckView::error(check, seen.problems.join("; "), mend)
                 }
@@ -216,6 +225,83 @@ impl Engine {
             }
         };
         self.targets.keys().map(|name| looked(name, self.target_view(name))).collect()
+    }
+
+    /// What mends a target that is not what was published to, or does not answer.
+    fn remedy_of(&self, seen: &TargetView, open: &OpenTarget) -> Option<String> {
+        let error = match &seen.identity {
+            Some(is) => seen.sources.iter().find_map(|source| self.check_target_is(source, is).err()),
+            None => open.target.health().and_then(|()| open.target.identity().map(drop)).err(),
+        };
+        error.map(|error| action(&error))
+    }
+
+    /// What mends that a source is held, and has it go on.
+    fn mend_of(&self, source: &SourceId, hold: &SourceHold) -> String {
+        let resume = format!("tidegate sources resume {source}");
+        match hold.reason {
+            SourceHoldReason::BatchFailed => {
+                let letter = hold.batch_id.as_ref().map(|id| self.store.read(|view| view.batch_letter(id)));
+                match letter {
+                    Some(Ok(Some(letter))) => format!(
+                        "tidegate dlq show {0}, mend what it tells of, then tidegate dlq requeue {0}; {resume} goes on without that batch",
+                        letter.id
+                    ),
+                    Some(_) | None => format!("tidegate sources show {source}, then {resume}"),
+                }
+            }
+            SourceHoldReason::TargetMoved | SourceHoldReason::Trouble => {
+                let known = error::by_code(&hold.code).and_then(|info| info.to_do());
+                let mend = known.map(|action| format!("{} Then ", action)).unwrap_or_default();
+                format!("{mend}{resume}")
+            }
+            SourceHoldReason::Paused | SourceHoldReason::UnknownSource => {
+                format!("tidegate sources show {source}, then {resume}")
+            }
+        }
+    }
+
+    /// Dead letters that wait for somebody.
+    fn check_letters(&self) -> Option<CheckView> {
+        const CHECK: &str = "open dead letters";
+        let part = GroupQuery { part: Part::first(1), ..GroupQuery::default() };
+        let found = self.store.read(|view| view.count_unsettled_dead_letters());
+        match found.and_then(|count| Ok((count, self.letter_groups(&part)?))) {
+            Ok((0, _)) => None,
+            Ok((count, groups)) => {
+                let most = groups.items.first().map(|group| {
+                    format!("; the most frequent reason is {} of source {}", group.code, group.source_id)
+                });
+                let text = format!("{count} are not settled{}", most.unwrap_or_default());
+                Some(CheckView::warning(CHECK, text, "tidegate dlq groups"))
+            }
+            Err(error) => Some(CheckView::error(CHECK, error.to_string(), action(&error))),
+        }
+    }
+
+    /// Messages that their webhook does not take.
+    fn check_outbox(&self, settings: &Settings) -> Vec<CheckView> {
+        let mut checks = Vec::new();
+        for (n, webhook) in settings.webhooks.iter().enumerate() {
+            let check = format!("webhook {n}");
+            match self.store.read(|view| view.next_message(webhook.url.as_str())) {
+                Ok(Some(message)) if message.attempts > 0 => {
+                    let text = format!(
+                        "a message of {} did not arrive in {} attempts: {}",
+                        message.created_at,
+                        message.attempts,
+                        message.last_error.unwrap_or_default()
+                    );
+                    let mend = format!(
+                        "have its receiver answer 2xx, or change `webhook[{n}].url`; messages are kept and sent until then"
+                    );
+                    checks.push(CheckView::warning(check, text, mend));
+                }
+                Ok(_) => {}
+                Err(error) => checks.push(CheckView::error(check, error.to_string(), action(&error))),
+            }
+        }
+        checks
     }
 
     /// Sources that wait for a person.
@@ -228,7 +314,7 @@ impl Engine {
             return vec![CheckView::ok("sources", "none is held")];
         }
         let told = holds.into_iter().map(|(source, hold)| {
-            let mend = format!("tidegate sources show {source}, then tidegate sources resume {source}");
+            let mend = self.mend_of(&source, &hold);
             CheckView::warning(
                 format!("source {source}"),
                 format!("held since {}: {}", hold.since, hold.note),

@@ -136,6 +136,8 @@ pub struct Engine {
     pub(super) state: StateDir,
     pub(super) targets: BTreeMap<TargetName, OpenTarget>,
     pub(super) settings: RwLock<Arc<Settings>>,
+    /// Where a server answers: what it was told to listen on, with the port.
+    pub(super) listening: OnceLock<std::net::SocketAddr>,
     /// Where a server read them, and reads them again.
     pub(super) load_options: OnceLock<LoadOptions>,
     /// How many batches may be planned at once: they share the memory.
@@ -242,6 +244,7 @@ impl Engine {
             state,
             targets,
             settings: RwLock::new(Arc::new(settings)),
+            listening: OnceLock::new(),
             load_options: OnceLock::new(),
             workers: AtomicUsize::new(1),
             stop: Stop::new(Arc::clone(&work)),
@@ -264,6 +267,14 @@ impl Engine {
         };
         engine.set_outlets();
         Ok(engine)
+    }
+
+    /// Says where the server answers: links in messages lead there, unless the
+    /// settings say otherwise.
+    pub fn listens_at(&self, address: std::net::SocketAddr) {
+        // Whoever serves says it once.
+        let _ = self.listening.set(address);
+        self.set_outlets();
     }
 
     /// Says where the settings were read: doctor looks whether they are still

@@ -288,7 +288,7 @@ impl Engine {
         })
     }
 
-    fn spool(&self, id: &BatchId) -> PathBuf {
+    pub(super) fn spool(&self, id: &BatchId) -> PathBuf {
         self.settings().data.join(SPOOL).join(id.source().as_str()).join(id.folder().to_string())
     }
 

@@ -32,7 +32,7 @@ impl Engine {
     /// The store writes notices for the webhooks of the settings in force.
     pub(super) fn set_outlets(&self) {
         let settings = self.settings();
-        self.store.set_address(settings.server.address());
+        self.store.set_address(settings.server.address(self.listening.get()));
         self.store.set_outlets(outlets(&settings.webhooks));
     }
 }

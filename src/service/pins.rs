@@ -321,6 +321,10 @@ impl Engine {
     /// batch that failed may have been mended there.
     pub(super) fn is_still_delivered(&self, record: &BatchRecord) -> Result<bool> {
         let batch = self.batch_of(record)?;
+        // After a recovery the copy may be all that anybody knows of.
+        if batch.folder == self.state.pin_path(&batch.id) {
+            return Ok(false);
+        }
         if batch.url.starts_with("file:") {
             return Ok(
                 batch.folder.is_dir() && batch.files.iter().all(|f| batch.folder.join(&f.path).is_file())

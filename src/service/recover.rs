@@ -2,7 +2,7 @@
 //! lost: the current snapshots, with the keys unsure that a plan may have
 //! changed since (`SEMANTICS` 10), and the batches that waited and are pinned.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -314,7 +314,10 @@ impl Engine {
             }
         };
         let mut record = self.record(&batch)?;
-        record.url = self.delivered_url(id).unwrap_or_else(|| self.state.url_of(at));
+        record.url = self.state.url_of(at);
+        if let Some((url, folder)) = self.delivered(id) {
+            (record.url, record.folder) = (url, folder);
+        }
         record.manifest_hash = made.manifest_hash;
         let bytes = made.files.iter().map(|file| file.bytes).sum();
         record.pin = Some(Pin { at: self.clock.now(), files: made.files.len() as u64, bytes });
@@ -346,13 +349,15 @@ impl Engine {
         })
     }
 
-    /// Where a batch was delivered, if one of the inboxes still has it.
-    fn delivered_url(&self, id: &BatchId) -> Option<String> {
+    /// Where a batch was delivered, if one of the inboxes still has it, and its
+    /// local folder.
+    fn delivered(&self, id: &BatchId) -> Option<(String, PathBuf)> {
         let path = format!("{}/{}", id.source(), id.folder());
         self.settings().inboxes.iter().find_map(|inbox| {
             let prefix = self.prefix(&inbox.url).ok()?;
             let there = prefix.objects(&path).is_ok_and(|objects| !objects.is_empty());
-            there.then(|| prefix.url_of(&path))
+            let folder = || prefix.local(&path).unwrap_or_else(|| self.spool(id));
+            there.then(|| (prefix.url_of(&path), folder()))
         })
     }
 

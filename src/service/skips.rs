@@ -41,6 +41,12 @@ fn check(skip: &Skip, now: Timestamp) -> Result<()> {
             )));
         }
     }
+    if skip.type_name.contains('*') {
+        return Err(usage(format!(
+            "the type of a skip is matched as it is, and {} is a glob: give one skip for each type",
+            skip.type_name
+        )));
+    }
     match skip.until {
         Some(until) if until <= now => Err(usage(format!("the skip would end at {until}, which is over"))),
         Some(_) | None => Ok(()),

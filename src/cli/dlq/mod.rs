@@ -12,7 +12,7 @@ use super::Global;
 use super::common::{OrderArg, parse_time, report, usage};
 use super::part::PartArgs;
 use crate::domain::ids::{BatchId, SourceId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, by_code};
 use crate::service::query::{GroupQuery, LetterQuery, Order, Part};
 use crate::service::views::LetterState;
 use crate::store::LetterKind;
@@ -38,8 +38,9 @@ pub enum DlqCommand {
     },
     /// Show one with its reason, diagnostics, attempts and content
     Show {
-        /// Its number
-        id: u64,
+        /// Its number, or its group, as `dlq groups` names both
+        #[arg(value_name = "NUMBER|GROUP")]
+        id: String,
         /// Only its original, byte for byte
         #[arg(long)]
         raw: bool,
@@ -158,7 +159,7 @@ impl FilterArgs {
             kind: self.kind.map(LetterKind::from),
             type_name: self.type_name.clone(),
             name: self.name.clone(),
-            code: self.code.as_ref().map(|code| code.to_uppercase()),
+            code: self.code.as_deref().map(known_code).transpose()?,
             signature: self.group.clone(),
             batch_id: self.batch.as_deref().map(str::parse::<BatchId>).transpose().map_err(usage)?,
             since: self.since,
@@ -213,6 +214,17 @@ pub struct ActArgs {
     reason: Option<String>,
 }
 
+/// A code of the table of errors: a slip in one would find nothing.
+fn known_code(text: &str) -> Result<String> {
+    let code = text.to_uppercase();
+    match by_code(&code) {
+        Some(_) => Ok(code),
+        None => Err(usage(format!(
+            "{text} is no error code; `tidegate dlq groups` has those that there are, docs/errors.md all of them"
+        ))),
+    }
+}
+
 /// Runs the command.
 pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
     match command {
@@ -221,13 +233,13 @@ pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
             let query = GroupQuery {
                 source_id: source.as_ref().map(SourceId::new).transpose().map_err(usage)?,
                 kind: kind.map(LetterKind::from),
-                code: code.as_ref().map(|code| code.to_uppercase()),
+                code: code.as_deref().map(known_code).transpose()?,
                 part: Part::default(),
             };
             look::groups(global, &query, part)
         }
-        DlqCommand::Show { id, raw: false } => look::show(global, *id),
-        DlqCommand::Show { id, raw: true } => look::raw(global, *id),
+        DlqCommand::Show { id, raw: false } => look::show(global, id),
+        DlqCommand::Show { id, raw: true } => look::raw(global, id),
         DlqCommand::Edit { id, file, check, requeue, undo, reason } => {
             let edit = edit::Edit {
                 id: *id,

@@ -28,6 +28,9 @@ const BATCHES: usize = 50;
 /// Bytes of a log that are taken in.
 const LOG: u64 = 4 << 20;
 
+/// Most archives of one second.
+const SAME: u32 = 100;
+
 struct Archive {
     out: tar::Builder<GzEncoder<File>>,
     path: PathBuf,
@@ -65,6 +68,24 @@ impl Archive {
     }
 }
 
+/// A file that nobody else may read, and that is not written over. Without a
+/// name given there may be several of one second.
+fn create(root: &str, to: Option<&Path>) -> Result<(PathBuf, File)> {
+    let mut n = 1;
+    loop {
+        let path = match (to, n) {
+            (Some(to), _) => to.to_owned(),
+            (None, 1) => PathBuf::from(format!("{root}.tar.gz")),
+            (None, n) => PathBuf::from(format!("{root}-{n}.tar.gz")),
+        };
+        match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && to.is_none() && n < SAME => n += 1,
+            Err(e) => return Err(Error::io(&path, e)),
+        }
+    }
+}
+
 /// Writes the archive and returns where it is.
 ///
 /// # Errors
@@ -77,9 +98,7 @@ pub fn write(
 ) -> Result<PathBuf> {
     let now = clock().now();
     let root = format!("tidegate-diagnosis-{}", compact_time(now));
-    let path = to.map_or_else(|| PathBuf::from(format!("{root}.tar.gz")), Path::to_owned);
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    let file = file.map_err(|e| Error::io(&path, e))?;
+    let (path, file) = create(&root, to)?;
     let environment: Vec<(String, String)> = std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect();

@@ -125,8 +125,11 @@ pub fn batch(batch: &BatchView, command: &str) -> String {
     if batch.open_dead_letters > 0 {
         line("dead letters", &batch.open_dead_letters.to_string());
     }
+    let id = &batch.publish_state.batch_id;
+    if batch.open_dead_letters > 0 {
+        let _ = write!(out, "\nIts dead letters: {command} dlq list --batch {id}\n");
+    }
     if batch.hold.is_some() {
-        let id = &batch.publish_state.batch_id;
         let _ = write!(
             out,
             "\nApprove it: {command} batches approve {id}\nOr reject it: {command} batches reject {id}\n"

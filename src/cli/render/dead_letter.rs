@@ -13,7 +13,7 @@ use crate::store::LetterKind;
 /// The head of a table of dead letters.
 pub const HEAD: [&str; 6] = ["ID", "STATE", "SOURCE", "WHAT", "CODE", "MESSAGE"];
 /// The head of a table of groups.
-pub const GROUP_HEAD: [&str; 6] = ["COUNT", "GROUP", "SOURCE", "KIND", "CODE", "MESSAGE"];
+pub const GROUP_HEAD: [&str; 7] = ["COUNT", "NEWEST", "GROUP", "SOURCE", "KIND", "CODE", "MESSAGE"];
 
 /// Bytes of a content that are shown.
 const SHOWN: usize = 64 << 10;
@@ -48,6 +48,7 @@ pub fn row(letter: &DeadLetterView) -> Vec<String> {
 pub fn group_row(group: &LetterGroupView) -> Vec<String> {
     vec![
         group.count.to_string(),
+        group.example.as_ref().map(|letter| letter.id.to_string()).unwrap_or_default(),
         group.signature.clone(),
         group.source_id.to_string(),
         group.kind.as_str().into(),
@@ -82,6 +83,12 @@ pub fn detail(detail: &DeadLetterDetail) -> String {
     line("reason", &format!("{} {}", letter.code, letter.message));
     line("meaning", &detail.meaning);
     line("what to do", &detail.action);
+    if let Some(skip) = &detail.skip {
+        let until = skip.until.map_or_else(|| "without an end".to_owned(), |at| format!("until {at}"));
+        let of = format!("{} {}", skip.type_name, skip.name);
+        line("skipped", &format!("{until} by {}, as {of}: {}", skip.actor, skip.reason));
+        line("", "It can be requeued when the skip is lifted: `tidegate sources unskip`.");
+    }
     line("source", letter.source_id.as_str());
     line("batch", &letter.batch_id.to_string());
     line("group", &letter.signature);

@@ -1,9 +1,21 @@
 //! JSON text over several lines, for people to edit. Values stay as they are
 //! written: no number is read.
 
+use serde::de::IgnoredAny;
+
+/// Whether the text is JSON values one behind another, or the beginning of
+/// that: a long one may have been cut.
+fn is_json(text: &str) -> bool {
+    let values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    values.filter_map(Result::err).take(1).all(|error| error.is_eof())
+}
+
 /// The text with a member or element a line. What is no JSON comes back as it
-/// is, but for its white space.
+/// is, but for line ends behind it.
 pub fn indented(text: &str) -> String {
+    if !is_json(text) {
+        return text.trim_end_matches(['\n', '\r']).to_owned();
+    }
     let mut out = String::with_capacity(text.len() + text.len() / 4);
     let mut depth = 0usize;
     let (mut in_string, mut escaped) = (false, false);
@@ -53,8 +65,8 @@ pub fn indented(text: &str) -> String {
                 line(&mut out, depth);
             }
             ':' => out.push_str(": "),
-            // Values that stand one behind another keep their lines.
-            '\n' if depth == 0 => out.push(c),
+            // Values that stand one behind another stay apart.
+            c if depth == 0 && c.is_ascii_whitespace() => out.push(c),
             c if c.is_ascii_whitespace() => {}
             c => out.push(c),
         }
@@ -78,6 +90,16 @@ mod tests {
     #[test]
     fn lines_stay_lines() {
         assert_eq!(indented("{\"a\":1}\n{}\n"), "{\n  \"a\": 1\n}\n{}");
+    }
+
+    #[test]
+    fn what_is_no_json_stays_as_it_is() {
+        for text in ["this is not json", "  {\"a\": 1 2}", "{'a': 1,  \"b\": [ ]}", "1 2"] {
+            assert_eq!(indented(text), text);
+        }
+        assert_eq!(indented("a b\r\n"), "a b");
+        // The beginning of a long one is JSON still.
+        assert_eq!(indented("{\"a\": [1,  \"x y"), "{\n  \"a\": [\n    1,\n    \"x y");
     }
 
     proptest! {

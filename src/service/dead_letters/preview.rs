@@ -36,6 +36,7 @@ impl Engine {
             }
             Err(error) => Ok(LetterPreview {
                 valid: false,
+                keepable: content.is_none_or(|content| self.checked(&letter, content).is_ok()),
                 problem: Some(error.to_string()),
                 action: Some(error.action().to_owned()),
                 note: None,
@@ -130,6 +131,7 @@ fn shown(plan: &Plan) -> Result<LetterPreview> {
     };
     Ok(LetterPreview {
         valid: true,
+        keepable: true,
         problem: None,
         action: None,
         note: note.map(str::to_owned),

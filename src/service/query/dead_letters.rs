@@ -174,7 +174,12 @@ impl Engine {
         let info = by_code(&letter.code);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let known = letter.diagnostics.clone();
+        let skip = match letter.wanted_key() {
+            Some(key) => self.skip_of(&letter.source, &key)?,
+            None => None,
+        };
         Ok(DeadLetterDetail {
+            skip,
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
             action: info.map(|info| info.action.to_owned()).unwrap_or_default(),
             content: (!content.is_empty()).then(|| text(&content)),

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ProblemView;
+use super::{ProblemView, SkipView};
 use crate::domain::change::{Action, Change};
 use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, SourceId, TargetName};
@@ -122,6 +122,9 @@ pub struct DeadLetterDetail {
     pub actions: Vec<ActionView>,
     /// Why it was given up.
     pub discard_reason: Option<String>,
+    /// The skip that its key is under: until that is lifted nothing is published
+    /// of it, and it can't be requeued.
+    pub skip: Option<SkipView>,
 }
 
 /// What is known of a failure besides its reason. May hold attribute values.
@@ -199,6 +202,9 @@ pub struct LetterGroupView {
 pub struct LetterPreview {
     /// Whether it can be requeued as it is.
     pub valid: bool,
+    /// Whether the content that was given can be kept as an edit, though it may
+    /// be of no use: it is what it has to be, and about the same key or batch.
+    pub keepable: bool,
     /// What is wrong with it.
     pub problem: Option<String>,
     /// What to do about that.

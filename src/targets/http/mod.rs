@@ -174,7 +174,7 @@ impl Target for HttpTarget {
         let request =
             self.post("operations", body)?.header("idempotency-key", wire::idempotency_key(operation));
         let answer: wire::OutcomesBody = self.send(request, PUBLISHING)?;
-        Ok(answer.outcomes.into_iter().map(wire::OutcomeBody::outcome).collect())
+        Ok(answer.outcomes.into_iter().map(|outcome| outcome.0).collect())
     }
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {

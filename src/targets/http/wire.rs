@@ -105,28 +105,31 @@ pub struct OutcomesBody {
     pub outcomes: Vec<OutcomeBody>,
 }
 
-/// What became of a change.
+/// What became of a change, as the contract has it.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-pub enum OutcomeBody {
+enum Outcome {
     /// It is held durably.
     Done,
-    /// It is refused.
-    Rejected {
-        /// Why.
-        reason: String,
-    },
+    /// It is refused, and why.
+    Rejected { reason: String },
 }
 
-impl OutcomeBody {
-    /// As the trait has it. `answer` of a rejection is the same text, cut.
-    pub fn outcome(self) -> ChangeOutcome {
-        match self {
-            Self::Done => ChangeOutcome::Done,
-            Self::Rejected { reason } => {
-                ChangeOutcome::Rejected(Rejection { reason: super::cut(&reason), answer: String::new() })
-            }
-        }
+/// What became of a change, as the trait has it. `answer` of a rejection is
+/// all that the target says of it, cut.
+#[derive(Debug)]
+pub struct OutcomeBody(pub ChangeOutcome);
+
+impl<'de> Deserialize<'de> for OutcomeBody {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(from)?;
+        Ok(Self(match serde_json::from_str(raw.get()).map_err(serde::de::Error::custom)? {
+            Outcome::Done => ChangeOutcome::Done,
+            Outcome::Rejected { reason } => ChangeOutcome::Rejected(Rejection {
+                reason: super::cut(&reason),
+                answer: super::cut(raw.get()),
+            }),
+        }))
     }
 }
 

@@ -113,7 +113,7 @@ pub async fn page(State(state): State<AppState>, Path(id): Path<String>, query: 
             None => None,
         };
         let skip = match &of.key {
-            Some(key) => engine.skip_of(&of.source_id, key)?,
+            Some(_) => letter.skip.clone(),
             None => None,
         };
         let content = letter.edited_content.as_deref().or(letter.content.as_deref());

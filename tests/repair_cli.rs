@@ -1,0 +1,183 @@
+//! The repair of dead letters as a person at a terminal does it: what is shown
+//! and asked, and what becomes of what was typed.
+
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use support::batches::{Line, TestBatch, entity, says};
+use support::python::skip_without_python;
+use support::shell::Shell;
+
+/// Runs a command on a terminal of its own, with what is typed; its exit code,
+/// and all that the terminal shows. `None`: there is no Python to make one.
+fn at_a_terminal(command: &Command, typed: &str) -> Option<(i32, String)> {
+    const SPAWN: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    let mut python = Command::new("python3");
+    python.args(["-c", SPAWN]).arg(command.get_program()).args(command.get_args());
+    python.current_dir(command.get_current_dir().unwrap()).env_clear();
+    python.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    python.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let started = python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut started) = started else {
+        skip_without_python("python3 is not installed");
+        return None;
+    };
+    started.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
+    let output = started.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
+    Some((output.status.code().unwrap(), text))
+}
+
+/// A failed batch whose manifest counts one line too many: dead letter 1.
+fn counted_wrong() -> Shell {
+    let shell = Shell::new();
+    let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1), says(entity("b"), 1)]);
+    let folder = shell.write(&batch);
+    let manifest = std::path::Path::new(&folder).join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("\"count\":2", "\"count\":3")).unwrap();
+    shell.expect(1, &["publish", &folder]);
+    shell
+}
+
+fn bad_line() -> Shell {
+    let shell = Shell::new();
+    let batch = TestBatch::incremental("alpha", 1).with([Line::BadKeyed(entity("b"))]);
+    shell.expect(4, &["publish", &shell.write(&batch)]);
+    shell
+}
+
+#[test]
+fn a_content_of_no_use_is_told_and_asked_about_before_it_is_kept() {
+    let shell = counted_wrong();
+    let content = shell.json(0, &["dlq", "show", "1"])["content"].as_str().unwrap().to_owned();
+    let file = shell.folder.path().join("manifest.json");
+    std::fs::write(&file, content.replace("\"count\":3", "\"count\":9")).unwrap();
+    let edit = ["dlq", "edit", "1", "--file", file.to_str().unwrap(), "--reason", "x"];
+    for more in [&[][..], &["--requeue"]] {
+        let command = [&edit[..], more].concat();
+        let output = shell.run(&command);
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(64), "{stdout}{stderr}");
+        assert!(stdout.contains("the manifest says 9"), "{stdout}");
+        assert!(stderr.contains("all the same?"), "{stderr}");
+        let letter = shell.json(0, &["dlq", "show", "1"]);
+        assert_eq!((&letter["edited"], &letter["attempts"]), (&false.into(), &1.into()), "{letter}");
+    }
+    // Who says so is obeyed.
+    shell.expect(0, &[&edit[..], &["--yes"]].concat());
+    // To take it back is asked too.
+    assert!(shell.refused(64, &["dlq", "edit", "1", "--undo"]).contains("Take back the edit"));
+    assert_eq!(shell.json(0, &["dlq", "show", "1"])["edited"], true);
+    shell.expect(0, &["dlq", "edit", "1", "--undo", "--yes"]);
+    assert_eq!(shell.json(0, &["dlq", "show", "1"])["edited"], false);
+}
+
+#[test]
+fn the_commands_of_the_readme_lead_from_a_failure_to_its_dead_letter() {
+    let shell = Shell::new();
+    let batch = TestBatch::incremental("alpha", 1).with(["b", "c"].map(|name| Line::BadKeyed(entity(name))));
+    shell.expect(4, &["publish", &shell.write(&batch)]);
+    let groups = shell.expect(0, &["dlq", "groups"]);
+    let row = groups.lines().find(|line| line.contains("LINE_INVALID")).unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(&words[..2], ["2", "2"], "{groups}");
+    assert!(groups.contains("tidegate dlq show NUMBER"), "{groups}");
+    // A group is as good as a number.
+    let shown = shell.expect(0, &["dlq", "show", words[2]]);
+    assert!(shown.starts_with("Dead letter 2: t c"), "{shown}");
+    assert!(shown.contains(&format!("tidegate dlq list --group {}", words[2])), "{shown}");
+    for list in ["list", "groups"] {
+        let error = shell.refused(64, &["dlq", list, "--code", "bogus"]);
+        assert!(error.contains("bogus is no error code"), "{error}");
+        shell.expect(0, &["dlq", list, "--code", "line_invalid"]);
+    }
+    let error = shell.refused(64, &["dlq", "show", "nothing"]);
+    assert!(error.contains("neither the number of a dead letter nor a group"), "{error}");
+    let shown = shell.expect(0, &["batches", "show", &batch.id(), "--summary"]);
+    assert!(shown.contains(&format!("dlq list --batch {}", batch.id())), "{shown}");
+}
+
+#[test]
+fn a_line_that_is_no_json_is_shown_as_it_is() {
+    let shell = Shell::new();
+    let folder = shell.write(&TestBatch::incremental("alpha", 1).with([Line::BadKeyless(1)]));
+    let (file, manifest) = (
+        std::path::Path::new(&folder).join("entities-00000.ndjson"),
+        std::path::Path::new(&folder).join("manifest.json"),
+    );
+    let bytes = std::fs::metadata(&file).unwrap().len();
+    std::fs::write(&file, "this is not json\n").unwrap();
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace(&format!("\"bytes\":{bytes}"), "\"bytes\":17")).unwrap();
+    shell.expect(4, &["publish", &folder]);
+    let shown = shell.expect(0, &["dlq", "show", "1"]);
+    assert!(shown.contains("\nthis is not json\n"), "{shown}");
+}
+
+#[test]
+fn what_was_written_in_an_editor_is_not_lost() {
+    let shell = bad_line();
+    let there = shell.folder.path().join("tmp");
+    std::fs::create_dir(&there).unwrap();
+    let drafts = || {
+        let found = std::fs::read_dir(&there).unwrap().map(|entry| entry.unwrap().path());
+        found.collect::<Vec<_>>()
+    };
+    let good = r#"{"type":"t","qualified_name":"b","attributes":{"x":2}}"#;
+    let edit = |editor: &str, typed: &str, more: &[&str]| {
+        let mut command = shell.command(&[&["dlq", "edit", "1"], more].concat());
+        command.env("TMPDIR", &there).env("PATH", std::env::var_os("PATH").unwrap());
+        command.env("EDITOR", editor);
+        at_a_terminal(&command, typed)
+    };
+    let write = |text: &str| format!("printf '%s' '{text}' >");
+    // It is no JSON; the person says no; the editor fails.
+    for (editor, code) in
+        [(write("{\"type\": oh"), 1), (write(good), 1), (format!("false; {} \"$1\"; false", write(good)), 1)]
+    {
+        let Some((found, text)) = edit(&editor, "n\n", &[]) else { return };
+        assert_eq!(found, code, "{text}");
+        let kept = drafts().pop().unwrap_or_else(|| panic!("nothing was kept: {text}"));
+        assert!(text.contains(&format!("What you wrote is in {}", kept.display())), "{text}");
+        std::fs::remove_file(kept).unwrap();
+    }
+    // Another operator was first.
+    let other = shell.folder.path().join("other.json");
+    std::fs::write(&other, good).unwrap();
+    let first = format!(
+        "{} --data {} dlq edit 1 --file {} --yes; {}",
+        env!("CARGO_BIN_EXE_tidegate"),
+        shell.data().display(),
+        other.display(),
+        write(r#"{"type":"t","qualified_name":"b","attributes":{"x":3}}"#)
+    );
+    let server = shell.serve();
+    let (code, text) = edit(&first, "y\n", &[]).unwrap();
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("was changed since it was looked at"), "{text}");
+    assert_eq!(drafts().len(), 1, "{text}");
+    // What is kept as an edit leaves no draft; nor does what stayed the same.
+    std::fs::remove_file(drafts().pop().unwrap()).unwrap();
+    let (code, text) = edit(&write(good).replace(":2", ":4"), "y\n", &["--requeue"]).unwrap();
+    assert_eq!((code, drafts().len()), (0, 0), "{text}");
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_skip_is_asked_about_and_told_with_the_dead_letter() {
+    let shell = bad_line();
+    let skip = ["sources", "skip", "alpha", "t", "b*", "--reason", "known"];
+    let asked = shell.refused(64, &skip);
+    assert!(asked.contains("Skip t b* of source alpha without an end?"), "{asked}");
+    assert_eq!(shell.json(0, &["sources", "skips", "alpha"]), serde_json::json!([]));
+    // A type is matched as it is.
+    let error = shell.refused(64, &["sources", "skip", "alpha", "*", "*", "--reason", "x", "--yes"]);
+    assert!(error.contains("matched as it is"), "{error}");
+    shell.expect(0, &[&skip[..], &["--yes"]].concat());
+    let shown = shell.expect(0, &["dlq", "show", "1"]);
+    assert!(shown.contains("skipped      without an end by ") && shown.contains("t b*: known"), "{shown}");
+}
