@@ -10,7 +10,7 @@ use crate::domain::json::canonicalize;
 use crate::domain::key::{Key, Kind};
 use crate::domain::settings::Deletion;
 use crate::error::{Error, Result};
-use crate::targets::{ChangeOutcome, Operation, Rejection, TargetChange, TargetValue};
+use crate::targets::{ChangeOutcome, Operation, TargetChange, TargetValue};
 
 /// What a target says of itself.
 pub const TARGET_FORMAT: &str = "tidegate.target/1";
@@ -123,9 +123,7 @@ impl OutcomeBody {
     pub fn outcome(self) -> ChangeOutcome {
         match self {
             Self::Done => ChangeOutcome::Done,
-            Self::Rejected { reason } => {
-                ChangeOutcome::Rejected(Rejection { reason: super::cut(&reason), answer: String::new() })
-            }
+            Self::Rejected { reason } => ChangeOutcome::Rejected(super::cut(&reason).into()),
         }
     }
 }
