@@ -20,6 +20,7 @@ use tidegate::publishing::crash::CrashPoints;
 use tidegate::publishing::going::Going;
 use tidegate::publishing::isolate::Density;
 use tidegate::publishing::send::{Fate, SendCounts, Sender, Stopped};
+use tidegate::publishing::suspect::Suspect;
 use tidegate::targets::{
     Capabilities, ChangeOutcome, Operation, Outcomes, Target, TargetChange, TargetValue,
 };
@@ -88,6 +89,7 @@ fn publish(total: usize, size: usize, bad: BTreeSet<usize>, limit: &IsolationLim
         going: &|| Going::On,
         most_parts: limit.requests,
         density: Density::default(),
+        suspect: Suspect::default(),
         counts: SendCounts::default(),
     };
     let mut rejected = BTreeSet::new();

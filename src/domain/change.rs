@@ -67,6 +67,13 @@ pub struct Rejection {
     pub reason: String,
     /// Its whole answer, cut, where it says more than the reason.
     pub answer: String,
+    /// The code of the failure that the change leads to when it is sent
+    /// alone; empty where the target refused it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub code: String,
+    /// Whether it may have taken effect all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unsure: bool,
 }
 
 /// A rejection as it may be stored: the first journals had the reason alone.
@@ -78,6 +85,10 @@ enum StoredRejection {
         reason: String,
         #[serde(default)]
         answer: String,
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        unsure: bool,
     },
 }
 
@@ -85,14 +96,14 @@ impl From<StoredRejection> for Rejection {
     fn from(stored: StoredRejection) -> Self {
         match stored {
             StoredRejection::Reason(reason) => reason.into(),
-            StoredRejection::Whole { reason, answer } => Self { reason, answer },
+            StoredRejection::Whole { reason, answer, code, unsure } => Self { reason, answer, code, unsure },
         }
     }
 }
 
 impl From<String> for Rejection {
     fn from(reason: String) -> Self {
-        Self { reason, answer: String::new() }
+        Self { reason, ..Self::default() }
     }
 }
 

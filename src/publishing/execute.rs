@@ -12,6 +12,7 @@ use super::isolate::Density;
 use super::operation::{self, MissingEnd, Prepared, Refusals, prepare_at_once};
 use super::outcome::{Ended, Executed, Refused};
 use super::send::{Fate, Fates, SendCounts, Sender, Stopped};
+use super::suspect::Suspect;
 use crate::clock::Clock;
 use crate::domain::change::Rejection;
 use crate::domain::completion::Completion;
@@ -44,6 +45,8 @@ pub struct Executor<'a> {
     /// Called when the target has answered, with how many more changes are
     /// done, refused and skipped.
     pub progress: &'a (dyn Fn(Completion) + Sync),
+    /// Whether what is sent is suspected of failures.
+    pub suspect: Suspect,
 }
 
 /// The state of one execution.
@@ -104,6 +107,7 @@ impl Executor<'_> {
                 going: self.going,
                 most_parts: limit.requests,
                 density: Density::default(),
+                suspect: self.suspect,
                 counts: SendCounts::default(),
             },
             refusals: Refusals::default(),
@@ -178,6 +182,7 @@ impl Executor<'_> {
             let refused = run.refuse(no, &prepared.changes, &prepared.hashes, rejected);
             told = outcome_of(&prepared.changes, skipped, refused);
         }
+        run.sender.suspect.vouched |= told.done > 0;
         run.executed.push(no);
         self.tell(run, told);
         Ok(())
@@ -230,6 +235,12 @@ impl Executor<'_> {
                     Stopped::Failed(error) => {
                         let place = format!("batch {}, operation {} of {}", run.batch, no.0 + 1, run.count);
                         Ended::Later(error.context(place))
+                    }
+                    Stopped::TooManyFailures(error) => {
+                        let place = format!("batch {}, operation {} of {}", run.batch, no.0 + 1, run.count);
+                        let many =
+                            "too many requests failed while the changes that lead to it were looked for";
+                        Ended::Failed(error.context(many).context(place))
                     }
                     Stopped::Early(going) => run.early(no, going),
                     Stopped::TooMany | Stopped::TooManyRequests | Stopped::Interrupted => {
@@ -372,7 +383,11 @@ impl Run<'_> {
                 None => {}
             }
             told.failed += 1;
-            self.refusals.add(*hash, change);
+            self.refusals.add(*hash, change, rejection.unsure);
+            if rejection.unsure {
+                self.out.given_up = true;
+                self.out.outcome.unsure.push(change.key.clone());
+            }
             let (key, content) = (change.key.clone(), change.set.clone());
             let action = change.action;
             self.out.refused.push(Refused { action, key, content, rejection, operation });
@@ -435,6 +450,7 @@ impl Run<'_> {
         self.out.outcome.complete = true;
         self.out.outcome.failed = self.out.refused.iter().map(|r| (r.key.hash(), r.key.clone())).collect();
         self.out.counts = self.sender.counts;
+        self.out.given_up |= self.sender.suspect.given_up;
         self.out
     }
 
@@ -449,6 +465,7 @@ impl Run<'_> {
             })?;
         }
         self.out.counts = self.sender.counts;
+        self.out.given_up |= self.sender.suspect.given_up;
         self.out.end = end;
         Ok(self.out)
     }

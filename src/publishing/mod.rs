@@ -9,3 +9,4 @@ pub mod isolate;
 pub mod operation;
 pub mod outcome;
 pub mod send;
+pub mod suspect;

@@ -72,13 +72,13 @@ impl Refusals {
         }
     }
 
-    /// Takes a refused change.
-    pub fn add(&mut self, hash: KeyHash, change: &TargetChange) {
+    /// Takes a refused change. `unsure`: it may have taken effect all the same.
+    pub fn add(&mut self, hash: KeyHash, change: &TargetChange, unsure: bool) {
         self.keys.insert(hash);
         if change.key.kind() == Kind::Relationship {
             return;
         }
-        match (change.action, change.replace) {
+        match (change.action, change.replace || unsure) {
             (Action::Create | Action::Update, true) => drop(self.unknown.insert(hash)),
             (Action::Create, false) => drop(self.missing.insert(hash)),
             (Action::Update, false) | (Action::Delete, _) => {}

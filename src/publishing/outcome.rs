@@ -37,6 +37,9 @@ pub struct Executed {
     pub unjournalled: BatchMetrics,
     /// How far it came.
     pub completion: Completion,
+    /// Whether a request was given up that may still take effect, whatever
+    /// became of its changes in other requests.
+    pub given_up: bool,
     /// Requests and retries of this process.
     pub counts: SendCounts,
     /// Why not everything was done.
@@ -64,6 +67,7 @@ impl Executed {
             metrics: BatchMetrics::default(),
             unjournalled: BatchMetrics::default(),
             completion: Completion { total, ..Completion::default() },
+            given_up: false,
             counts: SendCounts::default(),
             end: Ended::Whole,
         }

@@ -3,11 +3,13 @@
 //! are alone.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::crash::{CrashPoints, Point};
 use super::going::Going;
 use super::isolate::Density;
+use super::suspect::{Suspect, may_be_content};
 use crate::clock::Clock;
 use crate::domain::change::Action;
 use crate::domain::key::{Key, KeyHash, Kind};
@@ -52,6 +54,8 @@ pub enum Stopped {
     TooMany,
     /// More requests would be needed to find them all than are allowed.
     TooManyRequests,
+    /// More requests failed so while they were looked for than are allowed.
+    TooManyFailures(Error),
     /// The process is to stop: nothing of the operation is journalled.
     Interrupted,
     /// The batch is cancelled, or the target is to be left alone.
@@ -94,6 +98,8 @@ pub struct Sender<'a> {
     pub most_parts: u64,
     /// What is known of how many changes are bad.
     pub density: Density,
+    /// Whether what is sent is suspected of failures.
+    pub suspect: Suspect,
     /// Figures so far.
     pub counts: SendCounts,
 }
@@ -109,6 +115,8 @@ struct Apart<'a> {
     maybe_sent: bool,
     /// Entities that do not come to be, for they were refused.
     gone: HashSet<KeyHash>,
+    /// The last failure of a change alone that was no refusal.
+    alone: Option<Error>,
 }
 
 impl Apart<'_> {
@@ -134,6 +142,28 @@ impl Apart<'_> {
         }
         self.fates[n] = fate;
     }
+
+    /// A request with these changes failed, and perhaps took effect.
+    fn perhaps(&mut self, places: &[usize]) {
+        for n in places {
+            self.fates[*n] = Fate::Unsure;
+        }
+    }
+
+    /// Nothing was a change's own fault.
+    fn absolve(&mut self) {
+        for fate in &mut self.fates {
+            match fate {
+                Fate::Rejected(rejection) if !rejection.code.is_empty() => {
+                    *fate = if rejection.unsure { Fate::Unsure } else { Fate::Unsent };
+                    self.refused -= 1;
+                }
+                // It waits for an end that was not refused then.
+                Fate::Waits => *fate = Fate::Unsent,
+                _ => {}
+            }
+        }
+    }
 }
 
 impl Sender<'_> {
@@ -146,35 +176,92 @@ impl Sender<'_> {
             Ok(outcomes) => {
                 let bad = outcomes.iter().filter(|o| matches!(o, ChangeOutcome::Rejected(_))).count();
                 self.density.told(count as u64, bad as u64);
+                self.suspect.vouched |= bad < count;
                 Fates { changes: outcomes.into_iter().map(fate).collect(), stopped: None }
-            }
-            Err((error, _)) if error.kind() == ErrorKind::BulkRejected => {
-                // Parts of it may have arrived before that process ended.
-                let unsent = if maybe_sent { Fate::Unsure } else { Fate::Unsent };
-                let fates = vec![unsent; count];
-                let gone = HashSet::new();
-                let mut apart = Apart { operation, fates, allowed, refused: 0, maybe_sent, gone };
-                let stopped = if count <= 1 {
-                    apart.fates.fill(Fate::Rejected(rejection(&error)));
-                    self.density.told(1, 1);
-                    None
-                } else {
-                    self.isolate(&mut apart, 0, count, true).err()
-                };
-                Fates { changes: apart.fates, stopped }
             }
             Err((error, unsure)) => {
                 let fate = if unsure { Fate::Unsure } else { Fate::Unsent };
-                let stopped = match error.kind() {
-                    ErrorKind::Interrupted => Stopped::Interrupted,
-                    _ => Stopped::Failed(error),
+                let (error, certain) = match self.takes_apart(error, unsure) {
+                    Ok(taken) => taken,
+                    Err(stopped) => return Fates { changes: vec![fate; count], stopped: Some(stopped) },
                 };
-                Fates { changes: vec![fate; count], stopped: Some(stopped) }
+                // Parts of it may have arrived before that process ended.
+                let fate = if certain && !maybe_sent { Fate::Unsent } else { fate };
+                let (fates, gone) = (vec![fate; count], HashSet::new());
+                let mut apart =
+                    Apart { operation, fates, allowed, refused: 0, maybe_sent, gone, alone: None };
+                let stopped = match count {
+                    0 | 1 if error.kind() == ErrorKind::BulkRejected => {
+                        self.alone(&mut apart, 0, error, unsure).err()
+                    }
+                    _ => self.isolate(&mut apart, 0..count, true).err(),
+                };
+                let stopped = match apart.alone.take() {
+                    // It may be that the target takes nothing at all.
+                    Some(error) if !self.suspect.vouched => {
+                        apart.absolve();
+                        match stopped {
+                            Some(stopped @ (Stopped::Interrupted | Stopped::Early(_))) => Some(stopped),
+                            _ => Some(Stopped::Failed(error)),
+                        }
+                    }
+                    _ => stopped,
+                };
+                Fates { changes: apart.fates, stopped }
             }
         }
     }
 
-    /// Sends changes `from..to` in order, in parts that get smaller where
+    /// Whether a request that failed is taken apart: with its error, and
+    /// whether it certainly had no effect; else why all ends here.
+    fn takes_apart(&mut self, error: Error, unsure: bool) -> std::result::Result<(Error, bool), Stopped> {
+        match error.kind() {
+            ErrorKind::BulkRejected => return Ok((error, true)),
+            ErrorKind::Interrupted => return Err(Stopped::Interrupted),
+            _ => {}
+        }
+        if !self.suspect.suspected || !may_be_content(&error) || self.target.health().is_err() {
+            return Err(Stopped::Failed(error));
+        }
+        match (self.suspect.failed(unsure, self.clock.monotonic()), self.suspect.vouched) {
+            (true, _) => Ok((error, !unsure)),
+            (false, true) => Err(Stopped::TooManyFailures(error)),
+            (false, false) => Err(Stopped::Failed(error)),
+        }
+    }
+
+    /// A request with one change failed.
+    fn alone(
+        &mut self,
+        apart: &mut Apart<'_>,
+        n: usize,
+        error: Error,
+        unsure: bool,
+    ) -> std::result::Result<(), Stopped> {
+        let refused = error.kind() == ErrorKind::BulkRejected;
+        let rejection = match refused {
+            true => rejection(&error),
+            false => Rejection {
+                code: error.kind().info().code.to_owned(),
+                reason: error.to_string(),
+                unsure,
+                ..rejection(&error)
+            },
+        };
+        if n < apart.fates.len() {
+            apart.take(n, Fate::Rejected(rejection));
+        }
+        self.density.told(1, 1);
+        if !refused {
+            apart.alone = Some(error);
+            if !self.suspect.failed_alone() {
+                return Err(Stopped::TooMany);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends changes of a range in order, in parts that get smaller where
     /// bad ones are. `known_bad`: there is a bad one in them for certain.
     ///
     /// At most one request a level of halving and bad change, and one for
@@ -184,15 +271,16 @@ impl Sender<'_> {
     fn isolate(
         &mut self,
         apart: &mut Apart<'_>,
-        from: usize,
-        to: usize,
+        range: Range<usize>,
         mut known_bad: bool,
     ) -> std::result::Result<(), Stopped> {
-        let mut at = from;
-        while at < to {
-            let rest = to - at;
+        let mut at = range.start;
+        // The change that failed alone, and is tried once more.
+        let mut once = None;
+        while at < range.end {
+            let rest = range.end - at;
             let half = if known_bad { rest.div_ceil(2).min(rest - 1).max(1) } else { rest };
-            let size = half.min(self.density.group()).max(1);
+            let size = if once == Some(at) { 1 } else { half.min(self.density.group()).max(1) };
             if self.counts.parts >= self.most_parts {
                 return Err(Stopped::TooManyRequests);
             }
@@ -217,25 +305,27 @@ impl Sender<'_> {
                     }
                     let bad = apart.refused - before;
                     self.density.told(sent.len() as u64, bad);
+                    self.suspect.vouched |= bad < sent.len() as u64;
                     known_bad &= bad == 0;
                 }
-                Err((error, _)) if error.kind() == ErrorKind::BulkRejected => {
+                Err((error, unsure)) => {
+                    let taken = self.takes_apart(error, unsure);
+                    if unsure && !matches!(taken, Ok((_, true))) {
+                        apart.perhaps(&sent);
+                    }
+                    let (error, _) = taken?;
                     if let [alone] = sent[..] {
-                        apart.take(alone, Fate::Rejected(rejection(&error)));
-                        self.density.told(1, 1);
+                        if error.kind() != ErrorKind::BulkRejected && once != Some(alone) {
+                            // It may have been the moment's fault.
+                            once = Some(alone);
+                            self.clock.sleep(self.retry.quick_window);
+                            continue;
+                        }
+                        self.alone(apart, alone, error, unsure)?;
                     } else {
-                        self.isolate(apart, at, at + size, true)?;
+                        self.isolate(apart, at..at + size, true)?;
                     }
                     known_bad = false;
-                }
-                Err((error, unsure)) => {
-                    if unsure {
-                        sent.iter().for_each(|n| apart.take(*n, Fate::Unsure));
-                    }
-                    return Err(match error.kind() {
-                        ErrorKind::Interrupted => Stopped::Interrupted,
-                        _ => Stopped::Failed(error),
-                    });
                 }
             }
             at += size;
@@ -342,7 +432,7 @@ fn rejection(error: &Error) -> Rejection {
         Some(said) => format!("{}: {said}", error.message()),
         None => error.message().to_owned(),
     };
-    Rejection { reason, answer }
+    Rejection { reason, answer, ..Rejection::default() }
 }
 
 /// What a target says of a request that it refused as a whole: other causes

@@ -16,7 +16,8 @@ use super::engine::Engine;
 use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{BreakerRecord, Tx, View};
+use crate::publishing::suspect::SUSPECTED_AFTER;
+use crate::store::{BreakerRecord, Suspicion, Tx, View};
 
 /// That a target can't be used, and why.
 #[derive(Debug, Clone)]
@@ -93,15 +94,24 @@ fn after(now: Timestamp, wait: Duration) -> Timestamp {
 impl Engine {
     /// That a target can't be used, if a failure of a batch of `source` says
     /// so: by its kind, or because the target fails when it is asked how it
-    /// is, too.
-    pub(super) fn down(&self, target: &TargetName, source: &SourceId, error: &Error) -> Option<Down> {
+    /// is, too. One that is well, though the batch fails again and again at
+    /// the same place, is not down.
+    pub(super) fn down(
+        &self,
+        target: &TargetName,
+        source: &SourceId,
+        error: &Error,
+        suspicion: Option<Suspicion>,
+    ) -> Option<Down> {
         use ErrorKind::*;
+        let suspected = suspicion.is_some_and(|suspicion| suspicion.failures >= SUSPECTED_AFTER);
         let down = match error.kind() {
-            kind if kind.is_of_target() => Some(Down::of(error)),
+            kind if kind.is_of_target() && !suspected => Some(Down::of(error)),
             // It asks to be left alone: as a whole, when it says so of
             // everything.
             TargetThrottled if error.is_answer() => None,
-            TargetInterrupted | TargetAnswer | TargetFailed | TargetThrottled => {
+            TargetInterrupted | TargetAnswer | TargetFailed | TargetThrottled | TargetUnavailable
+            | TargetTimeout | TargetUnauthorized | TargetContract => {
                 let health = self.targets.get(target)?.target.health();
                 health.err().map(|error| Down::of(&error))
             }

@@ -2,12 +2,13 @@
 //! and the one way into everything that can be done with them. All methods
 //! block, and may be called from any thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use jiff::Timestamp;
 use url::Url;
 
 use super::events::Events;
@@ -152,6 +153,8 @@ pub struct Engine {
     pub(super) live: Live,
     pub(super) work: Arc<Work>,
     pub(super) folded: Folded,
+    /// When each target took a change last, since the process began.
+    pub(super) took: Mutex<HashMap<TargetName, Timestamp>>,
     pub(super) looks: Looks,
     pub(super) uploads: Uploads,
     /// Held by whoever requeues dead letters.
@@ -255,6 +258,7 @@ impl Engine {
             events,
             work,
             folded: Folded::default(),
+            took: Mutex::default(),
             looks: Looks::default(),
             uploads: Uploads::default(),
             repairs: Mutex::default(),

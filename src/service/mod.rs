@@ -52,6 +52,7 @@ pub mod skips;
 pub mod space;
 mod stages;
 mod stop;
+mod suspecting;
 mod uploads;
 pub mod views;
 pub mod waiting;

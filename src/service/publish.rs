@@ -55,7 +55,11 @@ impl Engine {
             },
             progress: &|more| {
                 // It has answered: others need not wait for the end of this.
-                if self.work.trial_of(name).as_ref() == Some(id.source())
+                if more.done > 0 {
+                    self.took(name);
+                }
+                if more.done + more.failed > 0
+                    && self.work.trial_of(name).as_ref() == Some(id.source())
                     && let Err(error) = self.close_breaker(name)
                 {
                     tracing::debug!(batch = %id, source = %id.source(), %error, "a breaker could not be closed");
@@ -63,6 +67,7 @@ impl Engine {
                 self.live.add(id, more.ended());
                 self.progress.executed(more.ended());
             },
+            suspect: self.suspect(&record, name),
         }
         .run(&plan, id, &self.settings().source(id.source()).isolation);
         self.progress.finished(id);
@@ -128,12 +133,16 @@ impl Engine {
         let source = id.source().clone();
         let further = executed.completion.done > 0;
         let (name, open) = self.target_of(&source)?;
+        let suspicion = match &executed.end {
+            Ended::Later(error) => self.suspicion(record, error, further),
+            Ended::Whole | Ended::Failed(_) => None,
+        };
         let down = match &executed.end {
-            Ended::Later(error) => self.down(name, &source, error),
+            Ended::Later(error) => self.down(name, &source, error, suspicion),
             Ended::Whole | Ended::Failed(_) => None,
         };
         let again = match &executed.end {
-            Ended::Later(error) => match self.follows(record, error, down.as_ref(), further)? {
+            Ended::Later(error) => match self.follows(record, error, down.as_ref(), further, suspicion)? {
                 Follows::Again(again) => Some(again),
                 Follows::Fails => None,
             },
@@ -192,7 +201,8 @@ impl Engine {
         let plan_id = manifest.header.plan_id.clone();
         let capabilities = open.target.capabilities();
         // A request without an answer may take effect as long as this.
-        let lingers = (!executed.outcome.unsure.is_empty() && !capabilities.request_limit.is_zero())
+        let unanswered = executed.given_up || !executed.outcome.unsure.is_empty();
+        let lingers = (unanswered && !capabilities.request_limit.is_zero())
             .then(|| SignedDuration::try_from(capabilities.request_limit).unwrap_or(SignedDuration::MAX));
         let Executed { outcome, unjournalled, completion, end, .. } = executed;
         let end = End::of(end, again);

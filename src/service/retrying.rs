@@ -11,7 +11,7 @@ use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, Result, Retry};
-use crate::store::{BatchRecord, RetryRecord, RetryWait};
+use crate::store::{BatchRecord, RetryRecord, RetryWait, Suspicion};
 
 /// What follows a failure that may pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,7 @@ impl Engine {
         error: &Error,
         down: Option<&Down>,
         further: bool,
+        suspicion: Option<Suspicion>,
     ) -> Result<Follows> {
         let now = self.clock.now();
         let settings = self.settings();
@@ -74,7 +75,7 @@ impl Engine {
         let spent = if further { 0 } else { record.attempts };
         let attempts = spent.saturating_add(1);
         let again = |at, attempts, since, wait| {
-            let retry = RetryRecord { since, until: Some(at), wait, code: code.into() };
+            let retry = RetryRecord { since, until: Some(at), wait, code: code.into(), suspicion };
             Ok(Follows::Again(Again { at, attempts, retry }))
         };
         if let Some(issue) = issue {
@@ -93,8 +94,12 @@ impl Engine {
         let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
         let at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
         match error.kind().info().retry {
-            Retry::Unavailable | Retry::Scheduled => again(at, attempts, now, RetryWait::Unavailable),
-            Retry::Immediate | Retry::Delayed | Retry::Never => {
+            // What is needed is there: the breaker would be open.
+            Retry::Unavailable if !error.kind().is_of_target() => {
+                again(at, attempts, now, RetryWait::Unavailable)
+            }
+            Retry::Scheduled => again(at, attempts, now, RetryWait::Unavailable),
+            Retry::Immediate | Retry::Delayed | Retry::Unavailable | Retry::Never => {
                 if settings.retry.is_spent(attempts, began, now) {
                     return Ok(Follows::Fails);
                 }
@@ -108,8 +113,8 @@ impl Engine {
     pub(super) fn retry_later(&self, id: &BatchId, error: &Error) -> Result<BatchRecord> {
         let record = self.batch(id)?;
         let (target, _) = self.target_of(id.source())?;
-        let down = self.down(target, id.source(), error);
-        let again = match self.follows(&record, error, down.as_ref(), false)? {
+        let down = self.down(target, id.source(), error, None);
+        let again = match self.follows(&record, error, down.as_ref(), false, None)? {
             Follows::Again(again) => again,
             Follows::Fails => return self.fail(id, error, Some("planning".into())),
         };

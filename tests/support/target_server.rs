@@ -67,6 +67,8 @@ struct State {
     always_work: Option<Fault>,
     /// Changes of these names are refused.
     rejected: BTreeSet<String>,
+    /// A request with an entity of one of these names meets this fault.
+    poison: Option<(BTreeSet<String>, Fault)>,
     /// Whether one that is refused has the whole request refused.
     bulk: bool,
     requests: Vec<Request>,
@@ -186,6 +188,11 @@ impl TargetServer {
         state.bulk = bulk;
     }
 
+    /// A request with an entity of one of these names meets this fault.
+    pub fn poison<'a>(&self, names: impl IntoIterator<Item = &'a str>, fault: Fault) {
+        self.lock().poison = Some((names.into_iter().map(str::to_owned).collect(), fault));
+    }
+
     /// Each operation takes so long from now on.
     pub fn takes(&self, takes: Duration) {
         self.lock().takes = takes;
@@ -290,8 +297,15 @@ impl TargetServer {
                 "operations" => state.script.pop_front(),
                 _ => None,
             };
+            let poisoned = state.poison.as_ref().filter(|(names, _)| {
+                let mut changes = body["changes"].as_array().into_iter().flatten();
+                changes.any(|change| {
+                    change["key"]["qualified_name"].as_str().is_some_and(|name| names.contains(name))
+                })
+            });
+            let poisoned = poisoned.map(|(_, fault)| fault.clone());
             let at_work = state.always_work.clone().filter(|_| path != "health");
-            (scripted.or(at_work).or_else(|| state.always.clone()), state.takes)
+            (scripted.or(poisoned).or(at_work).or_else(|| state.always.clone()), state.takes)
         };
         let (status, answer) = match (path.as_str(), &fault) {
             (_, Some(Fault::Answer(answer))) => {

@@ -106,7 +106,6 @@ impl Engine {
         for refused in &executed.refused {
             let rejection = &refused.rejection;
             let (before, after) = values.remove(&refused.key.hash()).unwrap_or_default();
-            let code = ErrorKind::EntityRejected.info().code;
             let (content, long) = files.put(owners.line_of(&refused.key)?.unwrap_or_default())?;
             let mut letter = DeadLetter {
                 key: Some(refused.key.clone()),
@@ -127,7 +126,13 @@ impl Engine {
                         plan.manifest().operations.len()
                     )),
                 },
-                ..base(code, format!("the target refused it: {}", rejection.reason))
+                ..match rejection.code.as_str() {
+                    "" => base(
+                        ErrorKind::EntityRejected.info().code,
+                        format!("the target refused it: {}", rejection.reason),
+                    ),
+                    code => base(code, format!("it fails whenever it is sent: {}", rejection.reason)),
+                }
             };
             if let Some((source, stamp)) = owners.published(&refused.key)? {
                 letter.source = source;

@@ -281,6 +281,19 @@ pub struct RetryRecord {
     pub wait: RetryWait,
     /// The code of its last failure.
     pub code: String,
+    /// Set when what it sends may have led to the failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspicion: Option<Suspicion>,
+}
+
+/// Failures in a row at the same place of a batch for which its content may
+/// be to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// When the first of them came.
+    pub since: Timestamp,
+    /// How many.
+    pub failures: u32,
 }
 
 impl RetryRecord {
