@@ -1,0 +1,128 @@
+//! Dead letters about which others decide at the same moment, and what goes
+//! with a letter that is settled, however it comes to that.
+
+mod support;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use support::batches::{TestBatch, entity, says};
+use support::world::World;
+use tidegate::domain::ids::BatchId;
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::store::DeadLetter;
+
+fn only(world: &World) -> DeadLetter {
+    let mut letters = world.dead_letters("alpha");
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    letters.pop().unwrap()
+}
+
+fn state(world: &World, id: u64) -> &'static str {
+    world.engine().store().read(|view| view.expect_dead_letter(id)).unwrap().state.as_str()
+}
+
+fn pin(world: &World, id: &BatchId) -> PathBuf {
+    world.engine().state().pin_path(id)
+}
+
+/// Delivers a batch of which a file is another one than its manifest says.
+fn broken(world: &World, batch: &TestBatch) -> (BatchId, PathBuf) {
+    let folder = batch.write(&world.data.path().join("delivered"));
+    let file = folder.join("entities-00000.ndjson");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\n")).unwrap();
+    let id = world.deliver(batch).unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
+    (id, file)
+}
+
+/// A world with a failed full batch that is pinned and whose folder is gone,
+/// in which open dead letters expire after an hour.
+fn pinned() -> (World, BatchId, u64) {
+    let world = World::with(|settings| {
+        settings.retention.open_dead_letters = Some(Duration::from_secs(3600));
+    });
+    let (id, file) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    world.engine().keep_pins().unwrap();
+    std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    let letter = only(&world).id;
+    (world, id, letter)
+}
+
+#[test]
+fn what_is_requeued_just_as_it_would_expire_keeps_its_files() {
+    let (world, id, letter) = pinned();
+    world.clock.advance(Duration::from_secs(2 * 3600));
+    let engine = world.shared();
+    world.moment.after(0, move || {
+        engine.requeue_letter(letter, None, "ann", "once more").unwrap();
+    });
+    assert_eq!(world.engine().expire_letters().unwrap(), (0, 0));
+    assert!(!world.moment.is_ahead());
+    assert_eq!(state(&world, letter), "requeued");
+    assert_eq!(world.batch(&id).status, PublishStatus::Pending);
+    assert!(world.batch(&id).pin.is_some());
+    world.engine().keep_pins().unwrap();
+    assert!(pin(&world, &id).exists());
+}
+
+#[test]
+fn a_failed_batch_gives_its_files_up_however_its_letter_is_settled() {
+    for by in ["a newer batch", "time", "a person"] {
+        let (world, id, letter) = pinned();
+        match by {
+            "a newer batch" => {
+                world.publish(&TestBatch::full("alpha", 2).with([says(entity("a"), 2)]));
+                assert_eq!(state(&world, letter), "resolved");
+            }
+            "time" => {
+                world.clock.advance(Duration::from_secs(2 * 3600));
+                assert_eq!(world.engine().expire_letters().unwrap(), (0, 1));
+            }
+            _ => world.engine().discard_letter(letter, None, "ann", "a test").unwrap(),
+        }
+        assert_eq!(world.batch(&id).status, PublishStatus::Failed, "{by}");
+        assert!(world.batch(&id).pin.is_none(), "{by}");
+        world.engine().keep_pins().unwrap();
+        assert!(!pin(&world, &id).exists(), "{by}");
+    }
+}
+
+#[test]
+fn what_is_discarded_while_it_is_copied_is_not_kept() {
+    let world = World::new();
+    let (id, _) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let letter = only(&world).id;
+    let (engine, place) = (world.shared(), pin(&world, &id));
+    let copy = place.clone();
+    // The pin's own time is taken when it is whole.
+    world.moment.after(1, move || {
+        assert!(copy.join("entities-00000.ndjson").is_file());
+        engine.discard_letter(letter, None, "ann", "a test").unwrap();
+    });
+    world.engine().keep_pins().unwrap();
+    assert!(!world.moment.is_ahead());
+    world.engine().keep_pins().unwrap();
+    assert!(world.batch(&id).pin.is_none());
+    assert!(!place.exists());
+}
+
+#[test]
+fn a_failed_batch_that_holds_its_source_does_not_expire() {
+    let (world, id, letter) = pinned();
+    // What an incremental batch says nobody says anew.
+    world.engine().discard_letter(letter, None, "ann", "a test").unwrap();
+    let (held, _) = broken(&world, &TestBatch::incremental("alpha", 3).with([says(entity("b"), 1)]));
+    assert_ne!(held, id);
+    world.engine().keep_pins().unwrap();
+    let letter = only(&world).id;
+    world.clock.advance(Duration::from_secs(2 * 3600));
+    assert_eq!(world.engine().expire_letters().unwrap(), (0, 0));
+    assert_eq!(state(&world, letter), "open");
+    assert!(world.batch(&held).pin.is_some());
+    world.engine().resume_source(&"alpha".parse().unwrap(), "ann", "without it").unwrap();
+    assert_eq!(world.engine().expire_letters().unwrap(), (0, 1));
+    assert!(world.batch(&held).pin.is_none());
+}
