@@ -6,10 +6,12 @@ mod support;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use support::batches::{TestBatch, entity, says};
+use serde_json::json;
+use support::batches::{Line, TestBatch, entity, says};
 use support::world::World;
 use tidegate::domain::ids::BatchId;
 use tidegate::domain::publish_state::PublishStatus;
+use tidegate::error::{Error, ErrorKind};
 use tidegate::store::DeadLetter;
 
 fn only(world: &World) -> DeadLetter {
@@ -125,4 +127,42 @@ fn a_failed_batch_that_holds_its_source_does_not_expire() {
     world.engine().resume_source(&"alpha".parse().unwrap(), "ann", "without it").unwrap();
     assert_eq!(world.engine().expire_letters().unwrap(), (0, 1));
     assert!(world.batch(&held).pin.is_none());
+}
+
+fn line(name: &str, n: i64) -> String {
+    json!({"type": "t", "qualified_name": name, "attributes": {"x": n}}).to_string()
+}
+
+fn edit(world: &World, id: u64, content: &str) {
+    world.engine().edit_letter(id, None, Some(content.as_bytes()), "ann", "the sheet says so").unwrap();
+}
+
+#[test]
+fn a_batch_that_is_tried_again_brings_its_bad_lines_once() {
+    let world = World::new();
+    world.faults.before(|_| Err(Error::new(ErrorKind::TargetThrottled, "slow down")));
+    let batch = TestBatch::incremental("alpha", 1).with([Line::BadKeyed(entity("a")), says(entity("b"), 1)]);
+    let id = world.publish(&batch).batch_id;
+    assert_eq!(world.batch(&id).status, PublishStatus::Retrying);
+    let letter = only(&world).id;
+    edit(&world, letter, &line("a", 5));
+    let again = || {
+        let before = world.plannings(&id);
+        world.clock.advance(Duration::from_secs(3600));
+        world.work();
+        assert!(world.plannings(&id) > before);
+    };
+    again();
+    let now = only(&world);
+    assert!(now.edited.is_some() && now.is_open(), "{now:?}");
+    assert_eq!((now.attempts, now.history.len()), (1, 1));
+    assert_eq!(world.engine().store().read(|view| view.letter_counts()).unwrap().opened, 1);
+
+    world.engine().requeue_letter(letter, None, "ann", "repaired").unwrap();
+    again();
+    assert_eq!(state(&world, letter), "requeued");
+    world.faults.heal();
+    again();
+    world.expect(&[(entity("a"), 5), (entity("b"), 1)]);
+    assert_eq!(state(&world, letter), "resolved");
 }
