@@ -12,6 +12,8 @@ use support::world::World;
 use tidegate::domain::ids::BatchId;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::{Error, ErrorKind};
+use tidegate::service::query::LetterQuery;
+use tidegate::service::views::LetterState;
 use tidegate::store::DeadLetter;
 
 fn only(world: &World) -> DeadLetter {
@@ -135,6 +137,37 @@ fn line(name: &str, n: i64) -> String {
 
 fn edit(world: &World, id: u64, content: &str) {
     world.engine().edit_letter(id, None, Some(content.as_bytes()), "ann", "the sheet says so").unwrap();
+}
+
+fn open() -> LetterQuery {
+    LetterQuery { states: vec![LetterState::Open], ..LetterQuery::default() }
+}
+
+#[test]
+fn what_is_discarded_just_as_it_is_requeued_with_others_is_not_published() {
+    // Before the batch's lines are read, and when they are written.
+    for when in [0, 1] {
+        let world = World::new();
+        let lines = ["a", "b"].map(|name| Line::BadKeyed(entity(name)));
+        world.publish(&TestBatch::incremental("alpha", 1).with(lines));
+        let letters = world.dead_letters("alpha");
+        let [a, b] = &letters[..] else { panic!("{letters:?}") };
+        let (a, b) = if a.key == Some(entity("a")) { (a.id, b.id) } else { (b.id, a.id) };
+        edit(&world, a, &line("a", 5));
+        edit(&world, b, &line("b", 5));
+        let (engine, root) = (world.shared(), world.data.path().join("state/alpha/requeued"));
+        world.moment.after(when, move || {
+            let made = std::fs::read_dir(root).map(Iterator::count).unwrap_or_default();
+            assert_eq!(made, when as usize);
+            engine.discard_letter(b, None, "bob", "not this one").unwrap();
+        });
+        let results = world.engine().requeue_letters(&open(), "ann", "all").unwrap();
+        assert!(!world.moment.is_ahead());
+        assert_eq!((results.done, results.refused), (1, 1), "{when}");
+        world.work();
+        assert_eq!((state(&world, a), state(&world, b)), ("resolved", "discarded"), "{when}");
+        world.expect(&[(entity("a"), 5)]);
+    }
 }
 
 #[test]
