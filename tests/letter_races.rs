@@ -6,7 +6,7 @@ mod support;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::batches::{Line, TestBatch, entity, says};
 use support::world::World;
 use tidegate::domain::ids::BatchId;
@@ -168,6 +168,58 @@ fn what_is_discarded_just_as_it_is_requeued_with_others_is_not_published() {
         assert_eq!((state(&world, a), state(&world, b)), ("resolved", "discarded"), "{when}");
         world.expect(&[(entity("a"), 5)]);
     }
+}
+
+/// The manifest of a failed batch, without the size that is wrong.
+fn mended(world: &World, letter: u64) -> String {
+    let shown = world.engine().letter(letter).unwrap().content.unwrap();
+    let mut manifest: Value = serde_json::from_str(&shown).unwrap();
+    manifest["files"][0]["bytes"] = Value::Null;
+    manifest.to_string()
+}
+
+#[test]
+fn a_batch_that_is_discarded_just_as_it_is_requeued_does_not_run() {
+    for bulk in [false, true] {
+        let world = World::new();
+        let (id, _) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+        let letter = only(&world).id;
+        edit(&world, letter, &mended(&world, letter));
+        let engine = world.shared();
+        world.moment.after(0, move || {
+            engine.discard_letter(letter, None, "bob", "a test run").unwrap();
+        });
+        if bulk {
+            let results = world.engine().requeue_letters(&open(), "ann", "all").unwrap();
+            assert_eq!((results.done, results.refused), (0, 1));
+        } else {
+            let error = world.engine().requeue_letter(letter, None, "ann", "mended").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Conflict);
+            assert!(error.to_string().contains("discarded by bob"), "{error}");
+        }
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Failed, "{bulk}");
+        assert_eq!(state(&world, letter), "discarded");
+    }
+}
+
+#[test]
+fn files_that_are_copied_just_as_their_batch_is_requeued_stay() {
+    let world = World::new();
+    let (id, file) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let letter = only(&world).id;
+    edit(&world, letter, &mended(&world, letter));
+    let engine = world.shared();
+    world.moment.after(0, move || {
+        engine.keep_pins().unwrap();
+        std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
+    });
+    world.engine().requeue_letter(letter, None, "ann", "mended").unwrap();
+    assert!(!world.moment.is_ahead());
+    assert!(world.batch(&id).pin.is_some());
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    world.expect(&[(entity("a"), 1)]);
 }
 
 #[test]

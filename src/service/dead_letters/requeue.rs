@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::super::engine::Engine;
+use super::super::operate::Retry;
 use super::decide::decidable;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
@@ -197,6 +198,7 @@ impl Engine {
 
     /// Requeues a batch as a whole, with the manifest that a person made.
     pub(super) fn requeue_batch(&self, letter: &DeadLetter, actor: &str, reason: &str) -> Result<BatchId> {
+        decidable(letter, None)?;
         let id = &letter.batch_id;
         let record = self.batch(id)?;
         if record.status != PublishStatus::Failed {
@@ -208,7 +210,8 @@ impl Engine {
             Some(edited) => Some(self.with_manifest(&record, &edited.content)?),
             None => None,
         };
-        self.retry_as(id, fresh, actor, reason)?;
+        let of = Some((letter.id, letter.revision));
+        self.retry_as(id, Retry { fresh, of }, actor, reason)?;
         Ok(id.clone())
     }
 
