@@ -251,3 +251,23 @@ fn a_batch_that_is_tried_again_brings_its_bad_lines_once() {
     world.expect(&[(entity("a"), 5), (entity("b"), 1)]);
     assert_eq!(state(&world, letter), "resolved");
 }
+
+#[test]
+fn a_deletion_that_a_full_batch_may_not_say_is_not_requeued_without_an_edit() {
+    let world = World::new();
+    world.publish(&TestBatch::full("alpha", 1).with([says(entity("a"), 1), says(entity("b"), 1)]));
+    world.publish(&TestBatch::full("alpha", 2).with([Line::Deleted(entity("a")), says(entity("b"), 1)]));
+    let letter = only(&world);
+    assert_eq!(letter.code, "LINE_INVALID");
+    let results = world.engine().requeue_letters(&open(), "ann", "all").unwrap();
+    assert_eq!((results.done, results.refused), (0, 1));
+    assert_eq!(results.items[0].problem.as_ref().unwrap().code, "LINE_INVALID");
+    assert!(!world.engine().check_letter(letter.id, None).unwrap().valid);
+    world.work();
+    world.expect(&[(entity("a"), 1), (entity("b"), 1)]);
+    // Whoever says it asks for it.
+    edit(&world, letter.id, &String::from_utf8_lossy(&letter.content));
+    world.engine().requeue_letter(letter.id, None, "ann", "it is gone").unwrap();
+    world.work();
+    world.expect(&[(entity("b"), 1)]);
+}

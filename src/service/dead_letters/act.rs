@@ -8,6 +8,7 @@ use super::super::engine::Engine;
 use super::content::{check_line, one_line};
 use super::decide::{decidable, edit_first, give_again, taken};
 use crate::domain::ids::BatchId;
+use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{DeadLetter, Decision, LetterEdit, LetterKind};
 
@@ -58,7 +59,7 @@ impl Engine {
         match letter.kind {
             LetterKind::Entity => {
                 let line = one_line(content);
-                check_line(letter, &line).map_err(give_again)?;
+                check_line(letter, &line, Mode::Incremental).map_err(give_again)?;
                 Ok(line)
             }
             LetterKind::Batch => {
