@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::batches::{Line, TestBatch, entity, says};
+use support::moment::Asks;
 use support::world::World;
 use tidegate::domain::ids::BatchId;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::{Error, ErrorKind};
-use tidegate::service::query::LetterQuery;
+use tidegate::service::query::{LetterQuery, Part};
 use tidegate::service::views::LetterState;
 use tidegate::store::DeadLetter;
 
@@ -270,4 +271,23 @@ fn a_deletion_that_a_full_batch_may_not_say_is_not_requeued_without_an_edit() {
     world.engine().requeue_letter(letter.id, None, "ann", "it is gone").unwrap();
     world.work();
     world.expect(&[(entity("b"), 1)]);
+}
+
+#[test]
+fn a_bulk_action_that_takes_long_ends_early_and_says_where_it_goes_on() {
+    let world = World::new();
+    let lines = (0..450).map(|n| Line::BadKeyed(entity(&format!("k{n:03}"))));
+    world.publish(&TestBatch::incremental("alpha", 1).with(lines));
+    let clock = std::sync::Arc::clone(&world.clock);
+    world.moment.when(Asks::Monotonic, 1, move || clock.advance(Duration::from_secs(11)));
+    let part = |cursor: Option<String>| {
+        let part = Part { limit: Some(1000), cursor };
+        world.engine().discard_letters(&LetterQuery { part, ..open() }, "ann", "a test").unwrap()
+    };
+    let first = part(None);
+    assert_eq!((first.done, first.refused), (200, 0));
+    assert_eq!(world.dead_letters("alpha").len(), 250);
+    let second = part(Some(first.next_cursor.unwrap()));
+    assert_eq!((second.done, second.refused, second.next_cursor), (250, 0, None));
+    assert!(world.dead_letters("alpha").is_empty());
 }

@@ -10,15 +10,29 @@ use tidegate::clock::{Clock, ManualClock};
 
 type Happens = Box<dyn FnOnce() + Send>;
 
-/// What happens when a thread has asked for the time so often.
+/// Which time a thread asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// What time it is.
+    Now,
+    /// How long something takes.
+    Monotonic,
+}
+
+/// What happens when a thread has asked for a time so often.
 #[derive(Default)]
-pub struct Moment(Mutex<Option<(ThreadId, u32, Happens)>>);
+pub struct Moment(Mutex<Option<(ThreadId, Asks, u32, Happens)>>);
 
 impl Moment {
-    /// Has `happens` run when this thread asks for the time the next time but
-    /// `n`.
+    /// Has `happens` run when this thread asks what time it is the next time
+    /// but `n`.
     pub fn after(&self, n: u32, happens: impl FnOnce() + Send + 'static) {
-        *self.0.lock().unwrap() = Some((std::thread::current().id(), n, Box::new(happens)));
+        self.when(Asks::Now, n, happens);
+    }
+
+    /// The same of one of the two times.
+    pub fn when(&self, asks: Asks, n: u32, happens: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some((std::thread::current().id(), asks, n, Box::new(happens)));
     }
 
     /// Whether it has not come.
@@ -26,12 +40,11 @@ impl Moment {
         self.0.lock().unwrap().is_some()
     }
 
-    fn asked(&self) {
+    fn asked(&self, for_what: Asks) {
         let mut ahead = self.0.lock().unwrap();
-        let Some((_, left, _)) = ahead.as_mut().filter(|(thread, ..)| *thread == std::thread::current().id())
-        else {
-            return;
-        };
+        let here = std::thread::current().id();
+        let found = ahead.as_mut().filter(|(thread, asks, ..)| *thread == here && *asks == for_what);
+        let Some((_, _, left, _)) = found else { return };
         if *left > 0 {
             *left -= 1;
             return;
@@ -53,11 +66,12 @@ pub struct MomentClock {
 
 impl Clock for MomentClock {
     fn now(&self) -> Timestamp {
-        self.moment.asked();
+        self.moment.asked(Asks::Now);
         self.inner.now()
     }
 
     fn monotonic(&self) -> Duration {
+        self.moment.asked(Asks::Monotonic);
         self.inner.monotonic()
     }
 
