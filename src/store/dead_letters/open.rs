@@ -6,13 +6,18 @@ use std::collections::BTreeMap;
 use super::super::records::{DeadLetter, DeadLetterState, LetterAttempt, LetterKind};
 use super::super::tables::Table;
 use super::super::tx::{Read, Tx};
-use super::index::{alert_key, identity, open_row};
+use super::index::{alert_key, group_count, identity, open_row};
 use crate::domain::alert::DeadLettersOpened;
 use crate::domain::notice::NoticeKind;
 use crate::error::{Error, ErrorKind, Result, by_code};
 
 /// How many attempts of one letter are kept: the first one and the last ones.
 const HISTORY: usize = 50;
+/// Groups that a source may have of one code. Words of a target that differ
+/// each time would make as many, with an alert each.
+const GROUPS: u64 = 50;
+/// The pattern of what is in none of them.
+const OTHERS: &str = "other reasons";
 const NEXT: &[u8] = b"next_dead_letter";
 
 /// Whether two letters of one key hold the same original.
@@ -50,7 +55,11 @@ impl Tx<'_> {
         Ok(ids)
     }
 
-    fn open_one(&mut self, letter: DeadLetter) -> Result<DeadLetter> {
+    fn open_one(&mut self, mut letter: DeadLetter) -> Result<DeadLetter> {
+        let is_new = self.letter_group(&letter.signature())?.is_none();
+        if is_new && self.count(&group_count(&letter))? >= GROUPS {
+            letter.pattern = OTHERS.to_owned();
+        }
         let attempt = LetterAttempt {
             batch_id: letter.batch_id.clone(),
             stamp: letter.stamp.clone(),
