@@ -460,3 +460,16 @@ fn a_parked_batch_is_listed_with_the_changes_that_wait() {
     let list = shell.expect(0, &["batches", "list", "--limit", "1"]);
     assert!(list.contains("+0 ~3 -37") && list.contains("COMPLETE"), "{list}");
 }
+
+#[test]
+fn reasons_are_checked_as_the_api_checks_them() {
+    let shell = Shell::new();
+    let long = "x".repeat(1001);
+    for (reason, what) in
+        [("", "1 to 1000"), ("  ", "1 to 1000"), (&long, "1 to 1000"), ("a\u{7}b", "control")]
+    {
+        let told = shell.refused(64, &["dlq", "discard", "1", "--yes", "--reason", reason]);
+        assert!(told.contains(what), "{told}");
+        shell.refused(64, &["sources", "pause", "alpha", "--reason", reason]);
+    }
+}

@@ -666,3 +666,58 @@ fn a_letter_that_is_given_up_gives_its_pin_up() {
     world.engine().keep_pins().unwrap();
     assert!(!world.engine().state().pin_path(&id).exists());
 }
+
+#[test]
+fn reasons_that_differ_in_words_alone_are_told_up_to_a_bound() {
+    let world = World::new();
+    world.publish(&bad(1, "a"));
+    let like = only(&world);
+    let words: Vec<String> = ('a'..='z').flat_map(|a| ["x", "y", "z"].map(|b| format!("{a}{b}"))).collect();
+    let letters: Vec<DeadLetter> = words
+        .iter()
+        .map(|word| DeadLetter {
+            key: Some(entity(word)),
+            code: "ENTITY_REJECTED".into(),
+            pattern: format!("Team {word} unknown"),
+            ..like.clone()
+        })
+        .collect();
+    let store = world.engine().store();
+    let (first, again) = (letters.clone(), letters[60].clone());
+    store.write(move |tx| tx.open_all_dead_letters(first)).unwrap();
+    let groups = || {
+        let mut groups = Vec::new();
+        let each = |view: &tidegate::store::View<'_>| {
+            view.each_letter_group(|group| {
+                groups.push(group);
+                Ok(())
+            })
+        };
+        store.read(each).unwrap();
+        groups
+    };
+    // That of the bad line is beside them.
+    let (told, alerts) = (groups(), store.read(|view| view.alerts()).unwrap());
+    assert_eq!((told.len(), alerts.len()), (52, 52));
+    let others = told.iter().find(|group| group.pattern == "other reasons").unwrap();
+    assert_eq!(others.count, 78 - 50);
+
+    // All gone, the next one is told by its own words.
+    let all = LetterQuery { part: Part::first(500), ..LetterQuery::default() };
+    world.engine().discard_letters(&open(all), "ann", "a test").unwrap();
+    assert_eq!(store.read(|view| view.alerts()).unwrap().len(), 0);
+    store.write(move |tx| tx.open_dead_letter(again)).unwrap();
+    assert_eq!(only(&world).pattern, letters[60].pattern);
+}
+
+#[test]
+fn codes_are_found_however_they_are_written() {
+    let world = World::new();
+    world.publish(&bad(1, "a"));
+    let code = Some("line_invalid".to_owned());
+    let found =
+        world.engine().letters(&LetterQuery { code: code.clone(), ..LetterQuery::default() }).unwrap();
+    assert_eq!(found.items.len(), 1);
+    let groups = world.engine().letter_groups(&GroupQuery { code, ..GroupQuery::default() }).unwrap();
+    assert_eq!(groups.items.len(), 1);
+}

@@ -109,6 +109,11 @@ impl From<OrderArg> for Order {
     }
 }
 
+/// Why something is done, by the rules of the API.
+pub fn parse_reason(text: &str) -> Result<String, String> {
+    crate::domain::reason::reason(text).map_err(str::to_owned)
+}
+
 /// A time: RFC 3339, or a duration ago.
 pub fn parse_time(text: &str) -> Result<jiff::Timestamp, String> {
     if let Ok(time) = text.parse() {

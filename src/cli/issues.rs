@@ -36,7 +36,7 @@ pub enum IssuesCommand {
         /// Its number
         id: u64,
         /// Why
-        #[arg(long)]
+        #[arg(long, value_parser = crate::cli::common::parse_reason)]
         reason: Option<String>,
     },
 }

@@ -28,7 +28,7 @@ pub struct PublishArgs {
     #[arg(long, value_name = "DIGEST", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     approve: Option<String>,
     /// Why it is approved
-    #[arg(long, default_value = "approved on the command line")]
+    #[arg(long, default_value = "approved on the command line", value_parser = crate::cli::common::parse_reason)]
     reason: String,
 }
 

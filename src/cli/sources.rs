@@ -60,7 +60,7 @@ pub struct Keys {
     #[arg(value_name = "NAME|GLOB")]
     name: String,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = crate::cli::common::parse_reason)]
     reason: Option<String>,
 }
 
@@ -70,7 +70,7 @@ pub struct On {
     /// Its id
     source: String,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = crate::cli::common::parse_reason)]
     reason: Option<String>,
 }
 

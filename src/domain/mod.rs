@@ -17,6 +17,7 @@ pub mod notice;
 pub mod plan;
 pub mod priority;
 pub mod publish_state;
+pub mod reason;
 pub mod retry;
 pub mod scope;
 pub mod settings;

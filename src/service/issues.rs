@@ -32,6 +32,7 @@ impl Engine {
     pub fn declare_issue(&self, declared: Declared, actor: &str) -> Result<KnownIssue> {
         let bad = |text: String| Err(Error::new(ErrorKind::Usage, text));
         let Declared { target, source, code, note, until } = declared;
+        let code = code.map(|code| code.to_uppercase());
         if target.is_none() && source.is_none() && code.is_none() {
             return bad("a known issue is about a target, a source or an error code: without any of them everything would wait".into());
         }

@@ -11,7 +11,7 @@
 //!           again; breaker: targets that can't be used
 //! holds     what holds sources and ends by itself
 //! operate   what a person can do; dead_letters: what failed, and its repair
-//! operate   what a person can do; pins: files of batches that wait
+//! pins      files of batches that wait
 //! space     room on disks; doctor: what is wrong; recover: a lost store
 //! events    what happens, told; live: how far batches in work have come
 //! find      search, and the threads that keep its index

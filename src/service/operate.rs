@@ -3,6 +3,7 @@
 //! whether a server works on the data directory or not.
 
 use super::SELF;
+use super::dead_letters::taken;
 use super::engine::Engine;
 use super::failing::failure;
 use super::queue::is_parked;
@@ -15,6 +16,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::{
     Approval, BatchRecord, BreakerRecord, Decision, SourceHold, SourceHoldReason, TimelineEntry, Tx,
 };
+
+/// As what a batch is tried again, and for what.
+#[derive(Default)]
+pub(super) struct Retry {
+    /// What a person made of its manifest.
+    pub fresh: Option<BatchRecord>,
+    /// The dead letter that is requeued, as it was at a revision.
+    pub of: Option<(u64, u64)>,
+}
 
 pub(super) fn conflict(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Conflict, text)
@@ -218,14 +228,14 @@ impl Engine {
     /// [`ErrorKind::Conflict`] when there is nothing to try again; when its
     /// manifest could not be read, what is wrong with it still.
     pub fn retry(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
-        self.retry_as(id, None, actor, reason)
+        self.retry_as(id, Retry::default(), actor, reason)
     }
 
-    /// The same, as what a person made of it.
+    /// The same, as what a person made of it, or for its dead letter.
     pub(super) fn retry_as(
         &self,
         id: &BatchId,
-        fresh: Option<BatchRecord>,
+        Retry { fresh, of }: Retry,
         actor: &str,
         reason: &str,
     ) -> Result<BatchRecord> {
@@ -245,6 +255,9 @@ impl Engine {
         let waits = down.is_some() || matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
         let (batch, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
         let record = self.store.write(move |tx| {
+            if let Some((letter, revision)) = of {
+                taken(tx, letter, Some(revision))?;
+            }
             let mut record = tx.expect_batch(&batch)?;
             if let Some(breaker) = tx.breaker(&target)?.filter(|b| b.is_open() && !b.half_open) {
                 let next_probe = tx.now();
@@ -263,7 +276,17 @@ impl Engine {
                     }
                     tx.transition_batch(&batch, Event::Requeued, &reason, &actor, |record| {
                         if let Some(fresh) = reopened {
-                            *record = BatchRecord { accepted_at: record.accepted_at, ..fresh };
+                            // All else may have changed since it was read.
+                            record.stamp = fresh.stamp;
+                            record.url = fresh.url;
+                            record.folder = fresh.folder;
+                            record.workflow = fresh.workflow;
+                            record.mode = fresh.mode;
+                            record.scope = fresh.scope;
+                            record.complexity = fresh.complexity;
+                            record.files = fresh.files;
+                            record.totals = fresh.totals;
+                            record.manifest_hash = fresh.manifest_hash;
                         }
                         if anew {
                             record.pin = None;

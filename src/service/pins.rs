@@ -56,21 +56,6 @@ impl Engine {
         })
     }
 
-    /// Gives up the copy of a batch's files: its dead letter is settled.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such batch.
-    pub fn unpin(&self, id: &BatchId) -> Result<()> {
-        let id = id.clone();
-        self.store.write(move |tx| {
-            let mut record = tx.expect_batch(&id)?;
-            if record.pin.take().is_some() {
-                tx.put_batch(&record)?;
-            }
-            tx.set_pin_work(&id, Some(&PinWork::new(PinTask::Remove)))
-        })
-    }
-
     /// Where the files of a batch are pinned; `None`: they are not.
     ///
     /// # Errors
@@ -229,9 +214,11 @@ impl Engine {
         let (batch, hash) = (id.clone(), made.manifest_hash);
         let kept = self.store.write(move |tx| {
             let mut record = tx.expect_batch(&batch)?;
-            let wanted = !record.status.is_final() || record.wants_pin();
+            let asked = tx.pin_work(&batch)?.is_some_and(|work| work.task == PinTask::Copy);
+            let wanted = asked && (!record.status.is_final() || record.wants_pin());
             if !wanted || record.manifest_hash != hash {
-                // It ended, or is another batch of the same name by now.
+                // It ended, its dead letter was settled meanwhile, or it is
+                // another batch of the same name by now.
                 tx.set_pin_work(&batch, Some(&PinWork::new(PinTask::Remove)))?;
                 return Ok(None);
             }

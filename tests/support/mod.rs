@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod faults;
 pub mod faulty_store;
 pub mod history;
+pub mod moment;
 pub mod oracle;
 pub mod python;
 pub mod receiver;

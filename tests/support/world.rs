@@ -20,6 +20,7 @@ use tidegate::store::{BatchFilter, BatchRecord, DeadLetter};
 
 use super::batches::TestBatch;
 use super::faults::{Faults, FaultyTarget};
+use super::moment::{Moment, MomentClock};
 use super::oracle;
 
 /// The names of the sources.
@@ -55,6 +56,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub settings: Settings,
     pub faults: Arc<Faults>,
+    pub moment: Arc<Moment>,
     engine: Option<Arc<Engine>>,
     sink: Option<Arc<dyn ProgressSink>>,
     /// Tells the room on disks, from the next restart on.
@@ -83,8 +85,16 @@ impl World {
         }
         change(&mut settings);
         let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7));
-        let mut world =
-            Self { data, clock, settings, faults: Arc::default(), engine: None, sink: None, space: None };
+        let mut world = Self {
+            data,
+            clock,
+            settings,
+            faults: Arc::default(),
+            moment: Arc::default(),
+            engine: None,
+            sink: None,
+            space: None,
+        };
         world.restart();
         world
     }
@@ -92,7 +102,8 @@ impl World {
     /// Ends the engine and opens a new one.
     pub fn restart(&mut self) {
         self.engine = None;
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let (inner, moment) = (Arc::clone(&self.clock), Arc::clone(&self.moment));
+        let clock = Arc::new(MomentClock { inner, moment }) as Arc<dyn Clock>;
         let engine = Engine::open(self.data.path(), self.settings.clone(), clock).unwrap();
         let faults = Arc::clone(&self.faults);
         let mut engine = engine.with_targets(move |target| {

@@ -108,7 +108,7 @@ pub struct On {
     /// The batch
     id: String,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = crate::cli::common::parse_reason)]
     reason: Option<String>,
 }
 

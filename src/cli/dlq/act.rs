@@ -17,15 +17,28 @@ use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishState;
 use crate::error::Result;
 use crate::service::query::{LetterQuery, PAGE_MAX, Part};
-use crate::service::views::{BatchView, DeadLetterView, LetterResult, LetterState};
+use crate::service::views::{BatchView, DeadLetterView, LetterResult, LetterResults, LetterState};
 
 /// What became of the letters and of the batches that bring them.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Told {
     items: Vec<LetterResult>,
     done: u64,
     refused: u64,
     batches: Vec<PublishState>,
+    /// The batches that bring what was done, also of those that are not shown.
+    #[serde(skip)]
+    ids: BTreeSet<BatchId>,
+}
+
+impl Told {
+    fn add(&mut self, results: LetterResults) {
+        self.done += results.done;
+        self.refused += results.refused;
+        self.ids.extend(results.items.iter().filter_map(|item| item.batch_id.clone()));
+        let room = SHOWN.saturating_sub(self.items.len());
+        self.items.extend(results.items.into_iter().take(room));
+    }
 }
 
 /// Letters of one part.
@@ -80,7 +93,9 @@ fn one(global: &Global, backend: &Backend, id: u64, doing: Doing, act: &Act<'_>)
 /// Brings the batch of a letter to its end, and tells what became of both.
 pub(super) fn tell_one(global: &Global, backend: &Backend, letter: DeadLetterView) -> Result<u8> {
     let result = LetterResult { id: letter.id, done: true, batch_id: letter.requeued_as, problem: None };
-    tell(global, backend, Told { items: vec![result], done: 1, refused: 0, batches: Vec::new() })
+    let mut told = Told::default();
+    told.add(LetterResults { items: vec![result], done: 1, refused: 0, next_cursor: None });
+    tell(global, backend, told)
 }
 
 fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, act: &Act<'_>) -> Result<u8> {
@@ -91,7 +106,7 @@ fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, a
         None => found.items.len().to_string(),
     };
     if found.items.is_empty() && found.next_cursor.is_none() {
-        return tell(global, backend, Told { items: Vec::new(), done: 0, refused: 0, batches: Vec::new() });
+        return tell(global, backend, Told::default());
     }
     let verb = match doing {
         Doing::Requeue => "Requeue",
@@ -100,17 +115,14 @@ fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, a
     if !confirmed(global, &format!("{verb} {count} open dead letters?"))? {
         return Ok(1);
     }
-    let mut told = Told { items: Vec::new(), done: 0, refused: 0, batches: Vec::new() };
+    let mut told = Told::default();
     let mut cursor = None;
     loop {
         let part = LetterQuery { part: Part { limit: Some(PART), cursor }, ..query.clone() };
-        let results = backend.decide_letters(doing, &part, act)?;
-        told.done += results.done;
-        told.refused += results.refused;
-        let room = SHOWN.saturating_sub(told.items.len());
-        told.items.extend(results.items.into_iter().take(room));
+        let mut results = backend.decide_letters(doing, &part, act)?;
+        cursor = results.next_cursor.take();
+        told.add(results);
         progress(global, &told);
-        cursor = results.next_cursor;
         if cursor.is_none() {
             break;
         }
@@ -128,7 +140,7 @@ fn progress(global: &Global, told: &Told) {
 
 /// Brings the batches to their end, and tells what became of everything.
 fn tell(global: &Global, backend: &Backend, mut told: Told) -> Result<u8> {
-    let ids: BTreeSet<BatchId> = told.items.iter().filter_map(|item| item.batch_id.clone()).collect();
+    let ids = std::mem::take(&mut told.ids);
     let mut batches: Vec<BatchView> = Vec::new();
     for id in ids {
         if let Backend::Directory(engine, _) = backend {
@@ -162,4 +174,28 @@ fn tell(global: &Global, backend: &Backend, mut told: Told) -> Result<u8> {
     }
     out(text)?;
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_of_what_is_not_shown_are_brought_to_their_end_too() {
+        let mut told = Told::default();
+        let original: BatchId = "alpha:20261101T000100Z_r1".parse().unwrap();
+        let parts = (SHOWN / PART + 3) as u32;
+        for n in 1..=parts {
+            let item = |id: usize| LetterResult {
+                id: id as u64,
+                done: true,
+                batch_id: Some(original.with_n(n)),
+                problem: None,
+            };
+            let items: Vec<_> = (0..PART).map(item).collect();
+            told.add(LetterResults { items, done: PART as u64, refused: 0, next_cursor: None });
+        }
+        assert_eq!((told.items.len(), told.done), (SHOWN, u64::from(parts) * PART as u64));
+        assert_eq!(told.ids.len(), parts as usize);
+    }
 }

@@ -64,7 +64,7 @@ pub enum DlqCommand {
         #[arg(long, conflicts_with_all = ["file", "check", "requeue"])]
         undo: bool,
         /// Why
-        #[arg(long)]
+        #[arg(long, value_parser = crate::cli::common::parse_reason)]
         reason: Option<String>,
     },
     /// Put one, or all that a filter finds, back into the queue
@@ -210,7 +210,7 @@ pub struct ActArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = crate::cli::common::parse_reason)]
     reason: Option<String>,
 }
 

@@ -8,8 +8,9 @@ use super::super::engine::Engine;
 use super::content::{check_line, one_line};
 use super::decide::{decidable, edit_first, give_again, taken};
 use crate::domain::ids::BatchId;
+use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{DeadLetter, Decision, LetterEdit, LetterKind, SourceHoldReason};
+use crate::store::{DeadLetter, Decision, LetterEdit, LetterKind};
 
 /// Largest edit, in bytes.
 pub const MAX_EDIT: usize = 8 << 20;
@@ -58,7 +59,7 @@ impl Engine {
         match letter.kind {
             LetterKind::Entity => {
                 let line = one_line(content);
-                check_line(letter, &line).map_err(give_again)?;
+                check_line(letter, &line, Mode::Incremental).map_err(give_again)?;
                 Ok(line)
             }
             LetterKind::Batch => {
@@ -128,27 +129,10 @@ impl Engine {
     /// `revision`.
     pub fn discard_letter(&self, id: u64, revision: Option<u64>, actor: &str, reason: &str) -> Result<()> {
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
-        let letter = self.store.write(move |tx| {
+        self.store.write(move |tx| {
             let letter = taken(tx, id, revision)?;
-            let letter = tx.discard_dead_letter(letter, &actor, &reason)?;
-            if letter.kind == LetterKind::Batch {
-                let source = &letter.source;
-                let holds = tx.source_holds(source)?;
-                let held = holds.iter().any(|hold| {
-                    hold.reason == SourceHoldReason::BatchFailed
-                        && hold.batch_id.as_ref() == Some(&letter.batch_id)
-                });
-                if held {
-                    tx.lift_source_hold(source, SourceHoldReason::BatchFailed)?;
-                    let text = format!("goes on: batch {} was discarded: {reason}", letter.batch_id);
-                    tx.note_source(source, &text, &actor)?;
-                }
-            }
-            Ok(letter)
+            tx.discard_dead_letter(letter, &actor, &reason)
         })?;
-        if letter.kind == LetterKind::Batch {
-            self.unpin(&letter.batch_id)?;
-        }
         self.work.notify();
         Ok(())
     }

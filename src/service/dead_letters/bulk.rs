@@ -4,20 +4,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::super::engine::Engine;
-use super::decide::{SkipsSeen, decidable, edit_first};
+use super::decide::{SkipsSeen, decidable, edit_first, taken};
 use super::requeue::go_together;
 use crate::domain::ids::BatchId;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::service::query::LetterQuery;
 use crate::service::views::{LetterResult, LetterResults, ProblemView};
 use crate::store::{DeadLetter, LetterKind, LetterList};
 
 /// Most letters of one part.
 pub const BULK_MAX: usize = 5_000;
-/// Letters that are read at a time.
+/// Letters that are read at a time, and given up in one transaction.
 const READ: usize = 200;
+/// Time after which a part ends early: whoever asked over HTTP is answered
+/// after 30 seconds, done or not.
+const LONG: Duration = Duration::from_secs(10);
 
 /// What became of one.
 type Became = Result<Option<BatchId>, Error>;
@@ -40,29 +44,37 @@ impl Engine {
         let mut became: BTreeMap<u64, Became> = BTreeMap::new();
         let mut together: Vec<Together> = Vec::new();
         let mut skips = SkipsSeen::default();
-        let next = self.each_of(query, |letter| {
-            if letter.kind == LetterKind::Batch {
-                let done = self.requeue_batch(&letter, actor, reason);
-                became.insert(letter.id, self.survived(done.map(Some))?);
-                return Ok(());
-            }
-            let can = decidable(&letter, None)
-                .and_then(|()| self.ready(&letter).map_err(|error| edit_first(error, letter.id)))
-                .and_then(|_| skips.pass(self, &letter));
-            if let Err(error) = self.survived(can)? {
-                became.insert(letter.id, Err(error));
-                return Ok(());
-            }
-            let place = (letter.id, letter.revision);
-            match together.iter_mut().find(|other| go_together(&other.first, &letter)) {
-                Some(other) => other.letters.push(place),
-                None => {
-                    // What they have in common is all that is needed of it.
-                    let first = DeadLetter { content: Vec::new(), edited: None, ..letter };
-                    together.push(Together { first, letters: vec![place] });
+        let began = self.clock.monotonic();
+        let next = self.each_part(query, began, |part| {
+            for letter in part {
+                let id = letter.id;
+                if letter.kind == LetterKind::Batch {
+                    let done = self.requeue_batch(&letter, actor, reason);
+                    became.insert(id, self.survived(done.map(Some))?);
+                    // Each asks where its files are.
+                    if self.is_long(began) {
+                        return Ok(Some(id));
+                    }
+                    continue;
+                }
+                let can = decidable(&letter, None)
+                    .and_then(|()| self.ready(&letter).map_err(|error| edit_first(error, id)))
+                    .and_then(|_| skips.pass(self, &letter));
+                if let Err(error) = self.survived(can)? {
+                    became.insert(id, Err(error));
+                    continue;
+                }
+                let place = (id, letter.revision);
+                match together.iter_mut().find(|other| go_together(&other.first, &letter)) {
+                    Some(other) => other.letters.push(place),
+                    None => {
+                        // What they have in common is all that is needed of it.
+                        let first = DeadLetter { content: Vec::new(), edited: None, ..letter };
+                        together.push(Together { first, letters: vec![place] });
+                    }
                 }
             }
-            Ok(())
+            Ok(None)
         })?;
         for Together { first, letters } in together {
             let done = self.requeue_lines(&letters, &first, actor, reason);
@@ -100,24 +112,41 @@ impl Engine {
     /// As [`Self::requeue_letters`].
     pub fn discard_letters(&self, query: &LetterQuery, actor: &str, reason: &str) -> Result<LetterResults> {
         let mut became: BTreeMap<u64, Became> = BTreeMap::new();
-        let mut found: Vec<(u64, u64)> = Vec::new();
-        let next = self.each_of(query, |letter| {
-            found.push((letter.id, letter.revision));
-            Ok(())
+        let next = self.each_part(query, self.clock.monotonic(), |part| {
+            let letters: Vec<(u64, u64)> =
+                part.into_iter().map(|letter| (letter.id, letter.revision)).collect();
+            let (actor, reason) = (actor.to_owned(), reason.to_owned());
+            let told = self.store.write(move |tx| {
+                let mut told: Vec<(u64, Became)> = Vec::with_capacity(letters.len());
+                for (id, revision) in letters {
+                    match taken(tx, id, Some(revision)) {
+                        Ok(letter) => {
+                            tx.discard_dead_letter(letter, &actor, &reason)?;
+                            told.push((id, Ok(None)));
+                        }
+                        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
+                            told.push((id, Err(error)));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(told)
+            })?;
+            became.extend(told);
+            Ok(None)
         })?;
-        for (id, revision) in found {
-            let done = self.discard_letter(id, Some(revision), actor, reason);
-            became.insert(id, self.survived(done.map(|()| None))?);
-        }
+        self.work.notify();
         Ok(results(became, query.cursor(next)))
     }
 
-    /// Hands out the letters that a query finds, up to its limit. Returns the
-    /// number behind which there may be more.
-    fn each_of(
+    /// Hands out the letters that a query finds, some at a time, up to its
+    /// limit or until it takes long. `each` may say behind which letter it
+    /// stopped. Returns the number behind which there may be more.
+    fn each_part(
         &self,
         query: &LetterQuery,
-        mut each: impl FnMut(DeadLetter) -> Result<()>,
+        began: Duration,
+        mut each: impl FnMut(Vec<DeadLetter>) -> Result<Option<u64>>,
     ) -> Result<Option<u64>> {
         let list = query.list(BULK_MAX)?;
         let (mut left, mut after) = (list.limit, list.after);
@@ -125,14 +154,18 @@ impl Engine {
             let part = LetterList { after, limit: left.min(READ), ..list.clone() };
             let rows = self.store.read(|view| view.list_dead_letters(&part))?;
             left -= rows.letters.len().min(left);
-            for letter in rows.letters {
-                each(letter)?;
+            if let Some(stopped) = each(rows.letters)? {
+                return Ok(Some(stopped));
             }
             after = rows.next;
-            if after.is_none() || left == 0 {
+            if after.is_none() || left == 0 || self.is_long(began) {
                 return Ok(after);
             }
         }
+    }
+
+    fn is_long(&self, began: Duration) -> bool {
+        self.clock.monotonic().saturating_sub(began) >= LONG
     }
 
     /// Failures of one letter are told with it; those of the store end all.

@@ -28,7 +28,7 @@ pub(super) fn one_line(content: &[u8]) -> Vec<u8> {
 /// # Errors
 /// [`ErrorKind::LineInvalid`] with the field that is wrong;
 /// [`ErrorKind::Conflict`] when it is about something else.
-pub(super) fn check_line(letter: &DeadLetter, line: &[u8]) -> Result<Key> {
+pub(super) fn check_line(letter: &DeadLetter, line: &[u8], mode: Mode) -> Result<Key> {
     let kind = match &letter.key {
         Some(key) => key.kind(),
         None => write::kind_of(line),
@@ -37,7 +37,7 @@ pub(super) fn check_line(letter: &DeadLetter, line: &[u8]) -> Result<Key> {
         let field = if bad.field.is_empty() { String::new() } else { format!("`{}` ", bad.field) };
         Error::new(ErrorKind::LineInvalid, format!("dead letter {}: {field}{}", letter.id, bad.problem))
     };
-    let parsed = parse_line(kind, Mode::Incremental, line).map_err(bad)?;
+    let parsed = parse_line(kind, mode, line).map_err(bad)?;
     if let Some(attributes) = parsed.attributes {
         Canonicalizer::new().run(attributes, &mut Vec::new()).map_err(|e| bad(bad_attributes(&parsed, e)))?;
     }
@@ -85,8 +85,19 @@ impl Engine {
                 letter.source
             )));
         }
-        check_line(letter, &wanted)?;
+        check_line(letter, &wanted, self.mode_of(letter)?)?;
         Ok(wanted)
+    }
+
+    /// The mode by whose rules a line is checked that is to be requeued. What
+    /// was a bad line of a full batch stays one: such a batch has no word for
+    /// absence, and nobody asked for a deletion.
+    fn mode_of(&self, letter: &DeadLetter) -> Result<Mode> {
+        if letter.edited.is_some() || letter.code != ErrorKind::LineInvalid.info().code {
+            return Ok(Mode::Incremental);
+        }
+        let batch = self.store.read(|view| view.batch(&letter.batch_id))?;
+        Ok(batch.and_then(|batch| batch.mode).unwrap_or(Mode::Incremental))
     }
 
     /// The original of a letter: of an entity its line, of a batch its

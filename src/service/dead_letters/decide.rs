@@ -30,7 +30,7 @@ pub(super) fn decidable(letter: &DeadLetter, revision: Option<u64>) -> Result<()
 }
 
 /// A letter in a transaction, if it may be decided about.
-pub(super) fn taken(tx: &Tx<'_>, id: u64, revision: Option<u64>) -> Result<DeadLetter> {
+pub(in crate::service) fn taken(tx: &Tx<'_>, id: u64, revision: Option<u64>) -> Result<DeadLetter> {
     let letter = tx.expect_dead_letter(id)?;
     decidable(&letter, revision)?;
     Ok(letter)

@@ -47,7 +47,7 @@ impl Engine {
         };
         loop {
             let rows = self.store.read(|view| view.list_dead_letters(&list))?;
-            let (mut gone, mut over, mut unpinned) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut gone, mut over) = (Vec::new(), Vec::new());
             for letter in rows.letters {
                 if let Some(at) = letter.state.settled_at() {
                     if self.is_past(Some(at), retention.dead_letters) {
@@ -56,25 +56,13 @@ impl Engine {
                 } else if let Some(kept) = retention.open_dead_letters {
                     let last = letter.changed_at.unwrap_or(letter.opened_at);
                     if self.is_past(Some(last), kept) {
-                        tracing::warn!(
-                            letter = letter.id,
-                            source = %letter.source,
-                            batch = %letter.batch_id,
-                            code = letter.code,
-                            "a dead letter expired: nobody decided about it"
-                        );
-                        if letter.kind == LetterKind::Batch {
-                            unpinned.push(letter.batch_id);
-                        }
                         over.push((letter.id, letter.revision));
                     }
                 }
             }
-            forgotten += gone.len() as u64;
-            expired += over.len() as u64;
             if !gone.is_empty() || !over.is_empty() {
-                let forgotten = self.store.write(move |tx| {
-                    let mut forgotten = Vec::new();
+                let (gone, over) = self.store.write(move |tx| {
+                    let (mut forgotten, mut expired) = (Vec::new(), Vec::new());
                     for (id, revision) in gone {
                         if let Some(letter) = tx.dead_letter(id)?.filter(|l| l.revision == revision) {
                             tx.forget_dead_letter(&letter)?;
@@ -82,16 +70,31 @@ impl Engine {
                         }
                     }
                     for (id, revision) in over {
-                        if let Some(letter) = tx.dead_letter(id)?.filter(|l| l.revision == revision) {
-                            tx.expire_dead_letter(letter)?;
+                        let Some(letter) = tx.dead_letter(id)?.filter(|l| l.revision == revision) else {
+                            continue;
+                        };
+                        // Its source waits for a decision about these very files.
+                        if letter.kind == LetterKind::Batch && tx.holds_its_source(&letter.batch_id)? {
+                            continue;
                         }
+                        expired.push(tx.expire_dead_letter(letter)?);
                     }
-                    Ok(forgotten)
+                    Ok((forgotten, expired))
                 })?;
+                for letter in &over {
+                    tracing::warn!(
+                        letter = letter.id,
+                        source = %letter.source,
+                        batch = %letter.batch_id,
+                        code = letter.code,
+                        "a dead letter expired: nobody decided about it"
+                    );
+                }
+                forgotten += gone.len() as u64;
+                expired += over.len() as u64;
                 // What should stay is collected with the source's next commit.
-                forgotten.iter().try_for_each(|letter| self.remove_long(letter))?;
+                gone.iter().try_for_each(|letter| self.remove_long(letter))?;
             }
-            unpinned.iter().try_for_each(|batch| self.unpin(batch))?;
             match rows.next {
                 Some(next) => list.after = Some(next),
                 None => break,

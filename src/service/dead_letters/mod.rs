@@ -25,3 +25,4 @@ mod requeue;
 
 pub use act::MAX_EDIT;
 pub use bulk::BULK_MAX;
+pub(super) use decide::taken;

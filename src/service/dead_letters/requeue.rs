@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::super::engine::Engine;
+use super::super::operate::Retry;
 use super::decide::decidable;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
@@ -38,10 +39,14 @@ impl Read for Lines<'_> {
             if n > 0 || buffer.is_empty() {
                 return Ok(n);
             }
-            let Some((id, _)) = self.ids.next() else { return Ok(0) };
-            let letter = self.engine.store.read(|view| view.expect_dead_letter(*id));
-            let line = letter.and_then(|letter| self.engine.wanted_of(&letter));
-            let mut line = line.map_err(std::io::Error::other)?;
+            let Some((id, revision)) = self.ids.next() else { return Ok(0) };
+            let letter = self.engine.store.read(|view| view.dead_letter(*id));
+            let letter = letter.map_err(std::io::Error::other)?;
+            // What was decided meanwhile stands: the transaction says so.
+            let Some(letter) = letter.filter(|letter| decidable(letter, Some(*revision)).is_ok()) else {
+                continue;
+            };
+            let mut line = self.engine.wanted_of(&letter).map_err(std::io::Error::other)?;
             line.push(b'\n');
             self.line = std::io::Cursor::new(line);
         }
@@ -97,7 +102,8 @@ impl Engine {
     }
 
     /// Requeues letters of entities that one batch brought, each as it was at
-    /// a revision. Their content was checked. Called by one at a time.
+    /// a revision. Their content was checked. Called by one at a time. Those
+    /// about which others decide meanwhile are left out, and told.
     pub(super) fn requeue_lines(
         &self,
         letters: &[(u64, u64)],
@@ -105,6 +111,44 @@ impl Engine {
         actor: &str,
         reason: &str,
     ) -> Result<Requeued> {
+        let mut letters = letters.to_vec();
+        let mut first: Option<(u64, Error)> = None;
+        loop {
+            // Only what is still as it was goes into the batch's files.
+            let seen = letters.clone();
+            let (left, refused) = self.store.read(|view| {
+                let (mut left, mut refused) = (Vec::new(), None);
+                for (id, revision) in seen {
+                    match view.expect_dead_letter(id).and_then(|letter| decidable(&letter, Some(revision))) {
+                        Ok(()) => left.push((id, revision)),
+                        Err(error) => refused = refused.or(Some((id, error))),
+                    }
+                }
+                Ok((left, refused))
+            })?;
+            first = first.or(refused);
+            letters = left;
+            if letters.is_empty() {
+                return Ok((None, first));
+            }
+            if let Some(batch) = self.requeue_these(&letters, like, actor, reason)? {
+                let requeued = letters.len();
+                tracing::info!(%batch, source = %batch.source(), letters = requeued, "dead letters were requeued");
+                self.work.notify();
+                return Ok((Some(batch), first));
+            }
+        }
+    }
+
+    /// The same of exactly these; `None` when one of them is not as it was any
+    /// more, and nothing was done.
+    fn requeue_these(
+        &self,
+        letters: &[(u64, u64)],
+        like: &DeadLetter,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Option<BatchId>> {
         let id = self.next_n(&like.batch_id)?;
         let folder = self.requeue_folder(&id);
         // What an earlier try left has no record, so nobody needs it.
@@ -118,22 +162,19 @@ impl Engine {
         let done = made.and_then(|mut batch| {
             batch.url = self.state.url_of(&folder);
             let mut record = self.record(&batch)?;
+            record.letters = letters.len() as u64;
             let (letters, actor, reason) = (letters.to_vec(), actor.to_owned(), reason.to_owned());
             self.store.write(move |tx| {
-                let mut refused = None;
+                let mut taken = Vec::with_capacity(letters.len());
                 for (number, revision) in letters {
-                    let letter = tx.expect_dead_letter(number)?;
-                    // What became of it meanwhile stands; its line in the
-                    // batch is older than that, or the same.
-                    if let Err(error) = decidable(&letter, Some(revision)) {
-                        refused = refused.or(Some((number, error)));
-                        continue;
+                    match tx.dead_letter(number)?.filter(|l| decidable(l, Some(revision)).is_ok()) {
+                        Some(letter) => taken.push(letter),
+                        // Its line is in the batch, and must not be published.
+                        None => return Ok(None),
                     }
-                    tx.requeue_dead_letter(letter, &record, &actor, &reason)?;
-                    record.letters += 1;
                 }
-                if record.letters == 0 {
-                    return Ok((None, refused));
+                for letter in taken {
+                    tx.requeue_dead_letter(letter, &record, &actor, &reason)?;
                 }
                 tx.put_batch(&record)?;
                 let entry = TimelineEntry {
@@ -145,22 +186,19 @@ impl Engine {
                     actor,
                 };
                 tx.note(&record.batch_id, &entry)?;
-                Ok((Some(record.batch_id.clone()), refused))
+                Ok(Some(record.batch_id.clone()))
             })
         });
-        if !matches!(&done, Ok((Some(_), _))) {
+        if !matches!(&done, Ok(Some(_))) {
             // Should it stay, the next try or the collection removes it.
             let _ = std::fs::remove_dir_all(&folder);
         }
-        if let Ok((Some(batch), _)) = &done {
-            tracing::info!(%batch, source = %batch.source(), letters = letters.len(), "dead letters were requeued");
-        }
-        self.work.notify();
         done
     }
 
     /// Requeues a batch as a whole, with the manifest that a person made.
     pub(super) fn requeue_batch(&self, letter: &DeadLetter, actor: &str, reason: &str) -> Result<BatchId> {
+        decidable(letter, None)?;
         let id = &letter.batch_id;
         let record = self.batch(id)?;
         if record.status != PublishStatus::Failed {
@@ -172,7 +210,8 @@ impl Engine {
             Some(edited) => Some(self.with_manifest(&record, &edited.content)?),
             None => None,
         };
-        self.retry_as(id, fresh, actor, reason)?;
+        let of = Some((letter.id, letter.revision));
+        self.retry_as(id, Retry { fresh, of }, actor, reason)?;
         Ok(id.clone())
     }
 

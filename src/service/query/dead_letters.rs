@@ -76,7 +76,7 @@ impl LetterQuery {
             kind: self.kind,
             type_name: self.type_name.clone(),
             name: self.name.as_ref().map(Glob::new),
-            code: self.code.clone(),
+            code: self.code.as_ref().map(|code| code.to_uppercase()),
             signature: self.signature.clone(),
             batch: self.batch_id.clone(),
             since: self.since,

@@ -82,7 +82,7 @@ impl GroupQuery {
     fn has(&self, group: &LetterGroup) -> bool {
         self.source_id.as_ref().is_none_or(|source| group.source == *source)
             && self.kind.is_none_or(|kind| group.kind == kind)
-            && self.code.as_ref().is_none_or(|code| group.code == *code)
+            && self.code.as_ref().is_none_or(|code| group.code.eq_ignore_ascii_case(code))
     }
 }
 

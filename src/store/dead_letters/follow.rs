@@ -34,37 +34,6 @@ impl DeadLetter {
 }
 
 impl Tx<'_> {
-    /// Settles a letter: `by` published what it is about, or something newer.
-    pub fn resolve_dead_letter(&mut self, id: u64, by: &str) -> Result<()> {
-        let mut letter = self.expect_dead_letter(id)?;
-        letter.state = DeadLetterState::Resolved { at: self.now(), by: by.to_owned() };
-        letter.note(self.letter_action("resolved", by, ""));
-        self.put_dead_letter(letter)?;
-        self.count_letter("resolved")
-    }
-
-    /// Settles a letter that a person gives up.
-    pub fn discard_dead_letter(
-        &mut self,
-        mut letter: DeadLetter,
-        by: &str,
-        reason: &str,
-    ) -> Result<DeadLetter> {
-        letter.state =
-            DeadLetterState::Discarded { at: self.now(), by: by.to_owned(), reason: reason.to_owned() };
-        letter.note(self.letter_action("discarded", by, reason));
-        self.count_letter("discarded")?;
-        self.put_dead_letter(letter)
-    }
-
-    /// Settles a letter that nobody decided about in time.
-    pub fn expire_dead_letter(&mut self, mut letter: DeadLetter) -> Result<DeadLetter> {
-        letter.state = DeadLetterState::Expired { at: self.now() };
-        letter.note(self.letter_action("expired: nobody decided about it", SELF, ""));
-        self.count_letter("expired")?;
-        self.put_dead_letter(letter)
-    }
-
     /// Says that a batch brings a letter again.
     pub fn requeue_dead_letter(
         &mut self,

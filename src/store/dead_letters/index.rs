@@ -84,6 +84,16 @@ pub(super) fn files_prefix() -> Vec<u8> {
     key(&[FILE])
 }
 
+/// The count of the groups of a source and a code.
+pub(super) fn group_count(letter: &DeadLetter) -> Vec<u8> {
+    key(&[
+        b"letter groups of code",
+        letter.source.as_str().as_bytes(),
+        letter.kind.as_str().as_bytes(),
+        letter.code.as_bytes(),
+    ])
+}
+
 /// What tells the alert of a group apart.
 pub(super) fn alert_key(signature: &str) -> String {
     format!("dead_letters/{signature}")
@@ -137,8 +147,8 @@ impl Tx<'_> {
             if let Some(new) = new {
                 self.join_group(new)?;
             }
-            if let Some(left) = left {
-                self.leave_group(&left)?;
+            if let Some(left) = old {
+                self.leave_group(left)?;
             }
         }
         Ok(())
@@ -175,29 +185,34 @@ impl Tx<'_> {
                 last_at: group.last_at.max(at),
                 ..group
             },
-            None => LetterGroup {
-                signature: signature.clone(),
-                source: letter.source.clone(),
-                kind: letter.kind,
-                code: letter.code.clone(),
-                pattern: letter.pattern.clone(),
-                count: 1,
-                first_at: letter.opened_at,
-                last_at: at,
-            },
+            None => {
+                self.add_count(group_count(letter), 1)?;
+                LetterGroup {
+                    signature: signature.clone(),
+                    source: letter.source.clone(),
+                    kind: letter.kind,
+                    code: letter.code.clone(),
+                    pattern: letter.pattern.clone(),
+                    count: 1,
+                    first_at: letter.opened_at,
+                    last_at: at,
+                }
+            }
         };
         let bytes = encode(&group)?;
         self.put(Table::LetterGroups, signature.into_bytes(), bytes);
         Ok(())
     }
 
-    fn leave_group(&mut self, signature: &str) -> Result<()> {
+    fn leave_group(&mut self, letter: &DeadLetter) -> Result<()> {
+        let signature = &letter.signature();
         match self.letter_group(signature)? {
             Some(group) if group.count > 1 => {
                 let bytes = encode(&LetterGroup { count: group.count - 1, ..group })?;
                 self.put(Table::LetterGroups, signature.as_bytes().to_vec(), bytes);
             }
             Some(_) | None => {
+                self.add_count(group_count(letter), -1)?;
                 self.remove(Table::LetterGroups, signature.as_bytes().to_vec());
                 self.clear_alert(&alert_key(signature));
             }

@@ -5,6 +5,7 @@ mod follow;
 mod index;
 mod list;
 mod open;
+mod settle;
 
 pub(super) use index::LETTER_EVENTS;
 pub use list::{LetterList, LetterRows};

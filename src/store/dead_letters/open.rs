@@ -3,17 +3,28 @@
 
 use std::collections::BTreeMap;
 
-use super::super::records::{DeadLetter, DeadLetterState, LetterAttempt};
+use super::super::records::{DeadLetter, DeadLetterState, LetterAttempt, LetterKind};
 use super::super::tables::Table;
 use super::super::tx::{Read, Tx};
-use super::index::{alert_key, identity, open_row};
+use super::index::{alert_key, group_count, identity, open_row};
 use crate::domain::alert::DeadLettersOpened;
 use crate::domain::notice::NoticeKind;
 use crate::error::{Error, ErrorKind, Result, by_code};
 
 /// How many attempts of one letter are kept: the first one and the last ones.
 const HISTORY: usize = 50;
+/// Groups that a source may have of one code. Words of a target that differ
+/// each time would make as many, with an alert each.
+const GROUPS: u64 = 50;
+/// The pattern of what is in none of them.
+const OTHERS: &str = "other reasons";
 const NEXT: &[u8] = b"next_dead_letter";
+
+/// Whether two letters of one key hold the same original.
+fn is_same(a: &DeadLetter, b: &DeadLetter) -> bool {
+    let long = |letter: &DeadLetter| letter.long.as_ref().map(|long| (long.bytes, long.xxh3.clone()));
+    a.content == b.content && long(a) == long(b)
+}
 
 impl Tx<'_> {
     /// As [`Tx::open_all_dead_letters`], of one; its number.
@@ -44,7 +55,11 @@ impl Tx<'_> {
         Ok(ids)
     }
 
-    fn open_one(&mut self, letter: DeadLetter) -> Result<DeadLetter> {
+    fn open_one(&mut self, mut letter: DeadLetter) -> Result<DeadLetter> {
+        let is_new = self.letter_group(&letter.signature())?.is_none();
+        if is_new && self.count(&group_count(&letter))? >= GROUPS {
+            letter.pattern = OTHERS.to_owned();
+        }
         let attempt = LetterAttempt {
             batch_id: letter.batch_id.clone(),
             stamp: letter.stamp.clone(),
@@ -57,8 +72,8 @@ impl Tx<'_> {
             Some(id) => self.dead_letter(id)?,
             None => None,
         };
-        self.count_letter("opened")?;
         let Some(open) = found else {
+            self.count_letter("opened")?;
             let next = match self.get(Table::Meta, NEXT)? {
                 Some(bytes) => String::from_utf8_lossy(&bytes).parse().unwrap_or(1),
                 None => 1u64,
@@ -73,16 +88,37 @@ impl Tx<'_> {
                 ..letter
             });
         };
+        // An attempt is a batch that brought it, however often that is tried.
+        let known = letter.kind == LetterKind::Entity
+            && open.history.last().is_some_and(|last| last.batch_id == letter.batch_id);
         let mut history = open.history.clone();
-        if history.len() >= HISTORY {
-            history.remove(1);
+        if known {
+            history.pop();
+        } else {
+            self.count_letter("opened")?;
+            if history.len() >= HISTORY {
+                history.remove(1);
+            }
         }
         history.push(attempt);
-        let attempts = open.attempts.saturating_add(1);
+        let attempts = open.attempts.saturating_add(u32::from(!known));
         if letter.stamp < open.stamp || !letter.asserts() {
             // An older batch came late, or nothing new is asserted: what is
             // newest stays what is repaired.
             return self.put_dead_letter(DeadLetter { history, attempts, ..open });
+        }
+        if known && letter.stamp == open.stamp && (letter.batch_id.n() > 0 || is_same(&letter, &open)) {
+            // Its batch is tried again and says what it said: what was decided
+            // about that stands. What is made of dead letters never changes.
+            return self.put_dead_letter(DeadLetter {
+                history,
+                attempts,
+                code: letter.code,
+                message: letter.message,
+                pattern: letter.pattern,
+                diagnostics: letter.diagnostics,
+                ..open
+            });
         }
         let own = matches!(&open.state, DeadLetterState::Requeued { batch, .. } if *batch == letter.batch_id);
         let mut next = DeadLetter {

@@ -198,18 +198,15 @@ impl Act {
 
     /// The same, where the reason is called something else.
     fn check_as(self, word: &str) -> Result<Actor, Problem> {
-        let reason = self.reason.trim().to_owned();
-        if reason.is_empty() || reason.chars().count() > 1000 {
-            return Err(Problem::usage(format!("`{word}` must have 1 to 1000 characters")));
-        }
+        let reason = crate::domain::reason::reason(&self.reason)
+            .map_err(|problem| Problem::usage(format!("`{word}` {problem}")))?;
         let name = self.actor.map(|actor| actor.trim().to_owned()).filter(|actor| !actor.is_empty());
         let name = name.unwrap_or_else(|| "operator".to_owned());
         if name.chars().count() > 64 {
             return Err(Problem::usage("`actor` must have at most 64 characters"));
         }
-        let control = |text: &str| text.chars().any(|c| c.is_control() && c != '\n');
-        if control(&reason) || control(&name) {
-            return Err(Problem::usage(format!("`{word}` and `actor` must have no control characters")));
+        if name.chars().any(|c| c.is_control() && c != '\n') {
+            return Err(Problem::usage("`actor` must have no control characters"));
         }
         Ok(Actor { name, reason })
     }
