@@ -10,7 +10,7 @@ use crate::domain::json::canonicalize;
 use crate::domain::key::{Key, Kind};
 use crate::domain::settings::Deletion;
 use crate::error::{Error, Result};
-use crate::targets::{ChangeOutcome, Operation, TargetChange, TargetValue};
+use crate::targets::{ChangeOutcome, Operation, Rejection, TargetChange, TargetValue};
 
 /// What a target says of itself.
 pub const TARGET_FORMAT: &str = "tidegate.target/1";
