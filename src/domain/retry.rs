@@ -66,6 +66,13 @@ impl RetrySettings {
         }
     }
 
+    /// The wait for something that is not there, and has not been there for
+    /// so long: drawn from that time, so that waits grow, up to the longest.
+    pub fn wait_after(&self, gone: Duration, asked: Option<Duration>, random: u64) -> Duration {
+        let whole = gone.max(self.first_wait).min(self.longest_wait);
+        asked.unwrap_or_default().min(LONGEST_ASKED).saturating_add(jitter(whole, random))
+    }
+
     /// The wait before probe `n` (from 1) of a target that can't be used:
     /// doubles from a fifth of the first wait. At least half of it, for there
     /// is one probe at a time and nothing to be parted.
@@ -85,8 +92,8 @@ impl RetrySettings {
     }
 }
 
-/// Longest wait that another side may ask for.
-pub const LONGEST_ASKED: Duration = Duration::from_secs(24 * 3600);
+/// Longest wait that another side may ask for at once: a week.
+pub const LONGEST_ASKED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A share of `whole`, from nothing to all of it.
 pub fn jitter(whole: Duration, random: u64) -> Duration {
@@ -122,6 +129,17 @@ mod tests {
         assert_eq!(settings.wait(1, asked, u64::MAX), Duration::from_secs(125));
         // Who asks for little, again and again, is left alone more and more.
         assert_eq!(settings.wait(4, Some(Duration::from_secs(1)), u64::MAX), Duration::from_secs(41));
+    }
+
+    #[test]
+    fn waits_for_what_is_not_there_grow_with_the_time_that_it_is_not() {
+        let settings = RetrySettings::default();
+        for (gone, seconds) in [(0, 5), (4, 5), (60, 60), (3600, 900), (1_000_000, 900)] {
+            let gone = Duration::from_secs(gone);
+            assert_eq!(settings.wait_after(gone, None, u64::MAX), Duration::from_secs(seconds), "{gone:?}");
+        }
+        let asked = Some(Duration::from_secs(30));
+        assert_eq!(settings.wait_after(Duration::ZERO, asked, 0), Duration::from_secs(30));
     }
 
     #[test]

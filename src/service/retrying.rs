@@ -1,6 +1,8 @@
 //! When a batch that failed is tried again, and what it waits for: the retry
 //! tiers 2 and 3. Tier 1 is in `publishing/send.rs`.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::SELF;
@@ -9,6 +11,7 @@ use super::engine::Engine;
 use super::failing::failure;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
+use crate::domain::retry::LONGEST_ASKED;
 use crate::domain::transition::Event;
 use crate::error::{Error, Result, Retry};
 use crate::store::{BatchRecord, RetryRecord, RetryWait, Suspicion};
@@ -65,17 +68,24 @@ impl Engine {
         let backoff = |retry: &&RetryRecord| retry.wait == RetryWait::Backoff;
         let began = match record.retry.as_ref().filter(backoff).filter(|_| !further) {
             // What came after the wait was not the batch's own: its turn, a
-            // window, an outage.
+            // window, an outage. Nor was what the target asked for.
             Some(before) => {
                 let late = before.until.map_or(SignedDuration::ZERO, |until| now.duration_since(until));
-                before.since.checked_add(late.max(SignedDuration::ZERO)).unwrap_or(now)
+                let asked = SignedDuration::from_secs(i64::try_from(before.asked).unwrap_or(i64::MAX));
+                let not_its_own = late.max(SignedDuration::ZERO).saturating_add(asked);
+                before.since.checked_add(not_its_own).unwrap_or(now)
             }
             None => now,
         };
         let spent = if further { 0 } else { record.attempts };
         let attempts = spent.saturating_add(1);
+        let asked = error.answer().and_then(|answer| answer.retry_after);
         let again = |at, attempts, since, wait| {
-            let retry = RetryRecord { since, until: Some(at), wait, code: code.into(), suspicion };
+            let asked = match wait {
+                RetryWait::Backoff => asked.unwrap_or_default().min(LONGEST_ASKED).as_secs(),
+                RetryWait::Unavailable | RetryWait::Window | RetryWait::KnownIssue(_) => 0,
+            };
+            let retry = RetryRecord { since, until: Some(at), wait, asked, code: code.into(), suspicion };
             Ok(Follows::Again(Again { at, attempts, retry }))
         };
         if let Some(issue) = issue {
@@ -89,20 +99,28 @@ impl Engine {
             // The breaker says when.
             return again(now, spent, now, RetryWait::Unavailable);
         }
-        let asked = error.answer().and_then(|answer| answer.retry_after);
-        let wait = settings.retry.wait(attempts, asked, self.clock.random());
-        let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-        let at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        let after = |wait: Duration| {
+            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
+            now.checked_add(wait).unwrap_or(Timestamp::MAX)
+        };
+        // It is counted by time alone: an attempt here is none of the budget.
+        let gone = || {
+            let before =
+                record.retry.as_ref().filter(|retry| retry.wait == RetryWait::Unavailable && !further);
+            let since = before.map_or(now, |before| before.since);
+            let gone = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            let at = after(settings.retry.wait_after(gone, asked, self.clock.random()));
+            again(at, spent, since, RetryWait::Unavailable)
+        };
         match error.kind().info().retry {
             // What is needed is there: the breaker would be open.
-            Retry::Unavailable if !error.kind().is_of_target() => {
-                again(at, attempts, now, RetryWait::Unavailable)
-            }
-            Retry::Scheduled => again(at, attempts, now, RetryWait::Unavailable),
+            Retry::Unavailable if !error.kind().is_of_target() => gone(),
+            Retry::Scheduled => gone(),
             Retry::Immediate | Retry::Delayed | Retry::Unavailable | Retry::Never => {
                 if settings.retry.is_spent(attempts, began, now) {
                     return Ok(Follows::Fails);
                 }
+                let at = after(settings.retry.wait(attempts, asked, self.clock.random()));
                 again(at, attempts, began, RetryWait::Backoff)
             }
         }

@@ -279,11 +279,18 @@ pub struct RetryRecord {
     pub until: Option<Timestamp>,
     /// What it waits for.
     pub wait: RetryWait,
+    /// Of the wait until then, what the other side asked for, in seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asked: u64,
     /// The code of its last failure.
     pub code: String,
     /// Set when what it sends may have led to the failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<Suspicion>,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Failures in a row at the same place of a batch for which its content may
