@@ -246,7 +246,7 @@ fn what_a_failed_batch_published_is_in_the_snapshot() {
     let names = ["a", "ab", "ac", "ad", "ae", "af"];
     world.faults.refuse([entity("ae")]);
     let record = world.publish(&full(1).with(names.iter().map(|name| says(entity(name), 1))));
-    failed(&record, ErrorKind::BatchRefused);
+    failed(&record, ErrorKind::TooManyRefused);
     assert!(world.export().contains("\"a\""), "the first operation was published");
     world.faults.heal();
     world.publish(&full(2).with([says(entity("x"), 1)]));
@@ -264,7 +264,7 @@ fn a_batch_that_is_not_complete_leaves_tombstones_of_what_it_deleted() {
     });
     let before = world.export();
     world.faults.refuse([entity("a")]);
-    failed(&world.publish(&full(3).with([says(entity("z"), 1)])), ErrorKind::BatchRefused);
+    failed(&world.publish(&full(3).with([says(entity("z"), 1)])), ErrorKind::TooManyRefused);
     world.faults.heal();
     let gone: Vec<&str> =
         names.iter().copied().filter(|name| !world.export().contains(&format!("\"{name}\""))).collect();
