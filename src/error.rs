@@ -4,12 +4,14 @@
 //! Every error is classified once, where it enters the program. Messages name
 //! the batch, file, line, field or setting, and never an attribute's value.
 
+mod answer;
 pub mod http;
 mod reference;
 mod table;
 
 use std::fmt;
 
+pub use answer::{Answer, cut};
 pub use reference::markdown;
 pub use table::{ErrorKind, KindInfo, Retry, TABLE, by_code};
 
@@ -19,20 +21,12 @@ pub struct Error {
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
     answer: Option<Box<Answer>>,
+    request: Option<Box<str>>,
     action: Option<Box<str>>,
 }
 
-/// What a store or a target said when it failed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// How long it asked to be left alone.
-    pub retry_after: Option<std::time::Duration>,
-    /// Its own words, cut: may name attribute values, so they go into
-    /// diagnostics and never into a log.
-    pub text: String,
-    /// Whether the request may have taken effect all the same.
-    pub unsure: bool,
-}
+/// How much of a request is kept, in bytes.
+const KEPT_REQUEST: usize = 16 << 10;
 
 /// The program's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -41,7 +35,7 @@ impl Error {
     /// An error of this kind. The message says what was met where; the table
     /// adds what it means and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, answer: None, action: None }
+        Self { kind, message: message.into(), source: None, answer: None, request: None, action: None }
     }
 
     /// Keeps the error that led to this one.
@@ -67,6 +61,13 @@ impl Error {
         self
     }
 
+    /// Keeps the request that failed so, as a person reads it: without
+    /// secrets, and of a long one the beginning. It holds attribute values.
+    pub fn with_request(mut self, request: &str) -> Self {
+        self.request = Some(cut(request, KEPT_REQUEST).into());
+        self
+    }
+
     /// Whether the request that failed so certainly had no effect. After every
     /// other failure nobody knows.
     pub fn is_answer(&self) -> bool {
@@ -81,6 +82,11 @@ impl Error {
     /// What the other side said, if it said something.
     pub fn answer(&self) -> Option<&Answer> {
         self.answer.as_deref()
+    }
+
+    /// The request that failed so, where one is known.
+    pub fn request(&self) -> Option<&str> {
+        self.request.as_deref()
     }
 
     /// An I/O error at `path`. A full disk is told apart from the rest.

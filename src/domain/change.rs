@@ -1,5 +1,6 @@
 //! One change of a plan, as it is shown, counted and sent.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -59,6 +60,26 @@ pub struct Change {
     pub after: Option<Box<RawValue>>,
 }
 
+/// Which changes of an operation are sent, when it was taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// The place of the first one.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// The request that a change was sent in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentIn {
+    /// The time that it named.
+    pub at: Timestamp,
+    /// Which part of its operation it was; `None`: all of it.
+    pub part: Option<Part>,
+    /// How many changes it had.
+    pub changes: u32,
+}
+
 /// Why a target refuses a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredRejection")]
@@ -74,6 +95,9 @@ pub struct Rejection {
     /// Whether it may have taken effect all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unsure: bool,
+    /// The request that it was in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<SentIn>,
 }
 
 /// A rejection as it may be stored: the first journals had the reason alone.
@@ -89,6 +113,8 @@ enum StoredRejection {
         code: String,
         #[serde(default)]
         unsure: bool,
+        #[serde(default)]
+        sent: Option<SentIn>,
     },
 }
 
@@ -96,7 +122,9 @@ impl From<StoredRejection> for Rejection {
     fn from(stored: StoredRejection) -> Self {
         match stored {
             StoredRejection::Reason(reason) => reason.into(),
-            StoredRejection::Whole { reason, answer, code, unsure } => Self { reason, answer, code, unsure },
+            StoredRejection::Whole { reason, answer, code, unsure, sent } => {
+                Self { reason, answer, code, unsure, sent }
+            }
         }
     }
 }

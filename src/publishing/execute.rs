@@ -21,7 +21,7 @@ use crate::domain::isolation::IsolationLimit;
 use crate::domain::key::KeyHash;
 use crate::domain::publish_state::BatchMetrics;
 use crate::domain::retry::RetrySettings;
-use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::error::{Answer, Error, ErrorKind, Result, Retry};
 use crate::planning::bodies::Bodies;
 use crate::planning::plan_file::Plan;
 use crate::planning::unsure::key_of;
@@ -388,9 +388,7 @@ impl Run<'_> {
                 self.out.given_up = true;
                 self.out.outcome.unsure.push(change.key.clone());
             }
-            let (key, content) = (change.key.clone(), change.set.clone());
-            let action = change.action;
-            self.out.refused.push(Refused { action, key, content, rejection, operation });
+            self.out.refused.push(Refused { change: change.clone(), rejection, operation });
         }
         told
     }
@@ -428,7 +426,14 @@ impl Run<'_> {
                 self.limit.requests
             )
         };
-        Error::new(ErrorKind::TooManyRefused, text)
+        // One of them stands for all.
+        let last = self.out.refused.last().map(|refused| &refused.rejection);
+        let text_of = |rejection: &Rejection| match rejection.answer.is_empty() {
+            true => rejection.reason.clone(),
+            false => rejection.answer.clone(),
+        };
+        let answer = Answer { text: last.map(text_of).unwrap_or_default(), ..Answer::default() };
+        Error::new(ErrorKind::TooManyRefused, text).with_answer(answer)
     }
 
     /// It ends before an operation, or within it, for a reason of ours.
@@ -448,7 +453,8 @@ impl Run<'_> {
     /// Everything was done, or refused.
     fn whole(mut self) -> Executed {
         self.out.outcome.complete = true;
-        self.out.outcome.failed = self.out.refused.iter().map(|r| (r.key.hash(), r.key.clone())).collect();
+        let keys = self.out.refused.iter().map(|refused| &refused.change.key);
+        self.out.outcome.failed = keys.map(|key| (key.hash(), key.clone())).collect();
         self.out.counts = self.sender.counts;
         self.out.given_up |= self.sender.suspect.given_up;
         self.out

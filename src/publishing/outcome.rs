@@ -1,23 +1,19 @@
 //! What comes of an execution.
 
 use super::send::SendCounts;
-use crate::domain::change::{Action, Rejection};
+use crate::domain::change::Rejection;
 use crate::domain::completion::Completion;
 use crate::domain::ids::OperationNo;
-use crate::domain::key::Key;
 use crate::domain::publish_state::BatchMetrics;
 use crate::error::Error;
 use crate::planning::next::PlanOutcome;
+use crate::targets::TargetChange;
 
 /// A change that the target refused.
 #[derive(Debug, Clone)]
 pub struct Refused {
-    /// What it was to do.
-    pub action: Action,
-    /// Its key.
-    pub key: Key,
-    /// Its value as it was sent.
-    pub content: Vec<u8>,
+    /// The change as it was sent.
+    pub change: TargetChange,
     /// Why.
     pub rejection: Rejection,
     /// The operation that it was in.

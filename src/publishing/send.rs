@@ -11,15 +11,11 @@ use super::going::Going;
 use super::isolate::Density;
 use super::suspect::{Suspect, may_be_content};
 use crate::clock::Clock;
-use crate::domain::change::Action;
+use crate::domain::change::{Action, SentIn};
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::retry::RetrySettings;
-use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::error::{Answer, Error, ErrorKind, Result, Retry};
 use crate::targets::{ChangeOutcome, Operation, Outcomes, Part, Rejection, Target};
-
-/// Most characters of a target's words that a reason has; all of them are kept
-/// beside it.
-const SAID: usize = 300;
 
 /// What became of a change of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,6 +173,7 @@ impl Sender<'_> {
                 let bad = outcomes.iter().filter(|o| matches!(o, ChangeOutcome::Rejected(_))).count();
                 self.density.told(count as u64, bad as u64);
                 self.suspect.vouched |= bad < count;
+                let fate = |outcome| fate(outcome, operation);
                 Fates { changes: outcomes.into_iter().map(fate).collect(), stopped: None }
             }
             Err((error, unsure)) => {
@@ -192,7 +189,7 @@ impl Sender<'_> {
                     Apart { operation, fates, allowed, refused: 0, maybe_sent, gone, alone: None };
                 let stopped = match count {
                     0 | 1 if error.kind() == ErrorKind::BulkRejected => {
-                        self.alone(&mut apart, 0, error, unsure).err()
+                        self.alone(&mut apart, 0, operation, error, unsure).err()
                     }
                     _ => self.isolate(&mut apart, 0..count, true).err(),
                 };
@@ -235,17 +232,18 @@ impl Sender<'_> {
         &mut self,
         apart: &mut Apart<'_>,
         n: usize,
+        operation: &Operation,
         error: Error,
         unsure: bool,
     ) -> std::result::Result<(), Stopped> {
         let refused = error.kind() == ErrorKind::BulkRejected;
         let rejection = match refused {
-            true => rejection(&error),
+            true => rejection(&error, operation),
             false => Rejection {
                 code: error.kind().info().code.to_owned(),
                 reason: error.to_string(),
                 unsure,
-                ..rejection(&error)
+                ..rejection(&error, operation)
             },
         };
         if n < apart.fates.len() {
@@ -301,7 +299,7 @@ impl Sender<'_> {
                 Ok(outcomes) => {
                     let before = apart.refused;
                     for (n, outcome) in sent.iter().zip(outcomes) {
-                        apart.take(*n, fate(outcome));
+                        apart.take(*n, fate(outcome, &operation));
                     }
                     let bad = apart.refused - before;
                     self.density.told(sent.len() as u64, bad);
@@ -321,7 +319,7 @@ impl Sender<'_> {
                             self.clock.sleep(self.retry.quick_window);
                             continue;
                         }
-                        self.alone(apart, alone, error, unsure)?;
+                        self.alone(apart, alone, &operation, error, unsure)?;
                     } else {
                         self.isolate(apart, at..at + size, true)?;
                     }
@@ -357,7 +355,9 @@ impl Sender<'_> {
             tries += 1;
             self.counts.requests += 1;
             self.counts.parts += u64::from(operation.part.is_some());
-            let result = self.target.apply(operation).and_then(|outcomes| whole(operation, outcomes));
+            let result = self.target.apply(operation).and_then(|outcomes| {
+                whole(operation, outcomes).map_err(|e| e.with_request(&self.target.describe(operation)))
+            });
             self.crash.reached(Point::Target);
             let error = match result {
                 Ok(outcomes) => return Ok(outcomes),
@@ -419,58 +419,24 @@ fn part(operation: &Operation, places: &[usize]) -> Operation {
     }
 }
 
-fn fate(outcome: ChangeOutcome) -> Fate {
+fn fate(outcome: ChangeOutcome, operation: &Operation) -> Fate {
     match outcome {
         ChangeOutcome::Done => Fate::Done,
-        ChangeOutcome::Rejected(rejection) => Fate::Rejected(rejection),
+        ChangeOutcome::Rejected(rejection) => {
+            Fate::Rejected(Rejection { sent: Some(sent_in(operation)), ..rejection })
+        }
     }
 }
 
-fn rejection(error: &Error) -> Rejection {
-    let answer = error.answer().map(|answer| answer.text.clone()).unwrap_or_default();
-    let reason = match said(&answer) {
+fn sent_in(operation: &Operation) -> SentIn {
+    SentIn { at: operation.at, part: operation.part, changes: operation.changes.len() as u32 }
+}
+
+fn rejection(error: &Error, operation: &Operation) -> Rejection {
+    let reason = match error.answer().and_then(Answer::said) {
         Some(said) => format!("{}: {said}", error.message()),
         None => error.message().to_owned(),
     };
-    Rejection { reason, answer, ..Rejection::default() }
-}
-
-/// What a target says of a request that it refused as a whole: other causes
-/// are other reasons, also where only its words tell them apart.
-fn said(answer: &str) -> Option<String> {
-    let member = |value: &serde_json::Value| {
-        let named = |name| value.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
-        ["detail", "message", "reason", "error", "title"].into_iter().find_map(named)
-    };
-    let text = match serde_json::from_str::<serde_json::Value>(answer) {
-        Ok(value) => member(&value).or_else(|| value.get("error").and_then(member)),
-        Err(_) => None,
-    };
-    let text = text.unwrap_or_else(|| answer.to_owned());
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(SAID) {
-        Some((end, _)) => Some(format!("{}…", &line[..end])),
-        None => Some(line).filter(|line| !line.is_empty()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_target_says_is_found_in_json_and_in_text() {
-        for (answer, expected) in [
-            ("", None),
-            (" \n", None),
-            ("owner is\nnot known", Some("owner is not known")),
-            (r#"{"title":"bad","detail":"owner is not known"}"#, Some("owner is not known")),
-            (r#"{"error":{"code":7,"message":"too long"}}"#, Some("too long")),
-            (r#"["x"]"#, Some(r#"["x"]"#)),
-        ] {
-            assert_eq!(said(answer).as_deref(), expected, "{answer}");
-        }
-        assert_eq!(said(&"ä".repeat(1000)).unwrap().chars().count(), SAID + 1);
-    }
+    let answer = error.answer().map(|answer| answer.text.clone()).unwrap_or_default();
+    Rejection { reason, answer, sent: Some(sent_in(operation)), ..Rejection::default() }
 }

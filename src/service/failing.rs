@@ -29,6 +29,30 @@ pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) ->
     }
 }
 
+/// What was sent and answered when a batch failed: for its dead letter.
+pub(super) struct Exchange {
+    request: Option<String>,
+    answer: Option<String>,
+}
+
+impl Exchange {
+    pub(super) fn of(error: &Error) -> Self {
+        let answer = error.answer().map(|answer| answer.text.clone());
+        Self {
+            request: error.request().map(str::to_owned),
+            answer: answer.filter(|answer| !answer.is_empty()),
+        }
+    }
+
+    /// Puts it into the batch's letter, if it has one.
+    pub(super) fn keep(self, tx: &mut Tx<'_>, id: &BatchId) -> Result<()> {
+        match self {
+            Self { request: None, answer: None } => Ok(()),
+            Self { request, answer } => tx.add_exchange(id, request, answer),
+        }
+    }
+}
+
 /// Whether an error is the batch's own, so that the batch fails and its
 /// source goes on; else it concerns the machine, and the batch waits.
 pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
@@ -88,17 +112,19 @@ impl Engine {
         tracing::warn!(batch = %id, source = %id.source(), code = error.kind().info().code, "failed: {error}");
         let record = self.batch(id)?;
         let held = self.hold_after(&record, Some(error));
-        let details = failure(error, operation, record.attempts);
+        let (details, exchange) = (failure(error, operation, record.attempts), Exchange::of(error));
         let (id, cause) = (id.clone(), error.to_string());
         self.store.write(move |tx| {
             if let Some(held) = &held {
                 hold(tx, &id, held)?;
             }
             let now = tx.now();
-            tx.transition_batch(&id, Event::Failed, &cause, SELF, |record| {
+            let record = tx.transition_batch(&id, Event::Failed, &cause, SELF, |record| {
                 record.publish_end = Some(now);
                 record.failure = Some(details);
-            })
+            })?;
+            exchange.keep(tx, &id)?;
+            Ok(record)
         })
     }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::SELF;
 use super::engine::Engine;
-use super::failing::{failure, hold};
+use super::failing::{Exchange, failure, hold};
 use super::holds::applied_row;
 use super::live::Phase;
 use super::queue::is_parked;
@@ -279,7 +279,8 @@ impl Engine {
                 End::Failed(error) => (Event::Failed, error.to_string()),
                 End::Later(error, _) => (Event::RetryScheduled, error.to_string()),
             };
-            tx.transition_batch(&id, event, &cause, SELF, |record| {
+            let exchange = end.failed().map(Exchange::of);
+            let record = tx.transition_batch(&id, event, &cause, SELF, |record| {
                 operation::add(record.metrics.get_or_insert_default(), &unjournalled);
                 record.completion = Some(completion);
                 record.snapshot_path = Some(url);
@@ -307,7 +308,11 @@ impl Engine {
                         record.next_attempt = record.next_attempt.max(lingers_until);
                     }
                 }
-            })
+            })?;
+            if let Some(exchange) = exchange {
+                exchange.keep(tx, &id)?;
+            }
+            Ok(record)
         })?;
         tracing::info!(batch = %record.batch_id, source = %record.batch_id.source(), status = record.status.as_str(), "done");
         Ok(record)

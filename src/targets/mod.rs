@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::domain::change::Rejection;
+pub use crate::domain::change::{Part, Rejection};
 
 use crate::domain::change::Action;
 use crate::domain::ids::{BatchId, OperationNo, PlanId, SourceId};
@@ -44,15 +44,6 @@ pub struct TargetChange {
     /// Whether `set` is the whole value and replaces whatever the target has
     /// (sent for keys whose last outcome is unknown).
     pub replace: bool,
-}
-
-/// Which changes of an operation are sent, when it was taken apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Part {
-    /// The place of the first one.
-    pub first: u32,
-    /// How many there are.
-    pub count: u32,
 }
 
 /// A request's worth of changes, applied at most once by its id: plan, number
@@ -119,6 +110,13 @@ pub trait Target: Send + Sync {
     /// [`ErrorKind::BulkRejected`](crate::error::ErrorKind::BulkRejected):
     /// nothing of it took effect, for some change in it is bad.
     fn apply(&self, operation: &Operation) -> Result<Outcomes>;
+
+    /// The request that [`apply`](Self::apply) sends of an operation, for
+    /// whoever looks into its failure: where it goes and its body, without
+    /// secrets. Empty where there is none.
+    fn describe(&self, _operation: &Operation) -> String {
+        String::new()
+    }
 
     /// Reads what the target holds of these keys, in their order.
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>>;

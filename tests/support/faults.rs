@@ -71,6 +71,10 @@ impl Target for FaultyTarget {
             .collect())
     }
 
+    fn describe(&self, operation: &Operation) -> String {
+        self.inner.describe(operation)
+    }
+
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {
         self.inner.read(keys)
     }

@@ -16,6 +16,8 @@ use tidegate::clock::{Clock, SystemClock};
 pub enum Fault {
     /// It is answered with this status and headers, and has no effect.
     Answer(&'static str),
+    /// It is answered with this status and body, and has no effect.
+    Say(&'static str, &'static str),
     /// It is never answered, and has no effect.
     Hang,
     /// It takes effect, and is never answered.
@@ -310,6 +312,10 @@ impl TargetServer {
         let (status, answer) = match (path.as_str(), &fault) {
             (_, Some(Fault::Answer(answer))) => {
                 let text = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
+                return stream.write_all(text.as_bytes()).ok();
+            }
+            (_, Some(Fault::Say(status, body))) => {
+                let text = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 return stream.write_all(text.as_bytes()).ok();
             }
             (_, Some(Fault::Die)) => return end(stream),

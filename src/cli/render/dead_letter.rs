@@ -107,7 +107,6 @@ pub fn detail(detail: &DeadLetterDetail) -> String {
     for (name, text) in [
         ("before", &known.before),
         ("after", &known.after),
-        ("sent", &known.request),
         ("answer", &known.answer),
     ] {
         if let Some(text) = text {
@@ -116,6 +115,13 @@ pub fn detail(detail: &DeadLetterDetail) -> String {
     }
     for cause in &known.causes {
         line("cause", cause);
+    }
+    if let Some(request) = &known.request {
+        out.push_str("\nAs it was sent:\n");
+        for line in request.lines() {
+            out.push_str(format!("  {}", safe(line)).trim_end());
+            out.push('\n');
+        }
     }
     out.push_str(&format!("\nAttempts ({}):\n", letter.attempts));
     for attempt in &detail.history {

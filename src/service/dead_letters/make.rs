@@ -9,22 +9,18 @@ use super::moot::Owners;
 use crate::domain::ids::OperationNo;
 use crate::domain::key::{Key, KeyHash};
 use crate::domain::signature::pattern;
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, cut};
 use crate::planning::bodies::Bodies;
 use crate::planning::plan_file::Plan;
 use crate::publishing::outcome::{Executed, Refused};
 use crate::store::{BatchRecord, DeadLetter, DeadLetterState, LetterDiagnostics, LetterKind};
+use crate::targets::{Operation, Target};
 
 /// How much of a value is kept in diagnostics, in bytes. What is requeued is
 /// kept whole.
 const KEEP: usize = 64 << 10;
 /// How much of a target's answer is kept.
 const KEEP_ANSWER: usize = 16 << 10;
-
-fn cut(bytes: &[u8], most: usize) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(most)]).into_owned();
-    if bytes.len() > most { format!("{text}…") } else { text }
-}
 
 /// Names that messages about a key may hold.
 fn names_of(key: Option<&Key>) -> Vec<&str> {
@@ -103,21 +99,21 @@ impl Engine {
         }
         let mut values = values_of(plan, &executed.refused)?;
         let mut owners = Owners::new(self, plan)?;
+        let (_, open) = self.target_of(record.batch_id.source())?;
         for refused in &executed.refused {
-            let rejection = &refused.rejection;
-            let (before, after) = values.remove(&refused.key.hash()).unwrap_or_default();
-            let (content, long) = files.put(owners.line_of(&refused.key)?.unwrap_or_default())?;
+            let (rejection, key) = (&refused.rejection, &refused.change.key);
+            let (before, after) = values.remove(&key.hash()).unwrap_or_default();
+            let (content, long) = files.put(owners.line_of(key)?.unwrap_or_default())?;
             let mut letter = DeadLetter {
-                key: Some(refused.key.clone()),
+                key: Some(key.clone()),
                 content,
                 long,
-                pattern: pattern(&rejection.reason, &names_of(Some(&refused.key))),
+                pattern: pattern(&rejection.reason, &names_of(Some(key))),
                 diagnostics: LetterDiagnostics {
-                    action: Some(refused.action),
-                    request: Some(cut(&refused.content, KEEP)),
-                    answer: (!rejection.answer.is_empty())
-                        .then(|| cut(rejection.answer.as_bytes(), KEEP_ANSWER)),
-                    causes: Vec::new(),
+                    action: Some(refused.change.action),
+                    request: request_of(&*open.target, record, plan, refused),
+                    answer: (!rejection.answer.is_empty()).then(|| cut(&rejection.answer, KEEP_ANSWER)),
+                    causes: vec![rejection.reason.clone()],
                     before,
                     after,
                     operation: Some(format!(
@@ -134,7 +130,7 @@ impl Engine {
                     code => base(code, format!("it fails whenever it is sent: {}", rejection.reason)),
                 }
             };
-            if let Some((source, stamp)) = owners.published(&refused.key)? {
+            if let Some((source, stamp)) = owners.published(key)? {
                 letter.source = source;
                 letter.batch_id = stamp.batch_id.clone();
                 letter.stamp = stamp;
@@ -146,11 +142,32 @@ impl Engine {
     }
 }
 
+/// The request that a refused change was in, of its changes that one.
+fn request_of(target: &dyn Target, record: &BatchRecord, plan: &Plan, refused: &Refused) -> Option<String> {
+    // Journals of earlier versions do not have it.
+    let sent = refused.rejection.sent.as_ref()?;
+    let header = &plan.manifest().header;
+    let text = target.describe(&Operation {
+        plan_id: header.plan_id.clone(),
+        no: refused.operation,
+        part: sent.part,
+        source_id: header.source_id.clone(),
+        batch_id: record.batch_id.clone(),
+        at: sent.at,
+        changes: vec![refused.change.clone()],
+    });
+    let text = Some(cut(&text, KEEP)).filter(|text| !text.is_empty())?;
+    Some(match sent.changes {
+        0 | 1 => text,
+        changes => format!("{text}\n\nOne of the {changes} changes of the request: the others are left out."),
+    })
+}
+
 /// What the plan changes of the refused keys.
 fn values_of(plan: &Plan, refused: &[Refused]) -> Result<HashMap<KeyHash, Values>> {
     let mut wanted: HashMap<OperationNo, HashSet<KeyHash>> = HashMap::new();
     for refused in refused {
-        wanted.entry(refused.operation).or_default().insert(refused.key.hash());
+        wanted.entry(refused.operation).or_default().insert(refused.change.key.hash());
     }
     let mut bodies = Bodies::new()?;
     let mut found = HashMap::new();
@@ -162,7 +179,7 @@ fn values_of(plan: &Plan, refused: &[Refused]) -> Result<HashMap<KeyHash, Values
             let hash = change.hash;
             let change = plan.resolve(change, &mut bodies)?;
             let text = |value: Option<Box<serde_json::value::RawValue>>| {
-                value.map(|value| cut(value.get().as_bytes(), KEEP))
+                value.map(|value| cut(value.get(), KEEP))
             };
             found.insert(hash, (text(change.before), text(change.after)));
             Ok(())

@@ -134,7 +134,8 @@ pub struct DiagnosticsView {
     pub action: Option<Action>,
     /// What was being done.
     pub operation: Option<String>,
-    /// The attributes as they were sent: JSON.
+    /// The request as it was sent, cut: where it went and its body, without
+    /// secrets. Of many changes in it that one.
     pub request: Option<String>,
     /// The target's answer in its own words, cut.
     pub answer: Option<String>,

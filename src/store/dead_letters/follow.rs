@@ -95,6 +95,20 @@ impl Tx<'_> {
         }
     }
 
+    /// Adds to the letter of a batch that failed what was sent and what was
+    /// answered.
+    pub fn add_exchange(
+        &mut self,
+        batch: &BatchId,
+        request: Option<String>,
+        answer: Option<String>,
+    ) -> Result<()> {
+        let Some(mut letter) = self.batch_letter(batch)? else { return Ok(()) };
+        letter.diagnostics.request = request;
+        letter.diagnostics.answer = answer;
+        self.put_dead_letter(letter).map(drop)
+    }
+
     /// Opens those letters again that a batch was made of and whose keys it
     /// said nothing of, because an operator skips them by now.
     pub fn reopen_skipped(&mut self, batch: &BatchId, skipped: &[Key]) -> Result<()> {

@@ -105,7 +105,7 @@ pub struct LetterDiagnostics {
     /// What the change was to do.
     #[serde(default)]
     pub action: Option<Action>,
-    /// The attributes as they were sent: JSON.
+    /// The request as it was sent: where it went and its body, cut.
     #[serde(default)]
     pub request: Option<String>,
     /// The target's answer in its own words, cut.

@@ -38,6 +38,7 @@ pub use search::find::{
 
 use self::file::{CatalogueFile, failure};
 use self::search::Search;
+use super::http::wire;
 use super::{Capabilities, Operation, Outcomes, Target, TargetValue};
 use crate::clock::Clock;
 use crate::domain::ids::{PlanId, SourceId};
@@ -234,6 +235,11 @@ impl Target for EmbeddedCatalogue {
 
     fn apply(&self, operation: &Operation) -> Result<Outcomes> {
         apply::apply(self, operation)
+    }
+
+    fn describe(&self, operation: &Operation) -> String {
+        let body = wire::operation(operation, self.options.deletion).unwrap_or_default();
+        format!("operation {}\n\n{}", wire::idempotency_key(operation), String::from_utf8_lossy(&body))
     }
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {

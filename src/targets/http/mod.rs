@@ -2,7 +2,8 @@
 //! that anyone can implement: `docs/http-target.md`.
 
 mod failure;
-mod wire;
+mod sent;
+pub(super) mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,19 +100,38 @@ impl HttpTarget {
 
     /// Sends a request and reads its answer.
     fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder, doing: &str) -> Result<T> {
-        let body = self.exchange(request, doing)?;
-        serde_json::from_str(&body).map_err(|error| {
-            // serde_json's own words may hold values.
-            let place = format!("line {} column {}", error.line(), error.column());
-            failure::unreadable(&body, doing, format!("its answer is not of the contract's form at {place}"))
+        self.exchange(request, doing, |body| {
+            serde_json::from_str(&body).map_err(|error| {
+                // serde_json's own words may hold values.
+                let place = format!("line {} column {}", error.line(), error.column());
+                let problem = format!("its answer is not of the contract's form at {place}");
+                failure::unreadable(&body, doing, problem)
+            })
         })
     }
 
-    fn exchange(&self, request: reqwest::RequestBuilder, doing: &str) -> Result<String> {
+    /// Sends a request and has its answer read. A failure has the request
+    /// that led to it.
+    fn exchange<T>(
+        &self,
+        request: reqwest::RequestBuilder,
+        doing: &str,
+        read: impl FnOnce(String) -> Result<T>,
+    ) -> Result<T> {
+        let request = request.build().map_err(|error| failure::silent(error, doing))?;
+        // Its body is shared, not copied.
+        let kept = request.try_clone();
+        self.answer(request, doing).and_then(read).map_err(|error| match kept {
+            Some(kept) => error.with_request(&sent::of(&kept, &self.options.url)),
+            None => error,
+        })
+    }
+
+    fn answer(&self, request: reqwest::Request, doing: &str) -> Result<String> {
         let Some(runtime) = &self.runtime else { return Err(Error::internal("a target is gone")) };
         let silent = |error| failure::silent(error, doing);
         let (status, headers, body) = runtime.block_on(async {
-            let mut answer = request.send().await.map_err(silent)?;
+            let mut answer = self.client.execute(request).await.map_err(silent)?;
             let (status, headers) = (answer.status(), answer.headers().clone());
             let mut body = Vec::new();
             while let Some(chunk) = answer.chunk().await.map_err(silent)? {
@@ -172,9 +192,15 @@ impl Target for HttpTarget {
     fn apply(&self, operation: &Operation) -> Result<Outcomes> {
         let body = wire::operation(operation, self.options.deletion)?;
         let request =
-            self.post("operations", body)?.header("idempotency-key", wire::idempotency_key(operation));
+            self.post("operations", body)?.header(sent::KEY, wire::idempotency_key(operation));
         let answer: wire::OutcomesBody = self.send(request, PUBLISHING)?;
         Ok(answer.outcomes.into_iter().map(|outcome| outcome.0).collect())
+    }
+
+    fn describe(&self, operation: &Operation) -> String {
+        let body = wire::operation(operation, self.options.deletion).unwrap_or_default();
+        let headers = [("content-type", "application/json"), (sent::KEY, &wire::idempotency_key(operation))];
+        sent::text("POST", "operations", headers, &body)
     }
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {
@@ -200,7 +226,7 @@ impl Target for HttpTarget {
 
     fn health(&self) -> Result<()> {
         let request = self.request(Method::GET, "health")?.timeout(PROBE.min(self.options.timeout));
-        self.exchange(request, "asking the target how it is").map(drop)
+        self.exchange(request, "asking the target how it is", |_| Ok(()))
     }
 
     fn last_plan(&self, _: &SourceId) -> Result<Option<PlanId>> {
