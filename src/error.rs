@@ -11,7 +11,7 @@ mod table;
 
 use std::fmt;
 
-pub use answer::{Answer, cut};
+pub use answer::{Answer, IT_SAID, cut};
 pub use reference::markdown;
 pub use table::{ErrorKind, KindInfo, Retry, TABLE, by_code};
 
@@ -122,6 +122,21 @@ impl Error {
     pub fn context(mut self, context: impl fmt::Display) -> Self {
         self.message = format!("{context}: {}", self.message);
         self
+    }
+
+    /// What led to it, outermost first, down to what the other side answered:
+    /// its status, and its words, which may name attribute values.
+    pub fn trace(&self) -> Vec<String> {
+        let mut trace = self.causes();
+        // Method and path.
+        let asked = self.request().and_then(|request| request.lines().next());
+        if let Some(answer) = self.answer() {
+            if let Some(status) = &answer.status {
+                trace.push(format!("{} was answered {status}", asked.unwrap_or("the request")));
+            }
+            trace.extend(answer.said().map(|said| format!("{IT_SAID}{said}")));
+        }
+        trace
     }
 
     /// The messages of the causes, outermost first.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use support::batches::{TestBatch, entity, says};
 use support::shell::{Shell, unpack};
+use support::target_server::{Fault, TargetServer};
 
 /// Settings with a secret in every place that takes one.
 const SETTINGS: &str = r#"
@@ -180,5 +181,25 @@ fn a_setting_that_is_no_toml_is_told_with_its_line_and_not_with_what_stands_ther
         let text = String::from_utf8_lossy(&text);
         assert!(text.contains("tidegate.toml:5: "), "{command:?}: {text}");
         assert_eq!(planted(&text), Vec::<String>::new(), "{command:?}: {text}");
+    }
+}
+
+#[test]
+fn what_a_target_said_of_a_failure_is_not_taken_along() {
+    let (server, shell) = (TargetServer::start(), Shell::new());
+    let targets = format!("[targets.catalogue]\nkind = \"http\"\nurl = \"{}\"\n", server.url());
+    shell.settings(&targets);
+    server.poison(["a"], Fault::Say("500 Internal Server Error", "the owner is quiet-value"));
+    let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+    shell.run(&["publish", &shell.write(&batch)]);
+    let shown = shell.json(0, &["batches", "show", &batch.id()]);
+    let trace = shown["publish_state"]["failure_details"]["stack_trace"].as_str().unwrap();
+    assert!(trace.contains("quiet-value"), "{trace}");
+    let archive = shell.folder.path().join("b.tar.gz");
+    shell.expect(0, &["doctor", "bundle", "--out", &archive.display().to_string()]);
+    let files = unpack(&archive);
+    assert!(files.iter().any(|(_, text)| text.contains("was answered 500 Internal Server Error")));
+    for (name, text) in files {
+        assert!(!text.contains("quiet-value"), "{name}");
     }
 }

@@ -88,7 +88,7 @@ fn a_refused_change_is_kept_with_its_request_answer_and_what_the_plan_knew() {
     assert_eq!(kept.to_string(), line("a", 2));
     let known = &letter.diagnostics;
     assert_eq!(known.action, Some(Action::Update));
-    assert_eq!(known.request.as_deref(), Some("{\"x\":2}"));
+    assert!(known.request.as_deref().unwrap().contains("\"set\":{\"x\":2}"), "{:?}", known.request);
     assert_eq!((known.before.as_deref(), known.after.as_deref()), (Some("{\"x\":1}"), Some("{\"x\":2}")));
     assert_eq!(letter.history.len(), 1);
     assert_eq!(letter.pattern, "it is refused");

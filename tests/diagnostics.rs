@@ -161,3 +161,57 @@ fn a_refusal_of_the_embedded_catalogue_has_its_operation() {
     assert!(request.starts_with(&format!("operation {}.0\n", record.plan_id.unwrap())), "{request}");
     assert!(request.contains(r#""qualified_name":"b""#), "{request}");
 }
+
+#[test]
+fn a_failure_names_its_operation_and_leads_down_to_the_status_and_the_words_of_the_target() {
+    let said = r#"{"detail":"the index is read only"}"#;
+    for (fault, lines) in [
+        (
+            Fault::Say("500 Internal Server Error", said),
+            vec![
+                "POST operations was answered 500 Internal Server Error",
+                "it said: the index is read only",
+            ],
+        ),
+        (
+            Fault::Answer("429 Too Many Requests\r\nretry-after: 5"),
+            vec!["POST operations was answered 429 Too Many Requests"],
+        ),
+        (
+            Fault::Say("401 Unauthorized", "who are you"),
+            vec!["POST operations was answered 401 Unauthorized", "it said: who are you"],
+        ),
+        (Fault::Answer("404 Not Found"), vec!["POST operations was answered 404 Not Found"]),
+        (
+            Fault::Rubbish,
+            vec!["POST operations was answered 200 OK", "it said: <html>proxy</html>"],
+        ),
+        (
+            Fault::ShortAnswer,
+            vec!["it answered for 2 of 3 changes"],
+        ),
+    ] {
+        let server = TargetServer::start();
+        let world = world(&server);
+        server.takes(Duration::ZERO);
+        server.script_after(1, std::iter::repeat_n(fault.clone(), 9));
+        let id = world.deliver(&batch(1)).unwrap();
+        world.work();
+        let failure = world.batch(&id).failure.unwrap();
+        let operation = failure.failed_operation.as_deref();
+        assert_eq!(operation, Some("operation 2 of 2: create 3 entities"), "{fault:?}");
+        let trace = failure.stack_trace.expect("a chain of causes");
+        let found: Vec<&str> = trace.lines().collect();
+        assert_eq!(found, lines, "{fault:?}");
+        // A value may be in what the target said, and only there.
+        assert!(!failure.error_message.contains("read only"), "{}", failure.error_message);
+    }
+    // No answer came: there the chain has been.
+    let server = TargetServer::start();
+    let world = world(&server);
+    let id = world.deliver(&batch(1)).unwrap();
+    server.down();
+    world.work();
+    let trace = world.batch(&id).failure.unwrap().stack_trace.unwrap();
+    assert!(trace.to_lowercase().contains("connection refused"), "{trace}");
+}

@@ -73,9 +73,11 @@ pub struct FailureDetails {
     pub error_code: String,
     /// What happened, where, and what to do.
     pub error_message: String,
-    /// What was being done, such as `operation 3`.
+    /// What was being done: `planning`, or the operation of the plan and what
+    /// it does, such as `operation 3 of 5: create 500 entities`.
     pub failed_operation: Option<String>,
-    /// The chain of causes, one a line.
+    /// The chain of causes, one a line, down to the status and the words of
+    /// the target's answer. May hold attribute values.
     pub stack_trace: Option<String>,
     /// How often the batch was tried again.
     pub retry_count: u32,

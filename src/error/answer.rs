@@ -1,11 +1,15 @@
 //! What the other side said when a request failed.
 
+/// What its words follow in a chain of causes. They may name attribute values.
+pub const IT_SAID: &str = "it said: ";
 /// Most characters of its words in a reason; all of them are kept beside it.
 const SAID: usize = 300;
 
 /// What a store or a target said when it failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
+    /// The status of an HTTP answer, such as `500 Internal Server Error`.
+    pub status: Option<String>,
     /// How long it asked to be left alone.
     pub retry_after: Option<std::time::Duration>,
     /// Its own words, cut: may name attribute values, so they go into

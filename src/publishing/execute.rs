@@ -143,6 +143,7 @@ impl Executor<'_> {
             }
             if run.is_too_many() {
                 let error = run.too_many();
+                run.out.at = Some(run.place(no));
                 return run.ended(Ended::Failed(error));
             }
         }
@@ -150,6 +151,7 @@ impl Executor<'_> {
             None => Ok(run.whole()),
             Some((no, going)) => {
                 let end = run.early(no, going);
+                run.out.at = Some(run.place(no));
                 run.ended(end)
             }
         }
@@ -227,17 +229,18 @@ impl Executor<'_> {
                 return Err(error.context(format!("batch {}", run.batch)));
             }
             Some(why) => {
+                run.out.at = Some(format!("{}: {}", run.place(no), operation::told(&operation.changes)));
                 run.out.unjournalled = metrics;
                 let refused = run.refuse(no, &operation.changes, &prepared.hashes, rejected);
                 let done = run.take_rest(&operation, &prepared.hashes, &fates.changes);
                 self.tell(run, Completion { done, skipped: refused.skipped + skipped, ..refused });
                 return Ok(Some(match why {
                     Stopped::Failed(error) => {
-                        let place = format!("batch {}, operation {} of {}", run.batch, no.0 + 1, run.count);
+                        let place = format!("batch {}, {}", run.batch, run.place(no));
                         Ended::Later(error.context(place))
                     }
                     Stopped::TooManyFailures(error) => {
-                        let place = format!("batch {}, operation {} of {}", run.batch, no.0 + 1, run.count);
+                        let place = format!("batch {}, {}", run.batch, run.place(no));
                         let many =
                             "too many requests failed while the changes that lead to it were looked for";
                         Ended::Failed(error.context(many).context(place))
@@ -312,6 +315,10 @@ fn rejections(fates: &[Fate]) -> Vec<(u32, Rejection)> {
 impl Run<'_> {
     fn changes_of(&self, no: OperationNo) -> u64 {
         u64::from(self.plan.manifest().operations[no.0 as usize].changes)
+    }
+
+    fn place(&self, no: OperationNo) -> String {
+        format!("operation {} of {}", no.0.saturating_add(1), self.count)
     }
 
     fn stopped(&self, no: OperationNo) -> Error {
@@ -443,7 +450,7 @@ impl Run<'_> {
                 Ended::Later(Error::new(kind, format!("batch {}: {why}", self.batch)))
             }
             Going::On | Going::Stopped | Going::Cancelled => {
-                let place = format!("operation {} of {}", no.0 + 1, self.count);
+                let place = self.place(no);
                 let text = format!("batch {} was cancelled before the end of {place}", self.batch);
                 Ended::Failed(Error::new(ErrorKind::Cancelled, text))
             }

@@ -1,6 +1,6 @@
 //! From the changes of a plan to what is sent to the target.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use super::send::Fate;
@@ -168,6 +168,24 @@ fn take(
     out.changes.push(TargetChange { action: change.action, key, set, unset, replace: change.replace });
     out.hashes.push(change.hash);
     Ok(())
+}
+
+/// What an operation does: `create 3 entities, delete 1 relationship`.
+pub fn told(changes: &[TargetChange]) -> String {
+    let mut counts: BTreeMap<(Kind, Action), u64> = BTreeMap::new();
+    for change in changes {
+        *counts.entry((change.key.kind(), change.action)).or_default() += 1;
+    }
+    let told = counts.into_iter().map(|((kind, action), count)| {
+        let kind = match (kind, count) {
+            (Kind::Entity, 1) => "entity",
+            (Kind::Entity, _) => "entities",
+            (Kind::Relationship, 1) => "relationship",
+            (Kind::Relationship, _) => "relationships",
+        };
+        format!("{} {count} {kind}", action.as_str())
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// What an operation's outcomes add to the batch's metrics.

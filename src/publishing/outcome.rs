@@ -36,6 +36,8 @@ pub struct Executed {
     /// Whether a request was given up that may still take effect, whatever
     /// became of its changes in other requests.
     pub given_up: bool,
+    /// The operation at which it ended, where not everything was done.
+    pub at: Option<String>,
     /// Requests and retries of this process.
     pub counts: SendCounts,
     /// Why not everything was done.
@@ -64,6 +66,7 @@ impl Executed {
             unjournalled: BatchMetrics::default(),
             completion: Completion { total, ..Completion::default() },
             given_up: false,
+            at: None,
             counts: SendCounts::default(),
             end: Ended::Whole,
         }

@@ -395,14 +395,8 @@ fn whole(operation: &Operation, outcomes: Outcomes) -> Result<Outcomes> {
     if outcomes.len() == operation.changes.len() {
         return Ok(outcomes);
     }
-    let text = format!(
-        "batch {}: the target answered for {} of {} changes of operation {}",
-        operation.batch_id,
-        outcomes.len(),
-        operation.changes.len(),
-        operation.no
-    );
-    Err(Error::new(ErrorKind::TargetAnswer, text))
+    let problem = format!("it answered for {} of {} changes", outcomes.len(), operation.changes.len());
+    Err(Error::new(ErrorKind::TargetAnswer, "publishing").caused_by(problem))
 }
 
 /// The changes at these places, in one request.

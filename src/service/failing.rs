@@ -14,7 +14,7 @@ use super::work::Wait;
 /// How an error is told in a publish state.
 pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) -> FailureDetails {
     let info = error.kind().info();
-    let causes = error.causes();
+    let causes = error.trace();
     FailureDetails {
         error_code: info.code.into(),
         error_message: format!(

@@ -204,7 +204,7 @@ impl Engine {
         let unanswered = executed.given_up || !executed.outcome.unsure.is_empty();
         let lingers = (unanswered && !capabilities.request_limit.is_zero())
             .then(|| SignedDuration::try_from(capabilities.request_limit).unwrap_or(SignedDuration::MAX));
-        let Executed { outcome, unjournalled, completion, end, .. } = executed;
+        let Executed { outcome, unjournalled, completion, end, at, .. } = executed;
         let end = End::of(end, again);
         if let End::Later(error, _) = &end {
             self.tell_retry(&id, error);
@@ -285,10 +285,8 @@ impl Engine {
                 record.completion = Some(completion);
                 record.snapshot_path = Some(url);
                 record.failure = match &end {
-                    End::Failed(error) => Some(failure(error, Some("execution".into()), record.attempts)),
-                    End::Later(error, again) => {
-                        Some(failure(error, Some("execution".into()), again.attempts))
-                    }
+                    End::Failed(error) => Some(failure(error, at, record.attempts)),
+                    End::Later(error, again) => Some(failure(error, at, again.attempts)),
                     End::Whole if count > 0 => {
                         let published = summary.changes();
                         let text = format!(

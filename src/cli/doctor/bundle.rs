@@ -18,7 +18,7 @@ use crate::cli::backend::Backend;
 use crate::cli::common::clock;
 use crate::config::LoadOptions;
 use crate::domain::ids::compact_time;
-use crate::error::{Error, Result};
+use crate::error::{Error, IT_SAID, Result};
 use crate::service::query::{BatchQuery, Part};
 use crate::service::views::BatchView;
 use crate::web::presence::Announcement;
@@ -166,7 +166,10 @@ fn service(archive: &mut Archive, backend: &Backend) -> Result<()> {
     archive.json("targets.json", backend.targets(&Part::first(500)))?;
     archive.json("inbox.json", backend.inbox(&Part::first(500)))?;
     let query = BatchQuery { part: Part::first(BATCHES), ..BatchQuery::default() };
-    let batches = backend.batches(&query);
+    let mut batches = backend.batches(&query);
+    for batch in batches.iter_mut().flat_map(|page| page.items.iter_mut()) {
+        forget_words(batch);
+    }
     let items: &[BatchView] = batches.as_ref().map_or(&[], |page| page.items.as_slice());
     for batch in items {
         let id = &batch.publish_state.batch_id;
@@ -182,6 +185,15 @@ fn service(archive: &mut Archive, backend: &Backend) -> Result<()> {
         archive.json("store.json", tables)?;
     }
     Ok(())
+}
+
+/// What a target said of a failure may name attribute values.
+fn forget_words(batch: &mut BatchView) {
+    let failure = batch.publish_state.failure_details.as_mut();
+    if let Some(trace) = failure.and_then(|failure| failure.stack_trace.as_mut()) {
+        let kept: Vec<&str> = trace.lines().filter(|line| !line.starts_with(IT_SAID)).collect();
+        *trace = kept.join("\n");
+    }
 }
 
 fn newest_part(log: &Path) -> Result<String> {

@@ -30,6 +30,12 @@ pub fn publish_state(state: &PublishState) -> String {
     if let Some(failure) = &state.failure_details {
         line("code", &failure.error_code);
         line("reason", &failure.error_message);
+        if let Some(operation) = &failure.failed_operation {
+            line("while", operation);
+        }
+        for cause in failure.stack_trace.iter().flat_map(|trace| trace.lines()) {
+            line("cause", cause);
+        }
     }
     if let Some(path) = &state.state_snapshot_path {
         line("snapshot", path);

@@ -46,13 +46,14 @@ pub fn refused(status: StatusCode, headers: &HeaderMap, body: &str, now: Timesta
         400..=499 => (ErrorKind::TargetContract, false),
         _ => (ErrorKind::TargetFailed, true),
     };
-    let answer = Answer { retry_after: asked, text: cut(body), unsure };
+    let answer = Answer { status: Some(status.to_string()), retry_after: asked, text: cut(body), unsure };
     Error::new(kind, format!("{doing}: it answered {status}")).with_answer(answer)
 }
 
 /// An answer that is not of the contract's form.
 pub fn unreadable(body: &str, doing: &str, problem: impl std::fmt::Display) -> Error {
-    let answer = Answer { text: cut(body), ..Answer::default() };
+    let status = Some(StatusCode::OK.to_string());
+    let answer = Answer { status, text: cut(body), ..Answer::default() };
     Error::new(ErrorKind::TargetAnswer, format!("{doing}: {problem}")).with_answer(answer)
 }
 
