@@ -216,7 +216,11 @@ impl Engine {
                 None => (self.standing_of(&source, executing), Some(batch)),
             },
             Found::Held(hold, batch) => (Standing::Held(hold), batch),
-            Found::Until(at, batch) => (Standing::Until(at), Some(batch)),
+            // What it waits for besides its time is to be seen at once.
+            Found::Until(at, batch) => match self.waits_for(view, settings, &batch, now)? {
+                Some(waiting) => (Standing::Waits(waiting), Some(batch)),
+                None => (Standing::Until(at), Some(batch)),
+            },
             Found::Parked(id) => (Standing::Parked(id), None),
         };
         let score = batch.as_ref().map(|batch| self.score(settings, batch, now));

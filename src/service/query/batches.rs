@@ -145,6 +145,7 @@ impl Engine {
             None => None,
         };
         let open = !record.status.is_final();
+        let waits = fronts.wait(record)?;
         let progress = if open { waits::progress(self, &record.batch_id) } else { None };
         Ok(BatchView {
             publish_state: record.publish_state(),
@@ -159,7 +160,8 @@ impl Engine {
             accepted_at: record.accepted_at,
             priority: open.then(|| waits::priority(self, record, now)),
             hold: waits::hold(record),
-            waits: fronts.wait(record)?,
+            next_attempt: waits::next_attempt(record, waits.as_ref(), now),
+            waits,
             eta: progress.as_ref().and_then(|progress| waits::eta(progress, now)),
             progress,
             completion: record.completion,
@@ -169,7 +171,6 @@ impl Engine {
                 since: retry.since,
                 code: retry.code.clone(),
             }),
-            next_attempt: record.next_attempt,
             approval: record.approval.as_ref().map(|approval| ApprovalView {
                 plan_id: approval.plan_id.clone(),
                 digest: approval.digest,

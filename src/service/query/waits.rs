@@ -191,6 +191,19 @@ impl<'a> Fronts<'a> {
     }
 }
 
+/// When a batch is tried again: its own time, or that of what holds it
+/// beyond. `None` where nobody knows, and where its time has come.
+pub fn next_attempt(batch: &BatchRecord, waits: Option<&WaitView>, now: Timestamp) -> Option<Timestamp> {
+    let at = match waits {
+        _ if batch.status.is_final() => None,
+        Some(WaitView { code: WaitCode::TargetDown | WaitCode::Window | WaitCode::KnownIssue, until, .. }) => {
+            *until
+        }
+        Some(_) | None => batch.next_attempt,
+    };
+    at.filter(|at| *at > now)
+}
+
 /// How a batch stands, to follow "which".
 fn stands(batch: &BatchRecord, now: Timestamp) -> String {
     match batch.status {

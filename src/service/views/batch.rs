@@ -49,13 +49,15 @@ pub struct BatchView {
     pub progress: Option<ProgressView>,
     /// When the present phase is estimated to end, from its rate so far.
     pub eta: Option<Timestamp>,
-    /// How far its newest execution has come, and what became of its changes.
+    /// How far its newest execution has come, and what became of its lines and
+    /// changes.
     pub completion: Option<Completion>,
     /// How often it was tried again since it last came further.
     pub attempts: u32,
     /// Since when and why it is tried again.
     pub retry: Option<RetryView>,
-    /// When it is tried again.
+    /// When it is tried again, never a time in the past: its own time, or when
+    /// what holds it is looked at again; `null` where that is not known.
     pub next_attempt: Option<Timestamp>,
     /// What a person approved.
     pub approval: Option<ApprovalView>,

@@ -1,0 +1,120 @@
+//! How a batch stands: what it waits for and until when, and what became of
+//! its lines and changes, the same in the record, the API, the command line
+//! and the pages.
+
+mod support;
+
+use std::time::Duration;
+
+use support::batches::{TestBatch, entity, says};
+use support::target_server::{Fault, TargetServer};
+use support::world::World;
+use tidegate::clock::Clock;
+use tidegate::config::{HttpSettings, TargetKind, TargetSettings};
+use tidegate::domain::ids::SourceId;
+use tidegate::domain::maintenance::Window;
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::default_target;
+use tidegate::service::issues::Declared;
+use tidegate::service::views::{BatchView, WaitCode};
+
+fn world(server: &TargetServer) -> World {
+    let mut http = HttpSettings::new(server.url());
+    http.timeout = Duration::from_millis(300);
+    http.request_limit = Duration::ZERO;
+    World::with(|settings| {
+        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
+        settings.targets = [(default_target(), target)].into();
+    })
+}
+
+fn alpha() -> SourceId {
+    SourceId::new("alpha").unwrap()
+}
+
+fn batch(time: u32) -> TestBatch {
+    TestBatch::full("alpha", time).with(["a", "b"].map(|name| says(entity(name), i64::from(time))))
+}
+
+/// A batch that is tried again in an hour, and how it stands.
+fn in_backoff(server: &TargetServer) -> (World, BatchView) {
+    let world = world(server);
+    server.script([Fault::Answer("429 Too Many Requests\r\nretry-after: 3600")]);
+    let id = world.deliver(&batch(1)).unwrap();
+    world.work();
+    let view = world.engine().batch_view(&id).unwrap();
+    assert_eq!(view.publish_state.status, PublishStatus::Retrying);
+    assert_eq!(view.waits.as_ref().unwrap().code, WaitCode::Retry);
+    assert!(view.next_attempt.is_some());
+    (world, view)
+}
+
+fn again(world: &World, view: &BatchView) -> BatchView {
+    world.engine().batch_view(&view.publish_state.batch_id.parse().unwrap()).unwrap()
+}
+
+#[test]
+fn a_known_issue_shows_at_once_on_a_batch_that_waits_for_its_next_attempt() {
+    let server = TargetServer::start();
+    let (world, view) = in_backoff(&server);
+    let now = world.clock.now();
+    let hours = |n| Some(now.checked_add(jiff::SignedDuration::from_hours(n)).unwrap());
+    for (until, next) in [(None, None), (hours(4), hours(4))] {
+        let declared = Declared {
+            code: Some("TARGET_THROTTLED".into()),
+            source: Some(alpha()),
+            note: "the quota is raised on Monday".into(),
+            until,
+            ..Declared::default()
+        };
+        let issue = world.engine().declare_issue(declared, "ann").unwrap();
+        let shown = again(&world, &view);
+        let waits = shown.waits.clone().unwrap();
+        assert_eq!((waits.code, waits.until), (WaitCode::KnownIssue, next));
+        assert!(waits.text.contains("the quota is raised on Monday"), "{}", waits.text);
+        assert_eq!(shown.next_attempt, next);
+        world.engine().lift_issue(issue.id, "ann", "done").unwrap();
+        // It still waits for its own time.
+        let shown = again(&world, &view);
+        assert_eq!((shown.waits, shown.next_attempt), (view.waits.clone(), view.next_attempt));
+    }
+}
+
+#[test]
+fn the_next_attempt_is_never_in_the_past_while_something_holds_the_batch() {
+    let server = TargetServer::start();
+    let (mut world, view) = in_backoff(&server);
+    // A known issue outlasts its time.
+    let declared =
+        Declared { source: Some(alpha()), note: "it is being solved".into(), ..Declared::default() };
+    let issue = world.engine().declare_issue(declared, "ann").unwrap();
+    world.clock.advance(Duration::from_secs(2 * 3600));
+    world.work();
+    let shown = again(&world, &view);
+    assert_eq!(shown.waits.unwrap().code, WaitCode::KnownIssue);
+    assert_eq!(shown.next_attempt, None);
+    world.engine().lift_issue(issue.id, "ann", "solved").unwrap();
+    // A window: it is two o'clock, and open until three.
+    let window =
+        Window { cron: "0 1 * * *".into(), duration: Duration::from_secs(7200), time_zone: "UTC".into() };
+    let name = default_target();
+    world.set(|settings| settings.targets.get_mut(&name).unwrap().maintenance = vec![window]);
+    world.work();
+    let shown = again(&world, &view);
+    let waits = shown.waits.unwrap();
+    assert_eq!((waits.code, waits.until), (WaitCode::Window, Some("2026-11-24T03:00:00Z".parse().unwrap())));
+    assert_eq!(shown.next_attempt, waits.until);
+    // An outage: the time is that of the next probe.
+    world.set(|settings| settings.targets.get_mut(&name).unwrap().maintenance.clear());
+    server.down();
+    world.work();
+    for _ in 0..5 {
+        let shown = again(&world, &view);
+        let waits = shown.waits.unwrap();
+        assert_eq!(waits.code, WaitCode::TargetDown);
+        assert_eq!(shown.next_attempt, waits.until);
+        assert!(shown.next_attempt.is_none_or(|at| at > world.clock.now()));
+        world.clock.advance(Duration::from_secs(600));
+    }
+    server.heal();
+}
