@@ -6,7 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use support::batches::{TestBatch, entity, says};
+use support::batches::{Line, TestBatch, entity, says};
+use support::shell::Shell;
 use support::target_server::{Fault, TargetServer};
 use support::world::World;
 use tidegate::clock::Clock;
@@ -16,6 +17,7 @@ use tidegate::domain::maintenance::Window;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::default_target;
 use tidegate::service::issues::Declared;
+use tidegate::service::skips::Skip;
 use tidegate::service::views::{BatchView, WaitCode};
 
 fn world(server: &TargetServer) -> World {
@@ -117,4 +119,59 @@ fn the_next_attempt_is_never_in_the_past_while_something_holds_the_batch() {
         world.clock.advance(Duration::from_secs(600));
     }
     server.heal();
+}
+
+#[test]
+fn bad_lines_and_skipped_keys_are_part_of_what_became_of_a_batch() {
+    let server = TargetServer::start();
+    let world = world(&server);
+    server.reject(["r1", "r2"], false);
+    let skip = Skip { type_name: "t".into(), name: "s".into(), until: None };
+    world.engine().skip(&alpha(), &skip, "ann", "known to be bad").unwrap();
+    let batch = TestBatch::full("alpha", 1).with([
+        says(entity("a"), 1),
+        says(entity("r1"), 1),
+        says(entity("r2"), 1),
+        says(entity("s"), 1),
+        Line::BadKeyed(entity("b1")),
+        Line::BadKeyed(entity("b2")),
+    ]);
+    let record = world.publish(&batch);
+    assert_eq!(record.status, PublishStatus::Complete);
+    let done = record.completion.unwrap();
+    assert_eq!((done.total, done.done, done.failed, done.skipped), (6, 1, 4, 1));
+    let failure = record.failure.clone().unwrap();
+    assert!(
+        failure.error_message.contains("of 6 lines and changes 1 published, 4 failed, 1 skipped"),
+        "{failure:?}"
+    );
+    assert_eq!(world.dead_letters("alpha").len(), 4);
+    let shown = world.engine().batch_view(&record.batch_id).unwrap();
+    assert_eq!(shown.completion, Some(done));
+}
+
+#[test]
+fn a_batch_of_which_an_operator_skips_a_key_says_so_in_its_figures() {
+    let world = World::new();
+    let skip = Skip { type_name: "t".into(), name: "b".into(), until: None };
+    world.engine().skip(&alpha(), &skip, "ann", "known to be bad").unwrap();
+    let record = world.publish(&batch(1));
+    assert_eq!((record.status, &record.failure), (PublishStatus::Complete, &None));
+    let done = record.completion.unwrap();
+    assert_eq!((done.total, done.done, done.failed, done.skipped), (2, 1, 0, 1));
+}
+
+#[test]
+fn the_command_line_tells_the_same_figures() {
+    let shell = Shell::new();
+    let batch = batch(1).with([Line::BadKeyed(entity("c"))]);
+    let told = shell.expect(4, &["publish", &shell.write(&batch)]);
+    let figures = "of 3 lines and changes 2 published, 1 failed, 0 skipped";
+    assert!(told.contains(figures), "{told}");
+    let told = shell.expect(0, &["batches", "show", &batch.id(), "--summary"]);
+    assert!(told.contains(figures), "{told}");
+    assert!(told.contains("changes      2 of 3 published, 1 failed, 0 skipped"), "{told}");
+    let view = shell.json(0, &["batches", "show", &batch.id()]);
+    let expected = serde_json::json!({"total": 3, "done": 2, "failed": 1, "skipped": 0});
+    assert_eq!(view["completion"], expected);
 }

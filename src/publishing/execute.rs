@@ -111,7 +111,11 @@ impl Executor<'_> {
                 counts: SendCounts::default(),
             },
             refusals: Refusals::default(),
-            out: Executed::new(total),
+            out: Executed::new(Completion::planned(
+                total,
+                manifest.reject_count,
+                manifest.header.summary.skipped(),
+            )),
             executed: Vec::new(),
             marked: None,
         };

@@ -57,14 +57,14 @@ pub enum Ended {
 }
 
 impl Executed {
-    /// Nothing of so many changes is done yet.
-    pub(super) fn new(total: u64) -> Self {
+    /// Nothing is done yet.
+    pub(super) fn new(completion: Completion) -> Self {
         Self {
             outcome: PlanOutcome::default(),
             refused: Vec::new(),
             metrics: BatchMetrics::default(),
             unjournalled: BatchMetrics::default(),
-            completion: Completion { total, ..Completion::default() },
+            completion,
             given_up: false,
             at: None,
             counts: SendCounts::default(),

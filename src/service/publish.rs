@@ -11,6 +11,7 @@ use super::holds::applied_row;
 use super::live::Phase;
 use super::queue::is_parked;
 use super::retrying::{Again, Follows};
+use crate::domain::completion::Completion;
 use crate::domain::ids::{PlanId, SourceId, TargetName};
 use crate::domain::key::Kind;
 use crate::domain::publish_state::PublishStatus;
@@ -288,9 +289,9 @@ impl Engine {
                     End::Failed(error) => Some(failure(error, at, record.attempts)),
                     End::Later(error, again) => Some(failure(error, at, again.attempts)),
                     End::Whole if count > 0 => {
-                        let published = summary.changes();
+                        let Completion { total, done, failed, skipped } = completion;
                         let text = format!(
-                            "batch {id}: dead letters: {count}; changes that were planned: {published}"
+                            "batch {id}: of {total} lines and changes {done} published, {failed} failed, {skipped} skipped; dead letters: {count}"
                         );
                         Some(failure(&Error::new(ErrorKind::Partial, text), None, record.attempts))
                     }

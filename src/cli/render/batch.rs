@@ -101,6 +101,17 @@ pub fn batch(batch: &BatchView, command: &str) -> String {
     if let Some(progress) = &batch.progress {
         line("progress", &progress_text(progress));
     }
+    if let Some(done) = batch.completion.filter(|done| done.total > 0) {
+        let number = super::plan::thousands;
+        let text = format!(
+            "{} of {} published, {} failed, {} skipped",
+            number(done.done),
+            number(done.total),
+            number(done.failed),
+            number(done.skipped)
+        );
+        line("changes", &text);
+    }
     if let Some(eta) = &batch.eta {
         line("expected", &eta.to_string());
     }
