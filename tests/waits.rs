@@ -31,13 +31,15 @@ fn show(shell: &Shell, id: &str) -> Value {
 fn wait(shell: &Shell, id: &str) -> Value {
     let batch = show(shell, id);
     let mut waits = batch["waits"].clone();
+    let mut next = batch["next_attempt"].clone();
     if waits["code"] == "target_down" {
         waits["until"] = Value::Null;
         waits["text"] = Value::Null;
+        next = Value::Null;
     }
     serde_json::json!({
         "status": batch["publish_state"]["status"], "failure": batch["publish_state"]["failure_details"],
-        "attempts": batch["attempts"], "retry": batch["retry"], "next_attempt": batch["next_attempt"],
+        "attempts": batch["attempts"], "retry": batch["retry"], "next_attempt": next,
         "waits": waits,
     })
 }
@@ -159,6 +161,37 @@ fn a_batch_that_waits_for_a_known_issue_is_the_same_after_a_kill() {
     until(&shell, &id, "COMPLETE");
     let again = shell.refused(1, &["issues", "lift", "1"]);
     assert!(again.contains("was lifted by"), "{again}");
+    assert!(serving.stop().success());
+}
+
+#[test]
+fn a_batch_that_waits_for_an_approval_is_the_same_after_a_kill() {
+    let (server, shell) = (TargetServer::start(), Shell::new());
+    shell.settings(&settings(&server, ""));
+    let mut serving = shell.serve();
+    let many = (0..20).map(|n| says(entity(&format!("n{n}")), 1));
+    let first = shell.bring(&TestBatch::full("alpha", 1).with(many));
+    until(&shell, &first, "COMPLETE");
+    // It would delete nearly everything.
+    let id = shell.bring(&TestBatch::full("alpha", 2).with([says(entity("n0"), 1)]));
+    until(&shell, &id, "approval");
+    let held = |shell: &Shell| {
+        let batch = show(shell, &id);
+        (wait(shell, &id), batch["hold"].clone(), batch["plan"].clone())
+    };
+    let before = held(&shell);
+    assert_eq!(before.0["status"], "PLAN_COMPLETE");
+    let sent = server.requests("operations").len();
+    for _ in 0..3 {
+        serving = kill(&shell, serving);
+        assert_eq!(held(&shell), before);
+    }
+    assert_eq!(server.requests("operations").len(), sent);
+    // The plan that was looked at is the one that is approved.
+    let digest = before.2["digest"].as_str().unwrap();
+    shell.expect(0, &["--yes", "batches", "approve", &id, "--digest", digest]);
+    until(&shell, &id, "COMPLETE");
+    assert_eq!(server.held().len(), 1);
     assert!(serving.stop().success());
 }
 
