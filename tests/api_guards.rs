@@ -332,3 +332,24 @@ fn clients_that_never_end_their_requests_hold_nobody_up() {
     drop(open);
     assert_eq!(server.get("/livez").status, 200);
 }
+
+#[test]
+fn an_issue_that_has_every_batch_wait_is_declared_on_purpose() {
+    let server = Server::new();
+    server.deliver(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let path = "/api/v1/known-issues";
+    let problem = server.post(path, &json!({ "note": "x", "target": "catalogue" })).problem(400, "USAGE");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("the only target") && detail.contains("`everything`"), "{detail}");
+    assert_eq!(server.fetch(path)["items"], json!([]));
+    // What is about less is not asked.
+    for body in [
+        json!({ "note": "x", "target": "catalogue", "source_id": "alpha" }),
+        json!({ "note": "x", "target": "catalogue", "code": "TARGET_FAILED" }),
+        json!({ "note": "x", "target": "catalogue", "everything": true }),
+    ] {
+        assert_eq!(server.post(path, &body).status, 200, "{body}");
+    }
+    // Nothing about nothing, whatever is set.
+    server.post(path, &json!({ "note": "x", "everything": true })).problem(400, "USAGE");
+}

@@ -144,8 +144,13 @@ fn a_batch_that_waits_for_a_known_issue_is_the_same_after_a_kill() {
     let mut serving = shell.serve();
     let refused = shell.refused(64, &["issues", "declare", "--note", "all of it"]);
     assert!(refused.contains("everything would wait"), "{refused}");
-    let declare =
-        ["issues", "declare", "--target", "catalogue", "--note", "an index is rebuilt", "--until", "4h"];
+    let mut declare =
+        vec!["issues", "declare", "--target", "catalogue", "--note", "an index is rebuilt", "--until", "4h"];
+    // It is the only target: that is asked.
+    let refused = shell.refused(64, &declare);
+    assert!(refused.contains("every batch waits") && refused.contains("--yes"), "{refused}");
+    assert_eq!(shell.json(0, &["issues", "list"])["items"], serde_json::json!([]));
+    declare.insert(0, "--yes");
     assert_eq!(shell.json(0, &declare)["in_force"], true);
     let id = shell.bring(&batch(1));
     until(&shell, &id, "known_issue");

@@ -4,12 +4,13 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Global;
-use super::backend::{self, Act, Purpose};
-use super::common::{actor, more, out, out_json, parse_time_ahead, table, usage};
+use super::backend::{self, Act, Backend, Purpose};
+use super::common::{actor, confirmed, more, out, out_json, parse_time_ahead, table, usage};
 use super::part::{PartArgs, TimesArgs};
 use crate::domain::ids::{SourceId, TargetName};
 use crate::error::Result;
 use crate::service::issues::Declared;
+use crate::service::query::Part;
 use crate::service::views::KnownIssueView;
 
 /// Looks at known issues, declares them and lifts them.
@@ -42,7 +43,7 @@ pub enum IssuesCommand {
 }
 
 /// What is declared.
-#[derive(Debug, Args, Serialize)]
+#[derive(Debug, Clone, Args, Serialize)]
 pub struct DeclareArgs {
     /// Batches that are published to this target
     #[arg(long)]
@@ -60,6 +61,9 @@ pub struct DeclareArgs {
     /// When it ends by itself: a time with an offset, or a duration from now such as 4h
     #[arg(long, value_parser = parse_time_ahead)]
     until: Option<jiff::Timestamp>,
+    /// That every batch may wait, which is asked.
+    #[arg(skip)]
+    everything: bool,
 }
 
 impl DeclareArgs {
@@ -72,6 +76,7 @@ impl DeclareArgs {
             code: self.code.clone(),
             note: self.note.clone(),
             until: self.until,
+            everything: self.everything,
         })
     }
 }
@@ -81,7 +86,15 @@ pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
     let issue = match command {
         IssuesCommand::List { in_force, times, part } => return list(global, *in_force, times, part),
         IssuesCommand::Declare(args) => {
-            backend::with(global, Purpose::Make, |backend| backend.declare_issue(args, &actor()))?
+            let declared = backend::with(global, Purpose::Make, |backend| {
+                let everything = is_about_everything(backend, args)?;
+                if everything && !confirmed(global, EVERYTHING)? {
+                    return Ok(None);
+                }
+                backend.declare_issue(&DeclareArgs { everything, ..args.clone() }, &actor()).map(Some)
+            })?;
+            let Some(declared) = declared else { return Ok(1) };
+            declared
         }
         IssuesCommand::Lift { id, reason } => backend::with(global, Purpose::Change, |backend| {
             let reason = reason.clone().unwrap_or_else(|| "lifted on the command line".into());
@@ -94,6 +107,16 @@ pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
         out(table(&HEAD, &[row(&issue)]))?
     }
     Ok(0)
+}
+
+/// What is asked before every batch waits.
+const EVERYTHING: &str = "It is the only target: every batch waits until the issue is lifted or over. Declare it?";
+
+/// Whether it is about the only target, and about nothing in particular.
+fn is_about_everything(backend: &Backend, args: &DeclareArgs) -> Result<bool> {
+    let (Some(target), None, None) = (&args.target, &args.source, &args.code) else { return Ok(false) };
+    let targets = backend.targets(&Part::first(2))?.items;
+    Ok(matches!(&targets[..], [only] if only.target.as_str() == target))
 }
 
 fn list(global: &Global, in_force: bool, times: &TimesArgs, part: &PartArgs<500>) -> Result<u8> {

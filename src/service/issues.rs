@@ -21,6 +21,9 @@ pub struct Declared {
     pub note: String,
     /// When it ends by itself.
     pub until: Option<Timestamp>,
+    /// Whether it may be about every batch there is, as one about the only
+    /// target is.
+    pub everything: bool,
 }
 
 impl Engine {
@@ -31,7 +34,7 @@ impl Engine {
     /// says nothing, or is over already.
     pub fn declare_issue(&self, declared: Declared, actor: &str) -> Result<KnownIssue> {
         let bad = |text: String| Err(Error::new(ErrorKind::Usage, text));
-        let Declared { target, source, code, note, until } = declared;
+        let Declared { target, source, code, note, until, everything } = declared;
         let code = code.map(|code| code.to_uppercase());
         if target.is_none() && source.is_none() && code.is_none() {
             return bad("a known issue is about a target, a source or an error code: without any of them everything would wait".into());
@@ -42,6 +45,14 @@ impl Engine {
         if let Some(name) = target.as_ref().filter(|name| !self.targets.contains_key(*name)) {
             let names: Vec<&str> = self.targets.keys().map(|name| name.as_str()).collect();
             return bad(format!("there is no target {name}; there are: {}", names.join(", ")));
+        }
+        if let Some(name) = target.as_ref().filter(|_| !everything && self.targets.len() == 1)
+            && source.is_none()
+            && code.is_none()
+        {
+            return bad(format!(
+                "{name} is the only target: every batch would wait; set `everything` if that is meant, or name a source or a code too"
+            ));
         }
         if let Some(code) = &code {
             match crate::error::by_code(code) {

@@ -31,6 +31,10 @@ pub struct Declare {
     /// When it ends by itself: RFC 3339
     #[serde(default)]
     until: Option<String>,
+    /// Set where every batch may wait, as for an issue about the only target;
+    /// else that is refused
+    #[serde(default)]
+    everything: bool,
     /// What is known: it is shown as the reason
     #[schema(min_length = 1, max_length = 1000)]
     note: String,
@@ -78,6 +82,7 @@ pub async fn declare(
             .transpose()
             .map_err(|e| bad("source_id", e.problem.to_string()))?,
         code: given(body.code),
+        everything: body.everything,
         note: actor.reason,
         until: given(body.until).map(|text| text.parse::<Timestamp>()).transpose().map_err(|_| {
             bad("until", "must be a time with an offset, such as 2026-11-24T18:00:00Z".into())
