@@ -334,6 +334,57 @@ fn clients_that_never_end_their_requests_hold_nobody_up() {
 }
 
 #[test]
+fn an_unknown_parameter_is_refused_by_every_route_that_is_asked() {
+    let server = Server::new();
+    let id = server.publish(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let snapshot = server.fetch("/api/v1/snapshots")["items"][0]["snapshot_id"].as_str().unwrap().to_owned();
+    let bad = TestBatch::full("alpha", 2).with([says(entity("a"), 1), Line::BadKeyed(entity("b"))]);
+    server.publish(&bad);
+    let document = server.fetch("/api/openapi.json");
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        if item.get("get").is_none() || !path.starts_with("/api/") {
+            continue;
+        }
+        let path = path
+            .replace("{batch_id}", &id.to_string())
+            .replace("{source_id}", "alpha")
+            .replace("{snapshot_id}", &snapshot)
+            .replace("{before}", &snapshot)
+            .replace("{target}", "catalogue")
+            .replace("{type}", "t")
+            .replace("{name}", "a")
+            .replace("{plan_id}", "20261124T120000Z-0123456789abcdef")
+            .replace("{id}", "1");
+        let problem = server.get(&format!("{path}?bogus=1")).problem(400, "USAGE");
+        assert!(problem["detail"].as_str().unwrap().contains("`bogus`"), "{path}: {problem}");
+        asked += 1;
+    }
+    assert!(asked > 30, "{asked}");
+}
+
+#[test]
+fn a_problem_of_a_body_names_the_field() {
+    let server = Server::new();
+    let id = server.deliver(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    for (path, body, field) in [
+        (format!("/api/v1/batches/{id}/cancel"), json!({ "reason": 5 }), "`reason`"),
+        (format!("/api/v1/batches/{id}/cancel"), json!({ "reason": "x", "actor": ["y"] }), "`actor`"),
+        (format!("/api/v1/batches/{id}/cancel"), json!({}), "`reason`"),
+        (format!("/api/v1/batches/{id}/cancel"), json!({ "reason": "x", "raeson": "y" }), "`raeson`"),
+        (format!("/api/v1/batches/{id}/approve"), json!({ "reason": "x", "plan_digest": 7 }), "`plan_digest`"),
+        ("/api/v1/dlq/requeue".into(), json!({ "reason": "x", "filter": { "kind": 3 } }), "`filter.kind`"),
+        ("/api/v1/dlq/requeue".into(), json!({ "reason": "x", "filter": { "state": "x" } }), "`filter.state`"),
+        ("/api/v1/sources/alpha/skip".into(), json!({ "reason": "x", "type": 1, "name": "n" }), "`type`"),
+        ("/api/v1/known-issues".into(), json!({ "note": "x", "source_id": {} }), "`source_id`"),
+        ("/api/v1/known-issues".into(), json!({ "note": "x", "source_id": "alpha", "until": "soon" }), "`until`"),
+    ] {
+        let problem = server.post(&path, &body).problem(400, "USAGE");
+        assert!(problem["detail"].as_str().unwrap().contains(field), "{path} {body}: {problem}");
+    }
+}
+
+#[test]
 fn an_issue_that_has_every_batch_wait_is_declared_on_purpose() {
     let server = Server::new();
     server.deliver(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));

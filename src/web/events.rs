@@ -16,6 +16,7 @@ use futures::stream::{self, Stream, StreamExt};
 use tokio::sync::{broadcast, watch};
 
 use super::AppState;
+use super::extract::{NoParams, Params};
 use super::problem::Problem;
 use crate::service::Engine;
 use crate::service::events::{Event, EventKind};
@@ -182,7 +183,11 @@ impl Client {
         (status = 503, description = "There are too many listeners", body = crate::service::views::ProblemView, content_type = "application/problem+json"),
     )
 )]
-pub async fn follow(State(state): State<AppState>, headers: HeaderMap) -> Response {
+pub async fn follow(
+    State(state): State<AppState>,
+    Params(_): Params<NoParams>,
+    headers: HeaderMap,
+) -> Response {
     let shared = &state.inner.events.shared;
     let Some(client) = Client::new(shared) else {
         let text = format!("{CLIENTS} clients listen already");

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -32,6 +33,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         }
     }
 }
+
+/// The query of a request that takes none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
 
 /// What is wrong with a query: which parameter, and what a right one looks like.
 fn malformed(query: &str, rejection: &str) -> String {
@@ -139,7 +145,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for LargeJson<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| Problem::usage(shorten(&format!("the body: {error}"))))
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    let wrong = |place: &str, error: serde_json::Error| {
+        let name = if place == "." { "the body".to_owned() } else { format!("`{place}` of the body") };
+        Problem::usage(shorten(&format!("{name}: {error}")))
+    };
+    let value = serde_path_to_error::deserialize(&mut from)
+        .map_err(|error| wrong(&error.path().to_string(), error.into_inner()))?;
+    from.end().map_err(|error| wrong(".", error))?;
+    Ok(value)
 }
 
 async fn read(body: Body, most: usize) -> Result<Vec<u8>, Problem> {

@@ -11,7 +11,7 @@ use crate::domain::ids::{SnapshotId, SourceId};
 use crate::service::query::{Order, Part, SnapshotQuery};
 use crate::service::views::{Page, ProblemView, SnapshotChange, SnapshotView};
 use crate::web::AppState;
-use crate::web::extract::{Id, Ids, Params};
+use crate::web::extract::{Id, Ids, NoParams, Params};
 use crate::web::problem::Problem;
 
 /// Which snapshots, and which part of them.
@@ -58,8 +58,7 @@ pub async fn list(
               (status = 404, description = "There is no such snapshot", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn show(
     State(state): State<AppState>,
-    Id(id): Id<SnapshotId>,
-) -> Result<Json<SnapshotView>, Problem> {
+    Id(id): Id<SnapshotId>, Params(_): Params<NoParams>) -> Result<Json<SnapshotView>, Problem> {
     Ok(Json(state.run(move |engine| engine.snapshot_view(&id)).await?))
 }
 

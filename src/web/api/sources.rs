@@ -12,7 +12,7 @@ use crate::domain::ids::SourceId;
 use crate::service::skips::Skip;
 use crate::service::views::{Page, ProblemView, SourceDetail, SourceView};
 use crate::web::AppState;
-use crate::web::extract::{Id, Json as Body, Params};
+use crate::web::extract::{Id, Json as Body, NoParams, Params};
 use crate::web::problem::Problem;
 
 /// List sources
@@ -34,8 +34,7 @@ pub async fn list(
               (status = 404, description = "There is no such source", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn show(
     State(state): State<AppState>,
-    Id(id): Id<SourceId>,
-) -> Result<Json<SourceDetail>, Problem> {
+    Id(id): Id<SourceId>, Params(_): Params<NoParams>) -> Result<Json<SourceDetail>, Problem> {
     Ok(Json(state.run(move |engine| engine.source_view(&id)).await?))
 }
 

@@ -7,7 +7,7 @@ use super::PartParams;
 use crate::domain::ids::TargetName;
 use crate::service::views::{Page, ProblemView, TargetView};
 use crate::web::AppState;
-use crate::web::extract::{Id, Params};
+use crate::web::extract::{Id, NoParams, Params};
 use crate::web::problem::Problem;
 
 /// List targets, with what is wrong with them
@@ -29,7 +29,6 @@ pub async fn list(
               (status = 404, description = "There is no such target", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn show(
     State(state): State<AppState>,
-    Id(name): Id<TargetName>,
-) -> Result<Json<TargetView>, Problem> {
+    Id(name): Id<TargetName>, Params(_): Params<NoParams>) -> Result<Json<TargetView>, Problem> {
     Ok(Json(state.run(move |engine| engine.target_view(&name)).await?))
 }
