@@ -31,7 +31,6 @@ fn world(server: &TargetServer) -> World {
         let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
         settings.targets = [(default_target(), target)].into();
         settings.retry.attempts = 2;
-        settings.retry.give_up_after = Duration::ZERO;
     })
 }
 
@@ -88,6 +87,10 @@ fn the_letter_of_a_batch_has_the_request_and_the_answer_of_its_last_failure() {
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["changes"].as_array().unwrap().len(), 3);
         assert_eq!(body["changes"][0]["set"]["x"], 1);
+        // How it was tried before is told with it.
+        let [retried] = &letter.retries[..] else { panic!("{:?}", letter.retries) };
+        assert!(retried.at < letter.letter.opened_at, "{retried:?}");
+        assert!(retried.message.contains(&format!("it answered {status}")), "{retried:?}");
         // None of the values is in what others are told.
         let told = serde_json::to_string(&letter.letter).unwrap();
         assert!(!told.contains("n-7"), "{told}");
@@ -205,6 +208,7 @@ fn a_failure_names_its_operation_and_leads_down_to_the_status_and_the_words_of_t
         assert_eq!(found, lines, "{fault:?}");
         // A value may be in what the target said, and only there.
         assert!(!failure.error_message.contains("read only"), "{}", failure.error_message);
+        assert!(!failure.error_message.contains("Nothing"), "{}", failure.error_message);
     }
     // No answer came: there the chain has been.
     let server = TargetServer::start();

@@ -79,7 +79,8 @@ pub struct FailureDetails {
     /// The chain of causes, one a line, down to the status and the words of
     /// the target's answer. May hold attribute values.
     pub stack_trace: Option<String>,
-    /// How often the batch was tried again.
+    /// How often it is or was tried again since it last came further. Waits
+    /// for an outage, a window or a known issue are no tries.
     pub retry_count: u32,
 }
 

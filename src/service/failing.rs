@@ -21,12 +21,21 @@ pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) ->
             "{}. {}{}",
             error.message().trim_end_matches('.'),
             info.meaning,
-            info.to_do().map(|action| format!(" {action}")).unwrap_or_default()
+            info.to_do().map(to_do).unwrap_or_default()
         ),
         failed_operation: operation,
         stack_trace: (!causes.is_empty()).then(|| causes.join("\n")),
         retry_count: retries,
     }
+}
+
+/// What to do, as the end of a message.
+fn to_do(action: &str) -> String {
+    // "Nothing" answers a question that a message does not ask.
+    let action = action.strip_prefix("Nothing; ").unwrap_or(action);
+    let mut letters = action.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!(" {first}{}", letters.as_str())
 }
 
 /// What was sent and answered when a batch failed: for its dead letter.

@@ -123,6 +123,12 @@ pub fn detail(detail: &DeadLetterDetail) -> String {
             out.push('\n');
         }
     }
+    if !detail.retries.is_empty() {
+        out.push_str("\nTried again after:\n");
+        for retried in &detail.retries {
+            out.push_str(&format!("  {} {}\n", retried.at, safe(&retried.message)));
+        }
+    }
     out.push_str(&format!("\nAttempts ({}):\n", letter.attempts));
     for attempt in &detail.history {
         let text = format!("{} {} {} {}", attempt.at, attempt.batch_id, attempt.code, attempt.message);

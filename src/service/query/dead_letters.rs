@@ -5,12 +5,14 @@ use jiff::Timestamp;
 use super::super::engine::Engine;
 use super::super::views::{
     ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterState, Page,
+    RetriedView,
 };
 use super::{Order, Part, cursor};
 use crate::domain::glob::Glob;
 use crate::domain::ids::{BatchId, SourceId};
+use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, by_code};
-use crate::store::{DeadLetter, DeadLetterState, LetterKind, LetterList};
+use crate::store::{DeadLetter, DeadLetterState, LetterKind, LetterList, View};
 
 /// Which dead letters.
 #[derive(Debug, Clone, Default)]
@@ -133,6 +135,30 @@ pub(in crate::service) fn view_of(letter: &DeadLetter) -> DeadLetterView {
     }
 }
 
+/// Retries that are shown of a batch.
+const RETRIES: usize = 50;
+/// Entries of a timeline that are looked through for them at once.
+const ENTRIES: usize = 500;
+
+/// How often a batch was to be tried again, by its timeline: the newest,
+/// oldest first.
+fn retries_of(view: &View<'_>, batch: &BatchId) -> Result<Vec<RetriedView>> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let entries = view.timeline_page(batch, true, after, ENTRIES)?;
+        let at_end = entries.len() < ENTRIES;
+        after = entries.last().map(|(number, _)| *number);
+        let retried = entries.into_iter().filter(|(_, entry)| entry.event == Some(Event::RetryScheduled));
+        found.extend(retried.map(|(_, entry)| RetriedView { at: entry.at, message: entry.cause }));
+        if at_end || found.len() >= RETRIES {
+            break;
+        }
+    }
+    found.truncate(RETRIES);
+    found.reverse();
+    Ok(found)
+}
+
 impl Engine {
     /// A part of the dead letters.
     ///
@@ -178,7 +204,12 @@ impl Engine {
             Some(key) => self.skip_of(&letter.source, &key)?,
             None => None,
         };
+        let retries = match letter.kind {
+            LetterKind::Batch => self.store.read(|view| retries_of(view, &letter.batch_id))?,
+            LetterKind::Entity => Vec::new(),
+        };
         Ok(DeadLetterDetail {
+            retries,
             skip,
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
             action: info.map(|info| info.action.to_owned()).unwrap_or_default(),

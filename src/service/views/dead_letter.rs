@@ -118,6 +118,9 @@ pub struct DeadLetterDetail {
     pub diagnostics: DiagnosticsView,
     /// The attempts, oldest first; of very many the first and the last ones.
     pub history: Vec<AttemptView>,
+    /// Of a batch the retries before it failed, oldest first: of very many the
+    /// newest 50.
+    pub retries: Vec<RetriedView>,
     /// What was done about it, oldest first.
     pub actions: Vec<ActionView>,
     /// Why it was given up.
@@ -156,6 +159,15 @@ pub struct AttemptView {
     pub at: Timestamp,
     /// A code of the table of errors.
     pub code: String,
+    /// What was wrong.
+    pub message: String,
+}
+
+/// That a batch failed and was tried again later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RetriedView {
+    /// When it failed.
+    pub at: Timestamp,
     /// What was wrong.
     pub message: String,
 }

@@ -32,7 +32,7 @@ pub use batch::{
 pub use catalogue::{CatalogueHit, EntityPage, RelationshipsPage, SearchPage};
 pub use dead_letter::{
     ActionView, AttemptView, DeadLetterDetail, DeadLetterView, DiagnosticsView, LetterGroupView,
-    LetterPreview, LetterResult, LetterResults, LetterState, PlanPreview,
+    LetterPreview, LetterResult, LetterResults, LetterState, PlanPreview, RetriedView,
 };
 pub use disk::DiskView;
 pub use doctor::{CheckStatus, CheckView, DoctorView};
