@@ -372,12 +372,24 @@ fn a_problem_of_a_body_names_the_field() {
         (format!("/api/v1/batches/{id}/cancel"), json!({ "reason": "x", "actor": ["y"] }), "`actor`"),
         (format!("/api/v1/batches/{id}/cancel"), json!({}), "`reason`"),
         (format!("/api/v1/batches/{id}/cancel"), json!({ "reason": "x", "raeson": "y" }), "`raeson`"),
-        (format!("/api/v1/batches/{id}/approve"), json!({ "reason": "x", "plan_digest": 7 }), "`plan_digest`"),
+        (
+            format!("/api/v1/batches/{id}/approve"),
+            json!({ "reason": "x", "plan_digest": 7 }),
+            "`plan_digest`",
+        ),
         ("/api/v1/dlq/requeue".into(), json!({ "reason": "x", "filter": { "kind": 3 } }), "`filter.kind`"),
-        ("/api/v1/dlq/requeue".into(), json!({ "reason": "x", "filter": { "state": "x" } }), "`filter.state`"),
+        (
+            "/api/v1/dlq/requeue".into(),
+            json!({ "reason": "x", "filter": { "state": "x" } }),
+            "`filter.state`",
+        ),
         ("/api/v1/sources/alpha/skip".into(), json!({ "reason": "x", "type": 1, "name": "n" }), "`type`"),
         ("/api/v1/known-issues".into(), json!({ "note": "x", "source_id": {} }), "`source_id`"),
-        ("/api/v1/known-issues".into(), json!({ "note": "x", "source_id": "alpha", "until": "soon" }), "`until`"),
+        (
+            "/api/v1/known-issues".into(),
+            json!({ "note": "x", "source_id": "alpha", "until": "soon" }),
+            "`until`",
+        ),
     ] {
         let problem = server.post(&path, &body).problem(400, "USAGE");
         assert!(problem["detail"].as_str().unwrap().contains(field), "{path} {body}: {problem}");

@@ -171,10 +171,7 @@ fn a_failure_names_its_operation_and_leads_down_to_the_status_and_the_words_of_t
     for (fault, lines) in [
         (
             Fault::Say("500 Internal Server Error", said),
-            vec![
-                "POST operations was answered 500 Internal Server Error",
-                "it said: the index is read only",
-            ],
+            vec!["POST operations was answered 500 Internal Server Error", "it said: the index is read only"],
         ),
         (
             Fault::Answer("429 Too Many Requests\r\nretry-after: 5"),
@@ -185,14 +182,8 @@ fn a_failure_names_its_operation_and_leads_down_to_the_status_and_the_words_of_t
             vec!["POST operations was answered 401 Unauthorized", "it said: who are you"],
         ),
         (Fault::Answer("404 Not Found"), vec!["POST operations was answered 404 Not Found"]),
-        (
-            Fault::Rubbish,
-            vec!["POST operations was answered 200 OK", "it said: <html>proxy</html>"],
-        ),
-        (
-            Fault::ShortAnswer,
-            vec!["it answered for 2 of 3 changes"],
-        ),
+        (Fault::Rubbish, vec!["POST operations was answered 200 OK", "it said: <html>proxy</html>"]),
+        (Fault::ShortAnswer, vec!["it answered for 2 of 3 changes"]),
     ] {
         let server = TargetServer::start();
         let world = world(&server);
@@ -216,6 +207,8 @@ fn a_failure_names_its_operation_and_leads_down_to_the_status_and_the_words_of_t
     let id = world.deliver(&batch(1)).unwrap();
     server.down();
     world.work();
-    let trace = world.batch(&id).failure.unwrap().stack_trace.unwrap();
+    let failure = world.batch(&id).failure.unwrap();
+    assert!(failure.error_message.starts_with(&format!("batch {id}, target catalogue: ")), "{failure:?}");
+    let trace = failure.stack_trace.unwrap();
     assert!(trace.to_lowercase().contains("connection refused"), "{trace}");
 }

@@ -110,7 +110,8 @@ pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
 }
 
 /// What is asked before every batch waits.
-const EVERYTHING: &str = "It is the only target: every batch waits until the issue is lifted or over. Declare it?";
+const EVERYTHING: &str =
+    "It is the only target: every batch waits until the issue is lifted or over. Declare it?";
 
 /// Whether it is about the only target, and about nothing in particular.
 fn is_about_everything(backend: &Backend, args: &DeclareArgs) -> Result<bool> {

@@ -104,7 +104,9 @@ impl Engine {
         let snapshot: SnapshotManifest = read_checked(&path)?;
         let identity = match identity {
             Some(identity) => identity.to_owned(),
-            None => open.target.identity()?,
+            None => {
+                open.target.identity().map_err(|e| e.context(format!("source {source}, target {name}")))?
+            }
         };
         let moved = |what: String| {
             Err(Error::new(

@@ -118,7 +118,10 @@ impl Engine {
                 batch,
                 settings: &settings,
                 target: name,
-                target_identity: open.target.identity()?,
+                target_identity: open
+                    .target
+                    .identity()
+                    .map_err(|e| e.context(format!("batch {}, target {name}", batch.id)))?,
                 deletion: open.deletion,
                 skips,
                 operation_limits: OperationLimits {

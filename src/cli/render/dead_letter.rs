@@ -104,11 +104,7 @@ pub fn detail(detail: &DeadLetterDetail) -> String {
     if let Some(action) = known.action {
         line("action", action.as_str());
     }
-    for (name, text) in [
-        ("before", &known.before),
-        ("after", &known.after),
-        ("answer", &known.answer),
-    ] {
+    for (name, text) in [("before", &known.before), ("after", &known.after), ("answer", &known.answer)] {
         if let Some(text) = text {
             line(name, text);
         }

@@ -178,9 +178,8 @@ fn values_of(plan: &Plan, refused: &[Refused]) -> Result<HashMap<KeyHash, Values
             }
             let hash = change.hash;
             let change = plan.resolve(change, &mut bodies)?;
-            let text = |value: Option<Box<serde_json::value::RawValue>>| {
-                value.map(|value| cut(value.get(), KEEP))
-            };
+            let text =
+                |value: Option<Box<serde_json::value::RawValue>>| value.map(|value| cut(value.get(), KEEP));
             found.insert(hash, (text(change.before), text(change.after)));
             Ok(())
         })?;

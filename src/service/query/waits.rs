@@ -196,9 +196,11 @@ impl<'a> Fronts<'a> {
 pub fn next_attempt(batch: &BatchRecord, waits: Option<&WaitView>, now: Timestamp) -> Option<Timestamp> {
     let at = match waits {
         _ if batch.status.is_final() => None,
-        Some(WaitView { code: WaitCode::TargetDown | WaitCode::Window | WaitCode::KnownIssue, until, .. }) => {
-            *until
-        }
+        Some(WaitView {
+            code: WaitCode::TargetDown | WaitCode::Window | WaitCode::KnownIssue,
+            until,
+            ..
+        }) => *until,
         Some(_) | None => batch.next_attempt,
     };
     at.filter(|at| *at > now)

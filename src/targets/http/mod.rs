@@ -191,8 +191,7 @@ impl Target for HttpTarget {
 
     fn apply(&self, operation: &Operation) -> Result<Outcomes> {
         let body = wire::operation(operation, self.options.deletion)?;
-        let request =
-            self.post("operations", body)?.header(sent::KEY, wire::idempotency_key(operation));
+        let request = self.post("operations", body)?.header(sent::KEY, wire::idempotency_key(operation));
         let answer: wire::OutcomesBody = self.send(request, PUBLISHING)?;
         Ok(answer.outcomes.into_iter().map(|outcome| outcome.0).collect())
     }

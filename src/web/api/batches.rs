@@ -178,7 +178,11 @@ pub async fn plan(
     params(("batch_id" = String, Path, description = "Its id")),
     responses((status = 200, description = "Counts by type, and groups of identical changes", body = PlanGroups),
               (status = 404, description = "There is no such batch, or no plan of it is stored", body = ProblemView, content_type = "application/problem+json")))]
-pub async fn groups(State(state): State<AppState>, Id(id): Id<BatchId>,  Params(_): Params<NoParams>) -> Result<Json<PlanGroups>, Problem> {
+pub async fn groups(
+    State(state): State<AppState>,
+    Id(id): Id<BatchId>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<PlanGroups>, Problem> {
     Ok(Json(state.run(move |engine| engine.plan_groups(&id)).await?))
 }
 

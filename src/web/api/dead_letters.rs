@@ -234,7 +234,9 @@ pub async fn groups(
               (status = 404, description = "There is no such dead letter", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn show(
     State(state): State<AppState>,
-    Id(Number(id)): Id<Number>, Params(_): Params<NoParams>) -> Result<Json<DeadLetterDetail>, Problem> {
+    Id(Number(id)): Id<Number>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<DeadLetterDetail>, Problem> {
     Ok(Json(state.run(move |engine| engine.letter(id)).await?))
 }
 
@@ -245,7 +247,11 @@ pub async fn show(
     params(("id" = u64, Path, description = "Its number")),
     responses((status = 200, description = "The bytes", content_type = "application/octet-stream"),
               (status = 404, description = "There is no such dead letter, or its original is not known", body = ProblemView, content_type = "application/problem+json")))]
-pub async fn content(State(state): State<AppState>, Id(Number(id)): Id<Number>,  Params(_): Params<NoParams>) -> Result<Response, Problem> {
+pub async fn content(
+    State(state): State<AppState>,
+    Id(Number(id)): Id<Number>,
+    Params(_): Params<NoParams>,
+) -> Result<Response, Problem> {
     let bytes = state.run(move |engine| engine.letter_content(id)).await?;
     // It came from outside: no browser shows it as a page.
     let headers = [

@@ -13,6 +13,9 @@ use crate::web::problem::Problem;
 /// Settings, store, state folder, inboxes, targets, clock, disks and versions; what is wrong, and what mends it.
 #[utoipa::path(get, path = "/api/v1/doctor", tag = "health", operation_id = "examine",
     responses((status = 200, description = "What was found; the checks say whether all is well", body = DoctorView)))]
-pub async fn show(State(state): State<AppState>,  Params(_): Params<NoParams>) -> Result<Json<DoctorView>, Problem> {
+pub async fn show(
+    State(state): State<AppState>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<DoctorView>, Problem> {
     Ok(Json(state.run(|engine| engine.examine(true)).await?))
 }

@@ -89,7 +89,11 @@ pub fn place(state: &AppState) -> Result<Place, Problem> {
     params(("plan_id" = String, Path, description = "Its id")),
     responses((status = 200, description = "The plan, of the format tidegate.plan/1", body = Object),
               (status = 404, description = "There is no such plan, or its time is over", body = ProblemView, content_type = "application/problem+json")))]
-pub async fn show(State(state): State<AppState>, Id(id): Id<PlanId>,  Params(_): Params<NoParams>) -> Result<Response, Problem> {
+pub async fn show(
+    State(state): State<AppState>,
+    Id(id): Id<PlanId>,
+    Params(_): Params<NoParams>,
+) -> Result<Response, Problem> {
     send(&state, id).await
 }
 

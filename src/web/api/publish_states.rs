@@ -29,7 +29,11 @@ pub async fn list(
     params(("batch_id" = String, Path, description = "Its id")),
     responses((status = 200, description = "The publish state", body = PublishState),
               (status = 404, description = "There is no such batch", body = ProblemView, content_type = "application/problem+json")))]
-pub async fn show(State(state): State<AppState>, Id(id): Id<BatchId>,  Params(_): Params<NoParams>) -> Result<Json<PublishState>, Problem> {
+pub async fn show(
+    State(state): State<AppState>,
+    Id(id): Id<BatchId>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<PublishState>, Problem> {
     let found = state.run({
         let id = id.clone();
         move |engine| engine.publish_state(&id)

@@ -58,7 +58,9 @@ pub async fn list(
               (status = 404, description = "There is no such snapshot", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn show(
     State(state): State<AppState>,
-    Id(id): Id<SnapshotId>, Params(_): Params<NoParams>) -> Result<Json<SnapshotView>, Problem> {
+    Id(id): Id<SnapshotId>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<SnapshotView>, Problem> {
     Ok(Json(state.run(move |engine| engine.snapshot_view(&id)).await?))
 }
 

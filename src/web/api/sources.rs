@@ -34,7 +34,9 @@ pub async fn list(
               (status = 404, description = "There is no such source", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn show(
     State(state): State<AppState>,
-    Id(id): Id<SourceId>, Params(_): Params<NoParams>) -> Result<Json<SourceDetail>, Problem> {
+    Id(id): Id<SourceId>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<SourceDetail>, Problem> {
     Ok(Json(state.run(move |engine| engine.source_view(&id)).await?))
 }
 

@@ -12,7 +12,10 @@ use crate::web::problem::Problem;
 #[utoipa::path(get, path = "/api/v1/overview", tag = "status", operation_id = "showOverview",
     responses((status = 200, description = "What runs, what waits and why, the last results, the sources", body = OverviewView),
               (status = 500, description = "The store can't be read", body = ProblemView, content_type = "application/problem+json")))]
-pub async fn overview(State(state): State<AppState>,  Params(_): Params<NoParams>) -> Result<Json<OverviewView>, Problem> {
+pub async fn overview(
+    State(state): State<AppState>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<OverviewView>, Problem> {
     let started = state.started;
     Ok(Json(state.run(move |engine| engine.overview(started, true)).await?))
 }
@@ -23,6 +26,9 @@ pub async fn overview(State(state): State<AppState>,  Params(_): Params<NoParams
 #[utoipa::path(get, path = "/api/v1/status", tag = "status", operation_id = "showStatus",
     responses((status = 200, description = "The sources", body = StatusView),
               (status = 500, description = "The store can't be read", body = ProblemView, content_type = "application/problem+json")))]
-pub async fn customers(State(state): State<AppState>,  Params(_): Params<NoParams>) -> Result<Json<StatusView>, Problem> {
+pub async fn customers(
+    State(state): State<AppState>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<StatusView>, Problem> {
     Ok(Json(state.run(|engine| engine.status()).await?))
 }

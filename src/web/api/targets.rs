@@ -29,6 +29,8 @@ pub async fn list(
               (status = 404, description = "There is no such target", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn show(
     State(state): State<AppState>,
-    Id(name): Id<TargetName>, Params(_): Params<NoParams>) -> Result<Json<TargetView>, Problem> {
+    Id(name): Id<TargetName>,
+    Params(_): Params<NoParams>,
+) -> Result<Json<TargetView>, Problem> {
     Ok(Json(state.run(move |engine| engine.target_view(&name)).await?))
 }
