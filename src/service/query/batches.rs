@@ -145,7 +145,7 @@ impl Engine {
             None => None,
         };
         let open = !record.status.is_final();
-        let progress = if open { waits::progress(self, &record.batch_id) } else { None };
+        let progress = if open { self.progress_of(&record.batch_id) } else { None };
         Ok(BatchView {
             publish_state: record.publish_state(),
             workflow: record.workflow.clone(),
