@@ -13,14 +13,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tidegate::clock::SystemClock;
 use tidegate::domain::ids::BatchId;
-use tidegate::domain::publish_state::{BatchMetrics, FailureDetails, PublishStatus};
-use tidegate::domain::scope::Scope;
+use tidegate::domain::publish_state::{BatchMetrics, FailureDetails};
 use tidegate::domain::settings::Mode;
 use tidegate::domain::stamp::Stamp;
 use tidegate::domain::transition::Event;
-use tidegate::store::{
-    BatchRecord, BatchTotals, InboxEntry, InboxState, Store, StoreOptions, TimelineEntry, Tx,
-};
+use tidegate::store::{BatchRecord, BatchTotals, InboxEntry, InboxState, Store, StoreOptions, Tx};
 
 /// Batches of one transaction.
 const TOGETHER: usize = 500;
@@ -57,19 +54,6 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-fn note(tx: &mut Tx<'_>, id: &BatchId, cause: &str) -> tidegate::error::Result<()> {
-    let (from, to) = (PublishStatus::Pending, PublishStatus::Pending);
-    let entry = TimelineEntry {
-        at: tx.now(),
-        event: None,
-        from,
-        to,
-        cause: cause.to_owned(),
-        actor: ACTOR.to_owned(),
-    };
-    tx.note(id, &entry)
-}
-
 /// One batch from its acceptance to its end.
 fn put(
     tx: &mut Tx<'_>,
@@ -87,40 +71,15 @@ fn put(
     let stamp = Stamp { source_timestamp: at, processing_timestamp: at, batch_id: id.clone() };
     let url = format!("file://{}/", inbox.display());
     let record = BatchRecord {
-        batch_id: id.clone(),
-        stamp,
-        url: format!("{url}{folder}/"),
-        folder: inbox.join(&folder),
         workflow: "postgres".into(),
         mode: Some(if number.is_multiple_of(7) { Mode::Full } else { Mode::Incremental }),
-        scope: Scope::default(),
-        complexity: None,
         files: r#"[{"path":"entities-00000.ndjson.zst","kind":"entity","count":120,"bytes":9000}]"#.into(),
         totals: BatchTotals { files: 1, lines: Some(120), bytes: Some(9000) },
         manifest_hash: format!("{number:032x}"),
-        status: PublishStatus::Pending,
-        metrics: None,
-        failure: None,
-        accepted_at: at,
-        publish_start: None,
-        publish_end: None,
-        plan_id: None,
-        plan_path: None,
-        snapshot_path: None,
-        hold: None,
-        approval: None,
-        completion: None,
-        attempts: 0,
-        retry: None,
-        next_attempt: None,
-        priority: None,
-        cancel: None,
-        absence: None,
-        letters: 0,
-        pin: None,
+        ..BatchRecord::pending(stamp, format!("{url}{folder}/"), inbox.join(&folder), at)
     };
     tx.put_batch(&record)?;
-    note(tx, &id, "accepted")?;
+    tx.remark(&record, "accepted", ACTOR)?;
     let mut step = |event: Event, cause: &str, change: &dyn Fn(&mut BatchRecord)| {
         tx.transition_batch(&id, event, cause, ACTOR, change).map(drop)
     };

@@ -3,9 +3,6 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
 use support::batches::{Line, TestBatch, edge, entity, says, value};
 use support::server::Server;
@@ -49,25 +46,7 @@ fn publish_states_parse_with_the_specifications_model_and_have_its_members_alone
             format!("{} {}\n", state["batch_id"].as_str().unwrap(), state["status"].as_str().unwrap())
         })
         .collect();
-    let python = |arguments: &[&str]| {
-        Command::new("python3")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-    };
-    let present = python(&["-c", "import pydantic"]).and_then(|child| child.wait_with_output());
-    if !present.is_ok_and(|output| output.status.success()) {
-        support::python::skip_without_python("python3 with pydantic is not installed");
-        return;
-    }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/publish_state.py");
-    let mut child = python(&[script]).unwrap();
-    child.stdin.take().unwrap().write_all(&serde_json::to_vec(&states).unwrap()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    support::python::expect_publish_states(&states, &expected);
 }
 
 #[test]

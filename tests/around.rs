@@ -17,23 +17,6 @@ fn key(name: &str) -> EntityKey {
     EntityKey::new("t", name)
 }
 
-/// A catalogue with these entities and relationships `from→to`, whose type
-/// stands behind a colon.
-fn graph(edges: &[&str]) -> TestCatalogue {
-    let mut catalogue = TestCatalogue::new(Deletion::Delete);
-    let mut names = BTreeSet::new();
-    let mut relationships = Vec::new();
-    for edge in edges {
-        let (ends, type_name) = edge.split_once(':').unwrap_or((edge, "flows"));
-        let (from, to) = ends.split_once('→').unwrap();
-        names.extend([from, to]);
-        relationships.push(relate(type_name, &key(from), &key(to), ""));
-    }
-    catalogue.apply(names.into_iter().map(|name| create("t", name, "{}")).collect());
-    catalogue.apply(relationships);
-    catalogue
-}
-
 /// The graph as text: nodes with their distance, edges by names.
 fn shown(found: &Neighbourhood) -> (Vec<String>, BTreeSet<String>) {
     let name = |place: usize| found.nodes[place].key.qualified_name.clone();
@@ -47,7 +30,7 @@ fn shown(found: &Neighbourhood) -> (Vec<String>, BTreeSet<String>) {
 
 #[test]
 fn a_neighbourhood_follows_relationships_both_ways_and_keeps_their_direction() {
-    let catalogue = graph(&["a→b", "b→c", "x→b:holds", "c→d", "z→z"]);
+    let catalogue = TestCatalogue::of_edges("flows", &["a→b", "b→c", "x→b:holds", "c→d", "z→z"]);
     let found = catalogue.get().neighbourhood(&key("b"), 1, 100).unwrap().unwrap();
     let (mut nodes, edges) = shown(&found);
     nodes.sort();
@@ -62,7 +45,7 @@ fn a_neighbourhood_follows_relationships_both_ways_and_keeps_their_direction() {
 
 #[test]
 fn cycles_and_relationships_to_itself_end() {
-    let catalogue = graph(&["a→b", "b→c", "c→a", "a→a"]);
+    let catalogue = TestCatalogue::of_edges("flows", &["a→b", "b→c", "c→a", "a→a"]);
     let found = catalogue.get().neighbourhood(&key("a"), 10, 100).unwrap().unwrap();
     let (nodes, edges) = shown(&found);
     assert_eq!(nodes.len(), 3);
@@ -128,7 +111,7 @@ fn of_very_many_relationships_some_of_each_type_are_shown_and_the_rest_is_owned_
 
 #[test]
 fn a_page_of_relationships_begins_where_the_one_before_ended() {
-    let catalogue = graph(&["m→a", "m→b", "m→c:x", "d→m", "e→m:x", "m→m"]);
+    let catalogue = TestCatalogue::of_edges("flows", &["m→a", "m→b", "m→c:x", "d→m", "e→m:x", "m→m"]);
     for limit in 1..8 {
         for (direction, type_name, count) in [
             (None, None, 7),
@@ -202,7 +185,7 @@ proptest! {
     ) {
         let names: Vec<String> = edges.iter().map(|(from, to)| format!("n{from}→n{to}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let catalogue = graph(&names);
+        let catalogue = TestCatalogue::of_edges("flows", &names);
         let start = edges.iter().next().unwrap().0;
         let mut distances = std::collections::BTreeMap::from([(start, 0)]);
         for step in 0..depth {

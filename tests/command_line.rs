@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use support::batches::{Line, TestBatch, edge, entity, says};
@@ -156,19 +156,19 @@ fn results_go_to_standard_output_and_everything_else_to_standard_error() {
     assert!(!String::from_utf8_lossy(&output.stdout).contains('\u{1b}'), "no colour but on a terminal");
 }
 
+/// Runs a command whose reader has gone.
+fn on_a_closed_pipe(shell: &Shell, arguments: &[&str]) -> Output {
+    let mut child = shell.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.wait_with_output().unwrap()
+}
+
 #[test]
 fn a_closed_pipe_is_no_error() {
     let shell = Shell::new();
     let many = TestBatch::full("alpha", 1).with((0..3000).map(|n| says(entity(&format!("entity{n}")), 1)));
     shell.expect(0, &["publish", &shell.write(&many)]);
-    let mut child = shell
-        .command(&["catalogue", "export"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
+    let output = on_a_closed_pipe(&shell, &["catalogue", "export"]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
@@ -421,14 +421,7 @@ fn a_skip_without_an_end_says_so() {
 fn completions_are_quiet_on_a_closed_pipe_and_tell_of_a_full_disk() {
     let shell = Shell::new();
     // More than a pipe holds, to a reader that has gone.
-    let mut child = shell
-        .command(&["completions", "bash"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
+    let output = on_a_closed_pipe(&shell, &["completions", "bash"]);
     assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""));
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = shell.command(&["completions", "bash"]).stdout(full).output().unwrap();

@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -61,18 +60,6 @@ fn kind<T>(result: tidegate::error::Result<T>) -> (ErrorKind, String) {
 
 fn open(query: LetterQuery) -> LetterQuery {
     LetterQuery { states: vec![LetterState::Open], ..query }
-}
-
-/// Delivers a batch of which a file is another one than its manifest says.
-fn broken(world: &World, batch: &TestBatch) -> (BatchId, PathBuf) {
-    let folder = batch.write(&world.data.path().join("delivered"));
-    let file = folder.join("entities-00000.ndjson");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{text}\n")).unwrap();
-    let id = world.deliver(batch).unwrap();
-    world.work();
-    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
-    (id, file)
 }
 
 #[test]
@@ -374,7 +361,7 @@ fn a_requeue_that_can_not_be_written_leaves_everything_as_it_was() {
 fn a_batch_that_failed_is_a_letter_until_it_is_published() {
     let world = World::new();
     let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
-    let (id, file) = broken(&world, &batch);
+    let (id, file) = world.break_down(&batch);
     let first = only(&world);
     assert_eq!((first.kind, &first.code[..]), (LetterKind::Batch, "BATCH_SIZE_MISMATCH"));
     assert_eq!((&first.batch_id, first.key.clone()), (&id, None));
@@ -400,7 +387,7 @@ fn a_batch_that_failed_is_a_letter_until_it_is_published() {
 fn a_manifest_is_edited_and_its_ids_stay() {
     let world = World::new();
     let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
-    let (id, _) = broken(&world, &batch);
+    let (id, _) = world.break_down(&batch);
     let letter_id = only(&world).id;
     let shown = world.engine().letter(letter_id).unwrap().content.unwrap();
     let manifest: Value = serde_json::from_str(&shown).unwrap();
@@ -440,7 +427,7 @@ fn what_a_person_ended_makes_no_letter_and_settles_the_one_there_is() {
     world.engine().cancel(&waiting, "ann", "a test").unwrap();
     assert!(world.dead_letters("alpha").is_empty());
 
-    let (id, _) = broken(&world, &TestBatch::full("alpha", 2).with([says(entity("a"), 2)]));
+    let (id, _) = world.break_down(&TestBatch::full("alpha", 2).with([says(entity("a"), 2)]));
     let letter_id = only(&world).id;
     requeue(&world, letter_id);
     world.engine().cancel(&id, "ann", "not worth it").unwrap();
@@ -453,7 +440,7 @@ fn what_a_person_ended_makes_no_letter_and_settles_the_one_there_is() {
 fn a_newer_full_batch_that_says_as_much_moots_a_failed_batch() {
     for (scope, moot) in [(None, true), (Some("a*"), true), (Some("b*"), false)] {
         let world = World::new();
-        broken(&world, &TestBatch::full("alpha", 1).scoped(&["a*"], &[]).with([says(entity("a"), 1)]));
+        world.break_down(&TestBatch::full("alpha", 1).scoped(&["a*"], &[]).with([says(entity("a"), 1)]));
         let newer = TestBatch::full("alpha", 2).with([says(entity("a"), 2)]);
         let newer = match scope {
             Some(scope) => newer.scoped(&[scope], &[]),
@@ -467,7 +454,7 @@ fn a_newer_full_batch_that_says_as_much_moots_a_failed_batch() {
 #[test]
 fn discarding_a_failed_incremental_batch_lets_its_source_go_on() {
     let world = World::new();
-    broken(&world, &TestBatch::incremental("alpha", 1).with([says(entity("a"), 1)]));
+    world.break_down(&TestBatch::incremental("alpha", 1).with([says(entity("a"), 1)]));
     let next = world.publish(&TestBatch::incremental("alpha", 2).with([says(entity("b"), 2)]));
     assert_eq!(next.status, PublishStatus::Pending);
     let id = only(&world).id;
@@ -538,7 +525,7 @@ fn lists_are_filtered_and_read_in_parts_and_groups_tell_reasons() {
     );
     world.faults.refuse([entity("b"), edge("a", "b")]);
     world.publish(&TestBatch::incremental("beta", 2).with([says(entity("a"), 1), says(entity("b"), 1)]));
-    broken(&world, &TestBatch::full("gamma", 3));
+    world.break_down(&TestBatch::full("gamma", 3));
     let ids = |query: LetterQuery| {
         let mut found = Vec::new();
         let mut cursor = None;
@@ -626,7 +613,7 @@ fn a_letter_survives_restarts_at_every_step() {
 fn a_failed_batch_whose_folder_is_gone_is_repaired_from_its_pin() {
     let world = World::new();
     let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
-    let (id, file) = broken(&world, &batch);
+    let (id, file) = world.break_down(&batch);
     world.engine().keep_pins().unwrap();
     std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
     let letter_id = only(&world).id;
@@ -659,7 +646,7 @@ fn a_failed_batch_whose_folder_is_gone_is_repaired_from_its_pin() {
 #[test]
 fn a_letter_that_is_given_up_gives_its_pin_up() {
     let world = World::new();
-    let (id, _) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let (id, _) = world.break_down(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
     world.engine().keep_pins().unwrap();
     assert!(world.engine().state().pin_path(&id).exists());
     world.engine().discard_letter(only(&world).id, None, "ann", "a test").unwrap();

@@ -589,15 +589,21 @@ fn bad_entities_are_isolated_over_http_whether_the_target_says_which_or_not() {
     }
 }
 
-#[test]
-fn a_batch_of_which_too_much_is_refused_fails_for_a_reason_of_its_own() {
-    let server = TargetServer::start();
-    let mut world = world(&server);
+/// A world with the isolation limit that a source has without a setting.
+fn limited(server: &TargetServer) -> World {
+    let mut world = world(server);
     world.set(|settings| {
         settings.max_changes = Some(100);
         let alpha = settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap();
         alpha.isolation = Default::default();
     });
+    world
+}
+
+#[test]
+fn a_batch_of_which_too_much_is_refused_fails_for_a_reason_of_its_own() {
+    let server = TargetServer::start();
+    let world = limited(&server);
     let names: Vec<String> = (0..30).map(|n| format!("e{n}")).collect();
     server.reject(names[..20].iter().map(String::as_str), false);
     let record =
@@ -614,12 +620,7 @@ fn a_batch_of_which_too_much_is_refused_fails_for_a_reason_of_its_own() {
 #[test]
 fn relationships_that_wait_for_a_bad_entity_are_neither_sent_nor_counted_as_bad() {
     let server = TargetServer::start();
-    let mut world = world(&server);
-    world.set(|settings| {
-        settings.max_changes = Some(100);
-        let alpha = settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap();
-        alpha.isolation = Default::default();
-    });
+    let world = limited(&server);
     server.reject(["bad"], true);
     let names: Vec<String> = (0..20).map(|n| format!("e{n}")).collect();
     let lines = names.iter().map(|name| says(entity(name), 1)).chain([says(entity("bad"), 1)]);

@@ -31,25 +31,13 @@ fn pin(world: &World, id: &BatchId) -> PathBuf {
     world.engine().state().pin_path(id)
 }
 
-/// Delivers a batch of which a file is another one than its manifest says.
-fn broken(world: &World, batch: &TestBatch) -> (BatchId, PathBuf) {
-    let folder = batch.write(&world.data.path().join("delivered"));
-    let file = folder.join("entities-00000.ndjson");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{text}\n")).unwrap();
-    let id = world.deliver(batch).unwrap();
-    world.work();
-    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
-    (id, file)
-}
-
 /// A world with a failed full batch that is pinned and whose folder is gone,
 /// in which open dead letters expire after an hour.
 fn pinned() -> (World, BatchId, u64) {
     let world = World::with(|settings| {
         settings.retention.open_dead_letters = Some(Duration::from_secs(3600));
     });
-    let (id, file) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let (id, file) = world.break_down(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
     world.engine().keep_pins().unwrap();
     std::fs::remove_dir_all(file.parent().unwrap()).unwrap();
     let letter = only(&world).id;
@@ -98,7 +86,7 @@ fn a_failed_batch_gives_its_files_up_however_its_letter_is_settled() {
 #[test]
 fn what_is_discarded_while_it_is_copied_is_not_kept() {
     let world = World::new();
-    let (id, _) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let (id, _) = world.break_down(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
     let letter = only(&world).id;
     let (engine, place) = (world.shared(), pin(&world, &id));
     let copy = place.clone();
@@ -119,7 +107,7 @@ fn a_failed_batch_that_holds_its_source_does_not_expire() {
     let (world, id, letter) = pinned();
     // What an incremental batch says nobody says anew.
     world.engine().discard_letter(letter, None, "ann", "a test").unwrap();
-    let (held, _) = broken(&world, &TestBatch::incremental("alpha", 3).with([says(entity("b"), 1)]));
+    let (held, _) = world.break_down(&TestBatch::incremental("alpha", 3).with([says(entity("b"), 1)]));
     assert_ne!(held, id);
     world.engine().keep_pins().unwrap();
     let letter = only(&world).id;
@@ -183,7 +171,7 @@ fn mended(world: &World, letter: u64) -> String {
 fn a_batch_that_is_discarded_just_as_it_is_requeued_does_not_run() {
     for bulk in [false, true] {
         let world = World::new();
-        let (id, _) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+        let (id, _) = world.break_down(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
         let letter = only(&world).id;
         edit(&world, letter, &mended(&world, letter));
         let engine = world.shared();
@@ -207,7 +195,7 @@ fn a_batch_that_is_discarded_just_as_it_is_requeued_does_not_run() {
 #[test]
 fn files_that_are_copied_just_as_their_batch_is_requeued_stay() {
     let world = World::new();
-    let (id, file) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+    let (id, file) = world.break_down(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
     let letter = only(&world).id;
     edit(&world, letter, &mended(&world, letter));
     let engine = world.shared();

@@ -5,9 +5,8 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use support::catalogue::{TestCatalogue, create, relate};
+use support::catalogue::TestCatalogue;
 use tidegate::domain::key::EntityKey;
-use tidegate::domain::settings::Deletion;
 use tidegate::targets::embedded::{Lineage, LineageQuery};
 
 const QUERY: LineageQuery = LineageQuery { all: false, steps: 3, entities: 100, fan: 100 };
@@ -16,26 +15,8 @@ fn key(name: &str) -> EntityKey {
     EntityKey::new("t", name)
 }
 
-/// A catalogue with these relationships `from→to`, of type `lineage` or of the
-/// one that stands behind a colon.
-fn catalogue(edges: &[String]) -> TestCatalogue {
-    let mut catalogue = TestCatalogue::new(Deletion::Delete);
-    let mut names = BTreeSet::new();
-    let mut relationships = Vec::new();
-    for edge in edges {
-        let (ends, type_name) = edge.split_once(':').unwrap_or((edge, "lineage"));
-        let (from, to) = ends.split_once('→').unwrap();
-        names.extend([from, to]);
-        relationships.push(relate(type_name, &key(from), &key(to), ""));
-    }
-    catalogue.apply(names.into_iter().map(|name| create("t", name, "{}")).collect());
-    catalogue.apply(relationships);
-    catalogue
-}
-
 fn around(edges: &[&str], of: &str, query: LineageQuery) -> Lineage {
-    let edges: Vec<String> = edges.iter().map(|edge| (*edge).to_owned()).collect();
-    catalogue(&edges).get().lineage(&key(of), &query).unwrap().unwrap()
+    TestCatalogue::of_edges("lineage", edges).get().lineage(&key(of), &query).unwrap().unwrap()
 }
 
 /// Nodes with their steps, and edges, as texts.
@@ -76,7 +57,7 @@ fn cycles_end_and_a_relationship_to_itself_leads_nowhere() {
 fn what_is_left_out_is_counted() {
     let mut edges: Vec<String> = (0..30).map(|n| format!("here→d{n:02}")).collect();
     edges.push("d00→e".into());
-    let catalogue = catalogue(&edges);
+    let catalogue = TestCatalogue::of_edges("lineage", &edges);
     let found = |query: LineageQuery| catalogue.get().lineage(&key("here"), &query).unwrap().unwrap();
     let fan = found(LineageQuery { fan: 10, ..QUERY });
     assert_eq!((fan.nodes.iter().filter(|node| node.step == 1).count(), fan.nodes[0].more), (10, 20));

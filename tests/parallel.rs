@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use support::batches::{Line, TestBatch, edge, entity, says};
+use support::until;
 use support::world::World;
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::publish_state::PublishStatus;
@@ -18,18 +19,6 @@ use tidegate::store::{PlanState, SourceHoldReason};
 
 fn batch(source: &str, time: u32, name: &str) -> TestBatch {
     TestBatch::incremental(source, time).with([says(entity(name), i64::from(time))])
-}
-
-/// Waits for something that other threads do; a minute is for ever.
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..6000 {
-        if done() {
-            return;
-        }
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-    panic!("{what} did not happen");
 }
 
 fn is_final(engine: &Engine, id: &BatchId) -> bool {

@@ -94,18 +94,9 @@ fn equal_stores_dump_to_equal_text() {
 
 #[test]
 fn an_event_that_the_status_allows_is_stored_and_journalled_and_any_other_is_refused() {
-    let statuses = [
-        PublishStatus::Pending,
-        PublishStatus::Planning,
-        PublishStatus::PlanComplete,
-        PublishStatus::Executing,
-        PublishStatus::Complete,
-        PublishStatus::Failed,
-        PublishStatus::Retrying,
-    ];
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    for (s, status) in statuses.into_iter().enumerate() {
+    for (s, status) in PublishStatus::ALL.into_iter().enumerate() {
         for (e, event) in Event::ALL.into_iter().enumerate() {
             let record = BatchRecord { status, ..pending(&stamp(1, &format!("s{s}e{e}"))) };
             let id = record.batch_id.clone();

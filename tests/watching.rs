@@ -11,6 +11,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 use support::batches::{TestBatch, entity, says};
+use support::until;
 use tidegate::clock::{Clock, ManualClock, SystemClock};
 use tidegate::config::Settings;
 use tidegate::domain::ids::BatchId;
@@ -23,17 +24,6 @@ use url::Url;
 
 fn batch(time: u32) -> TestBatch {
     TestBatch::incremental("alpha", time).with([says(entity("a"), i64::from(time))])
-}
-
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..6000 {
-        if done() {
-            return;
-        }
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-    panic!("{what} did not happen");
 }
 
 /// A service on a local inbox, on the machine's own clock.

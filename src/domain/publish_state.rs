@@ -27,6 +27,17 @@ pub enum PublishStatus {
 }
 
 impl PublishStatus {
+    /// Every status, in the order in which a batch passes through them.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Planning,
+        Self::PlanComplete,
+        Self::Executing,
+        Self::Complete,
+        Self::Failed,
+        Self::Retrying,
+    ];
+
     /// As in the API: `PENDING`, `PLAN_COMPLETE`, ….
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,12 +5,11 @@ use std::path::Path;
 use super::engine::Engine;
 use super::waiting::mode_missing;
 use crate::domain::ids::BatchId;
-use crate::domain::publish_state::PublishStatus;
 use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder;
-use crate::store::{BatchRecord, BatchTotals, InboxEntry, InboxState, SourceHold, TimelineEntry, Tx};
+use crate::store::{BatchRecord, BatchTotals, InboxEntry, InboxState, SourceHold, Tx};
 
 /// Where a batch was found.
 pub(super) struct FoundIn {
@@ -96,15 +95,9 @@ impl Engine {
                 tx.note_source(source, &format!("held: {}", hold.note), super::SELF)?;
             }
             tx.put_batch(&record)?;
-            let entry = TimelineEntry {
-                at: tx.now(),
-                event: None,
-                from: PublishStatus::Pending,
-                to: PublishStatus::Pending,
-                cause: held.map_or_else(|| "accepted".to_owned(), |why| format!("accepted, and held: {why}")),
-                actor: super::SELF.into(),
-            };
-            tx.note(&record.batch_id, &entry)
+            let cause =
+                held.map_or_else(|| "accepted".to_owned(), |why| format!("accepted, and held: {why}"));
+            tx.remark(&record, cause, super::SELF)
         })?;
         Ok(id)
     }
@@ -112,11 +105,8 @@ impl Engine {
     pub(super) fn record(&self, batch: &Batch) -> Result<BatchRecord> {
         let files =
             serde_json::to_string(&batch.files).map_err(|e| Error::internal("a file list").caused_by(e))?;
+        let (stamp, url) = (batch.stamp.clone(), batch.url.clone());
         Ok(BatchRecord {
-            batch_id: batch.id.clone(),
-            stamp: batch.stamp.clone(),
-            url: batch.url.clone(),
-            folder: batch.folder.clone(),
             workflow: batch.workflow.clone(),
             mode: Some(batch.mode),
             scope: batch.scope.clone(),
@@ -128,26 +118,7 @@ impl Engine {
                 bytes: batch.files.iter().map(|file| file.bytes).sum(),
             },
             manifest_hash: batch.manifest_hash.clone(),
-            status: PublishStatus::Pending,
-            metrics: None,
-            failure: None,
-            accepted_at: self.clock.now(),
-            publish_start: None,
-            publish_end: None,
-            plan_id: None,
-            plan_path: None,
-            snapshot_path: None,
-            hold: None,
-            approval: None,
-            completion: None,
-            attempts: 0,
-            retry: None,
-            next_attempt: None,
-            priority: None,
-            cancel: None,
-            letters: 0,
-            absence: None,
-            pin: None,
+            ..BatchRecord::pending(stamp, url, batch.folder.clone(), self.clock.now())
         })
     }
 

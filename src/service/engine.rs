@@ -13,13 +13,14 @@ use url::Url;
 
 use super::events::Events;
 use super::folded::Folded;
-use super::live::{Live, Progress};
+use super::live::Live;
 use super::looking::Inboxes;
 use super::query::Looks;
 use super::queue::Next;
 use super::space::Space;
 use super::stop::Stop;
 use super::uploads::Uploads;
+use super::views::ProgressView;
 use super::work::Work;
 use crate::clock::Clock;
 use crate::config::{LoadOptions, Settings, TargetKind, TargetSettings};
@@ -377,13 +378,8 @@ impl Engine {
     }
 
     /// How far a batch in work has come; `None` when it is not in work.
-    pub fn progress_of(&self, id: &BatchId) -> Option<Progress> {
+    pub fn progress_of(&self, id: &BatchId) -> Option<ProgressView> {
         self.live.of(id)
-    }
-
-    /// Everything that is in work, and how far it has come.
-    pub fn in_work(&self) -> Vec<(BatchId, Progress)> {
-        self.live.all()
     }
 
     /// How plans are made now: what sorting and indexes may hold is shared by

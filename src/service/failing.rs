@@ -7,7 +7,7 @@ use crate::domain::publish_state::{FailureDetails, PublishStatus};
 use crate::domain::settings::OnFailure;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, Retry};
-use crate::store::{BatchRecord, SourceHold, SourceHoldReason, TimelineEntry, Tx};
+use crate::store::{BatchRecord, SourceHold, SourceHoldReason, Tx};
 
 use super::work::Wait;
 
@@ -183,18 +183,8 @@ impl Engine {
                 return Ok(false);
             }
             tracing::warn!(batch = %id, %source, %error, "it goes on later");
-            let (id, cause, status) = (id.clone(), format!("it goes on later: {error}"), record.status);
-            self.store.write(move |tx| {
-                let entry = TimelineEntry {
-                    at: tx.now(),
-                    event: None,
-                    from: status,
-                    to: status,
-                    cause,
-                    actor: SELF.into(),
-                };
-                tx.note(&id, &entry)
-            })?;
+            let cause = format!("it goes on later: {error}");
+            self.store.write(move |tx| tx.remark(&record, cause, SELF))?;
             return Ok(false);
         }
         let reason = match error.kind() {

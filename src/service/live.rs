@@ -6,57 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::events::{EventKind, Events};
+use super::views::{Phase, ProgressUnit, ProgressView};
 use crate::clock::Clock;
 use crate::domain::ids::BatchId;
 
 /// Time between two events about one batch's progress.
 const EVERY: Duration = Duration::from_millis(250);
-
-/// What is being done with a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// Its files are read.
-    Reading,
-    /// What was read is turned into a plan.
-    Planning,
-    /// Its plan is executed.
-    Executing,
-    /// The snapshot of what was published is written.
-    Committing,
-}
-
-/// What progress is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Unit {
-    /// Bytes of files, as they are stored.
-    Bytes,
-    /// Changes of the plan.
-    Changes,
-}
-
-/// How far a batch has come.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Progress {
-    /// What is being done.
-    pub phase: Phase,
-    /// How much of it is done.
-    pub done: u64,
-    /// How much there is of it; `None` when nobody knows.
-    pub total: Option<u64>,
-    /// What both are counted in.
-    pub unit: Unit,
-    /// When the phase began.
-    #[schema(value_type = String, format = DateTime)]
-    pub since: Timestamp,
-    /// Units a second since then; 0 before the first.
-    pub rate: f64,
-}
 
 struct Entry {
     phase: Phase,
@@ -113,27 +70,21 @@ impl Live {
     }
 
     /// How far a batch has come, if it is in work.
-    pub fn of(&self, id: &BatchId) -> Option<Progress> {
+    pub fn of(&self, id: &BatchId) -> Option<ProgressView> {
         let now = self.clock.monotonic();
         let batches = self.lock();
         batches.get(id).map(|entry| progress(entry, now))
     }
-
-    /// Everything that is in work.
-    pub fn all(&self) -> Vec<(BatchId, Progress)> {
-        let now = self.clock.monotonic();
-        self.lock().iter().map(|(id, entry)| (id.clone(), progress(entry, now))).collect()
-    }
 }
 
-fn progress(entry: &Entry, now: Duration) -> Progress {
+fn progress(entry: &Entry, now: Duration) -> ProgressView {
     let seconds = now.saturating_sub(entry.began).as_secs_f64();
-    let rate = if seconds > 0.0 { entry.done as f64 / seconds } else { 0.0 };
+    let rate = (seconds > 0.0 && entry.done > 0).then(|| entry.done as f64 / seconds);
     let unit = match entry.phase {
-        Phase::Reading => Unit::Bytes,
-        Phase::Planning | Phase::Executing | Phase::Committing => Unit::Changes,
+        Phase::Reading => ProgressUnit::Bytes,
+        Phase::Planning | Phase::Executing | Phase::Committing => ProgressUnit::Changes,
     };
-    Progress { phase: entry.phase, done: entry.done, total: entry.total, unit, since: entry.since, rate }
+    ProgressView { phase: entry.phase, done: entry.done, total: entry.total, unit, since: entry.since, rate }
 }
 
 #[cfg(test)]
@@ -153,10 +104,10 @@ mod tests {
             live.add(&id, 5);
         }
         let progress = live.of(&id).unwrap();
-        assert_eq!((progress.done, progress.total, progress.rate), (500, Some(1000), 250.0));
+        assert_eq!((progress.done, progress.total, progress.rate), (500, Some(1000), Some(250.0)));
         // In two seconds, and the beginning.
         assert!((6..=9).contains(&events.last_seq()), "{}", events.last_seq());
         live.end(&id);
-        assert!(live.of(&id).is_none() && live.all().is_empty());
+        assert!(live.of(&id).is_none());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::engine::Engine;
-use super::live::Phase;
+use super::views::Phase;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId};
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};

@@ -13,9 +13,7 @@ use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{
-    Approval, BatchRecord, BreakerRecord, Decision, SourceHold, SourceHoldReason, TimelineEntry, Tx,
-};
+use crate::store::{Approval, BatchRecord, BreakerRecord, Decision, SourceHold, SourceHoldReason};
 
 /// As what a batch is tried again, and for what.
 #[derive(Default)]
@@ -28,19 +26,6 @@ pub(super) struct Retry {
 
 pub(super) fn conflict(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Conflict, text)
-}
-
-/// Adds something to a timeline that does not change the status.
-pub(super) fn note(tx: &mut Tx<'_>, record: &BatchRecord, cause: String, actor: &str) -> Result<()> {
-    let entry = TimelineEntry {
-        at: tx.now(),
-        event: None,
-        from: record.status,
-        to: record.status,
-        cause,
-        actor: actor.to_owned(),
-    };
-    tx.note(&record.batch_id, &entry)
 }
 
 impl Engine {
@@ -88,7 +73,7 @@ impl Engine {
             });
             record.hold = None;
             tx.put_batch(&record)?;
-            note(tx, &record, format!("approved: {reason}"), &actor)?;
+            tx.remark(&record, format!("approved: {reason}"), &actor)?;
             Ok(record)
         })
     }
@@ -170,7 +155,7 @@ impl Engine {
             record.priority = first.then_some(decision);
             tx.put_batch(&record)?;
             let what = if first { "prioritised" } else { "no longer prioritised" };
-            note(tx, &record, format!("{what}: {reason}"), &actor)?;
+            tx.remark(&record, format!("{what}: {reason}"), &actor)?;
             Ok(record)
         })
     }
@@ -196,7 +181,11 @@ impl Engine {
                     let at = tx.now();
                     record.cancel = Some(Decision { actor: actor.clone(), reason: reason.clone(), at });
                     tx.put_batch(&record)?;
-                    note(tx, &record, format!("cancelled, to end between two operations: {reason}"), &actor)?;
+                    tx.remark(
+                        &record,
+                        format!("cancelled, to end between two operations: {reason}"),
+                        &actor,
+                    )?;
                     Ok(record)
                 }
                 PublishStatus::Pending
@@ -305,11 +294,11 @@ impl Engine {
                 PublishStatus::Retrying => {
                     record.next_attempt = None;
                     tx.put_batch(&record)?;
-                    note(tx, &record, format!("to be tried again now: {reason}"), &actor)?;
+                    tx.remark(&record, format!("to be tried again now: {reason}"), &actor)?;
                     Ok(record)
                 }
                 PublishStatus::Executing | PublishStatus::Pending if waits => {
-                    note(tx, &record, format!("to be tried again now: {reason}"), &actor)?;
+                    tx.remark(&record, format!("to be tried again now: {reason}"), &actor)?;
                     Ok(record)
                 }
                 PublishStatus::Executing

@@ -14,7 +14,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::SELF;
 use super::engine::Engine;
 use super::failing::concerns_batch;
-use super::operate::note;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
@@ -226,7 +225,7 @@ impl Engine {
             let text = format!("its files were copied under the state URL: {} bytes", pin.bytes);
             record.pin = Some(pin);
             tx.put_batch(&record)?;
-            note(tx, &record, text, SELF)?;
+            tx.remark(&record, text, SELF)?;
             Ok(Some(record))
         })?;
         if let Some(record) = kept.filter(|record| record.status.is_final()) {
@@ -383,7 +382,7 @@ impl Engine {
                     PinTask::Remove => "the copy of its files could not be removed yet",
                 };
                 let record = tx.expect_batch(&id)?;
-                note(tx, &record, format!("{what}: {text}"), SELF)?;
+                tx.remark(&record, format!("{what}: {text}"), SELF)?;
             }
             // A decision that came meanwhile stands.
             if tx.pin_work(&id)?.is_some_and(|now| now.task == work.task) {
@@ -401,7 +400,7 @@ impl Engine {
         let (id, text) = (id.clone(), error.to_string());
         self.store.write(move |tx| {
             let record = tx.expect_batch(&id)?;
-            note(tx, &record, format!("its files can't be kept under the state URL: {text}"), SELF)?;
+            tx.remark(&record, format!("its files can't be kept under the state URL: {text}"), SELF)?;
             if tx.pin_work(&id)?.is_some_and(|now| now.task == PinTask::Copy) {
                 tx.set_pin_work(&id, None)?;
             }

@@ -16,7 +16,6 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::ids::{BatchId, FolderName, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Kind;
-use crate::domain::publish_state::PublishStatus;
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::domain::stamp::Stamp;
@@ -30,7 +29,7 @@ use crate::intake::{folder, monitor};
 use crate::planning::recover::{self, FoundSnapshots};
 use crate::planning::snapshot::SnapshotManifest;
 use crate::planning::state_dir::read_checked;
-use crate::store::{InboxEntry, InboxState, Pin, SnapshotRecord, Store, StoreOptions, TimelineEntry};
+use crate::store::{InboxEntry, InboxState, Pin, SnapshotRecord, Store, StoreOptions};
 
 /// What was recovered of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -329,15 +328,7 @@ impl Engine {
         let id = id.clone();
         self.store.write(move |tx| {
             tx.put_batch(&record)?;
-            let entry = TimelineEntry {
-                at: tx.now(),
-                event: None,
-                from: PublishStatus::Pending,
-                to: PublishStatus::Pending,
-                cause: "recovered: its files were pinned under the state URL".into(),
-                actor: SELF.into(),
-            };
-            tx.note(&id, &entry)?;
+            tx.remark(&record, "recovered: its files were pinned under the state URL", SELF)?;
             if let Some((details, cause)) = details {
                 let now = tx.now();
                 tx.transition_batch(&id, Event::Failed, &cause, SELF, |record| {

@@ -4,7 +4,7 @@
 //! and is planned against today, guards included.
 
 use super::engine::Engine;
-use super::operate::{conflict, note};
+use super::operate::conflict;
 use crate::domain::ids::{BatchId, PlanId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
@@ -81,8 +81,8 @@ impl Engine {
             record.absence = Some(Decision { actor: actor.clone(), reason: reason.clone(), at });
             tx.put_batch(&record)?;
             let text = format!("{count} withheld deletions approved, as batch {}: {reason}", record.batch_id);
-            note(tx, &original, text, &actor)?;
-            note(tx, &record, format!("batch {id} with what it withheld, approved: {reason}"), &actor)?;
+            tx.remark(&original, text, &actor)?;
+            tx.remark(&record, format!("batch {id} with what it withheld, approved: {reason}"), &actor)?;
             Ok(record)
         })?;
         self.work.notify();

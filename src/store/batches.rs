@@ -175,6 +175,13 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Adds something to a batch's timeline that leaves its status as it is.
+    pub fn remark(&mut self, batch: &BatchRecord, cause: impl Into<String>, actor: &str) -> Result<()> {
+        let (from, to) = (batch.status, batch.status);
+        let (cause, actor) = (cause.into(), actor.to_owned());
+        self.note(&batch.batch_id, &TimelineEntry { at: self.now(), event: None, from, to, cause, actor })
+    }
+
     /// Leads a batch through an event: checks it, lets `change` fill in what
     /// goes with it, and stores batch and timeline. The plan that it had will
     /// not be executed any more, unless it was committed before.

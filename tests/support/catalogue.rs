@@ -1,5 +1,6 @@
 //! An embedded catalogue, and operations on it without batches and plans.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,25 @@ impl TestCatalogue {
         let mut new = Self { folder: super::folder(), clock, deletion, open: None, operations: 0 };
         new.restart();
         new
+    }
+
+    /// One with entities of type `t` and relationships `from→to` between them,
+    /// of this type or of the one that stands behind a colon.
+    pub fn of_edges(usual: &str, edges: &[impl AsRef<str>]) -> Self {
+        let key = |name| EntityKey::new("t", name);
+        let mut catalogue = Self::new(Deletion::Delete);
+        let mut names = BTreeSet::new();
+        let mut relationships = Vec::new();
+        for edge in edges {
+            let edge = edge.as_ref();
+            let (ends, type_name) = edge.split_once(':').unwrap_or((edge, usual));
+            let (from, to) = ends.split_once('→').unwrap();
+            names.extend([from, to]);
+            relationships.push(relate(type_name, &key(from), &key(to), ""));
+        }
+        catalogue.apply(names.into_iter().map(|name| create("t", name, "{}")).collect());
+        catalogue.apply(relationships);
+        catalogue
     }
 
     pub fn file(&self) -> PathBuf {

@@ -9,13 +9,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate::clock::{Clock, ManualClock};
 use tidegate::config::Settings;
-use tidegate::domain::ids::{BatchId, SourceId};
-use tidegate::domain::isolation::IsolationLimit;
-use tidegate::domain::settings::SourceSettings;
+use tidegate::domain::ids::BatchId;
 use tidegate::service::Engine;
 
 use super::batches::TestBatch;
-use super::world::{SOURCES, open_guards};
+use super::world::open_settings;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -139,16 +137,7 @@ impl Server {
 
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let data = super::folder();
-        let mut settings = Settings::defaults(data.path());
-        settings.planning.threads = 2;
-        for source in SOURCES {
-            let source_settings = SourceSettings {
-                guards: open_guards(),
-                isolation: IsolationLimit { count: 1000, ratio: 1.0, ..IsolationLimit::default() },
-                ..SourceSettings::default()
-            };
-            settings.sources.insert(SourceId::new(source).unwrap(), source_settings);
-        }
+        let mut settings = open_settings(data.path());
         change(&mut settings);
         let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7));
         let engine = Engine::open(data.path(), settings, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();

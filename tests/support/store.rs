@@ -13,7 +13,6 @@ use tidegate::domain::key::{EntityKey, Key};
 use tidegate::domain::notice::NoticeKind;
 use tidegate::domain::plan::{FootprintRef, PlanDigest, PlanHeader, PlanSummary};
 use tidegate::domain::publish_state::{BatchMetrics, FailureDetails, PublishStatus};
-use tidegate::domain::scope::Scope;
 use tidegate::domain::settings::Mode;
 use tidegate::domain::stamp::Stamp;
 use tidegate::domain::transition::Event;
@@ -59,38 +58,12 @@ pub fn stamp(hour: u8, run: &str) -> Stamp {
 
 /// A batch that was just accepted.
 pub fn pending(stamp: &Stamp) -> BatchRecord {
+    let url = format!("file:///inbox/{}/{}/", stamp.batch_id.source(), stamp.batch_id.folder());
     BatchRecord {
-        batch_id: stamp.batch_id.clone(),
-        stamp: stamp.clone(),
-        url: format!("file:///inbox/{}/{}/", stamp.batch_id.source(), stamp.batch_id.folder()),
-        folder: "/inbox/warehouse".into(),
         workflow: "postgres".into(),
         mode: Some(Mode::Full),
-        scope: Scope::default(),
-        complexity: None,
-        files: "[]".into(),
-        totals: BatchTotals::default(),
         manifest_hash: "00".repeat(16),
-        status: PublishStatus::Pending,
-        metrics: None,
-        failure: None,
-        accepted_at: time("2026-11-24T12:00:00Z"),
-        publish_start: None,
-        publish_end: None,
-        plan_id: None,
-        plan_path: None,
-        snapshot_path: None,
-        hold: None,
-        approval: None,
-        completion: None,
-        attempts: 0,
-        retry: None,
-        next_attempt: None,
-        priority: None,
-        cancel: None,
-        letters: 0,
-        absence: None,
-        pin: None,
+        ..BatchRecord::pending(stamp.clone(), url, "/inbox/warehouse".into(), time("2026-11-24T12:00:00Z"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A data directory, its engine, and what a person does with them.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidegate::clock::{Clock, ManualClock};
@@ -38,6 +39,22 @@ pub fn open_guards() -> GuardLimits {
     }
 }
 
+/// The settings of a data directory with sources that nothing stops: guards
+/// that never trip, and no isolation limit.
+pub fn open_settings(data: &Path) -> Settings {
+    let mut settings = Settings::defaults(data);
+    settings.planning.threads = 2;
+    for source in SOURCES {
+        let source_settings = SourceSettings {
+            guards: open_guards(),
+            isolation: IsolationLimit { count: 1000, ratio: 1.0, ..IsolationLimit::default() },
+            ..SourceSettings::default()
+        };
+        settings.sources.insert(SourceId::new(source).unwrap(), source_settings);
+    }
+    settings
+}
+
 struct Shared(Arc<dyn ProgressSink>);
 
 impl ProgressSink for Shared {
@@ -72,17 +89,8 @@ impl World {
 
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let data = super::folder();
-        let mut settings = Settings::defaults(data.path());
-        settings.planning.threads = 2;
+        let mut settings = open_settings(data.path());
         settings.max_changes = Some(3);
-        for source in SOURCES {
-            let source_settings = SourceSettings {
-                guards: open_guards(),
-                isolation: IsolationLimit { count: 1000, ratio: 1.0, ..IsolationLimit::default() },
-                ..SourceSettings::default()
-            };
-            settings.sources.insert(SourceId::new(source).unwrap(), source_settings);
-        }
         change(&mut settings);
         let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7));
         let mut world = Self {
@@ -133,6 +141,18 @@ impl World {
     /// Takes the next batch of a source one stage further.
     pub fn advance(&self, source: &str) -> Option<BatchId> {
         self.engine().advance(&SourceId::new(source).unwrap()).unwrap()
+    }
+
+    /// Delivers a batch of which a file is another one than its manifest says.
+    pub fn break_down(&self, batch: &TestBatch) -> (BatchId, PathBuf) {
+        let folder = batch.write(&self.data.path().join("delivered"));
+        let file = folder.join("entities-00000.ndjson");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\n")).unwrap();
+        let id = self.deliver(batch).unwrap();
+        self.work();
+        assert_eq!(self.batch(&id).status, PublishStatus::Failed);
+        (id, file)
     }
 
     /// What happened to a batch, as `WHO: WHY` lines.

@@ -20,6 +20,7 @@ use std::sync::Mutex;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::bytes::{u32_at, u64_at};
+use super::sealed::Sealed;
 use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 8] = b"TGBLOCKS";
@@ -203,19 +204,8 @@ impl BlockReader {
     /// Opens the file and checks everything but the blocks, which are checked
     /// as they are read.
     pub fn open(path: &Path, kind: FileKind) -> Result<Self> {
-        let file = File::open(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => invalid(path, "the file is missing"),
-            _ => Error::io(path, e),
-        })?;
+        let Sealed { file, header: head, body_end, trailer } = Sealed::<HEADER, TRAILER>::open(path)?;
         let at = |e| Error::io(path, e);
-        let size = file.metadata().map_err(at)?.len();
-        if size < (HEADER + TRAILER) as u64 {
-            return Err(invalid(path, "the file is cut short"));
-        }
-        let mut head = [0; HEADER];
-        file.read_exact_at(&mut head, 0).map_err(at)?;
-        let mut trailer = [0; TRAILER];
-        file.read_exact_at(&mut trailer, size - TRAILER as u64).map_err(at)?;
         if &head[..8] != MAGIC || &trailer[32..] != END || &head[8..12] != kind.tag() {
             return Err(invalid(path, "this is no file of the expected kind, or it is cut short"));
         }
@@ -225,7 +215,7 @@ impl BlockReader {
         let (offset, blocks, meta_len) = (u64_at(&trailer, 0), u64_at(&trailer, 8), u64_at(&trailer, 16));
         let index_len = blocks.checked_mul(INDEX_ROW as u64);
         let end = index_len.and_then(|n| n.checked_add(offset)).and_then(|n| n.checked_add(meta_len));
-        if end != Some(size - TRAILER as u64) {
+        if end != Some(body_end) {
             return Err(invalid(path, "its parts do not add up to its size"));
         }
         let mut index = vec![0; (blocks * INDEX_ROW as u64) as usize];

@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::block_file::invalid;
 use super::bytes::{u32_at, u64_at, u128_at};
 use super::entry::{ENTRY, Entry};
+use super::sealed::Sealed;
 use crate::domain::key::KeyHash;
 use crate::domain::stamp::Stamp;
 use crate::error::{Error, Result};
@@ -256,25 +257,13 @@ impl Layer {
     /// Opens the file and checks everything but its blocks, which are checked
     /// as they are read.
     pub fn open(path: &Path, budget: &Arc<CacheBudget>) -> Result<Self> {
-        let file = File::open(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => invalid(path, "the file is missing"),
-            _ => Error::io(path, e),
-        })?;
-        let at = |e| Error::io(path, e);
-        let size = file.metadata().map_err(at)?.len();
-        let Some(body_end) = size.checked_sub(TRAILER as u64).filter(|end| *end >= HEADER) else {
-            return Err(invalid(path, "the file is cut short"));
-        };
-        let mut magic = [0; 8];
-        file.read_exact_at(&mut magic, 0).map_err(at)?;
-        let mut trailer = [0; TRAILER];
-        file.read_exact_at(&mut trailer, body_end).map_err(at)?;
-        if &magic != MAGIC || &trailer[32..] != END {
+        let Sealed { file, header, body_end, trailer } = Sealed::<8, TRAILER>::open(path)?;
+        if &header != MAGIC || &trailer[32..] != END {
             return Err(invalid(path, "this is no snapshot layer of a known version, or it is cut short"));
         }
         let (entries, ends, meta_len) = (u64_at(&trailer, 0), u64_at(&trailer, 8), u64_at(&trailer, 16));
         let bad = || invalid(path, "its parts do not add up to its size");
-        if entries > u64::from(u32::MAX) || ends > 2 * u64::from(u32::MAX) || meta_len > size {
+        if entries > u64::from(u32::MAX) || ends > 2 * u64::from(u32::MAX) || meta_len > body_end {
             return Err(bad());
         }
         let (blocks, end_blocks) = (entries.div_ceil(BLOCK as u64), ends.div_ceil(END_BLOCK as u64));
@@ -284,9 +273,9 @@ impl Layer {
             return Err(bad());
         }
         let mut tables = vec![0; tables_len as usize];
-        file.read_exact_at(&mut tables, tables_at).map_err(at)?;
+        file.read_exact_at(&mut tables, tables_at).map_err(|e| Error::io(path, e))?;
         let mut hash = Xxh3::new();
-        hash.update(&magic);
+        hash.update(&header);
         hash.update(&tables);
         if hash.digest() != u64_at(&trailer, 24) {
             return Err(invalid(path, "the checksum of its tables does not match"));

@@ -7,3 +7,4 @@ pub mod bytes;
 pub mod entry;
 pub mod layer;
 pub mod order;
+mod sealed;

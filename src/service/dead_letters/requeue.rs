@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, Compression};
 use crate::intake::folder;
 use crate::intake::write::{WriteOptions, write_into};
-use crate::store::{DeadLetter, LetterKind, TimelineEntry};
+use crate::store::{DeadLetter, LetterKind};
 
 /// Lines of one file.
 const LINES: u64 = 100_000;
@@ -177,15 +177,7 @@ impl Engine {
                     tx.requeue_dead_letter(letter, &record, &actor, &reason)?;
                 }
                 tx.put_batch(&record)?;
-                let entry = TimelineEntry {
-                    at: tx.now(),
-                    event: None,
-                    from: PublishStatus::Pending,
-                    to: PublishStatus::Pending,
-                    cause: format!("requeued {} dead letters: {reason}", record.letters),
-                    actor,
-                };
-                tx.note(&record.batch_id, &entry)?;
+                tx.remark(&record, format!("requeued {} dead letters: {reason}", record.letters), &actor)?;
                 Ok(Some(record.batch_id.clone()))
             })
         });

@@ -146,7 +146,7 @@ impl Engine {
         };
         let open = !record.status.is_final();
         let waits = fronts.wait(record)?;
-        let progress = if open { waits::progress(self, &record.batch_id) } else { None };
+        let progress = if open { self.progress_of(&record.batch_id) } else { None };
         Ok(BatchView {
             publish_state: record.publish_state(),
             workflow: record.workflow.clone(),

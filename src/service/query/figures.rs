@@ -49,16 +49,6 @@ pub struct Figures {
     pub totals: Totals,
 }
 
-const STATUSES: [PublishStatus; 7] = [
-    PublishStatus::Pending,
-    PublishStatus::Planning,
-    PublishStatus::PlanComplete,
-    PublishStatus::Executing,
-    PublishStatus::Complete,
-    PublishStatus::Failed,
-    PublishStatus::Retrying,
-];
-
 impl Engine {
     /// Figures, with at most `sources` sources by name.
     pub fn figures(&self, sources: usize) -> Result<Figures> {
@@ -70,7 +60,7 @@ impl Engine {
                 Ok(())
             })?;
             figures.dead_letters = view.count_unsettled_dead_letters()?;
-            for status in STATUSES {
+            for status in PublishStatus::ALL {
                 figures.batches.push((status.as_str().to_owned(), view.count_batches(None, status)?));
             }
             let known: Vec<SourceId> = view.sources()?;

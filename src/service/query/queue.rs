@@ -184,7 +184,7 @@ impl Engine {
 
     fn queue_item(&self, fronts: &mut Fronts<'_>, record: &BatchRecord, position: u64) -> Result<QueueItem> {
         let now = fronts.now();
-        let progress = waits::progress(self, &record.batch_id);
+        let progress = self.progress_of(&record.batch_id);
         Ok(QueueItem {
             position,
             batch_id: record.batch_id.clone(),

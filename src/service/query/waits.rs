@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::super::engine::Engine;
-use super::super::live;
 use super::super::queue::{Executing, Standing, Turn, executing, is_parked};
 use super::super::views::{
-    BatchAction, HoldView, Phase, PrioritisedView, PriorityView, ProgressUnit, ProgressView, SourceHoldView,
-    SourceState, WaitCode, WaitView,
+    BatchAction, HoldView, PrioritisedView, PriorityView, ProgressView, SourceHoldView, SourceState,
+    WaitCode, WaitView,
 };
 use super::super::waiting::Waiting;
 use super::super::withheld::withheld;
@@ -222,27 +221,6 @@ fn stands(batch: &BatchRecord, now: Timestamp) -> String {
         },
         PublishStatus::Complete | PublishStatus::Failed => "has ended".to_owned(),
     }
-}
-
-/// How far a batch in work has come.
-pub fn progress(engine: &Engine, id: &BatchId) -> Option<ProgressView> {
-    let progress = engine.progress_of(id)?;
-    Some(ProgressView {
-        phase: match progress.phase {
-            live::Phase::Reading => Phase::Reading,
-            live::Phase::Planning => Phase::Planning,
-            live::Phase::Executing => Phase::Executing,
-            live::Phase::Committing => Phase::Committing,
-        },
-        done: progress.done,
-        total: progress.total,
-        unit: match progress.unit {
-            live::Unit::Bytes => ProgressUnit::Bytes,
-            live::Unit::Changes => ProgressUnit::Changes,
-        },
-        since: progress.since,
-        rate: Some(progress.rate).filter(|rate| *rate > 0.0),
-    })
 }
 
 /// That an operator put a batch ahead.

@@ -228,6 +228,44 @@ pub struct BatchRecord {
 }
 
 impl BatchRecord {
+    /// A batch that was just accepted, of which nothing but this is known.
+    /// `url`: where it was delivered. `folder`: where its files are.
+    pub fn pending(stamp: Stamp, url: String, folder: PathBuf, accepted_at: Timestamp) -> Self {
+        Self {
+            batch_id: stamp.batch_id.clone(),
+            stamp,
+            url,
+            folder,
+            workflow: String::new(),
+            mode: None,
+            scope: Scope::default(),
+            complexity: None,
+            files: "[]".into(),
+            totals: BatchTotals::default(),
+            manifest_hash: String::new(),
+            status: PublishStatus::Pending,
+            metrics: None,
+            failure: None,
+            accepted_at,
+            publish_start: None,
+            publish_end: None,
+            plan_id: None,
+            plan_path: None,
+            snapshot_path: None,
+            hold: None,
+            approval: None,
+            completion: None,
+            attempts: 0,
+            retry: None,
+            next_attempt: None,
+            priority: None,
+            cancel: None,
+            letters: 0,
+            absence: None,
+            pin: None,
+        }
+    }
+
     /// 1 to 10: the workflow's own word, or an estimate from the number of lines.
     pub fn complexity(&self) -> u8 {
         let estimate = || estimated_complexity(self.totals.lines.unwrap_or_default(), 1);

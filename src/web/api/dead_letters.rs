@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Act;
+use super::{Act, Actor};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::Result as Outcome;
 use crate::service::Engine;
@@ -312,6 +312,21 @@ pub struct Revise {
     actor: Option<String>,
 }
 
+/// Does something about a dead letter, and shows how it stands then.
+async fn act<T>(
+    state: &AppState,
+    id: u64,
+    by: Act,
+    act: impl FnOnce(&Engine, &Actor) -> Outcome<T> + Send + 'static,
+) -> Result<Json<DeadLetterDetail>, Problem> {
+    let by = by.check()?;
+    let done = state.run(move |engine| {
+        act(engine, &by)?;
+        engine.letter(id)
+    });
+    Ok(Json(done.await?))
+}
+
 /// Put other content in the place of a dead letter's original
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/edit", tag = "dead letters", operation_id = "editDeadLetter",
     params(("id" = u64, Path, description = "Its number")), request_body = Revise,
@@ -323,13 +338,12 @@ pub async fn edit(
     Id(Number(id)): Id<Number>,
     LargeJson(body): LargeJson<Revise>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
-    let by = Act { reason: body.reason, actor: body.actor }.check()?;
     let (content, revision) = (body.content, body.revision);
-    let done = state.run(move |engine| {
-        engine.edit_letter(id, revision, content.as_deref().map(str::as_bytes), &by.name, &by.reason)?;
-        engine.letter(id)
-    });
-    Ok(Json(done.await?))
+    let by = Act { reason: body.reason, actor: body.actor };
+    act(&state, id, by, move |engine, by| {
+        engine.edit_letter(id, revision, content.as_deref().map(str::as_bytes), &by.name, &by.reason)
+    })
+    .await
 }
 
 /// What is done about one dead letter.
@@ -359,20 +373,15 @@ pub async fn requeue(
     Id(Number(id)): Id<Number>,
     LargeJson(body): LargeJson<Revise>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
-    let by = Act { reason: body.reason, actor: body.actor }.check()?;
     let (content, revision) = (body.content, body.revision);
-    let done = state.run(move |engine| {
-        match content {
-            Some(content) => {
-                engine.repair_letter(id, revision, content.as_bytes(), &by.name, &by.reason)?;
-            }
-            None => {
-                engine.requeue_letter(id, revision, &by.name, &by.reason)?;
-            }
+    let by = Act { reason: body.reason, actor: body.actor };
+    act(&state, id, by, move |engine, by| match content {
+        Some(content) => {
+            engine.repair_letter(id, revision, content.as_bytes(), &by.name, &by.reason).map(drop)
         }
-        engine.letter(id)
-    });
-    Ok(Json(done.await?))
+        None => engine.requeue_letter(id, revision, &by.name, &by.reason).map(drop),
+    })
+    .await
 }
 
 /// Give a dead letter up
@@ -385,12 +394,9 @@ pub async fn discard(
     Id(Number(id)): Id<Number>,
     Body(body): Body<Decide>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
-    let by = Act { reason: body.reason, actor: body.actor }.check()?;
-    let done = state.run(move |engine| {
-        engine.discard_letter(id, body.revision, &by.name, &by.reason)?;
-        engine.letter(id)
-    });
-    Ok(Json(done.await?))
+    let by = Act { reason: body.reason, actor: body.actor };
+    act(&state, id, by, move |engine, by| engine.discard_letter(id, body.revision, &by.name, &by.reason))
+        .await
 }
 
 /// What is done about all dead letters that a filter finds.

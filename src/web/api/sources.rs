@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Act, PartParams};
+use super::{Act, Actor, PartParams};
 use crate::domain::ids::SourceId;
+use crate::error::Result as Outcome;
+use crate::service::Engine;
 use crate::service::skips::Skip;
 use crate::service::views::{Page, ProblemView, SourceDetail, SourceView};
 use crate::web::AppState;
@@ -40,6 +42,22 @@ pub async fn show(
     Ok(Json(state.run(move |engine| engine.source_view(&id)).await?))
 }
 
+/// Does something with a source that is known, and shows how it stands then.
+async fn act<T>(
+    state: &AppState,
+    id: SourceId,
+    by: Act,
+    act: impl FnOnce(&Engine, &SourceId, &Actor) -> Outcome<T> + Send + 'static,
+) -> Result<Json<SourceDetail>, Problem> {
+    let by = by.check()?;
+    let done = state.run(move |engine| {
+        engine.source_view(&id)?;
+        act(engine, &id, &by)?;
+        engine.source_view(&id)
+    });
+    Ok(Json(done.await?))
+}
+
 /// Pause a source
 ///
 /// What runs comes to its end; nothing of it is begun until it is resumed.
@@ -53,13 +71,7 @@ pub async fn pause(
     Id(id): Id<SourceId>,
     Body(body): Body<Act>,
 ) -> Result<Json<SourceDetail>, Problem> {
-    let actor = body.check()?;
-    let done = state.run(move |engine| {
-        engine.source_view(&id)?;
-        engine.pause_source(&id, &actor.name, &actor.reason)?;
-        engine.source_view(&id)
-    });
-    Ok(Json(done.await?))
+    act(&state, id, body, |engine, id, by| engine.pause_source(id, &by.name, &by.reason)).await
 }
 
 /// Let a source go on
@@ -75,13 +87,7 @@ pub async fn resume(
     Id(id): Id<SourceId>,
     Body(body): Body<Act>,
 ) -> Result<Json<SourceDetail>, Problem> {
-    let actor = body.check()?;
-    let done = state.run(move |engine| {
-        engine.source_view(&id)?;
-        engine.resume_source(&id, &actor.name, &actor.reason)?;
-        engine.source_view(&id)
-    });
-    Ok(Json(done.await?))
+    act(&state, id, body, |engine, id, by| engine.resume_source(id, &by.name, &by.reason)).await
 }
 
 /// Keys to be skipped.
@@ -135,13 +141,9 @@ pub async fn skip(
     Body(body): Body<SkipKeys>,
 ) -> Result<Json<SourceDetail>, Problem> {
     let SkipKeys { type_name, name, until, reason, actor } = body;
-    let actor = Act { reason, actor }.check()?;
-    let done = state.run(move |engine| {
-        engine.source_view(&id)?;
-        engine.skip(&id, &Skip { type_name, name, until }, &actor.name, &actor.reason)?;
-        engine.source_view(&id)
-    });
-    Ok(Json(done.await?))
+    let skip = Skip { type_name, name, until };
+    let by = Act { reason, actor };
+    act(&state, id, by, move |engine, id, by| engine.skip(id, &skip, &by.name, &by.reason)).await
 }
 
 /// Lift a skip
@@ -157,11 +159,7 @@ pub async fn unskip(
     Body(body): Body<UnskipKeys>,
 ) -> Result<Json<SourceDetail>, Problem> {
     let UnskipKeys { type_name, name, reason, actor } = body;
-    let actor = Act { reason, actor }.check()?;
-    let done = state.run(move |engine| {
-        engine.source_view(&id)?;
-        engine.unskip(&id, &type_name, &name, &actor.name, &actor.reason)?;
-        engine.source_view(&id)
-    });
-    Ok(Json(done.await?))
+    let by = Act { reason, actor };
+    act(&state, id, by, move |engine, id, by| engine.unskip(id, &type_name, &name, &by.name, &by.reason))
+        .await
 }

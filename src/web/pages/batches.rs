@@ -15,17 +15,6 @@ use crate::error::Result;
 use crate::service::query::{BatchQuery, Order};
 use crate::service::views::{BatchView, Page};
 
-/// Every status, as it is offered by the filter.
-pub const STATUSES: [PublishStatus; 7] = [
-    PublishStatus::Pending,
-    PublishStatus::Planning,
-    PublishStatus::PlanComplete,
-    PublishStatus::Executing,
-    PublishStatus::Complete,
-    PublishStatus::Failed,
-    PublishStatus::Retrying,
-];
-
 /// The filter, as the form shows it.
 struct Filter {
     source: String,
@@ -97,7 +86,7 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
 }
 
 fn wanted(query: &PageQuery) -> Result<BatchQuery> {
-    let statuses = STATUSES.map(|status| (status.as_str(), status));
+    let statuses = PublishStatus::ALL.map(|status| (status.as_str(), status));
     Ok(BatchQuery {
         source_id: query.parsed::<SourceId>("source")?,
         status: query.one_of("status", &statuses)?,
