@@ -61,7 +61,12 @@ impl Down {
         if before.as_ref().is_some_and(|before| !before.half_open) && !self.probed {
             return Ok(());
         }
-        let probes = before.as_ref().map_or(0, |before| before.probes + 1);
+        let probes = before.as_ref().map_or(0, |before| before.probes.saturating_add(1));
+        let mut in_vain = before.as_ref().map_or_else(Vec::new, |before| before.in_vain.clone());
+        if let Some(tried) = &self.tried {
+            in_vain.retain(|source| source != tried);
+            in_vain.push(tried.clone());
+        }
         tx.put_breaker(
             target,
             &BreakerRecord {
@@ -76,7 +81,7 @@ impl Down {
                         .max(self.asked.unwrap_or_default().min(LONGEST_ASKED)),
                 ),
                 half_open: false,
-                tried: self.tried.clone().or_else(|| before.and_then(|before| before.tried)),
+                in_vain,
                 closed_at: None,
             },
         )

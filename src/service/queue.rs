@@ -1,6 +1,7 @@
 //! Whose turn it is: strictly by stamp within a source, by score across them
 //! (`SEMANTICS` 8). What is shown of the queue is what workers choose by.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -148,9 +149,10 @@ impl Engine {
                 }
             }
             let in_vain = self.store.read(|view| self.tried_in_vain(view))?;
-            // Of those that a target is tried with, one that was tried in vain
-            // comes last.
-            let rank = |turn: &Turn| (!in_vain.contains(&turn.source), turn.rank());
+            // Of those that a target is tried with, those that were tried in vain
+            // come last, the most recent one behind the others.
+            let place = |turn: &Turn| in_vain.get(&turn.source).copied().unwrap_or(0);
+            let rank = |turn: &Turn| (Reverse(place(turn)), turn.rank());
             let mut best: Option<&Turn> = None;
             let low = self.too_little_room().is_some();
             for turn in &turns {
