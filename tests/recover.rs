@@ -5,11 +5,14 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use support::batches::{Line, TestBatch, edge, entity, says};
+use support::target_server::TargetServer;
 use support::world::World;
 use tidegate::clock::Clock;
-use tidegate::domain::ids::{BatchId, SourceId};
+use tidegate::config::{HttpSettings, TargetKind, TargetSettings};
+use tidegate::domain::ids::{BatchId, SourceId, TargetName};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::ErrorKind;
 use tidegate::service::recover::{Recovered, recover};
@@ -211,6 +214,41 @@ fn another_catalogue_holds_its_sources() {
     let hold =
         world.engine().store().read(|view| view.source_hold(&SourceId::new("alpha").unwrap())).unwrap();
     assert_eq!(hold.unwrap().reason, SourceHoldReason::TargetMoved);
+}
+
+#[test]
+fn a_target_that_is_away_keeps_no_source_from_being_recovered() {
+    let server = TargetServer::start();
+    let away = TargetName::new("away").unwrap();
+    let mut world = World::with(|settings| {
+        let mut http = HttpSettings::new(server.url());
+        http.request_limit = Duration::ZERO;
+        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
+        settings.targets.insert(away.clone(), target);
+        settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap().target = away.clone();
+    });
+    for source in ["alpha", "beta"] {
+        world.publish(&TestBatch::full(source, 1).with(many(1, 0..3)));
+    }
+    // A plan that the target may have begun, for all that anybody knows.
+    let cut = world.deliver(&TestBatch::full("alpha", 2).with(many(2, 0..5))).unwrap();
+    while world.batch(&cut).status != PublishStatus::Executing {
+        world.advance("alpha");
+    }
+    lose(&mut world);
+    server.down();
+    let recovered = recover_in(&mut world);
+    let told: Vec<(&str, u64)> =
+        recovered.sources.iter().map(|of| (of.source_id.as_str(), of.unsure)).collect();
+    assert_eq!(told, [("alpha", 5), ("beta", 0)]);
+    assert!(recovered.problems[0].contains("target away can't be asked"), "{:?}", recovered.problems);
+    server.heal();
+    for source in ["alpha", "beta"] {
+        world.publish(&TestBatch::full(source, 3).with(many(3, 0..4)));
+    }
+    assert_eq!(server.held().len(), 4);
+    assert!(server.held().values().all(|value| value["x"] == 3), "{:?}", server.held());
+    world.expect(&[(entity("n0"), 3), (entity("n1"), 3), (entity("n2"), 3), (entity("n3"), 3)]);
 }
 
 #[test]

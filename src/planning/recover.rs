@@ -2,7 +2,7 @@
 //! snapshots, and the plans that may have been executed since.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::bodies::Bodies;
@@ -145,19 +145,17 @@ pub fn plans_since(state: &StateDir, source: &SourceId, whole: &[SnapshotManifes
     Ok(plans)
 }
 
-/// The keys that a plan changes.
+/// Calls `take` with each key that a plan changes.
 ///
 /// # Errors
-/// When the plan can't be read.
-pub fn keys_of(state: &StateDir, source: &SourceId, plan: &PlanId) -> Result<Vec<Key>> {
+/// When the plan can't be read; the keys before that were taken.
+pub fn each_key(state: &StateDir, source: &SourceId, plan: &PlanId, mut take: impl FnMut(Key)) -> Result<()> {
     let plan = Plan::open(state, source, plan)?;
     let mut bodies = Bodies::new()?;
-    let mut keys = Vec::new();
     plan.changes(|change| {
-        keys.push(key_of(&plan, &change, &mut bodies)?);
+        take(key_of(&plan, &change, &mut bodies)?);
         Ok(())
-    })?;
-    Ok(keys)
+    })
 }
 
 /// Writes a snapshot that is `newest` with more unsure keys.
@@ -168,7 +166,7 @@ pub fn with_unsure(
     state: &StateDir,
     newest: &SnapshotManifest,
     id: SnapshotId,
-    keys: Vec<Key>,
+    keys: BTreeSet<Key>,
     now: jiff::Timestamp,
 ) -> Result<SnapshotManifest> {
     let mut next = newest.clone();

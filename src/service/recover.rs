@@ -2,6 +2,7 @@
 //! lost: the current snapshots, with the keys unsure that a plan may have
 //! changed since (`SEMANTICS` 10), and the batches that waited and are pinned.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,6 +70,10 @@ pub struct Recovered {
     pub problems: Vec<String>,
 }
 
+/// What each target calls itself, or why it can't be asked: it is asked once,
+/// for one that is down may have each question wait.
+type Identities = BTreeMap<TargetName, Result<String, String>>;
+
 /// What nobody can recover, whatever the state folder holds.
 pub const LOST: &str = "the history of batches with their timelines; approvals, pauses, holds and skips; \
     dead letters; messages that were not delivered yet";
@@ -112,11 +117,9 @@ pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
 }
 
 impl Engine {
-    fn take_over(
-        &self,
-        found: std::collections::BTreeMap<(TargetName, SourceId), FoundSnapshots>,
-    ) -> Result<Recovered> {
+    fn take_over(&self, found: BTreeMap<(TargetName, SourceId), FoundSnapshots>) -> Result<Recovered> {
         let mut recovered = Recovered::default();
+        let mut identities = Identities::default();
         for ((target, source), found) in found {
             recovered
                 .problems
@@ -128,7 +131,8 @@ impl Engine {
                 ));
                 continue;
             };
-            let current = self.take_snapshot(&target, &source, whole, newest, &mut recovered)?;
+            let current =
+                self.take_snapshot(&target, &source, whole, newest, &mut identities, &mut recovered)?;
             recovered.older_snapshots += older.len() as u64;
             let records: Vec<SnapshotRecord> = older.iter().map(|older| self.record_of(older)).collect();
             let record = self.record_of(&current);
@@ -173,6 +177,7 @@ impl Engine {
         source: &SourceId,
         whole: &[SnapshotManifest],
         newest: &SnapshotManifest,
+        identities: &mut Identities,
         recovered: &mut Recovered,
     ) -> Result<SnapshotManifest> {
         let mut plans = recover::plans_since(&self.state, source, whole)?;
@@ -181,23 +186,39 @@ impl Engine {
             recovered.problems.push(text);
             return Ok(newest.clone());
         };
-        let last = open.target.last_plan(source)?;
-        // A target that keeps track tells which of them it has begun.
-        if let Some(last) = &last {
-            plans.retain(|plan| plan == last);
+        // A target that keeps track tells which of them it has begun; of one
+        // that can't be asked now, all of them count.
+        match open.target.last_plan(source) {
+            Ok(Some(last)) => plans.retain(|plan| *plan == last),
+            Ok(None) => {}
+            Err(error) => recovered.problems.push(format!(
+                "source {source}: the target {target} can't tell which plan it had last: {error}; \
+                 every plan since the snapshot counts as begun"
+            )),
         }
-        let identity = open.target.identity()?;
-        if identity != newest.target_identity {
-            recovered.problems.push(format!(
+        let identity = identities
+            .entry(target.clone())
+            .or_insert_with(|| open.target.identity().map_err(|e| e.to_string()));
+        match identity {
+            Ok(identity) if *identity == newest.target_identity => {}
+            Ok(identity) => recovered.problems.push(format!(
                 "source {source}: the target {target} is {identity}, the snapshot was published to {}; \
                  the source is held until they belong together",
                 newest.target_identity
-            ));
+            )),
+            // Whether it is that one is looked at before anything is published.
+            Err(error) => recovered.problems.push(format!(
+                "source {source}: the target {target} can't be asked whether it is the one that was published to: \
+                 {error}; its next batch asks"
+            )),
         }
-        let mut keys = Vec::new();
+        let mut keys = BTreeSet::new();
         for plan in &plans {
-            match recover::keys_of(&self.state, source, plan) {
-                Ok(found) => keys.extend(found),
+            let mut take = |key| {
+                keys.insert(key);
+            };
+            match recover::each_key(&self.state, source, plan, &mut take) {
+                Ok(()) => {}
                 Err(error) => recovered.problems.push(format!(
                     "source {source}: plan {plan} may have been begun and can't be read: {error}; \
                      deliver its batch again"
@@ -222,7 +243,12 @@ impl Engine {
         current: &SnapshotManifest,
     ) -> Result<Option<String>> {
         let Some(open) = self.targets.get(target) else { return Ok(Some(newest.plan_id.to_string())) };
-        let Some(last) = open.target.last_plan(source)? else { return Ok(None) };
+        let last = match open.target.last_plan(source) {
+            Ok(Some(last)) => last,
+            Ok(None) => return Ok(None),
+            // If it had another one since, that holds the source at its next batch.
+            Err(_) => return Ok(Some(newest.plan_id.to_string())),
+        };
         let ancestor = whole.iter().any(|snapshot| snapshot.plan_id == last);
         let known =
             ancestor || last.as_str() <= newest.plan_id.as_str() || current.snapshot_id != newest.snapshot_id;
