@@ -30,7 +30,7 @@ use crate::intake::prefix::Object;
 use crate::intake::{folder, monitor};
 use crate::planning::recover::{self, FoundSnapshots};
 use crate::planning::snapshot::SnapshotManifest;
-use crate::planning::state_dir::read_checked;
+use crate::planning::state_dir::{StateDir, read_checked};
 use crate::store::{InboxEntry, InboxState, Pin, SnapshotRecord, Store, StoreOptions, TimelineEntry};
 
 /// What was recovered of a source.
@@ -96,14 +96,7 @@ pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
     }
     let owner = recover::owner(&settings.state)?;
     let found = recover::snapshots(&settings.state)?;
-    if found.values().all(|found| found.whole.is_empty()) {
-        let mut text = format!("{} holds no snapshot that is whole", settings.state.display());
-        for damaged in found.values().flat_map(|found| &found.damaged) {
-            text.push_str("; ");
-            text.push_str(damaged);
-        }
-        return Err(Error::new(ErrorKind::NotFound, text));
-    }
+    something(&settings.state, &found)?;
     let options = StoreOptions { owner: Some(owner), ..StoreOptions::default() };
     let made = Store::open(&data, options, Arc::clone(&clock)).map(drop).and_then(|()| {
         let engine = Engine::open(&data, settings, clock)?;
@@ -114,6 +107,45 @@ pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
         let _ = std::fs::remove_file(&file);
     }
     made
+}
+
+/// # Errors
+/// [`ErrorKind::NotFound`] when a state folder has nothing to recover, or only
+/// snapshots that are damaged: a store that begins anew has their files
+/// removed, and they may be all that a backup lacks.
+fn something(root: &Path, found: &BTreeMap<(TargetName, SourceId), FoundSnapshots>) -> Result<()> {
+    if found.values().any(|found| !found.whole.is_empty()) {
+        return Ok(());
+    }
+    let damaged: Vec<&str> = found.values().flat_map(|found| &found.damaged).map(String::as_str).collect();
+    if !damaged.is_empty() {
+        let text = format!("{} holds no snapshot that is whole: {}", root.display(), damaged.join("; "));
+        return Err(Error::new(ErrorKind::NotFound, text).with_action(
+            "Restore the files from a backup; or move the folders `<source>/snapshots` away to begin anew \
+             with the batches that wait there, and run this again.",
+        ));
+    }
+    let state = StateDir::unmade(root);
+    for source in sources(&state)? {
+        if !state.pins(&source)?.is_empty() {
+            return Ok(());
+        }
+    }
+    let text = format!(
+        "{} holds no snapshot and no batch that waits: nothing was published from it yet",
+        root.display()
+    );
+    Err(Error::new(ErrorKind::NotFound, text)
+        .with_action("Move that folder away: `tidegate serve` makes a new one, with a new tidegate.redb."))
+}
+
+/// The sources that have a folder under the state URL.
+fn sources(state: &StateDir) -> Result<Vec<SourceId>> {
+    let entries = std::fs::read_dir(state.root()).map_err(|e| Error::io(state.root(), e))?;
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+    let mut sources: Vec<SourceId> = names.filter_map(|name| SourceId::new(name).ok()).collect();
+    sources.sort();
+    Ok(sources)
 }
 
 impl Engine {
@@ -164,6 +196,7 @@ impl Engine {
                 unsure: current.unsure.len() as u64,
             });
         }
+        self.tell_begun(&mut recovered)?;
         self.take_pins(&mut recovered)?;
         self.pass_by(&mut recovered)?;
         Ok(recovered)
@@ -271,14 +304,35 @@ impl Engine {
         }
     }
 
+    /// Tells of plans that may have been begun where no snapshot is there to
+    /// keep their keys unsure.
+    fn tell_begun(&self, recovered: &mut Recovered) -> Result<()> {
+        for source in sources(&self.state)? {
+            for (plan, target) in recover::complete_plans(&self.state, &source)? {
+                if recovered.sources.iter().any(|of| of.source_id == source && of.target == target) {
+                    continue;
+                }
+                // A target that keeps track tells that it has begun no other.
+                let open = self.targets.get(&target).filter(|open| open.target.capabilities().tracks_plans);
+                let last = open.map(|open| open.target.last_plan(&source));
+                if let Some(Ok(last)) = last
+                    && last.as_ref() != Some(&plan)
+                {
+                    continue;
+                }
+                recovered.problems.push(format!(
+                    "source {source}: plan {plan} may have been begun at target {target}, and no snapshot is \
+                     there to remember it: what it brought and no later batch names stays there"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Batches that waited when `tidegate.redb` was lost: their files are
     /// pinned, and they are in the queue again.
     fn take_pins(&self, recovered: &mut Recovered) -> Result<()> {
-        let entries = std::fs::read_dir(self.state.root()).map_err(|e| Error::io(self.state.root(), e))?;
-        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
-        let mut sources: Vec<SourceId> = names.filter_map(|name| SourceId::new(name).ok()).collect();
-        sources.sort();
-        for source in sources {
+        for source in sources(&self.state)? {
             let mut pins = self.state.pins(&source)?;
             pins.sort();
             for (name, at) in pins {
