@@ -10,9 +10,10 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::engine::Engine;
+use crate::domain::due;
 use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result};
@@ -74,7 +75,7 @@ impl Down {
                 code: self.code.to_owned(),
                 message: self.message.clone(),
                 probes,
-                next_probe: after(
+                next_probe: due::after(
                     now,
                     settings
                         .probe_wait(probes + 1, random)
@@ -91,9 +92,13 @@ impl Down {
 /// Longest time that a target is not probed because it asked for that.
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
-fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+/// When a target that can't be used is probed next, if not now.
+pub(super) fn next_probe(
+    breaker: &BreakerRecord,
+    settings: &RetrySettings,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    due::ahead(breaker.next_probe, now, settings.longest_probe.max(LONGEST_ASKED))
 }
 
 impl Engine {

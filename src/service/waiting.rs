@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::breaker::next_probe;
 use super::engine::Engine;
 use super::views::WaitCode;
 use crate::config::Settings;
@@ -65,7 +66,7 @@ impl Engine {
                     breaker.next_probe.strftime("%F %T UTC")
                 );
                 // While it is probed nothing is known of a time.
-                return waiting(text, Some(breaker.next_probe).filter(|at| *at > now));
+                return waiting(text, next_probe(&breaker, &settings.retry, now));
             }
             if let Some(other) = self.work.trial_of(&target).filter(|other| other != source) {
                 let text = format!("the target {target} answers again, and is tried with a batch of {other}");
