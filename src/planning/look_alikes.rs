@@ -5,7 +5,7 @@
 //! what is published by the spellings that are likely: a snapshot knows its
 //! keys by their hashes alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -30,8 +30,16 @@ const WARNINGS: usize = 10;
 pub struct LookAlikes {
     /// Hashes that are looked at have so many zero bits at their end.
     zeros: u32,
-    names: HashSet<(u64, u32, Box<str>)>,
+    names: BTreeSet<(u64, u32, Box<str>)>,
     plain: String,
+}
+
+/// Names of one type that look alike.
+struct Group {
+    type_id: u32,
+    names: Vec<Box<str>>,
+    /// Other spellings that are published.
+    published: Vec<String>,
 }
 
 /// A name without what look-alikes differ in.
@@ -84,16 +92,22 @@ impl LookAlikes {
 
     /// Tells of those that look like another, or like one that is published.
     pub fn warnings(self, types: &Types, view: &TargetView, reader: &mut Reader) -> Result<Vec<String>> {
-        let mut groups: BTreeMap<(u64, u32), BTreeSet<String>> = BTreeMap::new();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut last = None;
         for (hash, type_id, name) in self.names {
-            groups.entry((hash, type_id)).or_default().insert(name.into());
+            match groups.last_mut().filter(|_| last == Some((hash, type_id))) {
+                Some(group) => group.names.push(name),
+                None => groups.push(Group { type_id, names: vec![name], published: Vec::new() }),
+            }
+            last = Some((hash, type_id));
         }
         let is_first = view.own.is_none() && view.others.is_empty();
         if !is_first {
             look_up(&mut groups, types, view, reader)?;
         }
         let mut found = BTreeSet::new();
-        for ((_, type_id), names) in groups {
+        for Group { type_id, names, published } in groups {
+            let names: BTreeSet<String> = names.into_iter().map(String::from).chain(published).collect();
             if names.len() > 1 {
                 let type_name = types.name(type_id);
                 let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
@@ -108,20 +122,22 @@ impl LookAlikes {
 
 /// Adds what is published under other spellings: the likeliest of every name
 /// first, then the next ones, for as many as are looked up.
-fn look_up(
-    groups: &mut BTreeMap<(u64, u32), BTreeSet<String>>,
-    types: &Types,
-    view: &TargetView,
-    reader: &mut Reader,
-) -> Result<()> {
+fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, reader: &mut Reader) -> Result<()> {
     let mut left = LOOKED_UP;
     for round in 0.. {
         let mut any = false;
-        for ((_, type_id), names) in &mut *groups {
-            for name in names.clone() {
-                let Some(other) = spellings(&name).into_iter().nth(round) else { continue };
+        for Group { type_id, names, published } in &mut *groups {
+            for name in &*names {
+                let other = match spelling(name, round) {
+                    Spelling::Other(other) => other,
+                    Spelling::Known => {
+                        any = true;
+                        continue;
+                    }
+                    Spelling::NoMore => continue,
+                };
                 any = true;
-                if names.contains(&other) {
+                if names.iter().any(|name| **name == *other) || published.contains(&other) {
                     continue;
                 }
                 if left == 0 {
@@ -130,7 +146,7 @@ fn look_up(
                 left -= 1;
                 let key = KeyHash::of_entity(&types.name(*type_id), &other);
                 if view.own_live(key, reader)?.is_some() || view.others_have(key, reader)? {
-                    names.insert(other);
+                    published.push(other);
                 }
             }
         }
@@ -141,29 +157,62 @@ fn look_up(
     Ok(())
 }
 
-/// How one thing may be spelled otherwise, likely ones first: the name in
-/// small, capital or title letters; with an outer blank or without; in the
-/// other Unicode form; the same for one of its parts.
-fn spellings(name: &str) -> Vec<String> {
+/// A way to spell a name.
+#[derive(Debug, PartialEq)]
+enum Spelling {
+    /// Another one than the name's own.
+    Other(String),
+    /// The name's own, or one that came before.
+    Known,
+    /// All were told.
+    NoMore,
+}
+
+/// Parts of a name, between dots, that are spelled otherwise.
+const PARTS: usize = 8;
+
+/// How one thing may be spelled otherwise, the `n`th way, likely ones first: the
+/// name in small, capital or title letters; with an outer blank or without; the
+/// same for one of its parts; all that in either Unicode form. Made one at a
+/// time: a plan with many names looks only the first ways up.
+fn spelling(name: &str, n: usize) -> Spelling {
+    let is_ascii = name.is_ascii();
+    let (way, form) = if is_ascii { (n, 0) } else { (n / 2, n % 2) };
     let trimmed = name.trim();
-    let cases = |text: &str| [text.to_lowercase(), text.to_uppercase(), title(text)];
-    let mut all: Vec<String> = cases(trimmed).into();
-    all.extend([trimmed.to_owned(), format!(" {trimmed}"), format!("{trimmed} ")]);
-    let parts: Vec<&str> = trimmed.split('.').collect();
-    for n in 0..parts.len().min(8) {
-        for case in cases(parts[n]) {
-            let mut parts = parts.clone();
-            parts[n] = &case;
-            all.push(parts.join("."));
+    let other = match way {
+        0..3 => in_case(trimmed, way),
+        3 => Some(trimmed.to_owned()),
+        4 => Some(format!(" {trimmed}")),
+        5 => Some(format!("{trimmed} ")),
+        _ => {
+            let (place, case) = ((way - 6) / 3, (way - 6) % 3);
+            let mut parts = trimmed.split('.');
+            // The only part is the whole.
+            let is_one = parts.clone().nth(1).is_none();
+            let Some(part) = parts.nth(place).filter(|_| place < PARTS && !is_one) else {
+                return Spelling::NoMore;
+            };
+            let at = trimmed.split('.').take(place).map(|part| part.len() + 1).sum::<usize>();
+            let end = at + part.len();
+            in_case(part, case).map(|part| [&trimmed[..at], &part, &trimmed[end..]].concat())
         }
+    };
+    let other = match (other, is_ascii, form) {
+        (Some(other), true, _) => Some(other),
+        (Some(other), false, 0) => Some(other.nfc().collect()),
+        (Some(other), false, _) => Some(other.nfd().collect()),
+        (None, ..) => None,
+    };
+    other.filter(|other| other != name).map_or(Spelling::Known, Spelling::Other)
+}
+
+/// A text in small, capital or title letters; `None` for what one before it is.
+fn in_case(text: &str, case: usize) -> Option<String> {
+    match case {
+        0 => Some(text.to_lowercase()),
+        1 => Some(text.to_uppercase()),
+        _ => Some(title(text)).filter(|title| *title != text.to_uppercase()),
     }
-    if !name.is_ascii() {
-        let forms = |text: &String| [text.nfc().collect(), text.nfd().collect::<String>()];
-        all = all.iter().flat_map(forms).collect();
-    }
-    let mut seen = HashSet::from([name.to_owned()]);
-    all.retain(|text| seen.insert(text.clone()));
-    all
 }
 
 /// Each word with a capital letter at its beginning.
@@ -203,7 +252,23 @@ mod tests {
             };
             assert_eq!(plain(name), plain(other));
         }
-        assert!(!spellings("a.b").iter().any(|text| text == "a.b"));
+        let mut all = spellings("ab.c d");
+        let many = all.len();
+        assert!(!all.iter().any(|text| text == "ab.c d"), "{all:?}");
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), many, "{all:?}");
+        assert_eq!(spellings("ab"), ["AB", "Ab", " ab", "ab "]);
+        assert_eq!(spellings("x.y"), ["X.Y", " x.y", "x.y ", "X.y", "x.Y"]);
+    }
+
+    fn spellings(name: &str) -> Vec<String> {
+        let ways = (0..).map(|n| spelling(name, n)).take_while(|way| *way != Spelling::NoMore);
+        ways.filter_map(|way| match way {
+            Spelling::Other(other) => Some(other),
+            Spelling::Known | Spelling::NoMore => None,
+        })
+        .collect()
     }
 
     #[test]
