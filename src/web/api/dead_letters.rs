@@ -22,6 +22,7 @@ use crate::service::views::{
 use crate::store::LetterKind;
 use crate::web::AppState;
 use crate::web::extract::{Id, Json as Body, LargeJson, Number, Params};
+use crate::web::lanes::Lane;
 use crate::web::problem::Problem;
 
 /// Letters that a bulk action takes up without a limit.
@@ -356,7 +357,7 @@ pub async fn requeue(
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor }.check()?;
     let (content, revision) = (body.content, body.revision);
-    let done = state.run(move |engine| {
+    let done = state.run_in(Lane::Repairs, move |engine| {
         match content {
             Some(content) => {
                 engine.repair_letter(id, revision, content.as_bytes(), &by.name, &by.reason)?;
@@ -417,7 +418,7 @@ async fn all(
         return Err(Problem::usage(format!("`limit` must be from 1 to {BULK_MAX}")));
     }
     let query = body.filter.query(vec![LetterState::Open], part, Order::Oldest);
-    Ok(Json(state.run(move |engine| act(engine, &query, &by.name, &by.reason)).await?))
+    Ok(Json(state.run_in(Lane::Repairs, move |engine| act(engine, &query, &by.name, &by.reason)).await?))
 }
 
 /// Put all dead letters that a filter finds back into the queue
