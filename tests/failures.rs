@@ -537,6 +537,29 @@ fn the_token_is_sent_and_a_changed_one_is_read_anew() {
 }
 
 #[test]
+fn a_token_that_no_header_can_carry_is_told_with_its_setting_and_everything_waits() {
+    let server = TargetServer::start();
+    let folder = support::folder();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "one\ntwo\n").unwrap();
+    let mut http = HttpSettings::new(server.url());
+    http.token = Some(tidegate::config::Secret::File(file.clone()));
+    let world = World::with(|settings| {
+        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
+        settings.targets = [(default_target(), target)].into();
+    });
+    let id = world.deliver(&batch("alpha", 1)).unwrap();
+    world.work();
+    let open = breaker(&world).expect("it is taken for a defect");
+    assert_eq!(open.code, "TARGET_UNAUTHORIZED");
+    assert!(open.message.contains("`token_file`") && open.message.contains("one line"), "{}", open.message);
+    assert!(!open.message.contains("two"), "{}", open.message);
+    std::fs::write(&file, "three\n").unwrap();
+    drain(&world);
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+}
+
+#[test]
 fn parts_that_arrived_before_the_process_ended_are_not_forgotten() {
     let server = TargetServer::start();
     let mut world = world(&server);
