@@ -306,25 +306,6 @@ fn a_target_that_answers_probes_and_fails_at_work_is_tried_with_one_batch_at_a_t
 }
 
 #[test]
-fn two_sources_that_fail_by_their_own_fault_keep_no_third_one_from_its_trial() {
-    let server = TargetServer::start();
-    let world = world(&server);
-    server.poison(["alpha.a", "beta.a"], Fault::Answer("406 Not Acceptable"));
-    let [_, _, good] = [("alpha", 1), ("beta", 2), ("gamma", 3)]
-        .map(|(source, time)| world.deliver(&batch(source, time)).unwrap());
-    // Older batches go first: alpha opens the breaker, beta is the first trial.
-    for _ in 0..3 {
-        world.work();
-        world.clock.advance(Duration::from_secs(60));
-    }
-    let tried: Vec<String> = server.requests("operations").into_iter().map(|request| request.batch).collect();
-    assert_eq!(world.batch(&good).status, PublishStatus::Complete, "{tried:?}");
-    // It opened anew for alpha, and the outage before is forgotten.
-    let open = breaker(&world).unwrap();
-    assert_eq!(open.in_vain.iter().map(SourceId::as_str).collect::<Vec<_>>(), ["alpha"]);
-}
-
-#[test]
 fn a_maintenance_window_has_batches_wait_and_stops_what_is_executed_between_two_requests() {
     let server = TargetServer::start();
     let mut world = world(&server);
@@ -531,6 +512,29 @@ fn the_token_is_sent_and_a_changed_one_is_read_anew() {
     let id = world.deliver(&batch("alpha", 3)).unwrap();
     world.work();
     assert_eq!(breaker(&world).unwrap().code, "TARGET_UNAUTHORIZED");
+    std::fs::write(&file, "three\n").unwrap();
+    drain(&world);
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_is_told_with_its_setting_and_everything_waits() {
+    let server = TargetServer::start();
+    let folder = support::folder();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "one\ntwo\n").unwrap();
+    let mut http = HttpSettings::new(server.url());
+    http.token = Some(tidegate::config::Secret::File(file.clone()));
+    let world = World::with(|settings| {
+        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
+        settings.targets = [(default_target(), target)].into();
+    });
+    let id = world.deliver(&batch("alpha", 1)).unwrap();
+    world.work();
+    let open = breaker(&world).expect("it is taken for a defect");
+    assert_eq!(open.code, "TARGET_UNAUTHORIZED");
+    assert!(open.message.contains("`token_file`") && open.message.contains("one line"), "{}", open.message);
+    assert!(!open.message.contains("two"), "{}", open.message);
     std::fs::write(&file, "three\n").unwrap();
     drain(&world);
     assert_eq!(world.batch(&id).status, PublishStatus::Complete);

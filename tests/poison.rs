@@ -140,3 +140,23 @@ fn more_bad_content_than_the_isolation_limit_allows_fails_the_batch() {
     // 3 that failed before, and within the limit of 10 at most 60 more.
     assert!(server.requests("operations").len() < 100, "{}", server.requests("operations").len());
 }
+
+#[test]
+fn two_sources_that_fail_by_their_own_fault_keep_no_third_one_from_its_trial() {
+    let server = TargetServer::start();
+    let world = world(&server);
+    server.poison(["alpha.000", "beta.000"], Fault::Answer("406 Not Acceptable"));
+    let [_, _, good] = [("alpha", 1), ("beta", 2), ("gamma", 3)]
+        .map(|(source, time)| world.deliver(&batch(source, time, 6)).unwrap());
+    // Older batches go first: alpha opens the breaker, beta is the first trial.
+    for _ in 0..3 {
+        world.work();
+        world.clock.advance(Duration::from_secs(60));
+    }
+    let tried: Vec<String> = server.requests("operations").into_iter().map(|request| request.batch).collect();
+    assert_eq!(world.batch(&good).status, PublishStatus::Complete, "{tried:?}");
+    // It opened anew for alpha, and the outage before is forgotten.
+    let breaker = world.engine().store().read(|view| view.breaker(&default_target())).unwrap();
+    let in_vain = breaker.unwrap().in_vain;
+    assert_eq!(in_vain.iter().map(|source| source.as_str()).collect::<Vec<_>>(), ["alpha"]);
+}

@@ -242,7 +242,7 @@ impl Reading {
         self.value(table, path, "token_env", &mut http.token, |value| Ok(Some(Secret::Env(text(value)?))));
         if table.contains_key("token_file") && table.contains_key("token_env") {
             self.problem(&join(path, "token_env"), "stands beside `token_file`: leave one of them out");
-        } else if let Some(Err(error)) = http.token.as_ref().map(Secret::read) {
+        } else if let Some(Err(error)) = http.token.as_ref().map(Secret::token) {
             let name = if table.contains_key("token_env") { "token_env" } else { "token_file" };
             self.problem(&join(path, name), format!("can't be used: {}", error.message()));
         }

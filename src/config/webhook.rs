@@ -46,6 +46,27 @@ impl Secret {
         }
     }
 
+    /// The secret as a bearer token.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] when there is none, or one that no header can carry.
+    pub fn token(&self) -> Result<Vec<u8>> {
+        let token = self.read()?;
+        if token.iter().any(u8::is_ascii_control) {
+            let setting = match self {
+                Self::File(_) => "token_file",
+                Self::Env(_) => "token_env",
+            };
+            let text = format!(
+                "{}: the token that `{setting}` leads to has a control character, which no header can carry; \
+                 it is one line",
+                self.place()
+            );
+            return Err(Error::new(ErrorKind::Settings, text));
+        }
+        Ok(token)
+    }
+
     fn place(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),

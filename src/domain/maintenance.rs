@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Longest window.
 pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
-/// So many beginnings are looked at to see whether a window ever ends.
+/// So many windows that overlap are looked at at a time for their end; who
+/// waits for it looks again then.
 const LOOKED_AT: usize = 400;
 
 /// A window that comes again and again: when it begins, and how long it is.
@@ -56,16 +57,12 @@ impl Window {
             return Err(("duration", "is more than nothing and at most 7d".to_owned()));
         }
         let never = "never fires in four years".to_owned();
-        let mut at = next(&crontab, now).ok_or(("cron", never))?;
-        let length = SignedDuration::try_from(self.duration).unwrap_or(SignedDuration::MAX);
-        for _ in 0..LOOKED_AT {
-            let Some(following) = next(&crontab, at) else { return Ok(()) };
-            if following.duration_since(at) > length {
-                return Ok(());
-            }
-            at = following;
+        next(&crontab, now).ok_or(("cron", never))?;
+        if never_end(std::slice::from_ref(self), now) {
+            let text = "is so long that the window never ends: the next one begins before";
+            return Err(("duration", text.to_owned()));
         }
-        Err(("duration", "is so long that the window never ends: the next one begins before".to_owned()))
+        Ok(())
     }
 
     /// When the window that is open at `now` ends; `None`: none is.
@@ -79,7 +76,7 @@ impl Window {
             if begun > end {
                 break;
             }
-            let ends = last_before(&crontab, begun, end)?.checked_add(length).ok()?;
+            let ends = last_before(&crontab, begun, end).checked_add(length).ok()?;
             if ends <= end {
                 break;
             }
@@ -94,16 +91,24 @@ impl Window {
     }
 }
 
-/// The last beginning that is not after `until`, from one that is not.
-fn last_before(crontab: &Crontab, mut begun: Timestamp, until: Timestamp) -> Option<Timestamp> {
-    for _ in 0..LOOKED_AT {
-        match next(crontab, begun) {
-            Some(following) if following <= until => begun = following,
-            _ => break,
+/// The last beginning that is not after `until`, from one that is not: found
+/// by halving, for there may be thousands.
+fn last_before(crontab: &Crontab, begun: Timestamp, until: Timestamp) -> Timestamp {
+    let within = |after| next(crontab, after).filter(|following| *following <= until);
+    // There is none after `none_after`.
+    let (mut last, mut none_after) = (begun, until);
+    while none_after.duration_since(last) > SHORTEST {
+        let middle = last + none_after.duration_since(last) / 2;
+        match within(middle) {
+            Some(following) => last = following,
+            None => none_after = middle,
         }
     }
-    Some(begun)
+    within(last).unwrap_or(last)
 }
+
+/// Cron counts in minutes.
+const SHORTEST: SignedDuration = SignedDuration::from_secs(60);
 
 fn next(crontab: &Crontab, after: Timestamp) -> Option<Timestamp> {
     let after = MakeTimestamp::from_second(after.as_second()).ok()?;
@@ -189,6 +194,41 @@ mod tests {
         }
         assert_eq!(window("0 2 * * SUN", 23, "UTC").check(now), Ok(()));
         assert_eq!(window("0 0 29 2 *", 23, "UTC").check(now), Ok(()));
+    }
+
+    #[test]
+    fn windows_with_many_beginnings_before_their_gap_do_end() {
+        let now = at("2026-11-24T12:00:00Z");
+        let minutes = |cron: &str, minutes: u64| Window {
+            duration: Duration::from_secs(minutes * 60),
+            ..window(cron, 0, "Europe/Berlin")
+        };
+        for (window, field) in [
+            // An hour a night, and the weekend.
+            (minutes("* 0-22 * * *", 10), None),
+            (minutes("*/5 * * * MON-FRI", 10), None),
+            (minutes("* * * * *", 1), Some("duration")),
+            (minutes("*/5 * * * *", 7 * 24 * 60), Some("duration")),
+            (minutes("* * * * MON-FRI", 3 * 24 * 60), Some("duration")),
+        ] {
+            assert_eq!(window.check(now).err().map(|(field, _)| field), field, "{window:?}");
+        }
+        let day = minutes("* 0-22 * * *", 10);
+        assert_eq!(day.open_until(now), Some(at("2026-11-24T22:09:00Z")));
+    }
+
+    #[test]
+    fn the_last_beginning_is_found_however_many_there_are() {
+        let every = window("*/7 * * * *", 1, "UTC").crontab().unwrap();
+        let first = at("2026-11-24T00:00:00Z");
+        for minute in [0, 1, 6, 7, 8, 59, 60, 61, 10_079] {
+            let until = first + SignedDuration::from_mins(minute);
+            let mut last = first;
+            while let Some(following) = next(&every, last).filter(|following| *following <= until) {
+                last = following;
+            }
+            assert_eq!(last_before(&every, first, until), last, "{minute}");
+        }
     }
 
     #[test]

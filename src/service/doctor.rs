@@ -1,7 +1,7 @@
 //! `doctor`: looks at everything that Tidegate stands on, and says of what is
 //! wrong which command or setting mends it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, TryLockError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,11 +30,38 @@ const OFF: SignedDuration = SignedDuration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(600);
 
 impl Engine {
-    /// Looks at everything. `serving`: whether this process serves.
+    /// Looks at everything. `serving`: whether this process serves. Of those
+    /// who ask a server at the same time one looks: it may wait for targets and
+    /// reads the whole store. The others get what was found last.
     ///
     /// # Errors
     /// None of its own: what can't be looked at is a check that failed.
     pub fn examine(&self, serving: bool) -> Result<DoctorView> {
+        if !serving {
+            return self.look_at_all(false);
+        }
+        let last = || self.looks.examined.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let _alone = match self.looks.examining.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                if let Some(found) = last() {
+                    return Ok(found);
+                }
+                let alone = self.looks.examining.lock().unwrap_or_else(PoisonError::into_inner);
+                // What the first one found while we waited for it.
+                if let Some(found) = last() {
+                    return Ok(found);
+                }
+                alone
+            }
+        };
+        let found = self.look_at_all(true)?;
+        *self.looks.examined.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+        Ok(found)
+    }
+
+    fn look_at_all(&self, serving: bool) -> Result<DoctorView> {
         let settings = self.settings();
         // A command looks at those that it was given itself.
         let mut checks = if serving { self.check_own_settings(&settings) } else { Vec::new() };

@@ -86,7 +86,7 @@ fn open_target(settings: &TargetSettings, opening: Opening, clock: &Arc<dyn Cloc
         }
         TargetKind::Http(http) => {
             let token = http.token.clone().map(|secret| {
-                let token: Token = Arc::new(move || secret.read());
+                let token: Token = Arc::new(move || secret.token());
                 token
             });
             let options = HttpOptions {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AppState;
+use super::lanes::Lane;
 use super::problem::Problem;
 
 /// Whether the server does its work.
@@ -41,11 +42,11 @@ pub async fn live() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "health", operation_id = "isReady",
     responses((status = 200, description = "It does", body = Readiness), (status = 503, description = "It does not", body = Readiness)))]
 pub async fn ready(State(state): State<AppState>) -> Response {
-    let (mut reasons, degraded) = match state.run(|engine| Ok((engine.not_ready(), engine.degraded()))).await
-    {
-        Ok(both) => both,
-        Err(error) => (vec![error.to_string()], Vec::new()),
-    };
+    let (mut reasons, degraded) =
+        match state.run_in(Lane::Watching, |engine| Ok((engine.not_ready(), engine.degraded()))).await {
+            Ok(both) => both,
+            Err(error) => (vec![error.to_string()], Vec::new()),
+        };
     if *state.stopping().borrow() {
         reasons.push("the server stops".to_owned());
     }

@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::AppState;
+use super::lanes::Lane;
 use super::problem::Problem;
 use crate::error::{Error, TABLE};
 use crate::service::query::Figures;
@@ -70,7 +71,7 @@ impl Metrics {
     /// # Errors
     /// When the store can't be read.
     pub async fn text(state: &AppState) -> Result<String, Problem> {
-        let figures = state.run(|engine| engine.figures(SOURCES)).await?;
+        let figures = state.run_in(Lane::Watching, |engine| engine.figures(SOURCES)).await?;
         let mut registry = Registry::with_prefix("tidegate");
         let own = &state.inner.metrics;
         let help = "Requests that are being answered, this one included";
@@ -85,7 +86,8 @@ impl Metrics {
         let listeners = Gauge::<i64>::default();
         listeners.set(i64::try_from(state.inner.events.clients()).unwrap_or(i64::MAX));
         registry.register("event_listeners", "Clients that follow the events", listeners);
-        let outbox = state.run(|engine| engine.store().read(|view| view.outbox_counts())).await?;
+        let outbox =
+            state.run_in(Lane::Watching, |engine| engine.store().read(|view| view.outbox_counts())).await?;
         let waiting = Gauge::<i64>::default();
         waiting.set(i64::try_from(outbox.waiting).unwrap_or(i64::MAX));
         registry.register("webhook_messages_waiting", "Messages that wait for their webhooks", waiting);

@@ -8,6 +8,7 @@ mod events;
 mod extract;
 mod guard;
 mod health;
+mod lanes;
 mod metrics;
 mod openapi;
 mod pages;
@@ -27,12 +28,11 @@ pub use api::dead_letters::LetterFilter;
 pub use openapi::document as openapi_document;
 pub use problem::Problem;
 
+use self::lanes::{Lane, Lanes};
 use crate::config::ServerSettings;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::service::Engine;
 
-/// Calls of the engine that run at a time; others wait for their turn.
-const CALLS: usize = 16;
 /// Batches that are planned at a time for those who sent them.
 const UPLOADS: usize = 2;
 /// How long open requests have to end when the server stops.
@@ -49,7 +49,7 @@ pub struct AppState {
 }
 
 struct Inner {
-    calls: Semaphore,
+    lanes: Lanes,
     uploads: Arc<Semaphore>,
     settings: ServerSettings,
     events: events::Relay,
@@ -66,12 +66,24 @@ impl AppState {
         &self,
         call: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.run_in(Lane::Quick, call).await
+    }
+
+    /// The same of a call that is none of the quick ones.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_in<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        call: impl FnOnce(&Engine) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let state = self.clone();
-        // The permit goes with the call: one whose client has gone still works.
-        let permit = Arc::clone(&self.inner).permit().await?;
+        // The place goes with the call: one whose client has gone still works.
+        let place = self.inner.lanes.place(lane).await?;
         let done = tokio::task::spawn_blocking(move || {
             let result = call(&state.engine);
-            drop(permit);
+            drop(place);
             result
         });
         done.await.unwrap_or_else(|_| Err(Error::internal("a call of the service ended in a panic")))
@@ -90,23 +102,6 @@ impl AppState {
     /// Becomes `true` when the server stops.
     fn stopping(&self) -> watch::Receiver<bool> {
         self.inner.stop.clone()
-    }
-}
-
-/// A permit for a call of the engine.
-struct Permit(Arc<Inner>);
-
-impl Inner {
-    async fn permit(self: Arc<Self>) -> Result<Permit> {
-        let permit = self.calls.acquire().await;
-        permit.map_err(|_| Error::new(ErrorKind::Interrupted, "the server stops"))?.forget();
-        Ok(Permit(Arc::clone(&self)))
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.calls.add_permits(1);
     }
 }
 
@@ -142,7 +137,7 @@ pub async fn serve(
     let settings = engine.settings().server.clone();
     let relay = events::Relay::start(&engine, stopping.clone());
     let inner = Inner {
-        calls: Semaphore::new(CALLS),
+        lanes: Lanes::default(),
         uploads: Arc::new(Semaphore::new(UPLOADS)),
         settings,
         events: relay,

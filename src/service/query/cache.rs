@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::views::InboxListView;
+use super::super::views::{DoctorView, InboxListView};
 use super::plans::Grouped;
 use crate::domain::ids::{PlanId, SnapshotId};
 use crate::planning::snapshot::Snapshot;
@@ -21,6 +21,10 @@ const PLANS: usize = 8;
 pub struct Looks {
     /// The inboxes, with the time of the look.
     pub inbox: Mutex<Option<(Duration, InboxListView)>>,
+    /// What was found by the last who examined everything for a server.
+    pub examined: Mutex<Option<DoctorView>>,
+    /// Held by whoever examines.
+    pub examining: Mutex<()>,
     /// When all records of the store were read, by both clocks, and how many there are.
     pub store: Mutex<Option<(Duration, Timestamp, u64)>>,
     /// Groups of plans, the oldest first.

@@ -22,6 +22,7 @@ use crate::service::views::{
 use crate::store::LetterKind;
 use crate::web::AppState;
 use crate::web::extract::{Id, Json as Body, LargeJson, NoParams, Number, Params};
+use crate::web::lanes::Lane;
 use crate::web::problem::Problem;
 
 /// Letters that a bulk action takes up without a limit.
@@ -315,12 +316,13 @@ pub struct Revise {
 /// Does something about a dead letter, and shows how it stands then.
 async fn act<T>(
     state: &AppState,
+    lane: Lane,
     id: u64,
     by: Act,
     act: impl FnOnce(&Engine, &Actor) -> Outcome<T> + Send + 'static,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = by.check()?;
-    let done = state.run(move |engine| {
+    let done = state.run_in(lane, move |engine| {
         act(engine, &by)?;
         engine.letter(id)
     });
@@ -340,7 +342,7 @@ pub async fn edit(
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let (content, revision) = (body.content, body.revision);
     let by = Act { reason: body.reason, actor: body.actor };
-    act(&state, id, by, move |engine, by| {
+    act(&state, Lane::Quick, id, by, move |engine, by| {
         engine.edit_letter(id, revision, content.as_deref().map(str::as_bytes), &by.name, &by.reason)
     })
     .await
@@ -375,7 +377,7 @@ pub async fn requeue(
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let (content, revision) = (body.content, body.revision);
     let by = Act { reason: body.reason, actor: body.actor };
-    act(&state, id, by, move |engine, by| match content {
+    act(&state, Lane::Repairs, id, by, move |engine, by| match content {
         Some(content) => {
             engine.repair_letter(id, revision, content.as_bytes(), &by.name, &by.reason).map(drop)
         }
@@ -395,8 +397,10 @@ pub async fn discard(
     Body(body): Body<Decide>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor };
-    act(&state, id, by, move |engine, by| engine.discard_letter(id, body.revision, &by.name, &by.reason))
-        .await
+    act(&state, Lane::Quick, id, by, move |engine, by| {
+        engine.discard_letter(id, body.revision, &by.name, &by.reason)
+    })
+    .await
 }
 
 /// What is done about all dead letters that a filter finds.
@@ -428,7 +432,7 @@ async fn all(
         return Err(Problem::usage(format!("`limit` must be from 1 to {BULK_MAX}")));
     }
     let query = body.filter.query(vec![LetterState::Open], part, Order::Oldest);
-    Ok(Json(state.run(move |engine| act(engine, &query, &by.name, &by.reason)).await?))
+    Ok(Json(state.run_in(Lane::Repairs, move |engine| act(engine, &query, &by.name, &by.reason)).await?))
 }
 
 /// Put all dead letters that a filter finds back into the queue

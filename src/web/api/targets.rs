@@ -8,6 +8,7 @@ use crate::domain::ids::TargetName;
 use crate::service::views::{Page, ProblemView, TargetView};
 use crate::web::AppState;
 use crate::web::extract::{Id, NoParams, Params};
+use crate::web::lanes::Lane;
 use crate::web::problem::Problem;
 
 /// List targets, with what is wrong with them
@@ -19,7 +20,7 @@ pub async fn list(
     Params(params): Params<PartParams>,
 ) -> Result<Json<Page<TargetView>>, Problem> {
     let part = params.part();
-    Ok(Json(state.run(move |engine| engine.targets_part(&part)).await?))
+    Ok(Json(state.run_in(Lane::Targets, move |engine| engine.targets_part(&part)).await?))
 }
 
 /// Show a target, with what is wrong with it
@@ -32,5 +33,5 @@ pub async fn show(
     Id(name): Id<TargetName>,
     Params(_): Params<NoParams>,
 ) -> Result<Json<TargetView>, Problem> {
-    Ok(Json(state.run(move |engine| engine.target_view(&name)).await?))
+    Ok(Json(state.run_in(Lane::Targets, move |engine| engine.target_view(&name)).await?))
 }

@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
+use super::super::lanes::Lane;
 use super::AppState;
 use super::problem::Problem;
 use super::show::{filters, text};
@@ -57,7 +58,16 @@ pub async fn answer(
     state: AppState,
     make: impl FnOnce(&Engine) -> Result<String> + Send + 'static,
 ) -> Response {
-    match state.run(make).await {
+    answer_in(Lane::Quick, state, make).await
+}
+
+/// The same of a page that is none of the quick ones.
+pub async fn answer_in(
+    lane: Lane,
+    state: AppState,
+    make: impl FnOnce(&Engine) -> Result<String> + Send + 'static,
+) -> Response {
+    match state.run_in(lane, make).await {
         Ok(page) => html(StatusCode::OK, page),
         Err(error) => {
             let mut problem = Problem::from(error);

@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use super::AppState;
 use super::batch_actions::Decision;
-use super::frame::{Frame, answer, rendered};
+use super::frame::{Frame, answer_in, rendered};
 use super::query::PageQuery;
 use super::show::filters;
 use crate::domain::ids::SourceId;
@@ -15,6 +15,7 @@ use crate::error::{Result, TABLE};
 use crate::service::Engine;
 use crate::service::query::Times;
 use crate::service::views::{KnownIssueView, TargetView};
+use crate::web::lanes::Lane;
 
 /// Known issues that are shown.
 const ISSUES: usize = 50;
@@ -34,7 +35,7 @@ struct Targets {
 
 /// Answers with the page.
 pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
-    answer(state, move |engine| {
+    answer_in(Lane::Targets, state, move |engine| {
         let page = targets(engine)?;
         if query.is_fragment() { rendered(&page.as_live()) } else { rendered(&page) }
     })
