@@ -161,16 +161,16 @@ impl Engine {
             priority: open.then(|| waits::priority(self, record, now)),
             hold: waits::hold(record),
             next_attempt: waits::next_attempt(record, waits.as_ref(), now),
-            waits,
             eta: progress.as_ref().and_then(|progress| waits::eta(progress, now)),
             progress,
             completion: record.completion,
             attempts: record.attempts,
             retry: record.retry.as_ref().map(|retry| RetryView {
-                tier: retry.tier(),
+                tier: waits.as_ref().and_then(|waits| waits.code.tier()).unwrap_or(retry.tier()),
                 since: retry.since,
                 code: retry.code.clone(),
             }),
+            waits,
             approval: record.approval.as_ref().map(|approval| ApprovalView {
                 plan_id: approval.plan_id.clone(),
                 digest: approval.digest,

@@ -199,7 +199,7 @@ pub fn next_attempt(batch: &BatchRecord, waits: Option<&WaitView>, now: Timestam
             code: WaitCode::TargetDown | WaitCode::Window | WaitCode::KnownIssue,
             until,
             ..
-        }) => *until,
+        }) => until.map(|until| batch.next_attempt.map_or(until, |own| own.max(until))),
         Some(_) | None => batch.next_attempt,
     };
     at.filter(|at| *at > now)
