@@ -74,6 +74,7 @@ fn the_letter_of_a_batch_has_the_request_and_the_answer_of_its_last_failure() {
         server.poison(["a"], Fault::Say(status, SAID));
         let record = ended(&world, &id);
         assert_eq!(record.status, PublishStatus::Failed, "{status}");
+        world.engine().keep_pins().unwrap();
         let letters = letters(&world, LetterKind::Batch);
         let [letter] = &letters[..] else { panic!("{status}: {letters:?}") };
         assert_eq!(letter.letter.code, code);
@@ -87,6 +88,10 @@ fn the_letter_of_a_batch_has_the_request_and_the_answer_of_its_last_failure() {
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["changes"].as_array().unwrap().len(), 3);
         assert_eq!(body["changes"][0]["set"]["x"], 1);
+        // Its data is a copy that nobody takes away.
+        let files = letter.files.as_deref().unwrap();
+        let folder = url::Url::parse(files).unwrap().to_file_path().unwrap();
+        assert!(files.contains("/state/alpha/pins/") && folder.join("manifest.json").exists(), "{files}");
         // How it was tried before is told with it.
         let [retried] = &letter.retries[..] else { panic!("{:?}", letter.retries) };
         assert!(retried.at < letter.letter.opened_at, "{retried:?}");
