@@ -80,6 +80,11 @@ impl ManualClock {
         }
     }
 
+    /// Sets the time, also back. Durations are measured as if nothing had happened.
+    pub fn set(&self, now: Timestamp) {
+        self.lock().0 = now;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, (Timestamp, Duration, u64)> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -306,6 +306,25 @@ fn a_target_that_answers_probes_and_fails_at_work_is_tried_with_one_batch_at_a_t
 }
 
 #[test]
+fn two_sources_that_fail_by_their_own_fault_keep_no_third_one_from_its_trial() {
+    let server = TargetServer::start();
+    let world = world(&server);
+    server.poison(["alpha.a", "beta.a"], Fault::Answer("406 Not Acceptable"));
+    let [_, _, good] = [("alpha", 1), ("beta", 2), ("gamma", 3)]
+        .map(|(source, time)| world.deliver(&batch(source, time)).unwrap());
+    // Older batches go first: alpha opens the breaker, beta is the first trial.
+    for _ in 0..3 {
+        world.work();
+        world.clock.advance(Duration::from_secs(60));
+    }
+    let tried: Vec<String> = server.requests("operations").into_iter().map(|request| request.batch).collect();
+    assert_eq!(world.batch(&good).status, PublishStatus::Complete, "{tried:?}");
+    // It opened anew for alpha, and the outage before is forgotten.
+    let open = breaker(&world).unwrap();
+    assert_eq!(open.in_vain.iter().map(SourceId::as_str).collect::<Vec<_>>(), ["alpha"]);
+}
+
+#[test]
 fn a_maintenance_window_has_batches_wait_and_stops_what_is_executed_between_two_requests() {
     let server = TargetServer::start();
     let mut world = world(&server);

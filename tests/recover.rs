@@ -5,11 +5,14 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use support::batches::{Line, TestBatch, edge, entity, says};
+use support::target_server::TargetServer;
 use support::world::World;
 use tidegate::clock::Clock;
-use tidegate::domain::ids::{BatchId, SourceId};
+use tidegate::config::{HttpSettings, TargetKind, TargetSettings};
+use tidegate::domain::ids::{BatchId, SourceId, TargetName};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::ErrorKind;
 use tidegate::service::recover::{Recovered, recover};
@@ -214,6 +217,41 @@ fn another_catalogue_holds_its_sources() {
 }
 
 #[test]
+fn a_target_that_is_away_keeps_no_source_from_being_recovered() {
+    let server = TargetServer::start();
+    let away = TargetName::new("away").unwrap();
+    let mut world = World::with(|settings| {
+        let mut http = HttpSettings::new(server.url());
+        http.request_limit = Duration::ZERO;
+        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
+        settings.targets.insert(away.clone(), target);
+        settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap().target = away.clone();
+    });
+    for source in ["alpha", "beta"] {
+        world.publish(&TestBatch::full(source, 1).with(many(1, 0..3)));
+    }
+    // A plan that the target may have begun, for all that anybody knows.
+    let cut = world.deliver(&TestBatch::full("alpha", 2).with(many(2, 0..5))).unwrap();
+    while world.batch(&cut).status != PublishStatus::Executing {
+        world.advance("alpha");
+    }
+    lose(&mut world);
+    server.down();
+    let recovered = recover_in(&mut world);
+    let told: Vec<(&str, u64)> =
+        recovered.sources.iter().map(|of| (of.source_id.as_str(), of.unsure)).collect();
+    assert_eq!(told, [("alpha", 5), ("beta", 0)]);
+    assert!(recovered.problems[0].contains("target away can't be asked"), "{:?}", recovered.problems);
+    server.heal();
+    for source in ["alpha", "beta"] {
+        world.publish(&TestBatch::full(source, 3).with(many(3, 0..4)));
+    }
+    assert_eq!(server.held().len(), 4);
+    assert!(server.held().values().all(|value| value["x"] == 3), "{:?}", server.held());
+    world.expect(&[(entity("n0"), 3), (entity("n1"), 3), (entity("n2"), 3), (entity("n3"), 3)]);
+}
+
+#[test]
 fn what_can_not_be_recovered_is_refused_and_leaves_nothing_behind() {
     let mut world = World::new();
     let again = |world: &World| {
@@ -226,10 +264,20 @@ fn what_can_not_be_recovered_is_refused_and_leaves_nothing_behind() {
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains("move it away first"), "{error}");
     std::fs::remove_file(&file).unwrap();
-    std::fs::remove_dir_all(world.data.path().join("state/alpha/snapshots")).unwrap();
+    let snapshots = world.data.path().join("state/alpha/snapshots");
+    let manifest = std::fs::read_dir(snapshots.join("catalogue")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(manifest, "no manifest").unwrap();
     let error = again(&world);
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("no snapshot that is whole"), "{error}");
+    assert!(error.action().contains("Restore the files from a backup"), "{}", error.action());
+    assert!(!file.exists());
+    std::fs::remove_dir_all(&snapshots).unwrap();
+    let error = again(&world);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("no snapshot and no batch that waits"), "{error}");
+    assert!(error.action().contains("Move that folder away"), "{}", error.action());
+    assert!(!file.exists());
     std::fs::remove_dir_all(world.data.path().join("state")).unwrap();
     let error = again(&world);
     assert!(error.to_string().contains("is no state folder"), "{error}");
@@ -288,4 +336,53 @@ fn a_damaged_pin_is_told_and_kept_also_after_a_recovery() {
         world.work();
         assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.timeline(&id));
     }
+}
+
+#[test]
+fn a_store_that_was_lost_before_anything_was_published_is_made_anew_with_what_waited() {
+    let mut world = World::new();
+    let (id, folder, right) = counts_one_too_many(&world.data.path().join("delivered"));
+    assert_eq!(world.engine().accept(&folder).unwrap(), id);
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
+    world.engine().keep_pins().unwrap();
+    std::fs::write(folder.join("manifest.json"), right).unwrap();
+    lose(&mut world);
+    let recovered = recover_in(&mut world);
+    assert_eq!((&recovered.sources[..], &recovered.batches[..]), (&[][..], std::slice::from_ref(&id)));
+    assert_eq!(recovered.problems, [] as [String; 0]);
+    world.work();
+    // As it came: what is mended at the inbox is read by a retry.
+    assert_eq!(world.batch(&id).failure.unwrap().error_code, "BATCH_COUNT_MISMATCH");
+    world.publish(&TestBatch::full("alpha", 6).with(many(6, 0..2)));
+    world.expect(&[(entity("n0"), 6), (entity("n1"), 6)]);
+}
+
+#[test]
+fn a_plan_that_was_begun_before_there_was_a_snapshot_is_told() {
+    let mut world = World::new();
+    let (failed, folder, _) = counts_one_too_many(&world.data.path().join("delivered"));
+    world.engine().accept(&folder).unwrap();
+    world.work();
+    world.engine().keep_pins().unwrap();
+    let begun = world.deliver(&TestBatch::full("alpha", 7).with(many(7, 0..9))).unwrap();
+    while world.batch(&begun).status != PublishStatus::Executing {
+        world.advance("alpha");
+    }
+    let engine = Arc::downgrade(&world.shared());
+    let count = AtomicUsize::new(0);
+    world.faults.before(move |_| {
+        if count.fetch_add(1, Ordering::SeqCst) == 1 {
+            engine.upgrade().unwrap().stop();
+        }
+        Ok(())
+    });
+    let _ = world.engine().advance(&SourceId::new("alpha").unwrap());
+    let plan = world.batch(&begun).plan_id.unwrap();
+    lose(&mut world);
+    world.faults.heal();
+    let recovered = recover_in(&mut world);
+    assert_eq!(recovered.batches, [failed]);
+    assert_eq!(recovered.problems.len(), 1, "{:?}", recovered.problems);
+    assert!(recovered.problems[0].contains(&format!("plan {plan} may have been begun")), "{recovered:?}");
 }

@@ -74,7 +74,10 @@ fn text(recovered: &Recovered) -> String {
         })
         .collect();
     let head = ["SOURCE", "TARGET", "PUBLISHED TO", "ENTITIES", "RELATIONSHIPS", "UNSURE", "SNAPSHOT"];
-    let mut text = format!("Recovered:\n{}", table(&head, &rows));
+    let mut text = match rows.is_empty() {
+        true => "Nothing was published before.\n".to_owned(),
+        false => format!("Recovered:\n{}", table(&head, &rows)),
+    };
     if !recovered.batches.is_empty() {
         text.push_str("\nIn the queue again, from their pins:\n");
         for id in &recovered.batches {

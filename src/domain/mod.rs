@@ -5,6 +5,7 @@ pub mod alert;
 pub mod assertion;
 pub mod change;
 pub mod completion;
+pub mod due;
 pub mod glob;
 pub mod guards;
 pub mod ids;

@@ -73,6 +73,12 @@ impl RetrySettings {
         asked.unwrap_or_default().min(LONGEST_ASKED).saturating_add(jitter(whole, random))
     }
 
+    /// The longest that either wait may be for which so much was asked.
+    pub fn longest(&self, asked: Duration) -> Duration {
+        // What was asked is kept in whole seconds.
+        asked.saturating_add(self.longest_wait).saturating_add(Duration::from_secs(1))
+    }
+
     /// The wait before probe `n` (from 1) of a target that can't be used:
     /// doubles from a fifth of the first wait. At least half of it, for there
     /// is one probe at a time and nothing to be parted.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::clock::Clock;
 use crate::config::WebhookSettings;
+use crate::domain::due;
 use crate::domain::retry::retry_after;
 use crate::error::{Error, Result};
 use crate::loopback::is_loopback;
@@ -115,7 +116,8 @@ impl Courier {
     ) -> Result<()> {
         for _ in 0..TURN {
             let Some(message) = store.read(|view| view.next_message(webhook.url.as_str()))? else { break };
-            if message.next_attempt.is_some_and(|at| at > clock.now()) {
+            let longest = LONGEST_WAIT.max(LONGEST_ASKED);
+            if message.next_attempt.and_then(|at| due::ahead(at, clock.now(), longest)).is_some() {
                 break;
             }
             let sent = self.runtime.block_on(async {
@@ -212,13 +214,9 @@ fn again(
     let now = clock.now();
     message.attempts = message.attempts.saturating_add(1);
     let wait = failed.wait.unwrap_or_else(|| wait_after(message.attempts, clock.random()));
-    let later = |from: Timestamp, by: Duration| {
-        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-        from.checked_add(by).unwrap_or(Timestamp::MAX)
-    };
-    let next = later(now, wait);
+    let next = due::after(now, wait);
     let (origin, id, attempts) = (webhook.origin(), message.id.clone(), message.attempts);
-    if next > later(message.created_at, webhook.give_up) {
+    if next > due::after(message.created_at, webhook.give_up) {
         tracing::error!(webhook = origin, message = id, kind = %message.kind, subject = message.subject, attempts, reason = failed.reason, "a message was given up");
         round.given_up += 1;
         store.write(move |tx| tx.give_message_up(&message))?;

@@ -2,7 +2,7 @@
 //! snapshots, and the plans that may have been executed since.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::bodies::Bodies;
@@ -14,6 +14,7 @@ use super::state_dir::{OWNER, StateDir, read_checked};
 use super::unsure::key_of;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Key;
+use crate::domain::plan::PlanHeader;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The snapshots of a source at a target.
@@ -129,35 +130,49 @@ pub fn plans_since(state: &StateDir, source: &SourceId, whole: &[SnapshotManifes
     let Some(newest) = whole.last() else { return Ok(Vec::new()) };
     let done: HashSet<&PlanId> = whole.iter().map(|snapshot| &snapshot.plan_id).collect();
     let mut plans = Vec::new();
+    each_plan(state, source, |id, header| {
+        let from_it = header.bases.get(source) == Some(&newest.snapshot_id);
+        let later = id.as_str() > newest.plan_id.as_str();
+        if header.target == newest.target && !done.contains(&id) && (from_it || later) {
+            plans.push(id);
+        }
+    })?;
+    Ok(plans)
+}
+
+/// The plans of a source that were complete, and their targets.
+///
+/// # Errors
+/// When the folder can't be listed.
+pub fn complete_plans(state: &StateDir, source: &SourceId) -> Result<Vec<(PlanId, TargetName)>> {
+    let mut plans = Vec::new();
+    each_plan(state, source, |id, header| plans.push((id, header.target.clone())))?;
+    Ok(plans)
+}
+
+fn each_plan(state: &StateDir, source: &SourceId, mut take: impl FnMut(PlanId, &PlanHeader)) -> Result<()> {
     for (name, _) in names(&state.source(source).join("plans"))? {
         let Some(id) = name.strip_suffix(".json").and_then(|id| PlanId::new(id.to_owned()).ok()) else {
             continue;
         };
         // Without its manifest a plan was never executed.
         let Ok(plan) = Plan::open(state, source, &id) else { continue };
-        let header = &plan.manifest().header;
-        let from_it = header.bases.get(source) == Some(&newest.snapshot_id);
-        let later = id.as_str() > newest.plan_id.as_str();
-        if header.target == newest.target && !done.contains(&id) && (from_it || later) {
-            plans.push(id);
-        }
+        take(id, &plan.manifest().header);
     }
-    Ok(plans)
+    Ok(())
 }
 
-/// The keys that a plan changes.
+/// Calls `take` with each key that a plan changes.
 ///
 /// # Errors
-/// When the plan can't be read.
-pub fn keys_of(state: &StateDir, source: &SourceId, plan: &PlanId) -> Result<Vec<Key>> {
+/// When the plan can't be read; the keys before that were taken.
+pub fn each_key(state: &StateDir, source: &SourceId, plan: &PlanId, mut take: impl FnMut(Key)) -> Result<()> {
     let plan = Plan::open(state, source, plan)?;
     let mut bodies = Bodies::new()?;
-    let mut keys = Vec::new();
     plan.changes(|change| {
-        keys.push(key_of(&plan, &change, &mut bodies)?);
+        take(key_of(&plan, &change, &mut bodies)?);
         Ok(())
-    })?;
-    Ok(keys)
+    })
 }
 
 /// Writes a snapshot that is `newest` with more unsure keys.
@@ -168,7 +183,7 @@ pub fn with_unsure(
     state: &StateDir,
     newest: &SnapshotManifest,
     id: SnapshotId,
-    keys: Vec<Key>,
+    keys: BTreeSet<Key>,
     now: jiff::Timestamp,
 ) -> Result<SnapshotManifest> {
     let mut next = newest.clone();

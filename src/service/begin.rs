@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::holds::applied_row;
 use super::queue::is_parked;
 use super::work::Wait;
+use crate::domain::due;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::plan::FootprintRef;
 use crate::domain::publish_state::PublishStatus;
@@ -103,6 +104,26 @@ impl Engine {
         })
     }
 
+    /// A clock that was put back must not have a plan linger for longer than
+    /// its request may take effect. When that was sent is not known any more,
+    /// so it is counted from now.
+    fn bound_lingering(&self, target: &TargetName, now: Timestamp) -> Result<()> {
+        let latest = due::after(now, self.request_limit(target));
+        let beyond = move |plan: &PlanRecord| plan.lingers_until.is_some_and(|until| until > latest);
+        if !self.store.read(|view| view.alive_plans(Some(target)))?.iter().any(beyond) {
+            return Ok(());
+        }
+        let target = target.clone();
+        self.store.write(move |tx| {
+            for plan in tx.alive_plans(Some(&target))? {
+                if beyond(&plan) {
+                    tx.put_plan(&PlanRecord { lingers_until: Some(latest), ..plan })?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Begins the execution of a plan, or has it made again. `None`: the
     /// batch waits.
     pub(super) fn begin(&self, record: BatchRecord) -> Result<Option<BatchRecord>> {
@@ -117,6 +138,7 @@ impl Engine {
             return Ok(None);
         }
         let now = self.clock.now();
+        self.bound_lingering(name, now)?;
         loop {
             let (plan, seen) = self.store.read(|view| {
                 let plan = view

@@ -10,9 +10,10 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::engine::Engine;
+use crate::domain::due;
 use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,7 +62,12 @@ impl Down {
         if before.as_ref().is_some_and(|before| !before.half_open) && !self.probed {
             return Ok(());
         }
-        let probes = before.as_ref().map_or(0, |before| before.probes + 1);
+        let probes = before.as_ref().map_or(0, |before| before.probes.saturating_add(1));
+        let mut in_vain = before.as_ref().map_or_else(Vec::new, |before| before.in_vain.clone());
+        if let Some(tried) = &self.tried {
+            in_vain.retain(|source| source != tried);
+            in_vain.push(tried.clone());
+        }
         tx.put_breaker(
             target,
             &BreakerRecord {
@@ -69,14 +75,14 @@ impl Down {
                 code: self.code.to_owned(),
                 message: self.message.clone(),
                 probes,
-                next_probe: after(
+                next_probe: due::after(
                     now,
                     settings
                         .probe_wait(probes + 1, random)
                         .max(self.asked.unwrap_or_default().min(LONGEST_ASKED)),
                 ),
                 half_open: false,
-                tried: self.tried.clone().or_else(|| before.and_then(|before| before.tried)),
+                in_vain,
                 closed_at: None,
             },
         )
@@ -86,9 +92,13 @@ impl Down {
 /// Longest time that a target is not probed because it asked for that.
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
-fn after(now: Timestamp, wait: Duration) -> Timestamp {
-    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-    now.checked_add(wait).unwrap_or(Timestamp::MAX)
+/// When a target that can't be used is probed next, if not now.
+pub(super) fn next_probe(
+    breaker: &BreakerRecord,
+    settings: &RetrySettings,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    due::ahead(breaker.next_probe, now, settings.longest_probe.max(LONGEST_ASKED))
 }
 
 impl Engine {

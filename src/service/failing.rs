@@ -2,6 +2,7 @@
 
 use super::SELF;
 use super::engine::Engine;
+use crate::domain::due;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
 use crate::domain::settings::OnFailure;
@@ -85,11 +86,6 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
 pub(super) fn hold(tx: &mut Tx<'_>, id: &BatchId, hold: &SourceHold) -> Result<()> {
     tx.hold_source(id.source(), hold)?;
     tx.note_source(id.source(), &format!("held: {}", hold.note), SELF)
-}
-
-/// Twice as long each time, up to five minutes.
-fn backoff(attempts: u32) -> jiff::SignedDuration {
-    jiff::SignedDuration::from_secs((1i64 << attempts.min(9)).min(300))
 }
 
 impl Engine {
@@ -176,8 +172,7 @@ impl Engine {
                 return self.retry_later(id, error).map(|_| true);
             }
             // EXECUTING goes on from its journal, and is left only by a commit.
-            let wait = backoff(self.work.failed(source));
-            let until = self.clock.now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
+            let until = due::after(self.clock.now(), due::doubling(self.work.failed(source)));
             self.work.set_wait(source, Some(Wait::Until(until)));
             if !self.folded.is_news(&format!("retry of {source}"), &error.to_string()) {
                 return Ok(false);

@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::SELF;
 use super::engine::Engine;
 use super::failing::concerns_batch;
+use crate::domain::due;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,12 +33,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const LONG: SignedDuration = SignedDuration::from_hours(1);
 
 /// Time until room for a copy is looked for again.
-const WITHOUT_ROOM: SignedDuration = SignedDuration::from_secs(30);
-
-/// Twice as long each time, up to five minutes.
-fn backoff(attempts: u32) -> SignedDuration {
-    SignedDuration::from_secs((1i64 << attempts.min(9)).min(300))
-}
+const WITHOUT_ROOM: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Has the files of a batch copied, though its state does not ask for it.
@@ -114,11 +110,12 @@ impl Engine {
                 continue;
             }
             if work.task == PinTask::Copy && self.too_little_room().is_some() {
-                let at = self.clock.now().checked_add(WITHOUT_ROOM).unwrap_or(Timestamp::MAX);
+                let at = due::after(self.clock.now(), WITHOUT_ROOM);
                 next = Some(next.map_or(at, |next| next.min(at)));
                 continue;
             }
-            if let Some(at) = work.next_attempt.filter(|at| *at > self.clock.now()) {
+            let now = self.clock.now();
+            if let Some(at) = work.next_attempt.and_then(|at| due::ahead(at, now, due::LONGEST)) {
                 next = Some(next.map_or(at, |next| next.min(at)));
                 continue;
             }
@@ -369,7 +366,7 @@ impl Engine {
             }
         }
         let attempts = work.attempts.saturating_add(1);
-        let at = self.clock.now().checked_add(backoff(attempts)).unwrap_or(Timestamp::MAX);
+        let at = due::after(self.clock.now(), due::doubling(attempts));
         let (id, text) = (id.clone(), error.to_string());
         let news = work.last_error.as_ref() != Some(&text);
         if news {

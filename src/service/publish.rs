@@ -2,8 +2,6 @@
 
 use std::sync::PoisonError;
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::SELF;
 use super::engine::Engine;
 use super::failing::{Exchange, failure, hold};
@@ -12,6 +10,7 @@ use super::queue::is_parked;
 use super::retrying::{Again, Follows};
 use super::views::Phase;
 use crate::domain::completion::Completion;
+use crate::domain::due;
 use crate::domain::ids::{PlanId, SourceId, TargetName};
 use crate::domain::key::Kind;
 use crate::domain::publish_state::PublishStatus;
@@ -203,8 +202,8 @@ impl Engine {
         let capabilities = open.target.capabilities();
         // A request without an answer may take effect as long as this.
         let unanswered = executed.given_up || !executed.outcome.unsure.is_empty();
-        let lingers = (unanswered && !capabilities.request_limit.is_zero())
-            .then(|| SignedDuration::try_from(capabilities.request_limit).unwrap_or(SignedDuration::MAX));
+        let lingers =
+            (unanswered && !capabilities.request_limit.is_zero()).then_some(capabilities.request_limit);
         let Executed { outcome, unjournalled, completion, end, at, .. } = executed;
         let end = End::of(end, again);
         if let End::Later(error, _) = &end {
@@ -238,7 +237,7 @@ impl Engine {
             let mut plan = tx.plan(&plan_id)?.ok_or_else(|| Error::internal("a plan is gone"))?;
             let now = tx.now();
             tx.end_lingering(&target, now)?;
-            plan.lingers_until = lingers.map(|most| now.checked_add(most).unwrap_or(Timestamp::MAX));
+            plan.lingers_until = lingers.map(|most| due::after(now, most));
             plan.state = match plan.lingers_until {
                 Some(_) => PlanState::Lingering,
                 None => PlanState::Committed,

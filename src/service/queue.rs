@@ -1,16 +1,19 @@
 //! Whose turn it is: strictly by stamp within a source, by score across them
 //! (`SEMANTICS` 8). What is shown of the queue is what workers choose by.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::breaker::next_probe;
 use super::engine::Engine;
 use super::space::RECHECK;
 use super::views::WaitCode;
 use super::waiting::Waiting;
 use super::work::{Busy, Probing, Wait};
 use crate::config::Settings;
+use crate::domain::due;
 use crate::domain::ids::{BatchId, PlanId, SourceId};
 use crate::domain::priority::Score;
 use crate::domain::publish_state::PublishStatus;
@@ -140,25 +143,25 @@ impl Engine {
                     if breaker.half_open || !self.targets.contains_key(&target) {
                         continue;
                     }
-                    if breaker.next_probe > now {
-                        due = soonest(due, breaker.next_probe);
+                    if let Some(at) = next_probe(&breaker, &settings.retry, now) {
+                        due = soonest(due, at);
                     } else if let Some(probing) = self.work.claim_probe(&target) {
                         return Ok(Next::Probe(probing));
                     }
                 }
             }
             let in_vain = self.store.read(|view| self.tried_in_vain(view))?;
-            // Of those that a target is tried with, one that was tried in vain
-            // comes last.
-            let rank = |turn: &Turn| (!in_vain.contains(&turn.source), turn.rank());
+            // Of those that a target is tried with, those that were tried in vain
+            // come last, the most recent one behind the others.
+            let place = |turn: &Turn| in_vain.get(&turn.source).copied().unwrap_or(0);
+            let rank = |turn: &Turn| (Reverse(place(turn)), turn.rank());
             let mut best: Option<&Turn> = None;
             let low = self.too_little_room().is_some();
             for turn in &turns {
                 match &turn.standing {
                     // Without room only what runs comes to its end.
                     Standing::Ready if low && !turn.is_executed() => {
-                        let at = now.checked_add(RECHECK).unwrap_or(Timestamp::MAX);
-                        due = Some(due.map_or(at, |due| due.min(at)));
+                        due = soonest(due, due::after(now, RECHECK));
                     }
                     Standing::Ready => {
                         if best.is_none_or(|best| rank(best) < rank(turn)) {
@@ -206,14 +209,17 @@ impl Engine {
             }
             None => match holds.iter().find(|hold| !hold.reason.is_overtaken()) {
                 Some(hold) => Some(Found::Held(hold.clone(), None)),
-                None => runnable(view, &source, holds.into_iter().next(), now)?,
+                None => {
+                    let until = |batch: &BatchRecord| self.next_attempt(settings, batch, now);
+                    runnable(view, &source, holds.into_iter().next(), until)?
+                }
             },
         };
         let Some(found) = found else { return Ok(None) };
         let (standing, batch) = match found {
             Found::Runs(batch) => match self.waits_for(view, settings, &batch, now)? {
                 Some(waiting) => (Standing::Waits(waiting), Some(batch)),
-                None => (self.standing_of(&source, executing), Some(batch)),
+                None => (self.standing_of(settings, &source, executing, now), Some(batch)),
             },
             Found::Held(hold, batch) => (Standing::Held(hold), batch),
             // A known issue is to be seen at once, and so is what outlasts the
@@ -234,7 +240,13 @@ impl Engine {
     }
 
     /// How a source that has a batch which may run stands.
-    fn standing_of(&self, source: &SourceId, executing: &Executing) -> Standing {
+    fn standing_of(
+        &self,
+        settings: &Settings,
+        source: &SourceId,
+        executing: &Executing,
+        now: Timestamp,
+    ) -> Standing {
         let over = match self.work.wait_of(source) {
             None => return Standing::Ready,
             Some(Wait::Plan(plan)) => {
@@ -245,14 +257,17 @@ impl Engine {
                 None
             }
             Some(Wait::Source(_)) => self.work.goes_first(source).map(Standing::Behind),
-            Some(Wait::Unanswered(batch, until)) => (until > self.clock.now()).then(|| {
-                let time = until.strftime("%F %T UTC");
-                let text = format!(
-                    "a request of batch {batch} got no answer and may take effect until {time}: what it touches is left alone"
-                );
-                Standing::Waits(Waiting { code: WaitCode::Turn, text, until: Some(until) })
-            }),
-            Some(Wait::Until(at)) => Some(at).filter(|at| *at > self.clock.now()).map(Standing::Until),
+            Some(Wait::Unanswered(batch, until)) => {
+                let limit = self.request_limit(&settings.source(source).target);
+                due::ahead(until, now, limit).map(|until| {
+                    let time = until.strftime("%F %T UTC");
+                    let text = format!(
+                        "a request of batch {batch} got no answer and may take effect until {time}: what it touches is left alone"
+                    );
+                    Standing::Waits(Waiting { code: WaitCode::Turn, text, until: Some(until) })
+                })
+            }
+            Some(Wait::Until(at)) => due::ahead(at, now, due::LONGEST).map(Standing::Until),
         };
         over.unwrap_or_else(|| {
             self.work.set_wait(source, None);
@@ -307,7 +322,7 @@ fn runnable(
     view: &View<'_>,
     source: &SourceId,
     held: Option<SourceHold>,
-    now: Timestamp,
+    until: impl Fn(&BatchRecord) -> Option<Timestamp>,
 ) -> Result<Option<Found>> {
     let mut found = None;
     let mut ahead: Vec<BatchRecord> = Vec::new();
@@ -319,7 +334,7 @@ fn runnable(
             Some(Mode::Incremental) | None => everything,
         };
         if batch.status == PublishStatus::Retrying
-            && let Some(at) = batch.next_attempt.filter(|at| *at > now)
+            && let Some(at) = until(&batch)
         {
             found = Some(Found::Until(at, batch));
             return Ok(false);

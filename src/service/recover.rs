@@ -2,6 +2,7 @@
 //! lost: the current snapshots, with the keys unsure that a plan may have
 //! changed since (`SEMANTICS` 10), and the batches that waited and are pinned.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::intake::prefix::Object;
 use crate::intake::{folder, monitor};
 use crate::planning::recover::{self, FoundSnapshots};
 use crate::planning::snapshot::SnapshotManifest;
-use crate::planning::state_dir::read_checked;
+use crate::planning::state_dir::{StateDir, read_checked};
 use crate::store::{InboxEntry, InboxState, Pin, SnapshotRecord, Store, StoreOptions};
 
 /// What was recovered of a source.
@@ -68,6 +69,10 @@ pub struct Recovered {
     pub problems: Vec<String>,
 }
 
+/// What each target calls itself, or why it can't be asked: it is asked once,
+/// for one that is down may have each question wait.
+type Identities = BTreeMap<TargetName, Result<String, String>>;
+
 /// What nobody can recover, whatever the state folder holds.
 pub const LOST: &str = "the history of batches with their timelines; approvals, pauses, holds and skips; \
     dead letters; messages that were not delivered yet";
@@ -90,14 +95,7 @@ pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
     }
     let owner = recover::owner(&settings.state)?;
     let found = recover::snapshots(&settings.state)?;
-    if found.values().all(|found| found.whole.is_empty()) {
-        let mut text = format!("{} holds no snapshot that is whole", settings.state.display());
-        for damaged in found.values().flat_map(|found| &found.damaged) {
-            text.push_str("; ");
-            text.push_str(damaged);
-        }
-        return Err(Error::new(ErrorKind::NotFound, text));
-    }
+    something(&settings.state, &found)?;
     let options = StoreOptions { owner: Some(owner), ..StoreOptions::default() };
     let made = Store::open(&data, options, Arc::clone(&clock)).map(drop).and_then(|()| {
         let engine = Engine::open(&data, settings, clock)?;
@@ -110,12 +108,49 @@ pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
     made
 }
 
+/// # Errors
+/// [`ErrorKind::NotFound`] when a state folder has nothing to recover, or only
+/// snapshots that are damaged: a store that begins anew has their files
+/// removed, and they may be all that a backup lacks.
+fn something(root: &Path, found: &BTreeMap<(TargetName, SourceId), FoundSnapshots>) -> Result<()> {
+    if found.values().any(|found| !found.whole.is_empty()) {
+        return Ok(());
+    }
+    let damaged: Vec<&str> = found.values().flat_map(|found| &found.damaged).map(String::as_str).collect();
+    if !damaged.is_empty() {
+        let text = format!("{} holds no snapshot that is whole: {}", root.display(), damaged.join("; "));
+        return Err(Error::new(ErrorKind::NotFound, text).with_action(
+            "Restore the files from a backup; or move the folders `<source>/snapshots` away to begin anew \
+             with the batches that wait there, and run this again.",
+        ));
+    }
+    let state = StateDir::unmade(root);
+    for source in sources(&state)? {
+        if !state.pins(&source)?.is_empty() {
+            return Ok(());
+        }
+    }
+    let text = format!(
+        "{} holds no snapshot and no batch that waits: nothing was published from it yet",
+        root.display()
+    );
+    Err(Error::new(ErrorKind::NotFound, text)
+        .with_action("Move that folder away: `tidegate serve` makes a new one, with a new tidegate.redb."))
+}
+
+/// The sources that have a folder under the state URL.
+fn sources(state: &StateDir) -> Result<Vec<SourceId>> {
+    let entries = std::fs::read_dir(state.root()).map_err(|e| Error::io(state.root(), e))?;
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+    let mut sources: Vec<SourceId> = names.filter_map(|name| SourceId::new(name).ok()).collect();
+    sources.sort();
+    Ok(sources)
+}
+
 impl Engine {
-    fn take_over(
-        &self,
-        found: std::collections::BTreeMap<(TargetName, SourceId), FoundSnapshots>,
-    ) -> Result<Recovered> {
+    fn take_over(&self, found: BTreeMap<(TargetName, SourceId), FoundSnapshots>) -> Result<Recovered> {
         let mut recovered = Recovered::default();
+        let mut identities = Identities::default();
         for ((target, source), found) in found {
             recovered
                 .problems
@@ -127,7 +162,8 @@ impl Engine {
                 ));
                 continue;
             };
-            let current = self.take_snapshot(&target, &source, whole, newest, &mut recovered)?;
+            let current =
+                self.take_snapshot(&target, &source, whole, newest, &mut identities, &mut recovered)?;
             recovered.older_snapshots += older.len() as u64;
             let records: Vec<SnapshotRecord> = older.iter().map(|older| self.record_of(older)).collect();
             let record = self.record_of(&current);
@@ -159,6 +195,7 @@ impl Engine {
                 unsure: current.unsure.len() as u64,
             });
         }
+        self.tell_begun(&mut recovered)?;
         self.take_pins(&mut recovered)?;
         self.pass_by(&mut recovered)?;
         Ok(recovered)
@@ -172,6 +209,7 @@ impl Engine {
         source: &SourceId,
         whole: &[SnapshotManifest],
         newest: &SnapshotManifest,
+        identities: &mut Identities,
         recovered: &mut Recovered,
     ) -> Result<SnapshotManifest> {
         let mut plans = recover::plans_since(&self.state, source, whole)?;
@@ -180,23 +218,39 @@ impl Engine {
             recovered.problems.push(text);
             return Ok(newest.clone());
         };
-        let last = open.target.last_plan(source)?;
-        // A target that keeps track tells which of them it has begun.
-        if let Some(last) = &last {
-            plans.retain(|plan| plan == last);
+        // A target that keeps track tells which of them it has begun; of one
+        // that can't be asked now, all of them count.
+        match open.target.last_plan(source) {
+            Ok(Some(last)) => plans.retain(|plan| *plan == last),
+            Ok(None) => {}
+            Err(error) => recovered.problems.push(format!(
+                "source {source}: the target {target} can't tell which plan it had last: {error}; \
+                 every plan since the snapshot counts as begun"
+            )),
         }
-        let identity = open.target.identity()?;
-        if identity != newest.target_identity {
-            recovered.problems.push(format!(
+        let identity = identities
+            .entry(target.clone())
+            .or_insert_with(|| open.target.identity().map_err(|e| e.to_string()));
+        match identity {
+            Ok(identity) if *identity == newest.target_identity => {}
+            Ok(identity) => recovered.problems.push(format!(
                 "source {source}: the target {target} is {identity}, the snapshot was published to {}; \
                  the source is held until they belong together",
                 newest.target_identity
-            ));
+            )),
+            // Whether it is that one is looked at before anything is published.
+            Err(error) => recovered.problems.push(format!(
+                "source {source}: the target {target} can't be asked whether it is the one that was published to: \
+                 {error}; its next batch asks"
+            )),
         }
-        let mut keys = Vec::new();
+        let mut keys = BTreeSet::new();
         for plan in &plans {
-            match recover::keys_of(&self.state, source, plan) {
-                Ok(found) => keys.extend(found),
+            let mut take = |key| {
+                keys.insert(key);
+            };
+            match recover::each_key(&self.state, source, plan, &mut take) {
+                Ok(()) => {}
                 Err(error) => recovered.problems.push(format!(
                     "source {source}: plan {plan} may have been begun and can't be read: {error}; \
                      deliver its batch again"
@@ -221,7 +275,12 @@ impl Engine {
         current: &SnapshotManifest,
     ) -> Result<Option<String>> {
         let Some(open) = self.targets.get(target) else { return Ok(Some(newest.plan_id.to_string())) };
-        let Some(last) = open.target.last_plan(source)? else { return Ok(None) };
+        let last = match open.target.last_plan(source) {
+            Ok(Some(last)) => last,
+            Ok(None) => return Ok(None),
+            // If it had another one since, that holds the source at its next batch.
+            Err(_) => return Ok(Some(newest.plan_id.to_string())),
+        };
         let ancestor = whole.iter().any(|snapshot| snapshot.plan_id == last);
         let known =
             ancestor || last.as_str() <= newest.plan_id.as_str() || current.snapshot_id != newest.snapshot_id;
@@ -244,14 +303,35 @@ impl Engine {
         }
     }
 
+    /// Tells of plans that may have been begun where no snapshot is there to
+    /// keep their keys unsure.
+    fn tell_begun(&self, recovered: &mut Recovered) -> Result<()> {
+        for source in sources(&self.state)? {
+            for (plan, target) in recover::complete_plans(&self.state, &source)? {
+                if recovered.sources.iter().any(|of| of.source_id == source && of.target == target) {
+                    continue;
+                }
+                // A target that keeps track tells that it has begun no other.
+                let open = self.targets.get(&target).filter(|open| open.target.capabilities().tracks_plans);
+                let last = open.map(|open| open.target.last_plan(&source));
+                if let Some(Ok(last)) = last
+                    && last.as_ref() != Some(&plan)
+                {
+                    continue;
+                }
+                recovered.problems.push(format!(
+                    "source {source}: plan {plan} may have been begun at target {target}, and no snapshot is \
+                     there to remember it: what it brought and no later batch names stays there"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Batches that waited when `tidegate.redb` was lost: their files are
     /// pinned, and they are in the queue again.
     fn take_pins(&self, recovered: &mut Recovered) -> Result<()> {
-        let entries = std::fs::read_dir(self.state.root()).map_err(|e| Error::io(self.state.root(), e))?;
-        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
-        let mut sources: Vec<SourceId> = names.filter_map(|name| SourceId::new(name).ok()).collect();
-        sources.sort();
-        for source in sources {
+        for source in sources(&self.state)? {
             let mut pins = self.state.pins(&source)?;
             pins.sort();
             for (name, at) in pins {

@@ -9,7 +9,9 @@ use super::SELF;
 use super::breaker::Down;
 use super::engine::Engine;
 use super::failing::failure;
-use crate::domain::ids::BatchId;
+use crate::config::Settings;
+use crate::domain::due;
+use crate::domain::ids::{BatchId, TargetName};
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::retry::LONGEST_ASKED;
 use crate::domain::transition::Event;
@@ -46,6 +48,25 @@ impl Again {
 }
 
 impl Engine {
+    /// How long a request to a target may take effect without an answer.
+    pub(super) fn request_limit(&self, target: &TargetName) -> Duration {
+        self.targets.get(target).map_or(Duration::ZERO, |open| open.target.capabilities().request_limit)
+    }
+
+    /// When a batch that is tried again may be, if not now.
+    pub(super) fn next_attempt(
+        &self,
+        settings: &Settings,
+        batch: &BatchRecord,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let asked = batch.retry.as_ref().map_or(0, |retry| retry.asked);
+        // It waits for a request without an answer, too.
+        let limit = self.request_limit(&settings.source(batch.batch_id.source()).target);
+        let longest = settings.retry.longest(Duration::from_secs(asked)).max(limit);
+        due::ahead(batch.next_attempt?, now, longest)
+    }
+
     /// What follows when an attempt at a batch failed. `further`: it has
     /// published something, so that the budget begins anew.
     ///
@@ -82,8 +103,10 @@ impl Engine {
         let asked = error.answer().and_then(|answer| answer.retry_after);
         let again = |at, attempts, since, wait| {
             let asked = match wait {
-                RetryWait::Backoff => asked.unwrap_or_default().min(LONGEST_ASKED).as_secs(),
-                RetryWait::Unavailable | RetryWait::Window | RetryWait::KnownIssue(_) => 0,
+                RetryWait::Backoff | RetryWait::Unavailable => {
+                    asked.unwrap_or_default().min(LONGEST_ASKED).as_secs()
+                }
+                RetryWait::Window | RetryWait::KnownIssue(_) => 0,
             };
             let retry = RetryRecord { since, until: Some(at), wait, asked, code: code.into(), suspicion };
             Ok(Follows::Again(Again { at, attempts, retry }))
@@ -99,17 +122,13 @@ impl Engine {
             // The breaker says when.
             return again(now, spent, now, RetryWait::Unavailable);
         }
-        let after = |wait: Duration| {
-            let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-            now.checked_add(wait).unwrap_or(Timestamp::MAX)
-        };
         // It is counted by time alone: an attempt here is none of the budget.
         let gone = || {
             let before =
                 record.retry.as_ref().filter(|retry| retry.wait == RetryWait::Unavailable && !further);
             let since = before.map_or(now, |before| before.since);
             let gone = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-            let at = after(settings.retry.wait_after(gone, asked, self.clock.random()));
+            let at = due::after(now, settings.retry.wait_after(gone, asked, self.clock.random()));
             again(at, spent, since, RetryWait::Unavailable)
         };
         match error.kind().info().retry {
@@ -120,7 +139,7 @@ impl Engine {
                 if settings.retry.is_spent(attempts, began, now) {
                     return Ok(Follows::Fails);
                 }
-                let at = after(settings.retry.wait(attempts, asked, self.clock.random()));
+                let at = due::after(now, settings.retry.wait(attempts, asked, self.clock.random()));
                 again(at, attempts, began, RetryWait::Backoff)
             }
         }

@@ -23,6 +23,8 @@ use crate::threads;
 const IDLE: Duration = Duration::from_secs(60);
 /// Shortest wait for something that is due.
 const TICK: Duration = Duration::from_millis(10);
+/// Pause of a thread that met a defect.
+const AFTER_DEFECT: Duration = Duration::from_secs(1);
 
 /// A running service.
 pub struct Service {
@@ -71,14 +73,16 @@ impl Service {
         let (engine, fatal) = (Arc::clone(&service.engine), Arc::clone(&service.fatal));
         let courier = Courier::new()?;
         let courier = thread("webhooks".into(), move || {
-            if let Err(error) = engine.bring_notices(&courier) {
+            let bring = || engine.bring_notices(&courier);
+            if let Err(error) = go_on(&engine, "bringing messages to webhooks", bring) {
                 fail(&engine, &fatal, error);
             }
         })?;
         service.threads().courier = Some(courier);
         let (engine, fatal) = (Arc::clone(&service.engine), Arc::clone(&service.fatal));
         let pins = thread("pins".into(), move || {
-            if let Err(error) = engine.follow_pins() {
+            let follow = || engine.follow_pins();
+            if let Err(error) = go_on(&engine, "copying the files of batches that wait", follow) {
                 fail(&engine, &fatal, error);
             }
         })?;
@@ -253,11 +257,24 @@ fn make(inbox: &InboxSettings) {
 
 /// A watcher goes on whatever one look met.
 fn watch_on(engine: &Engine, inbox: &InboxSettings, control: &Arc<Control>) {
-    while catch_unwind(AssertUnwindSafe(|| watch::run(engine, inbox, control))).is_err() {
-        tracing::error!(inbox = %inbox.url, "watching met a defect and begins anew");
-        engine.clock.sleep(Duration::from_secs(1));
+    // It says itself what it meets.
+    let _ = go_on(engine, &format!("watching the inbox {}", inbox.url), || {
+        watch::run(engine, inbox, control);
+        Ok(())
+    });
+}
+
+/// Runs what a thread does for as long as the service runs. A panic is told,
+/// and it begins anew after a pause: nobody would notice that it is gone.
+fn go_on(engine: &Engine, what: &str, mut run: impl FnMut() -> Result<()>) -> Result<()> {
+    loop {
+        match catch_unwind(AssertUnwindSafe(&mut run)) {
+            Ok(ended) => return ended,
+            Err(_) => tracing::error!("{what} met a defect and begins anew"),
+        }
+        engine.clock.sleep(AFTER_DEFECT);
         if engine.stopping() {
-            return;
+            return Ok(());
         }
     }
 }
@@ -273,15 +290,11 @@ fn work(engine: &Engine, number: usize, fatal: &Mutex<Option<Error>>) {
     threads::stand_back(threads::PUBLISHING);
     while !engine.stopping() && number < engine.workers.load(Ordering::Relaxed) {
         let generation = engine.work.generation();
-        let claimed = match engine.claim(None) {
-            Ok(Next::Batch(claim)) => engine.attempt(claim).map(|()| None),
-            Ok(Next::Probe(probing)) => engine.probe(&probing.target).map(|()| None),
-            Ok(Next::Nothing(due)) => Ok(Some(due)),
-            Err(error) => Err(error),
-        };
-        match claimed {
-            Ok(None) => {}
-            Ok(Some(due)) => {
+        // What one batch meets is caught where it is met, and told of it.
+        let turn = catch_unwind(AssertUnwindSafe(|| one_turn(engine)));
+        match turn.unwrap_or_else(|_| Err(Error::internal("a worker met a defect"))) {
+            Ok(Turned::Worked) => {}
+            Ok(Turned::Nothing(due)) => {
                 let most = due.map_or(IDLE, |due| {
                     let left = due.duration_since(engine.clock.now());
                     Duration::try_from(left).unwrap_or_default().clamp(TICK, IDLE)
@@ -291,8 +304,35 @@ fn work(engine: &Engine, number: usize, fatal: &Mutex<Option<Error>>) {
             Err(error) if engine.is_fatal(&error) => {
                 fail(engine, fatal, error);
             }
-            // The source is held, or waits; the others go on.
-            Err(error) => tracing::debug!(%error, "a source has trouble"),
+            // It would meet the same at once.
+            Err(error) => {
+                tracing::error!(%error, "a worker can't go on now, and tries again");
+                engine.clock.sleep(AFTER_DEFECT);
+            }
         }
     }
+}
+
+/// What a worker did.
+enum Turned {
+    /// Something.
+    Worked,
+    /// Nothing: there is something to do at this time, if nothing happens before.
+    Nothing(Option<jiff::Timestamp>),
+}
+
+/// Takes up one batch, or looks at one target.
+fn one_turn(engine: &Engine) -> Result<Turned> {
+    match engine.claim(None)? {
+        Next::Batch(claim) => match engine.attempt(claim) {
+            Err(error) if !engine.is_fatal(&error) => {
+                // The source is held, or waits; the others go on.
+                tracing::debug!(%error, "a source has trouble");
+            }
+            worked => worked?,
+        },
+        Next::Probe(probing) => engine.probe(&probing.target)?,
+        Next::Nothing(due) => return Ok(Turned::Nothing(due)),
+    }
+    Ok(Turned::Worked)
 }

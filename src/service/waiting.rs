@@ -1,8 +1,11 @@
 //! What has a batch wait that is no fault of its own: a target that can't be
 //! used, a maintenance window, something that an operator knows of.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
+use super::breaker::next_probe;
 use super::engine::Engine;
 use super::views::WaitCode;
 use crate::config::Settings;
@@ -63,7 +66,7 @@ impl Engine {
                     breaker.next_probe.strftime("%F %T UTC")
                 );
                 // While it is probed nothing is known of a time.
-                return waiting(text, Some(breaker.next_probe).filter(|at| *at > now));
+                return waiting(text, next_probe(&breaker, &settings.retry, now));
             }
             if let Some(other) = self.work.trial_of(&target).filter(|other| other != source) {
                 let text = format!("the target {target} answers again, and is tried with a batch of {other}");
@@ -85,11 +88,12 @@ impl Engine {
         Ok(None)
     }
 
-    /// The source that a target of another was tried with last, in vain:
-    /// others go first.
-    pub(super) fn tried_in_vain(&self, view: &View<'_>) -> Result<Vec<SourceId>> {
-        let open = view.open_breakers()?.into_iter();
-        Ok(open.filter(|(_, breaker)| breaker.half_open).filter_map(|(_, breaker)| breaker.tried).collect())
+    /// The sources that their target, half open, was tried with in vain, each
+    /// with its place: the one tried last has the highest. Others go first, so
+    /// that a few which fail by their own fault can't keep the rest waiting.
+    pub(super) fn tried_in_vain(&self, view: &View<'_>) -> Result<BTreeMap<SourceId, usize>> {
+        let open = view.open_breakers()?.into_iter().filter(|(_, breaker)| breaker.half_open);
+        Ok(open.flat_map(|(_, breaker)| breaker.in_vain.into_iter().zip(1..)).collect())
     }
 
     /// Whether a source that is in work may be the one that its target is

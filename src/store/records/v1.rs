@@ -367,9 +367,10 @@ pub struct BreakerRecord {
     /// A probe went well: one batch at a time is tried, until one has come to
     /// its end.
     pub half_open: bool,
-    /// The source whose batch it was tried with last, and failed.
+    /// The sources whose batches it was tried with since then, and failed: the
+    /// one that was tried least recently first.
     #[serde(default)]
-    pub tried: Option<SourceId>,
+    pub in_vain: Vec<SourceId>,
     /// When it could be used again; set when this is over.
     pub closed_at: Option<Timestamp>,
 }
