@@ -413,6 +413,9 @@ fn an_issue_that_has_every_batch_wait_is_declared_on_purpose() {
     ] {
         assert_eq!(server.post(path, &body).status, 200, "{body}");
     }
+    // The page has a field for it where there is one target.
+    let page = server.get("/targets").body;
+    assert!(String::from_utf8(page).unwrap().contains("name=\"everything\" data-json"));
     // Nothing about nothing, whatever is set.
     server.post(path, &json!({ "note": "x", "everything": true })).problem(400, "USAGE");
 }

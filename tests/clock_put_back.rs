@@ -54,6 +54,8 @@ fn a_batch_is_tried_again() {
         let id = world.deliver(&batch("alpha", 1)).unwrap();
         ahead(&world, || world.work());
         assert_eq!(world.batch(&id).status, PublishStatus::Retrying);
+        // Nobody is told the time that it has not to wait for.
+        assert_eq!(world.engine().batch_view(&id).unwrap().next_attempt, None);
         server.heal();
         minutes(&world, 30);
         world.work();

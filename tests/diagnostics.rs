@@ -9,11 +9,13 @@ use std::time::Duration;
 use support::batches::{TestBatch, entity, says};
 use support::target_server::{Fault, TargetServer};
 use support::world::World;
+use tidegate::clock::Clock;
 use tidegate::config::{HttpSettings, Secret, TargetKind, TargetSettings};
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::default_target;
+use tidegate::error::{Error, ErrorKind};
 use tidegate::service::views::DeadLetterDetail;
 use tidegate::store::{BatchRecord, LetterKind};
 
@@ -74,6 +76,7 @@ fn the_letter_of_a_batch_has_the_request_and_the_answer_of_its_last_failure() {
         server.poison(["a"], Fault::Say(status, SAID));
         let record = ended(&world, &id);
         assert_eq!(record.status, PublishStatus::Failed, "{status}");
+        world.engine().keep_pins().unwrap();
         let letters = letters(&world, LetterKind::Batch);
         let [letter] = &letters[..] else { panic!("{status}: {letters:?}") };
         assert_eq!(letter.letter.code, code);
@@ -87,6 +90,10 @@ fn the_letter_of_a_batch_has_the_request_and_the_answer_of_its_last_failure() {
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["changes"].as_array().unwrap().len(), 3);
         assert_eq!(body["changes"][0]["set"]["x"], 1);
+        // Its data is a copy that nobody takes away.
+        let files = letter.files.as_deref().unwrap();
+        let folder = url::Url::parse(files).unwrap().to_file_path().unwrap();
+        assert!(files.contains("/state/alpha/pins/") && folder.join("manifest.json").exists(), "{files}");
         // How it was tried before is told with it.
         let [retried] = &letter.retries[..] else { panic!("{:?}", letter.retries) };
         assert!(retried.at < letter.letter.opened_at, "{retried:?}");
@@ -211,4 +218,31 @@ fn a_failure_names_its_operation_and_leads_down_to_the_status_and_the_words_of_t
     assert!(failure.error_message.starts_with(&format!("batch {id}, target catalogue: ")), "{failure:?}");
     let trace = failure.stack_trace.unwrap();
     assert!(trace.to_lowercase().contains("connection refused"), "{trace}");
+}
+
+#[test]
+fn a_request_that_a_journal_remembers_is_told_after_a_restart() {
+    let server = TargetServer::start();
+    let mut world = world(&server);
+    server.reject(["b"], false);
+    world.faults.before(|operation| match operation.no.0 {
+        0 => Ok(()),
+        _ => Err(Error::new(ErrorKind::Interrupted, "the process ends")),
+    });
+    let id = world.deliver(&batch(1)).unwrap();
+    for _ in 0..3 {
+        world.advance("alpha");
+    }
+    assert_eq!(world.batch(&id).status, PublishStatus::Executing);
+    assert_eq!(server.requests("operations").len(), 1);
+    let at = world.clock.now();
+    world.faults.heal();
+    world.clock.advance(Duration::from_secs(3600));
+    world.restart();
+    let record = ended(&world, &id);
+    assert_eq!(record.status, PublishStatus::Complete);
+    let letters = letters(&world, LetterKind::Entity);
+    let request = letters[0].diagnostics.request.as_deref().unwrap();
+    assert!(request.contains(&format!("idempotency-key: {}.0\n", record.plan_id.unwrap())), "{request}");
+    assert!(request.contains(&format!("\"at\":\"{at}\"")), "{at} {request}");
 }

@@ -60,8 +60,10 @@ fn a_known_issue_shows_at_once_on_a_batch_that_waits_for_its_next_attempt() {
     let server = TargetServer::start();
     let (world, view) = in_backoff(&server);
     let now = world.clock.now();
+    let soon = Some(now.checked_add(jiff::SignedDuration::from_mins(5)).unwrap());
     let hours = |n| Some(now.checked_add(jiff::SignedDuration::from_hours(n)).unwrap());
-    for (until, next) in [(None, None), (hours(4), hours(4))] {
+    // One that ends before the batch's own time does not make that earlier.
+    for (until, next) in [(None, None), (hours(4), hours(4)), (soon, view.next_attempt)] {
         let declared = Declared {
             code: Some("TARGET_THROTTLED".into()),
             source: Some(alpha()),
@@ -72,9 +74,10 @@ fn a_known_issue_shows_at_once_on_a_batch_that_waits_for_its_next_attempt() {
         let issue = world.engine().declare_issue(declared, "ann").unwrap();
         let shown = again(&world, &view);
         let waits = shown.waits.clone().unwrap();
-        assert_eq!((waits.code, waits.until), (WaitCode::KnownIssue, next));
+        assert_eq!((waits.code, waits.until), (WaitCode::KnownIssue, until));
         assert!(waits.text.contains("the quota is raised on Monday"), "{}", waits.text);
         assert_eq!(shown.next_attempt, next);
+        assert_eq!(shown.retry.unwrap().tier, 3);
         world.engine().lift_issue(issue.id, "ann", "done").unwrap();
         // It still waits for its own time.
         let shown = again(&world, &view);

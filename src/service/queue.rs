@@ -222,10 +222,16 @@ impl Engine {
                 None => (self.standing_of(settings, &source, executing, now), Some(batch)),
             },
             Found::Held(hold, batch) => (Standing::Held(hold), batch),
-            // What it waits for besides its time is to be seen at once.
+            // A known issue is to be seen at once, and so is what outlasts the
+            // batch's own time.
             Found::Until(at, batch) => match self.waits_for(view, settings, &batch, now)? {
-                Some(waiting) => (Standing::Waits(waiting), Some(batch)),
-                None => (Standing::Until(at), Some(batch)),
+                Some(waiting)
+                    if waiting.code == WaitCode::KnownIssue
+                        || waiting.until.is_some_and(|then| then > at) =>
+                {
+                    (Standing::Waits(waiting), Some(batch))
+                }
+                Some(_) | None => (Standing::Until(at), Some(batch)),
             },
             Found::Parked(id) => (Standing::Parked(id), None),
         };

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegate::clock::ManualClock;
+use tidegate::domain::change::{Part, Rejection, SentIn};
 use tidegate::domain::glob::Glob;
 use tidegate::domain::guards::{GuardRule, GuardTrip};
 use tidegate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
@@ -176,7 +177,10 @@ pub fn commit() -> CommitRecord {
 
 pub fn journal_entry() -> JournalEntry {
     let at = time("2026-11-24T12:00:00Z");
-    JournalEntry::Done { at, rejected: vec![(7, "no such type".into())], metrics: metrics() }
+    let sent = SentIn { at, part: Some(Part { first: 8, count: 2 }), changes: 2 };
+    let told = Rejection { answer: "{}".into(), sent: Some(sent), ..Rejection::from("too long") };
+    let rejected = vec![(7, "no such type".into()), (8, told)];
+    JournalEntry::Done { at, rejected, metrics: metrics() }
 }
 
 /// The `n`th snapshot of the source, on top of the one before.

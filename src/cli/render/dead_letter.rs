@@ -97,6 +97,9 @@ pub fn detail(detail: &DeadLetterDetail) -> String {
     if !detail.file.is_empty() {
         line("line", &format!("{} line {}", detail.file, detail.line));
     }
+    if let Some(files) = &detail.files {
+        line("files", files);
+    }
     let known = &detail.diagnostics;
     if let Some(operation) = &known.operation {
         line("while", operation);

@@ -146,6 +146,7 @@ impl Engine {
         };
         let open = !record.status.is_final();
         let waits = fronts.wait(record)?;
+        let own = if open { self.next_attempt(&self.settings(), record, now) } else { None };
         let progress = if open { self.progress_of(&record.batch_id) } else { None };
         Ok(BatchView {
             publish_state: record.publish_state(),
@@ -160,17 +161,17 @@ impl Engine {
             accepted_at: record.accepted_at,
             priority: open.then(|| waits::priority(self, record, now)),
             hold: waits::hold(record),
-            next_attempt: waits::next_attempt(record, waits.as_ref(), now),
-            waits,
+            next_attempt: waits::next_attempt(own, waits.as_ref(), now),
             eta: progress.as_ref().and_then(|progress| waits::eta(progress, now)),
             progress,
             completion: record.completion,
             attempts: record.attempts,
             retry: record.retry.as_ref().map(|retry| RetryView {
-                tier: retry.tier(),
+                tier: waits.as_ref().and_then(|waits| waits.code.tier()).unwrap_or(retry.tier()),
                 since: retry.since,
                 code: retry.code.clone(),
             }),
+            waits,
             approval: record.approval.as_ref().map(|approval| ApprovalView {
                 plan_id: approval.plan_id.clone(),
                 digest: approval.digest,

@@ -186,6 +186,18 @@ impl Engine {
         Ok(content)
     }
 
+    /// Where the files of a failed batch lie.
+    fn files_of(&self, letter: &DeadLetter) -> Result<Option<String>> {
+        let id = &letter.batch_id;
+        let record = match letter.kind {
+            LetterKind::Batch => self.store.read(|view| view.batch(id))?,
+            LetterKind::Entity => None,
+        };
+        let Some(record) = record else { return Ok(None) };
+        let pinned = self.pinned_folder(id)?;
+        Ok(Some(pinned.map_or(record.url, |folder| self.state.url_of(&folder))))
+    }
+
     /// A dead letter with all that is known of it.
     ///
     /// # Errors
@@ -209,6 +221,7 @@ impl Engine {
             LetterKind::Entity => Vec::new(),
         };
         Ok(DeadLetterDetail {
+            files: self.files_of(&letter)?,
             retries,
             skip,
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),

@@ -190,17 +190,16 @@ impl<'a> Fronts<'a> {
     }
 }
 
-/// When a batch is tried again: its own time, or that of what holds it
+/// When a batch is tried again: its `own` time, or that of what holds it
 /// beyond. `None` where nobody knows, and where its time has come.
-pub fn next_attempt(batch: &BatchRecord, waits: Option<&WaitView>, now: Timestamp) -> Option<Timestamp> {
+pub fn next_attempt(own: Option<Timestamp>, waits: Option<&WaitView>, now: Timestamp) -> Option<Timestamp> {
     let at = match waits {
-        _ if batch.status.is_final() => None,
         Some(WaitView {
             code: WaitCode::TargetDown | WaitCode::Window | WaitCode::KnownIssue,
             until,
             ..
-        }) => *until,
-        Some(_) | None => batch.next_attempt,
+        }) => until.map(|until| own.map_or(until, |own| own.max(until))),
+        Some(_) | None => own,
     };
     at.filter(|at| *at > now)
 }

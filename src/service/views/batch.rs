@@ -162,6 +162,21 @@ impl WaitCode {
         }
     }
 
+    /// The retry tier that a batch which is tried again is in while it waits
+    /// for this; `None` where that says nothing of it.
+    pub fn tier(self) -> Option<u8> {
+        match self {
+            Self::Window | Self::KnownIssue => Some(3),
+            Self::Approval
+            | Self::SourceHeld
+            | Self::SourcePaused
+            | Self::Retry
+            | Self::TargetDown
+            | Self::OlderBatch
+            | Self::Turn => None,
+        }
+    }
+
     /// How a source stands whose next batch waits for it, in words that name
     /// nothing of the inside.
     pub fn in_words(self) -> &'static str {

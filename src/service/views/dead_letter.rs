@@ -101,6 +101,9 @@ pub struct DeadLetterDetail {
     /// The original: of an entity its line, of a batch its manifest; `null`
     /// where that is not known.
     pub content: Option<String>,
+    /// Of a batch the URL of the folder with its files: of their copy under the
+    /// state URL, else of where it was delivered; `null` of anything else.
+    pub files: Option<String>,
     /// Whether `content` is the original byte for byte. Else what is no UTF-8
     /// in it was replaced; `GET /api/v1/dlq/{id}/content` gives the bytes.
     pub content_exact: bool,
