@@ -320,8 +320,14 @@ fn a_source_and_key_have_one_open_dead_letter_with_the_content_of_the_newest_sta
     assert_ne!(put(2, None, "y"), bytes);
     assert_eq!(store.read(|v| v.open_dead_letters(&source())).unwrap().len(), 3);
 
-    let resolved =
-        store.write(|tx| tx.resolve_dead_letters(&source(), "a batch", |l| l.key.is_some())).unwrap();
+    let resolved = store
+        .write(|tx| {
+            let keyed = tx.open_dead_letters(&source())?.into_iter().filter(|letter| letter.key.is_some());
+            let ids: Vec<u64> = keyed.map(|letter| letter.id).collect();
+            ids.iter().try_for_each(|id| tx.resolve_dead_letter(*id, "a batch"))?;
+            Ok(ids.len())
+        })
+        .unwrap();
     assert_eq!(resolved, 1);
     let letter = store.read(|v| v.dead_letter(first)).unwrap().unwrap();
     let at = time("2026-11-24T12:00:00Z");

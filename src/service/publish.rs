@@ -152,7 +152,7 @@ impl Engine {
         let budget = CacheBudget::new(self.planning_options().index_memory / 2);
         let (current, held_back) = self.store.read(|view| {
             let current = view.current_snapshot(name, &source)?;
-            let mut oldest = None;
+            let mut oldest: Option<Timestamp> = None;
             view.each_unfinished(&source, |other| {
                 if other.batch_id == id && again.is_none() {
                     return Ok(true);
@@ -160,15 +160,8 @@ impl Engine {
                 oldest = Some(other.stamp.source_timestamp);
                 Ok(false)
             })?;
-            view.each_open_dead_letter(&source, |letter| {
-                // What came too late will not be published any more.
-                if letter.code != ErrorKind::TooLate.info().code {
-                    let at = letter.stamp.source_timestamp;
-                    oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
-                }
-                Ok(())
-            })?;
-            Ok((current, oldest))
+            let letter = view.oldest_open_letter(&source)?;
+            Ok((current, oldest.into_iter().chain(letter).min()))
         })?;
         let own = match &current {
             Some(current) => Some(Snapshot::open(&self.state, &source, name, current, &budget)?),

@@ -29,7 +29,7 @@ mod verify;
 mod writer;
 
 pub use batches::BatchFilter;
-pub use dead_letters::{LetterCounts, LetterList, LetterRows};
+pub use dead_letters::{DueLetters, LetterCounts, LetterList, LetterRows, LettersFrom, OpenLetter};
 pub use index::{BatchList, BatchRows};
 pub use open::{FILE, FORMAT_VERSION, Store, StoreOptions, is_there};
 pub use outbox::{MESSAGE_FORMAT, OutboxCounts, Outlet};

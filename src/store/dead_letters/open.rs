@@ -67,12 +67,7 @@ impl Tx<'_> {
             code: letter.code.clone(),
             message: letter.message.clone(),
         };
-        let found = self.get(Table::OpenDeadLetters, &open_row(&letter.source, identity(&letter)))?;
-        let found = match found.and_then(|id| id.try_into().ok()).map(u64::from_be_bytes) {
-            Some(id) => self.dead_letter(id)?,
-            None => None,
-        };
-        let Some(open) = found else {
+        let Some(open) = self.letter_at(&open_row(&letter.source, identity(&letter)))? else {
             self.count_letter("opened")?;
             let next = match self.get(Table::Meta, NEXT)? {
                 Some(bytes) => String::from_utf8_lossy(&bytes).parse().unwrap_or(1),
