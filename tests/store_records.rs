@@ -344,7 +344,7 @@ fn two_reasons_for_one_key_in_one_batch_are_one_dead_letter_in_the_group_of_the_
     let store = open(folder.path());
     let bad_line = dead_letter(&stamp(1, "r"), Some(key("a")), "{");
     let refused = DeadLetter { code: "ENTITY_REJECTED".into(), ..bad_line.clone() };
-    let ids = store.write(move |tx| tx.open_all_dead_letters([bad_line, refused])).unwrap();
+    let ids = store.write(move |tx| tx.open_all_dead_letters([Ok(bad_line), Ok(refused)])).unwrap();
     assert_eq!(ids[0], ids[1]);
     let letter = store.read(|v| v.expect_dead_letter(ids[0])).unwrap();
     assert_eq!((letter.attempts, &letter.code[..]), (1, "ENTITY_REJECTED"));

@@ -18,7 +18,7 @@ use crate::domain::change::Rejection;
 use crate::domain::completion::Completion;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
-use crate::domain::key::KeyHash;
+use crate::domain::key::{Key, KeyHash};
 use crate::domain::publish_state::BatchMetrics;
 use crate::domain::retry::RetrySettings;
 use crate::error::{Error, ErrorKind, Result, Retry};
@@ -57,16 +57,43 @@ struct Run<'a> {
     /// Operations, and changes in all of them.
     count: u32,
     total: u64,
-    journal: HashMap<OperationNo, JournalEntry>,
+    journal: HashMap<OperationNo, Journalled>,
     bodies: Bodies,
     ahead: Ahead<'a>,
     sender: Sender<'a>,
     refusals: Refusals,
+    /// Their keys.
+    failed: HashMap<KeyHash, Key>,
     out: Executed,
     /// Operations that were executed, where the plan is not.
     executed: Vec<OperationNo>,
     /// When the next operation was marked as sent, with the one before.
     marked: Option<Timestamp>,
+}
+
+/// What the journal has of an operation; what was refused, and why, is read
+/// when it is needed.
+enum Journalled {
+    Sent(Timestamp),
+    Done { refused: bool, metrics: BatchMetrics },
+}
+
+impl Journalled {
+    fn of(entry: JournalEntry) -> Self {
+        match entry {
+            JournalEntry::Sent { at } => Self::Sent(at),
+            JournalEntry::Done { rejected, metrics, .. } => {
+                Self::Done { refused: !rejected.is_empty(), metrics }
+            }
+        }
+    }
+}
+
+/// Where the reasons of an operation's refusals are, from then on.
+#[derive(Clone, Copy)]
+enum Kept {
+    Journal,
+    Memory,
 }
 
 /// What becomes of an operation, before it is read.
@@ -90,13 +117,17 @@ impl Executor<'_> {
         let manifest = plan.manifest();
         let plan_id = &manifest.header.plan_id;
         let total = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
+        let mut journal = HashMap::new();
+        self.store.read(|view| {
+            view.each_journal_entry(plan_id, |no, entry| drop(journal.insert(no, Journalled::of(entry))))
+        })?;
         let mut run = Run {
             plan,
             batch,
             limit,
             count: manifest.operations.len() as u32,
             total,
-            journal: self.store.read(|view| view.journal(plan_id))?.into_iter().collect(),
+            journal,
             bodies: Bodies::new()?,
             ahead: Ahead::new(plan)?,
             sender: Sender {
@@ -111,6 +142,7 @@ impl Executor<'_> {
                 counts: SendCounts::default(),
             },
             refusals: Refusals::default(),
+            failed: HashMap::new(),
             out: Executed::new(total),
             executed: Vec::new(),
             marked: None,
@@ -131,11 +163,11 @@ impl Executor<'_> {
                 }
             }
             let end = match run.journal.remove(&no) {
-                Some(JournalEntry::Done { rejected, metrics, .. }) => {
-                    self.take(&mut run, no, rejected, &metrics)?;
+                Some(Journalled::Done { refused, metrics }) => {
+                    self.take(&mut run, no, refused, &metrics)?;
                     None
                 }
-                Some(JournalEntry::Sent { at }) => self.send(&mut run, no, Some(at))?,
+                Some(Journalled::Sent(at)) => self.send(&mut run, no, Some(at))?,
                 None => self.send(&mut run, no, None)?,
             };
             if let Some(end) = end {
@@ -160,26 +192,22 @@ impl Executor<'_> {
             Going::On => Ok(Before::Do),
             Going::Stopped => Err(run.stopped(no)),
             going @ (Going::Cancelled | Going::Paused(..)) => Ok(match run.journal.get(&no) {
-                Some(JournalEntry::Done { .. }) => Before::Do,
-                Some(JournalEntry::Sent { .. }) => Before::Unsure(going),
+                Some(Journalled::Done { .. }) => Before::Do,
+                Some(Journalled::Sent(_)) => Before::Unsure(going),
                 None => Before::End(going),
             }),
         }
     }
 
     /// Takes an operation whose outcome the journal has.
-    fn take(
-        &self,
-        run: &mut Run<'_>,
-        no: OperationNo,
-        rejected: Vec<(u32, Rejection)>,
-        metrics: &BatchMetrics,
-    ) -> Result<()> {
+    fn take(&self, run: &mut Run<'_>, no: OperationNo, refused: bool, metrics: &BatchMetrics) -> Result<()> {
         operation::add(&mut run.out.metrics, metrics);
         let mut told = Completion::all_done(run.changes_of(no));
-        if !rejected.is_empty() || !run.refusals.keys.is_empty() {
+        if refused || !run.refusals.keys.is_empty() {
+            let plan_id = &run.plan.manifest().header.plan_id;
+            let rejected = self.store.read(|view| view.rejections(plan_id, no))?;
             let (prepared, skipped) = run.prepare(no)?;
-            let refused = run.refuse(no, &prepared.changes, &prepared.hashes, rejected);
+            let refused = run.refuse(no, &prepared.changes, &prepared.hashes, &rejected, Kept::Journal);
             told = outcome_of(&prepared.changes, skipped, refused);
         }
         run.sender.suspect.vouched |= told.done > 0;
@@ -228,7 +256,7 @@ impl Executor<'_> {
             }
             Some(why) => {
                 run.out.unjournalled = metrics;
-                let refused = run.refuse(no, &operation.changes, &prepared.hashes, rejected);
+                let refused = run.refuse(no, &operation.changes, &prepared.hashes, &rejected, Kept::Memory);
                 let done = run.take_rest(&operation, &prepared.hashes, &fates.changes);
                 self.tell(run, Completion { done, skipped: refused.skipped + skipped, ..refused });
                 return Ok(Some(match why {
@@ -250,7 +278,7 @@ impl Executor<'_> {
             }
         }
         run.executed.push(no);
-        let refused = run.refuse(no, &operation.changes, &prepared.hashes, rejected.clone());
+        let refused = run.refuse(no, &operation.changes, &prepared.hashes, &rejected, Kept::Journal);
         let told = outcome_of(&operation.changes, skipped, refused);
         self.journal(run, no, rejected, metrics, told)?;
         self.tell(run, told);
@@ -361,11 +389,12 @@ impl Run<'_> {
         operation: OperationNo,
         changes: &[TargetChange],
         hashes: &[KeyHash],
-        rejected: Vec<(u32, Rejection)>,
+        rejected: &[(u32, Rejection)],
+        kept: Kept,
     ) -> Completion {
         let mut told = Completion::default();
         for (n, rejection) in rejected {
-            let (Some(change), Some(hash)) = (changes.get(n as usize), hashes.get(n as usize)) else {
+            let (Some(change), Some(hash)) = (changes.get(*n as usize), hashes.get(*n as usize)) else {
                 continue;
             };
             // It came in one operation with an end that was refused: it waits
@@ -388,9 +417,12 @@ impl Run<'_> {
                 self.out.given_up = true;
                 self.out.outcome.unsure.push(change.key.clone());
             }
-            let (key, content) = (change.key.clone(), change.set.clone());
-            let action = change.action;
-            self.out.refused.push(Refused { action, key, content, rejection, operation });
+            self.failed.insert(*hash, change.key.clone());
+            let rejection = match kept {
+                Kept::Journal => None,
+                Kept::Memory => Some(rejection.clone()),
+            };
+            self.out.refused.push(Refused { hash: *hash, operation, place: *n, rejection });
         }
         told
     }
@@ -448,7 +480,7 @@ impl Run<'_> {
     /// Everything was done, or refused.
     fn whole(mut self) -> Executed {
         self.out.outcome.complete = true;
-        self.out.outcome.failed = self.out.refused.iter().map(|r| (r.key.hash(), r.key.clone())).collect();
+        self.out.outcome.failed = self.failed;
         self.out.counts = self.sender.counts;
         self.out.given_up |= self.sender.suspect.given_up;
         self.out

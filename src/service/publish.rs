@@ -178,7 +178,7 @@ impl Engine {
         let moot = self.moot(plan, &executed, &unpublished)?;
         let path = self.state.snapshot_path(&source, name, &snapshot.snapshot_id);
         let url = self.state.url_of(&path);
-        let count = letters.len();
+        let count = letters.left();
         let snapshot_record = SnapshotRecord {
             id: snapshot.snapshot_id.clone(),
             target: name.clone(),
@@ -217,7 +217,7 @@ impl Engine {
         let summary = manifest.header.summary;
         let exceptions = if record.letters > 0 { manifest.exceptions.clone() } else { Vec::new() };
         let target = name.clone();
-        let record = self.store.write(move |tx| {
+        let record = self.store.write_much(move |tx| {
             tx.commit_snapshot(&snapshot_record)?;
             moot.resolve(tx, &id)?;
             tx.open_all_dead_letters(letters)?;

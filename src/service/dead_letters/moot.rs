@@ -308,6 +308,7 @@ impl Moot {
                 };
             if is {
                 tx.resolve_dead_letter(id, &batch.to_string())?;
+                tx.spill()?;
             }
         }
         Ok(())

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::super::records::{DeadLetter, DeadLetterState, LetterAttempt, LetterKind};
-use super::super::tables::Table;
+use super::super::tables::{Table, number_behind};
 use super::super::tx::{Read, Tx};
-use super::index::{alert_key, group_count, identity, open_row};
+use super::index::{alert_key, group_count, group_prefix, identity, open_row};
 use crate::domain::alert::DeadLettersOpened;
 use crate::domain::notice::NoticeKind;
 use crate::error::{Error, ErrorKind, Result, by_code};
@@ -29,27 +29,41 @@ fn is_same(a: &DeadLetter, b: &DeadLetter) -> bool {
 impl Tx<'_> {
     /// As [`Tx::open_all_dead_letters`], of one; its number.
     pub fn open_dead_letter(&mut self, letter: DeadLetter) -> Result<u64> {
-        Ok(self.open_all_dead_letters([letter])?.into_iter().next().unwrap_or_default())
+        let letter = self.open_one(letter)?;
+        self.alert_of(&letter.signature(), letter.id)?;
+        Ok(letter.id)
     }
 
     /// Opens dead letters, or adds to the unsettled ones of the same source
     /// and key, which then hold the content of the newest stamp. The letters'
     /// `id`, `opened_at`, `attempts` and `history` are filled in here. For a
     /// reason that no unsettled letter of the source had, an alert is raised.
+    /// One letter at a time is in memory.
     pub fn open_all_dead_letters(
         &mut self,
-        letters: impl IntoIterator<Item = DeadLetter>,
+        letters: impl IntoIterator<Item = Result<DeadLetter>>,
     ) -> Result<Vec<u64>> {
-        let opened = letters.into_iter().map(|letter| self.open_one(letter)).collect::<Result<Vec<_>>>()?;
-        let ids: Vec<u64> = opened.iter().map(|letter| letter.id).collect();
-        // Two of them may be one letter, which is in the group of the last.
-        let last: BTreeMap<u64, String> =
-            opened.iter().map(|letter| (letter.id, letter.signature())).collect();
+        let mut ids = Vec::new();
         let mut groups: BTreeMap<String, u64> = BTreeMap::new();
-        for (id, signature) in last {
-            groups.entry(signature).or_insert(id);
+        for letter in letters {
+            let letter = self.open_one(letter?)?;
+            groups.entry(letter.signature()).or_insert(letter.id);
+            ids.push(letter.id);
+            self.spill()?;
         }
         for (signature, id) in groups {
+            // Two of them may be one letter, which is in the group of the last.
+            if self.letter_group(&signature)?.is_none() {
+                continue;
+            }
+            let is_in = |letter: DeadLetter| letter.signature() == signature;
+            let id = match self.dead_letter(id)?.is_some_and(is_in) {
+                true => id,
+                false => {
+                    let first = self.scan(Table::LetterIndex, &group_prefix(&signature), None, 1)?;
+                    first.first().map_or(id, |(row, _)| number_behind(row))
+                }
+            };
             self.alert_of(&signature, id)?;
         }
         Ok(ids)
