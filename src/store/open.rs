@@ -98,6 +98,10 @@ impl Store {
         &self.owner
     }
 
+    pub(super) fn outlets(&self) -> &Outlets {
+        &self.outlets
+    }
+
     /// Says who wants to hear of what happens from now on.
     pub fn set_outlets(&self, outlets: Vec<Outlet>) {
         self.outlets.set(outlets);

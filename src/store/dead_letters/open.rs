@@ -1,7 +1,9 @@
 //! Opening letters: a new one, or one more attempt at the unsettled one of
 //! the same source and key; and the alert when a reason is new.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 
 use super::super::records::{DeadLetter, DeadLetterState, LetterAttempt, LetterKind};
 use super::super::tables::{Table, number_behind};
@@ -30,7 +32,7 @@ impl Tx<'_> {
     /// As [`Tx::open_all_dead_letters`], of one; its number.
     pub fn open_dead_letter(&mut self, letter: DeadLetter) -> Result<u64> {
         let letter = self.open_one(letter)?;
-        self.alert_of(&letter.signature(), letter.id)?;
+        self.alert_of(&letter.signature())?;
         Ok(letter.id)
     }
 
@@ -44,27 +46,18 @@ impl Tx<'_> {
         letters: impl IntoIterator<Item = Result<DeadLetter>>,
     ) -> Result<Vec<u64>> {
         let mut ids = Vec::new();
-        let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+        let mut groups = BTreeSet::new();
         for letter in letters {
             let letter = self.open_one(letter?)?;
-            groups.entry(letter.signature()).or_insert(letter.id);
+            groups.insert(letter.signature());
             ids.push(letter.id);
             self.spill()?;
         }
-        for (signature, id) in groups {
+        for signature in groups {
             // Two of them may be one letter, which is in the group of the last.
-            if self.letter_group(&signature)?.is_none() {
-                continue;
+            if self.letter_group(&signature)?.is_some() {
+                self.alert_of(&signature)?;
             }
-            let is_in = |letter: DeadLetter| letter.signature() == signature;
-            let id = match self.dead_letter(id)?.is_some_and(is_in) {
-                true => id,
-                false => {
-                    let first = self.scan(Table::LetterIndex, &group_prefix(&signature), None, 1)?;
-                    first.first().map_or(id, |(row, _)| number_behind(row))
-                }
-            };
-            self.alert_of(&signature, id)?;
         }
         Ok(ids)
     }
@@ -156,10 +149,12 @@ impl Tx<'_> {
         self.put_dead_letter(next)
     }
 
-    fn alert_of(&mut self, signature: &str, id: u64) -> Result<()> {
-        let (Some(group), Some(letter)) = (self.letter_group(signature)?, self.dead_letter(id)?) else {
-            return Err(Error::internal(format!("group {signature} of dead letters is gone")));
-        };
+    /// What the alert of a group says; `None`: nothing of it is unsettled.
+    pub(in crate::store) fn dead_letters_opened(&self, signature: &str) -> Result<Option<Value>> {
+        let Some(group) = self.letter_group(signature)? else { return Ok(None) };
+        let first = self.scan(Table::LetterIndex, &group_prefix(signature), None, 1)?;
+        let id = first.first().map(|(row, _)| number_behind(row)).unwrap_or_default();
+        let letter = self.expect_dead_letter(id)?;
         let info = by_code(&group.code);
         // A target's words may hold a value; ours don't.
         let own_words = group.code != ErrorKind::EntityRejected.info().code;
@@ -177,7 +172,10 @@ impl Tx<'_> {
             link: self.outlets().link(&format!("/dlq?signature={signature}")),
             code: group.code,
         };
-        self.raise_alert(&alert_key(signature), NoticeKind::DeadLetterOpened, signature, &data)?;
-        Ok(())
+        serde_json::to_value(data).map(Some).map_err(|e| Error::internal("an alert").caused_by(e))
+    }
+
+    fn alert_of(&mut self, signature: &str) -> Result<()> {
+        self.raise_alert(&alert_key(signature), NoticeKind::DeadLetterOpened, signature)
     }
 }

@@ -637,6 +637,9 @@ pub struct OutboxMessage {
     pub next_attempt: Option<Timestamp>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+    /// The alert that it tells of, if it does.
+    #[serde(default)]
+    pub alert: Option<String>,
 }
 
 /// An alert that is in force.
@@ -650,4 +653,7 @@ pub struct AlertRecord {
     pub subject: String,
     /// Since when.
     pub since: Timestamp,
+    /// Whom a message tells of it: outlets that have it, or will.
+    #[serde(default)]
+    pub outlets: Vec<String>,
 }
