@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::engine::Engine;
+use crate::domain::ids::TargetName;
+use crate::domain::notice::NoticeKind;
 use crate::error::Result;
 use crate::observe::webhooks::{Courier, outlets};
 
@@ -32,6 +36,7 @@ impl Engine {
                 told = Some(now);
                 webhooks.clone_from(&settings.webhooks);
             }
+            self.watch_targets()?;
             courier.round(&self.store, &settings.webhooks, &*self.clock, &|| self.stopping())?;
             self.keep_letters()?;
             let waiting = !self.store.read(|view| view.outlets_with_messages())?.is_empty();
@@ -45,7 +50,48 @@ impl Engine {
     /// # Errors
     /// Of the store.
     pub fn keep_alerts(&self) -> Result<()> {
+        self.watch_targets()?;
         self.store.tell_alerts()
+    }
+
+    /// Raises the alerts of targets that can't be used for long, and ends those
+    /// of targets that are no longer in the settings.
+    fn watch_targets(&self) -> Result<()> {
+        let settings = self.settings();
+        let after = SignedDuration::try_from(settings.alerts.target_down_after).ok();
+        let is_long = |since: Timestamp| {
+            after.and_then(|after| since.checked_add(after).ok()).is_some_and(|at| at <= self.clock.now())
+        };
+        let (long, over) = self.store.read(|view| {
+            let alerts = view.alerts()?;
+            let raised = |target: &TargetName| {
+                alerts.iter().any(|a| a.kind == NoticeKind::TargetDown && a.subject == target.as_str())
+            };
+            let mut long = Vec::new();
+            let open = view.open_breakers()?;
+            for (target, breaker) in &open {
+                let known = settings.targets.contains_key(target);
+                if known && is_long(breaker.since) && !raised(target) {
+                    long.push(target.clone());
+                }
+            }
+            let is_over = |target: &TargetName| raised(target) && !settings.targets.contains_key(target);
+            let over: Vec<TargetName> = open.into_iter().map(|(target, _)| target).filter(is_over).collect();
+            Ok((long, over))
+        })?;
+        if long.is_empty() && over.is_empty() {
+            return Ok(());
+        }
+        self.store.write(move |tx| {
+            over.iter().for_each(|target| tx.clear_target_down(target));
+            for target in &long {
+                // It may have come back.
+                if tx.breaker(target)?.is_some_and(|breaker| breaker.is_open()) {
+                    tx.raise_target_down(target)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// The store writes notices for the webhooks of the settings in force.

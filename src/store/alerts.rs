@@ -92,14 +92,6 @@ impl Tx<'_> {
         self.put(Table::Alerts, alert.key.as_bytes().to_vec(), bytes);
         Ok(())
     }
-
-    /// What an alert says, by what it is about as that stands now.
-    fn alert_data(&self, alert: &AlertRecord) -> Result<Option<serde_json::Value>> {
-        match alert.kind {
-            NoticeKind::DeadLetterOpened => self.dead_letters_opened(&alert.subject),
-            NoticeKind::BatchEnded => Ok(None),
-        }
-    }
 }
 
 impl Store {

@@ -17,7 +17,7 @@ use crate::domain::stamp::Stamp;
 use crate::error::Result;
 
 /// Raised when the indexes change, so that those of an older file are made anew.
-pub const INDEX_VERSION: &[u8] = b"5";
+pub const INDEX_VERSION: &[u8] = b"6";
 /// The row of [`Table::Meta`] that has it.
 pub const INDEX_ROW: &[u8] = b"indexes";
 
@@ -339,6 +339,10 @@ pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
     for (_, bytes) in tx.all(Table::Batches, b"")? {
         let batch: BatchRecord = decode(Table::Batches, &bytes)?;
         tx.index_batch(None, &batch)?;
+        tx.batch_alert(None, &batch)?;
+    }
+    for (source, hold) in tx.all_holds()? {
+        tx.hold_alert(&source, hold.reason)?;
     }
     for plan in tx.plans()? {
         tx.put_plan(&plan)?;

@@ -4,6 +4,7 @@
 //! become durable together or not at all. Closures that wait at the same time
 //! share a commit.
 
+mod alert_data;
 mod alerts;
 mod batches;
 mod breakers;

@@ -343,6 +343,13 @@ impl BreakerRecord {
     }
 }
 
+impl BatchRecord {
+    /// Whether it waits for a person, because a guard parked its plan.
+    pub fn is_parked(&self) -> bool {
+        self.status == PublishStatus::PlanComplete && self.hold.is_some()
+    }
+}
+
 /// Something that an operator knows of, for which matching batches wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownIssue {
