@@ -10,6 +10,8 @@ use redb::TableDefinition;
 use support::batches::{Line, TestBatch, entity, says};
 use support::world::World;
 use tidegate::domain::publish_state::PublishStatus;
+use tidegate::service::query::LetterQuery;
+use tidegate::service::views::LetterState;
 
 const LETTERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("dead_letters");
 
@@ -78,4 +80,28 @@ fn what_time_does_to_letters_reads_those_that_are_due() {
     assert_eq!(world.engine().expire_letters().unwrap(), (0, 0));
     world.clock.advance(Duration::from_secs(91 * 24 * 3600));
     assert_eq!(world.engine().expire_letters().unwrap(), (1, 0));
+}
+
+#[test]
+fn a_list_reads_the_letters_of_its_reason_and_the_settled_ones_alone() {
+    let mut world = World::new();
+    let bad = |time: u32| TestBatch::incremental("beta", time).with([Line::BadKeyed(entity("a"))]);
+    world.publish(&bad(1));
+    world.publish(&TestBatch::incremental("beta", 2).with([says(entity("a"), 1)]));
+    for (time, name) in [(3, "a"), (4, "b"), (5, "c")] {
+        world.publish(&TestBatch::incremental("alpha", time).with([Line::BadKeyed(entity(name))]));
+    }
+    let signature = world.engine().letter(1).unwrap().letter.signature;
+    damage(&mut world, &[2, 3, 4]);
+    let settled = vec![LetterState::Resolved, LetterState::Discarded, LetterState::Expired];
+    let ids = |states: &[LetterState], signature: Option<&String>| {
+        let query =
+            LetterQuery { states: states.to_vec(), signature: signature.cloned(), ..LetterQuery::default() };
+        let page = world.engine().letters(&query).unwrap();
+        assert_eq!(page.next_cursor, None);
+        page.items.into_iter().map(|letter| letter.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&LetterState::ALL, Some(&signature)), [1]);
+    assert_eq!(ids(&settled, Some(&signature)), [1]);
+    assert_eq!(ids(&settled, None), [1]);
 }

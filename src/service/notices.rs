@@ -63,12 +63,13 @@ impl Engine {
             after.and_then(|after| since.checked_add(after).ok()).is_some_and(|at| at <= self.clock.now())
         };
         let (long, over) = self.store.read(|view| {
-            let alerts = view.alerts()?;
+            let open = view.open_breakers()?;
+            // It is looked at every commit.
+            let alerts = if open.is_empty() { Vec::new() } else { view.alerts()? };
             let raised = |target: &TargetName| {
                 alerts.iter().any(|a| a.kind == NoticeKind::TargetDown && a.subject == target.as_str())
             };
             let mut long = Vec::new();
-            let open = view.open_breakers()?;
             for (target, breaker) in &open {
                 let known = settings.targets.contains_key(target);
                 if known && is_long(breaker.since) && !raised(target) {

@@ -17,7 +17,7 @@ use crate::domain::stamp::Stamp;
 use crate::error::Result;
 
 /// Raised when the indexes change, so that those of an older file are made anew.
-pub const INDEX_VERSION: &[u8] = b"6";
+pub const INDEX_VERSION: &[u8] = b"7";
 /// The row of [`Table::Meta`] that has it.
 pub const INDEX_ROW: &[u8] = b"indexes";
 

@@ -24,6 +24,10 @@ const KEY: &[u8] = b"key";
 const HORIZON: &[u8] = b"horizon";
 const OPEN_SINCE: &[u8] = b"open since";
 const SETTLED: &[u8] = b"settled";
+const SETTLED_LETTER: &[u8] = b"settled letter";
+const REASON: &[u8] = b"reason";
+/// The value of a row of a reason's letter that is settled.
+pub(super) const IS_SETTLED: &[u8] = b"s";
 
 /// The row of the unsettled letter of a source and an identity.
 pub(super) fn open_row(source: &SourceId, hash: u128) -> Vec<u8> {
@@ -116,6 +120,17 @@ pub(super) fn open_since_prefix() -> Vec<u8> {
     key(&[OPEN_SINCE])
 }
 
+/// What the rows of the letters begin with that have or had a reason, settled
+/// or not; [`IS_SETTLED`] tells which.
+pub(super) fn reason_prefix(signature: &str) -> Vec<u8> {
+    key(&[REASON, signature.as_bytes()])
+}
+
+/// What the rows of settled letters begin with, by number.
+pub(super) fn settled_letter_prefix() -> Vec<u8> {
+    key(&[SETTLED_LETTER])
+}
+
 /// What the rows of settled letters begin with, by when they were settled.
 pub(super) fn settled_prefix() -> Vec<u8> {
     key(&[SETTLED])
@@ -145,12 +160,16 @@ fn timed(prefix: Vec<u8>, at: Timestamp, id: u64) -> Vec<u8> {
 fn rows(letter: &DeadLetter) -> Result<BTreeMap<(Table, Vec<u8>), Vec<u8>>> {
     let id = letter.id;
     let mut rows = BTreeMap::new();
+    let reason = numbered(&[REASON, letter.signature().as_bytes()], id);
+    let settled = letter.state.settled_at().is_some();
+    rows.insert((Table::LetterIndex, reason), if settled { IS_SETTLED.to_vec() } else { Vec::new() });
     let mut found_by = |row: Vec<u8>| drop(rows.insert((Table::LetterIndex, row), Vec::new()));
     if let Some(long) = &letter.long {
         found_by(numbered(&[FILE, long.file.as_bytes()], id));
     }
     if let Some(at) = letter.state.settled_at() {
         found_by(timed(settled_prefix(), at, id));
+        found_by(numbered(&[SETTLED_LETTER], id));
         return Ok(rows);
     }
     found_by(numbered(&[UNSETTLED], id));
