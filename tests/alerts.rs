@@ -32,7 +32,11 @@ fn told(world: &World) -> Vec<(String, serde_json::Value)> {
     while let Some(message) = world.engine().store().read(|view| view.next_message(HOOK)).unwrap() {
         let OutboxMessage { subject, body, .. } = message.clone();
         all.push((subject, serde_json::from_str::<serde_json::Value>(&body).unwrap()["data"].clone()));
-        world.engine().store().write(move |tx| Ok(tx.message_arrived(&message))).unwrap();
+        let arrived = world.engine().store().write(move |tx| {
+            tx.message_arrived(&message);
+            Ok(())
+        });
+        arrived.unwrap();
     }
     all
 }

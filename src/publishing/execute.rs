@@ -119,7 +119,9 @@ impl Executor<'_> {
         let total = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
         let mut journal = HashMap::new();
         self.store.read(|view| {
-            view.each_journal_entry(plan_id, |no, entry| drop(journal.insert(no, Journalled::of(entry))))
+            view.each_journal_entry(plan_id, |no, entry| {
+                journal.insert(no, Journalled::of(entry));
+            })
         })?;
         let mut run = Run {
             plan,

@@ -156,10 +156,13 @@ fn timed(prefix: Vec<u8>, at: Timestamp, id: u64) -> Vec<u8> {
     [&prefix[..], &time_bytes(at), &id.to_be_bytes()].concat()
 }
 
+/// Rows of indexes, by table and key.
+type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
 /// The rows that a letter is found by.
-fn rows(letter: &DeadLetter) -> Result<BTreeMap<(Table, Vec<u8>), Vec<u8>>> {
+fn rows(letter: &DeadLetter) -> Result<Rows> {
     let id = letter.id;
-    let mut rows = BTreeMap::new();
+    let mut rows = Rows::new();
     let reason = numbered(&[REASON, letter.signature().as_bytes()], id);
     let settled = letter.state.settled_at().is_some();
     rows.insert((Table::LetterIndex, reason), if settled { IS_SETTLED.to_vec() } else { Vec::new() });
@@ -178,7 +181,12 @@ fn rows(letter: &DeadLetter) -> Result<BTreeMap<(Table, Vec<u8>), Vec<u8>>> {
         DeadLetterState::Requeued { batch, .. } => {
             found_by(numbered(&[REQUEUED, batch.to_string().as_bytes()], id));
         }
-        _ => found_by(timed(open_since_prefix(), letter.changed_at.unwrap_or(letter.opened_at), id)),
+        DeadLetterState::Open
+        | DeadLetterState::Resolved { .. }
+        | DeadLetterState::Discarded { .. }
+        | DeadLetterState::Expired { .. } => {
+            found_by(timed(open_since_prefix(), letter.changed_at.unwrap_or(letter.opened_at), id))
+        }
     }
     if let (LetterKind::Entity, Some(key)) = (letter.kind, &letter.key) {
         found_by([&key_prefix(key.hash())[..], &id.to_be_bytes()].concat());
@@ -205,7 +213,7 @@ impl Tx<'_> {
     /// Brings everything that letters are found by from what was stored of
     /// one to what it is now.
     pub(super) fn index_letter(&mut self, old: Option<&DeadLetter>, new: Option<&DeadLetter>) -> Result<()> {
-        let of = |letter: Option<&DeadLetter>| letter.map_or_else(|| Ok(BTreeMap::new()), rows);
+        let of = |letter: Option<&DeadLetter>| letter.map_or_else(|| Ok(Rows::new()), rows);
         let (mut before, after) = (of(old)?, of(new)?);
         for ((table, row), value) in after {
             if before.remove(&(table, row.clone())).as_ref() != Some(&value) {
