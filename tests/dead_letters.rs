@@ -671,7 +671,7 @@ fn reasons_that_differ_in_words_alone_are_told_up_to_a_bound() {
         .collect();
     let store = world.engine().store();
     let (first, again) = (letters.clone(), letters[60].clone());
-    store.write(move |tx| tx.open_all_dead_letters(first)).unwrap();
+    store.write(move |tx| tx.open_all_dead_letters(first.into_iter().map(Ok))).unwrap();
     let groups = || {
         let mut groups = Vec::new();
         let each = |view: &tidegate::store::View<'_>| {

@@ -13,6 +13,7 @@ use tidegate::clock::{Clock, ManualClock, SystemClock};
 use tidegate::config::{LoadOptions, Settings};
 use tidegate::domain::key::{EntityKey, Key, RelationshipKey};
 use tidegate::service::Engine;
+use tidegate::store::{DeadLetter, DeadLetterState};
 
 /// A server on a data directory of its own.
 struct Server {
@@ -623,4 +624,23 @@ fn a_batch_that_came_with_dead_letters_of_its_own_is_not_told_as_repaired() {
     server.engine.run_until_idle().unwrap();
     let page = server.get("/dlq/1").expect(200, &["Published in part", "the dead letter", "that it left"]);
     assert!(!page.contains("Nothing is left to repair"));
+}
+
+#[test]
+fn actions_on_all_dead_letters_are_offered_also_where_the_open_ones_come_later() {
+    let server = Server::with(&[TestBatch::incremental("alpha", 1).with([Line::BadKeyed(entity("a"))])]);
+    // The 50 newest are all requeued.
+    let requeue = |n: u32| {
+        server.engine.store().write(move |tx| {
+            let like = tx.expect_dead_letter(1)?;
+            let key = Some(entity(&format!("n{n}")));
+            let id = tx.open_dead_letter(DeadLetter { key, ..like.clone() })?;
+            let state =
+                DeadLetterState::Requeued { batch: like.batch_id, at: like.opened_at, by: "ann".into() };
+            let letter = tx.expect_dead_letter(id)?;
+            tx.put_dead_letter(DeadLetter { state, ..letter })
+        })
+    };
+    (0..50).for_each(|n| drop(requeue(n).unwrap()));
+    server.get("/dlq").expect(200, &["Requeue all open ones", "Discard all open ones"]);
 }

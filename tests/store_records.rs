@@ -311,8 +311,14 @@ fn a_source_and_key_have_one_open_dead_letter_with_the_content_of_the_newest_sta
     assert_ne!(put(2, None, "y"), bytes);
     assert_eq!(store.read(|v| v.open_dead_letters(&source())).unwrap().len(), 3);
 
-    let resolved =
-        store.write(|tx| tx.resolve_dead_letters(&source(), "a batch", |l| l.key.is_some())).unwrap();
+    let resolved = store
+        .write(|tx| {
+            let keyed = tx.open_dead_letters(&source())?.into_iter().filter(|letter| letter.key.is_some());
+            let ids: Vec<u64> = keyed.map(|letter| letter.id).collect();
+            ids.iter().try_for_each(|id| tx.resolve_dead_letter(*id, "a batch"))?;
+            Ok(ids.len())
+        })
+        .unwrap();
     assert_eq!(resolved, 1);
     let letter = store.read(|v| v.dead_letter(first)).unwrap().unwrap();
     let at = time("2026-11-24T12:00:00Z");
@@ -329,7 +335,7 @@ fn two_reasons_for_one_key_in_one_batch_are_one_dead_letter_in_the_group_of_the_
     let store = open(folder.path());
     let bad_line = dead_letter(&stamp(1, "r"), Some(key("a")), "{");
     let refused = DeadLetter { code: "ENTITY_REJECTED".into(), ..bad_line.clone() };
-    let ids = store.write(move |tx| tx.open_all_dead_letters([bad_line, refused])).unwrap();
+    let ids = store.write(move |tx| tx.open_all_dead_letters([Ok(bad_line), Ok(refused)])).unwrap();
     assert_eq!(ids[0], ids[1]);
     let letter = store.read(|v| v.expect_dead_letter(ids[0])).unwrap();
     assert_eq!((letter.attempts, &letter.code[..]), (1, "ENTITY_REJECTED"));

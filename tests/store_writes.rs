@@ -163,3 +163,62 @@ fn measure_a_durable_commit() {
     times.sort_unstable();
     println!("durable commit of one batch: median {:?}, 99th of 100 {:?}", times[150], times[297]);
 }
+
+/// Notes of a kilobyte each, handed over as they are written.
+fn notes(tx: &mut tidegate::store::Tx<'_>, count: usize) -> tidegate::error::Result<()> {
+    for n in 0..count {
+        let mut entry = timeline_entry();
+        entry.cause = format!("{n}{}", "y".repeat(1024));
+        tx.note(&stamp(1, "kept").batch_id, &entry)?;
+        tx.spill()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn much_that_is_written_becomes_visible_as_one_and_is_read_back_by_its_closure() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(folder.path()));
+    store.write(|tx| tx.put_batch(&pending(&stamp(1, "kept")))).unwrap();
+    let inner = Arc::clone(&store);
+    let id = stamp(1, "kept").batch_id;
+    let of = id.clone();
+    store
+        .write_much(move |tx| {
+            notes(tx, 3_000)?;
+            assert_eq!(tx.timeline(&of)?.len(), 3_000);
+            assert_eq!(inner.read(|view| view.timeline(&of))?.len(), 0);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(store.read(|view| view.timeline(&id)).unwrap().len(), 3_000);
+}
+
+#[test]
+fn much_that_is_written_and_fails_leaves_no_trace_and_takes_nobody_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(folder.path()));
+    store.write(|tx| tx.put_batch(&pending(&stamp(1, "kept")))).unwrap();
+    let before = store.dump().unwrap();
+    // Others come while it writes, before and behind it in the queue.
+    let barrier = Arc::new(Barrier::new(2));
+    let (inner, gate) = (Arc::clone(&store), Arc::clone(&barrier));
+    let other = std::thread::spawn(move || {
+        gate.wait();
+        inner.write(|tx| tx.put_batch(&pending(&stamp(2, "kept")))).unwrap();
+    });
+    let error = store
+        .write_much(move |tx| {
+            notes(tx, 1_500)?;
+            barrier.wait();
+            notes(tx, 1_500)?;
+            Err::<(), _>(Error::new(ErrorKind::Conflict, "no"))
+        })
+        .unwrap_err();
+    other.join().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(!store.failed());
+    assert_eq!(store.read(|view| view.timeline(&stamp(1, "kept").batch_id)).unwrap().len(), 0);
+    assert!(store.read(|view| view.batch(&stamp(2, "kept").batch_id)).unwrap().is_some());
+    assert_ne!(store.dump().unwrap(), before);
+}

@@ -10,6 +10,7 @@ use support::batches::{TestBatch, entity, says};
 use support::receiver::Receiver;
 use support::world::World;
 use tidegate::config::{Secret, WebhookSettings};
+use tidegate::domain::notice::NoticeKind;
 use tidegate::observe::webhooks::{Courier, Round, signature};
 use tidegate::store::OutboxCounts;
 
@@ -147,7 +148,8 @@ fn a_batch_that_fails_is_alerted_once_for_its_reason() {
     round(&world);
     let all = receiver.received();
     let kinds: Vec<&str> = all.iter().map(|message| message.body["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["dead_letter.opened", "batch.ended", "batch.ended"]);
+    let first = ["batch.failed", "dead_letter.opened", "batch.ended"];
+    assert_eq!(kinds, [&first[..], &["batch.failed", "batch.ended"]].concat());
     assert_eq!(all[0].body["data"]["code"], "BATCH_SIZE_MISMATCH");
 }
 
@@ -285,4 +287,64 @@ fn messages_are_signed_with_the_secret_of_the_file() {
     world.publish(&batch(2));
     assert_eq!(round(&world).failed, 1);
     assert_eq!(receiver.received().len(), 1);
+}
+
+/// The kinds and subjects of what arrived.
+fn told(receiver: &Receiver) -> Vec<(String, String)> {
+    let kind = |message: &support::receiver::Received| message.body["kind"].as_str().unwrap().to_owned();
+    receiver.received().iter().map(|message| (kind(message), message.subject().to_owned())).collect()
+}
+
+fn alerts_only(url: &str) -> WebhookSettings {
+    WebhookSettings { events: vec![NoticeKind::DeadLetterOpened], ..hook(url) }
+}
+
+#[test]
+fn a_webhook_that_is_new_is_told_of_the_alerts_in_force() {
+    let (first, second) = (Receiver::start(), Receiver::start());
+    let mut world = world(Vec::new());
+    let bad = TestBatch::incremental("alpha", 1).with([support::batches::Line::BadKeyed(entity("a"))]);
+    world.publish(&bad);
+    // One that is over is no news.
+    let over = TestBatch::incremental("beta", 2).with([support::batches::Line::BadKeyed(entity("b"))]);
+    world.publish(&over);
+    world.publish(&TestBatch::incremental("beta", 3).with([says(entity("b"), 1)]));
+    for webhooks in [vec![&first], vec![&first, &second], vec![&second]] {
+        world
+            .set(|settings| settings.webhooks = webhooks.iter().map(|one| alerts_only(&one.url())).collect());
+        world.engine().keep_alerts().unwrap();
+        world.engine().keep_alerts().unwrap();
+        round(&world);
+    }
+    assert_eq!((told(&first).len(), told(&second).len()), (1, 1));
+    assert_eq!(told(&first), told(&second));
+    let data = &second.received()[0].body["data"];
+    assert_eq!((&data["source_id"], &data["count"]), (&"alpha".into(), &1.into()));
+}
+
+#[test]
+fn an_alert_that_was_given_up_is_told_again_while_it_is_in_force() {
+    let receiver = Receiver::start();
+    let settings = WebhookSettings { give_up: Duration::from_secs(3600), ..alerts_only(&receiver.url()) };
+    let world = world(vec![settings]);
+    world.publish(&TestBatch::incremental("alpha", 1).with([support::batches::Line::BadKeyed(entity("a"))]));
+    receiver.answers(&["500 Error"; 100]);
+    let give_up = || {
+        let mut given_up = 0;
+        while given_up == 0 {
+            world.clock.advance(Duration::from_secs(300));
+            given_up += round(&world).given_up;
+        }
+    };
+    give_up();
+    assert_eq!(counts(&world).waiting, 0);
+    world.engine().keep_alerts().unwrap();
+    assert_eq!(counts(&world).waiting, 1);
+    // Once only while it waits, and not at all when it is over.
+    world.engine().keep_alerts().unwrap();
+    assert_eq!(counts(&world).waiting, 1);
+    give_up();
+    world.publish(&TestBatch::incremental("alpha", 2).with([says(entity("a"), 1)]));
+    world.engine().keep_alerts().unwrap();
+    assert_eq!(counts(&world).waiting, 0);
 }

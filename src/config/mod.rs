@@ -3,6 +3,7 @@
 //! Every key has a default. Unknown keys are refused with the nearest right
 //! name, and all problems are told at once.
 
+mod alerts;
 mod changes;
 mod maintenance;
 mod places;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use url::Url;
 
+pub use alerts::AlertSettings;
 pub use read::parse_duration;
 pub use target::{EmbeddedSettings, HttpSettings, TargetKind, TargetSettings};
 pub use webhook::{Secret, WebhookSettings};
@@ -175,6 +177,8 @@ pub struct Settings {
     pub max_changes: Option<usize>,
     /// When what failed is tried again.
     pub retry: RetrySettings,
+    /// From when on somebody is told.
+    pub alerts: AlertSettings,
     /// How long things are kept.
     pub retention: RetentionSettings,
     /// Who is told of what happens.
@@ -259,6 +263,7 @@ impl Settings {
             },
             max_changes: None,
             retry: RetrySettings::default(),
+            alerts: AlertSettings::default(),
             retention: RetentionSettings {
                 snapshots: 30,
                 grace: Duration::from_secs(3600),

@@ -283,6 +283,9 @@ impl Reading {
         if let Some(retry) = self.section(table, "", "retry") {
             self.retry(retry, &mut settings.retry);
         }
+        if let Some(alerts) = self.section(table, "", "alerts") {
+            self.alerts(alerts, &mut settings.alerts);
+        }
         if let Some(retention) = self.section(table, "", "retention") {
             self.unknown(retention, "retention", &reference::names("retention"));
             self.value(retention, "retention", "snapshots", &mut settings.retention.snapshots, |value| {

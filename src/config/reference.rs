@@ -324,6 +324,12 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "alerts",
+        list: false,
+        about: "From when on webhooks are told: see [webhooks.md](webhooks.md#alerts).",
+        keys: &[key("target_down_after", "duration", "A target that can't be used for so long is told of.")],
+    },
+    Section {
         path: "priority",
         list: false,
         about: "Weights of the score that decides between batches of several sources. Within a source the older batch goes first.",

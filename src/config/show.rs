@@ -105,6 +105,8 @@ fn write(settings: &Settings) -> Out<'_> {
     out.value("retry.attempts", retry.attempts.to_string());
     out.value("retry.give_up_after", duration(retry.give_up_after));
     out.value("retry.longest_probe", duration(retry.longest_probe));
+    out.section("alerts");
+    out.value("alerts.target_down_after", duration(settings.alerts.target_down_after));
     out.section("retention");
     out.value("retention.snapshots", settings.retention.snapshots.to_string());
     out.value("retention.grace", duration(settings.retention.grace));

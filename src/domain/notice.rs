@@ -15,17 +15,40 @@ pub enum NoticeKind {
     /// Dead letters of one reason came, where there was none: an alert.
     #[serde(rename = "dead_letter.opened")]
     DeadLetterOpened,
+    /// A guard parked a plan, which waits for a person: an alert.
+    #[serde(rename = "batch.parked")]
+    BatchParked,
+    /// A batch failed as a whole and waits for a person: an alert.
+    #[serde(rename = "batch.failed")]
+    BatchFailed,
+    /// Nothing of a source is begun until a person does something: an alert.
+    #[serde(rename = "source.held")]
+    SourceHeld,
+    /// A target can't be used for longer than `alerts.target_down_after`: an alert.
+    #[serde(rename = "target.down")]
+    TargetDown,
 }
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [NoticeKind; 2] = [NoticeKind::BatchEnded, NoticeKind::DeadLetterOpened];
+    pub const ALL: [NoticeKind; 6] = [
+        NoticeKind::BatchEnded,
+        NoticeKind::DeadLetterOpened,
+        NoticeKind::BatchParked,
+        NoticeKind::BatchFailed,
+        NoticeKind::SourceHeld,
+        NoticeKind::TargetDown,
+    ];
 
     /// Its name in settings and messages: `batch.ended`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BatchEnded => "batch.ended",
             Self::DeadLetterOpened => "dead_letter.opened",
+            Self::BatchParked => "batch.parked",
+            Self::BatchFailed => "batch.failed",
+            Self::SourceHeld => "source.held",
+            Self::TargetDown => "target.down",
         }
     }
 }

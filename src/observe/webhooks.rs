@@ -280,6 +280,7 @@ mod tests {
             attempts: 0,
             next_attempt: None,
             last_error: None,
+            alert: None,
         };
         let secret = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let at = Timestamp::from_second(1_614_265_330).unwrap();

@@ -18,7 +18,7 @@ use crate::domain::change::Rejection;
 use crate::domain::completion::Completion;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
-use crate::domain::key::KeyHash;
+use crate::domain::key::{Key, KeyHash};
 use crate::domain::publish_state::BatchMetrics;
 use crate::domain::retry::RetrySettings;
 use crate::error::{Answer, Error, ErrorKind, Result, Retry};
@@ -57,16 +57,45 @@ struct Run<'a> {
     /// Operations, and changes in all of them.
     count: u32,
     total: u64,
-    journal: HashMap<OperationNo, JournalEntry>,
+    journal: HashMap<OperationNo, Journalled>,
     bodies: Bodies,
     ahead: Ahead<'a>,
     sender: Sender<'a>,
     refusals: Refusals,
+    /// Their keys.
+    failed: HashMap<KeyHash, Key>,
+    /// What the target said of the last refused change.
+    last_answer: String,
     out: Executed,
     /// Operations that were executed, where the plan is not.
     executed: Vec<OperationNo>,
     /// When the next operation was marked as sent, with the one before.
     marked: Option<Timestamp>,
+}
+
+/// What the journal has of an operation; what was refused, and why, is read
+/// when it is needed.
+enum Journalled {
+    Sent(Timestamp),
+    Done { refused: bool, metrics: BatchMetrics },
+}
+
+impl Journalled {
+    fn of(entry: JournalEntry) -> Self {
+        match entry {
+            JournalEntry::Sent { at } => Self::Sent(at),
+            JournalEntry::Done { rejected, metrics, .. } => {
+                Self::Done { refused: !rejected.is_empty(), metrics }
+            }
+        }
+    }
+}
+
+/// Where the reasons of an operation's refusals are, from then on.
+#[derive(Clone, Copy)]
+enum Kept {
+    Journal,
+    Memory,
 }
 
 /// What becomes of an operation, before it is read.
@@ -90,13 +119,19 @@ impl Executor<'_> {
         let manifest = plan.manifest();
         let plan_id = &manifest.header.plan_id;
         let total = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
+        let mut journal = HashMap::new();
+        self.store.read(|view| {
+            view.each_journal_entry(plan_id, |no, entry| {
+                journal.insert(no, Journalled::of(entry));
+            })
+        })?;
         let mut run = Run {
             plan,
             batch,
             limit,
             count: manifest.operations.len() as u32,
             total,
-            journal: self.store.read(|view| view.journal(plan_id))?.into_iter().collect(),
+            journal,
             bodies: Bodies::new()?,
             ahead: Ahead::new(plan)?,
             sender: Sender {
@@ -111,6 +146,8 @@ impl Executor<'_> {
                 counts: SendCounts::default(),
             },
             refusals: Refusals::default(),
+            failed: HashMap::new(),
+            last_answer: String::new(),
             out: Executed::new(Completion::planned(
                 total,
                 manifest.reject_count,
@@ -135,11 +172,11 @@ impl Executor<'_> {
                 }
             }
             let end = match run.journal.remove(&no) {
-                Some(JournalEntry::Done { rejected, metrics, .. }) => {
-                    self.take(&mut run, no, rejected, &metrics)?;
+                Some(Journalled::Done { refused, metrics }) => {
+                    self.take(&mut run, no, refused, &metrics)?;
                     None
                 }
-                Some(JournalEntry::Sent { at }) => self.send(&mut run, no, Some(at))?,
+                Some(Journalled::Sent(at)) => self.send(&mut run, no, Some(at))?,
                 None => self.send(&mut run, no, None)?,
             };
             if let Some(end) = end {
@@ -166,26 +203,22 @@ impl Executor<'_> {
             Going::On => Ok(Before::Do),
             Going::Stopped => Err(run.stopped(no)),
             going @ (Going::Cancelled | Going::Paused(..)) => Ok(match run.journal.get(&no) {
-                Some(JournalEntry::Done { .. }) => Before::Do,
-                Some(JournalEntry::Sent { .. }) => Before::Unsure(going),
+                Some(Journalled::Done { .. }) => Before::Do,
+                Some(Journalled::Sent(_)) => Before::Unsure(going),
                 None => Before::End(going),
             }),
         }
     }
 
     /// Takes an operation whose outcome the journal has.
-    fn take(
-        &self,
-        run: &mut Run<'_>,
-        no: OperationNo,
-        rejected: Vec<(u32, Rejection)>,
-        metrics: &BatchMetrics,
-    ) -> Result<()> {
+    fn take(&self, run: &mut Run<'_>, no: OperationNo, refused: bool, metrics: &BatchMetrics) -> Result<()> {
         operation::add(&mut run.out.metrics, metrics);
         let mut told = Completion::all_done(run.changes_of(no));
-        if !rejected.is_empty() || !run.refusals.keys.is_empty() {
+        if refused || !run.refusals.keys.is_empty() {
+            let plan_id = &run.plan.manifest().header.plan_id;
+            let rejected = self.store.read(|view| view.rejections(plan_id, no))?;
             let (prepared, skipped) = run.prepare(no)?;
-            let refused = run.refuse(no, &prepared.changes, &prepared.hashes, rejected);
+            let refused = run.refuse(no, &prepared.changes, &prepared.hashes, &rejected, Kept::Journal);
             told = outcome_of(&prepared.changes, skipped, refused);
         }
         run.sender.suspect.vouched |= told.done > 0;
@@ -235,7 +268,7 @@ impl Executor<'_> {
             Some(why) => {
                 run.out.at = Some(format!("{}: {}", run.place(no), operation::told(&operation.changes)));
                 run.out.unjournalled = metrics;
-                let refused = run.refuse(no, &operation.changes, &prepared.hashes, rejected);
+                let refused = run.refuse(no, &operation.changes, &prepared.hashes, &rejected, Kept::Memory);
                 let done = run.take_rest(&operation, &prepared.hashes, &fates.changes);
                 self.tell(run, Completion { done, skipped: refused.skipped + skipped, ..refused });
                 return Ok(Some(match why {
@@ -257,7 +290,7 @@ impl Executor<'_> {
             }
         }
         run.executed.push(no);
-        let refused = run.refuse(no, &operation.changes, &prepared.hashes, rejected.clone());
+        let refused = run.refuse(no, &operation.changes, &prepared.hashes, &rejected, Kept::Journal);
         let told = outcome_of(&operation.changes, skipped, refused);
         self.journal(run, no, rejected, metrics, told)?;
         self.tell(run, told);
@@ -372,11 +405,12 @@ impl Run<'_> {
         operation: OperationNo,
         changes: &[TargetChange],
         hashes: &[KeyHash],
-        rejected: Vec<(u32, Rejection)>,
+        rejected: &[(u32, Rejection)],
+        kept: Kept,
     ) -> Completion {
         let mut told = Completion::default();
         for (n, rejection) in rejected {
-            let (Some(change), Some(hash)) = (changes.get(n as usize), hashes.get(n as usize)) else {
+            let (Some(change), Some(hash)) = (changes.get(*n as usize), hashes.get(*n as usize)) else {
                 continue;
             };
             // It came in one operation with an end that was refused: it waits
@@ -399,7 +433,14 @@ impl Run<'_> {
                 self.out.given_up = true;
                 self.out.outcome.unsure.push(change.key.clone());
             }
-            self.out.refused.push(Refused { change: change.clone(), rejection, operation });
+            self.failed.insert(*hash, change.key.clone());
+            let words = if rejection.answer.is_empty() { &rejection.reason } else { &rejection.answer };
+            self.last_answer.clone_from(words);
+            let rejection = match kept {
+                Kept::Journal => None,
+                Kept::Memory => Some(rejection.clone()),
+            };
+            self.out.refused.push(Refused { hash: *hash, operation, place: *n, rejection });
         }
         told
     }
@@ -438,12 +479,7 @@ impl Run<'_> {
             )
         };
         // One of them stands for all.
-        let last = self.out.refused.last().map(|refused| &refused.rejection);
-        let text_of = |rejection: &Rejection| match rejection.answer.is_empty() {
-            true => rejection.reason.clone(),
-            false => rejection.answer.clone(),
-        };
-        let answer = Answer { text: last.map(text_of).unwrap_or_default(), ..Answer::default() };
+        let answer = Answer { text: self.last_answer.clone(), ..Answer::default() };
         Error::new(ErrorKind::TooManyRefused, text).with_answer(answer)
     }
 
@@ -464,8 +500,7 @@ impl Run<'_> {
     /// Everything was done, or refused.
     fn whole(mut self) -> Executed {
         self.out.outcome.complete = true;
-        let keys = self.out.refused.iter().map(|refused| &refused.change.key);
-        self.out.outcome.failed = keys.map(|key| (key.hash(), key.clone())).collect();
+        self.out.outcome.failed = self.failed;
         self.out.counts = self.sender.counts;
         self.out.given_up |= self.sender.suspect.given_up;
         self.out

@@ -141,6 +141,25 @@ fn take(
     bodies: &mut Bodies,
     out: &mut Prepared,
 ) -> Result<()> {
+    let hash = change.hash;
+    let change = sent(plan, change, bodies)?;
+    if change.action == Action::Create {
+        match refusals.missing_end(&change.key) {
+            Some(MissingEnd::Unknown) => {
+                out.unsure.push(change.key);
+                return Ok(());
+            }
+            Some(MissingEnd::Missing) => return Ok(()),
+            None => {}
+        }
+    }
+    out.changes.push(change);
+    out.hashes.push(hash);
+    Ok(())
+}
+
+/// A change of a plan as it is sent.
+pub fn sent(plan: &Plan, change: PlannedChange, bodies: &mut Bodies) -> Result<TargetChange> {
     let (key, set, unset) = match change.value {
         PlannedValue::Packed(loc, _, _) => {
             let body = bodies.get(plan.pack(), loc)?;
@@ -155,19 +174,7 @@ fn take(
         }
         PlannedValue::Gone(key, _) => (key, b"{}".to_vec(), Vec::new()),
     };
-    if change.action == Action::Create {
-        match refusals.missing_end(&key) {
-            Some(MissingEnd::Unknown) => {
-                out.unsure.push(key);
-                return Ok(());
-            }
-            Some(MissingEnd::Missing) => return Ok(()),
-            None => {}
-        }
-    }
-    out.changes.push(TargetChange { action: change.action, key, set, unset, replace: change.replace });
-    out.hashes.push(change.hash);
-    Ok(())
+    Ok(TargetChange { action: change.action, key, set, unset, replace: change.replace })
 }
 
 /// What an operation does: `create 3 entities, delete 1 relationship`.

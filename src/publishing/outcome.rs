@@ -4,27 +4,30 @@ use super::send::SendCounts;
 use crate::domain::change::Rejection;
 use crate::domain::completion::Completion;
 use crate::domain::ids::OperationNo;
+use crate::domain::key::KeyHash;
 use crate::domain::publish_state::BatchMetrics;
 use crate::error::Error;
 use crate::planning::next::PlanOutcome;
-use crate::targets::TargetChange;
 
-/// A change that the target refused.
+/// A change that the target refused. What it was to bring is in the plan, and
+/// why it was refused in the journal: many may be refused, and each may be long.
 #[derive(Debug, Clone)]
 pub struct Refused {
-    /// The change as it was sent.
-    pub change: TargetChange,
-    /// Why.
-    pub rejection: Rejection,
+    /// The hash of its key.
+    pub hash: KeyHash,
     /// The operation that it was in.
     pub operation: OperationNo,
+    /// Its place among those that were sent of it.
+    pub place: u32,
+    /// Why, where the journal has nothing of the operation.
+    pub rejection: Option<Rejection>,
 }
 
 /// How an execution ended.
 pub struct Executed {
     /// What the next snapshot is made from.
     pub outcome: PlanOutcome,
-    /// Changes that the target refused.
+    /// Changes that the target refused, by operation.
     pub refused: Vec<Refused>,
     /// What was done, over all attempts at this plan.
     pub metrics: BatchMetrics,

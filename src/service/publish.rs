@@ -2,6 +2,8 @@
 
 use std::sync::PoisonError;
 
+use jiff::Timestamp;
+
 use super::SELF;
 use super::engine::Engine;
 use super::failing::{Exchange, failure, hold};
@@ -152,7 +154,7 @@ impl Engine {
         let budget = CacheBudget::new(self.planning_options().index_memory / 2);
         let (current, held_back) = self.store.read(|view| {
             let current = view.current_snapshot(name, &source)?;
-            let mut oldest = None;
+            let mut oldest: Option<Timestamp> = None;
             view.each_unfinished(&source, |other| {
                 if other.batch_id == id && again.is_none() {
                     return Ok(true);
@@ -160,15 +162,8 @@ impl Engine {
                 oldest = Some(other.stamp.source_timestamp);
                 Ok(false)
             })?;
-            view.each_open_dead_letter(&source, |letter| {
-                // What came too late will not be published any more.
-                if letter.code != ErrorKind::TooLate.info().code {
-                    let at = letter.stamp.source_timestamp;
-                    oldest = Some(oldest.map_or(at, |oldest| oldest.min(at)));
-                }
-                Ok(())
-            })?;
-            Ok((current, oldest))
+            let letter = view.oldest_open_letter(&source)?;
+            Ok((current, oldest.into_iter().chain(letter).min()))
         })?;
         let own = match &current {
             Some(current) => Some(Snapshot::open(&self.state, &source, name, current, &budget)?),
@@ -185,7 +180,7 @@ impl Engine {
         let moot = self.moot(plan, &executed, &unpublished)?;
         let path = self.state.snapshot_path(&source, name, &snapshot.snapshot_id);
         let url = self.state.url_of(&path);
-        let count = letters.len();
+        let count = letters.left();
         let snapshot_record = SnapshotRecord {
             id: snapshot.snapshot_id.clone(),
             target: name.clone(),
@@ -224,7 +219,7 @@ impl Engine {
         let summary = manifest.header.summary;
         let exceptions = if record.letters > 0 { manifest.exceptions.clone() } else { Vec::new() };
         let target = name.clone();
-        let record = self.store.write(move |tx| {
+        let record = self.store.write_much(move |tx| {
             tx.commit_snapshot(&snapshot_record)?;
             moot.resolve(tx, &id)?;
             tx.open_all_dead_letters(letters)?;

@@ -302,7 +302,7 @@ pub(super) fn executing(view: &View<'_>) -> Result<Executing> {
 
 /// Whether a batch waits for a person.
 pub fn is_parked(batch: &BatchRecord) -> bool {
-    batch.status == PublishStatus::PlanComplete && batch.hold.is_some()
+    batch.is_parked()
 }
 
 /// What a look at a source's unfinished batches finds.

@@ -162,7 +162,7 @@ impl Tx<'_> {
         self.ask_for_pin(old.as_ref(), batch)?;
         let bytes = encode(batch)?;
         self.put(Table::Batches, id, bytes);
-        Ok(())
+        self.batch_alert(old.as_ref(), batch)
     }
 
     /// Adds to a batch's timeline.

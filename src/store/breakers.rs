@@ -40,6 +40,9 @@ impl Tx<'_> {
     pub fn put_breaker(&mut self, target: &TargetName, breaker: &BreakerRecord) -> Result<()> {
         let bytes = encode(breaker)?;
         self.put(Table::Breakers, target.as_str().as_bytes().to_vec(), bytes);
+        if !breaker.is_open() {
+            self.clear_target_down(target);
+        }
         Ok(())
     }
 }

@@ -49,7 +49,6 @@ pub(super) fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::SnapshotIds
         | Table::SnapshotsByTime
         | Table::Current
-        | Table::OpenDeadLetters
         | Table::Prioritised
         | Table::LetterIndex
         | Table::Alive => Ok(readable(value)),
@@ -59,6 +58,7 @@ pub(super) fn show(table: Table, value: &[u8]) -> Result<String> {
         | Table::Journal
         | Table::Snapshots
         | Table::DeadLetters
+        | Table::OpenDeadLetters
         | Table::Inbox
         | Table::Holds
         | Table::SourceTimeline

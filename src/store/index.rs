@@ -17,7 +17,7 @@ use crate::domain::stamp::Stamp;
 use crate::error::Result;
 
 /// Raised when the indexes change, so that those of an older file are made anew.
-pub const INDEX_VERSION: &[u8] = b"4";
+pub const INDEX_VERSION: &[u8] = b"7";
 /// The row of [`Table::Meta`] that has it.
 pub const INDEX_ROW: &[u8] = b"indexes";
 
@@ -28,6 +28,15 @@ pub(super) fn time_bytes(time: Timestamp) -> [u8; 12] {
     out[..8].copy_from_slice(&((time.as_second() as u64) ^ 1 << 63).to_be_bytes());
     out[8..].copy_from_slice(&(time.subsec_nanosecond() as u32 ^ 1 << 31).to_be_bytes());
     out
+}
+
+/// The time of such bytes, at the beginning of others.
+pub(super) fn time_at(bytes: &[u8]) -> Option<Timestamp> {
+    let (seconds, rest) = bytes.split_first_chunk::<8>()?;
+    let (nanoseconds, _) = rest.split_first_chunk::<4>()?;
+    let seconds = u64::from_be_bytes(*seconds) ^ 1 << 63;
+    let nanoseconds = u32::from_be_bytes(*nanoseconds) ^ 1 << 31;
+    Timestamp::new(seconds as i64, nanoseconds as i32).ok()
 }
 
 /// A stamp as bytes that sort like it, among those of one source.
@@ -330,6 +339,10 @@ pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
     for (_, bytes) in tx.all(Table::Batches, b"")? {
         let batch: BatchRecord = decode(Table::Batches, &bytes)?;
         tx.index_batch(None, &batch)?;
+        tx.batch_alert(None, &batch)?;
+    }
+    for (source, hold) in tx.all_holds()? {
+        tx.hold_alert(&source, hold.reason)?;
     }
     for plan in tx.plans()? {
         tx.put_plan(&plan)?;

@@ -4,6 +4,7 @@
 //! become durable together or not at all. Closures that wait at the same time
 //! share a commit.
 
+mod alert_data;
 mod alerts;
 mod batches;
 mod breakers;
@@ -29,7 +30,7 @@ mod verify;
 mod writer;
 
 pub use batches::BatchFilter;
-pub use dead_letters::{LetterCounts, LetterList, LetterRows};
+pub use dead_letters::{DueLetters, LetterCounts, LetterList, LetterRows, LettersFrom, OpenLetter};
 pub use index::{BatchList, BatchRows};
 pub use open::{FILE, FORMAT_VERSION, Store, StoreOptions, is_there};
 pub use outbox::{MESSAGE_FORMAT, OutboxCounts, Outlet};

@@ -98,6 +98,10 @@ impl Store {
         &self.owner
     }
 
+    pub(super) fn outlets(&self) -> &Outlets {
+        &self.outlets
+    }
+
     /// Says who wants to hear of what happens from now on.
     pub fn set_outlets(&self, outlets: Vec<Outlet>) {
         self.outlets.set(outlets);
@@ -120,8 +124,29 @@ impl Store {
         &self,
         f: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.send(f, false)
+    }
+
+    /// The same for one that writes much: it has its commit for itself, and may
+    /// [`Tx::spill`] what it writes, so that memory is bounded.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_much<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.send(f, true)
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        is_large: bool,
+    ) -> Result<T> {
         let (sender, answer) = sync_channel(1);
-        self.writer.send(Box::new(Closure { f: Some(f), value: None, touched: Vec::new(), sender }))?;
+        let job = Closure { f: Some(f), is_large, value: None, touched: Vec::new(), sender };
+        self.writer.send(Box::new(job))?;
         answer.recv().unwrap_or_else(|_| Err(self.writer.gone()))
     }
 
@@ -195,24 +220,29 @@ fn damaged(error: Error, path: &Path) -> Error {
 
 struct Closure<T, F> {
     f: Option<F>,
+    is_large: bool,
     value: Option<Result<T>>,
     touched: Vec<Touched>,
     sender: SyncSender<Result<T>>,
 }
 
 impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Result<T> + Send> Job for Closure<T, F> {
-    fn run(&mut self, mut tx: Tx<'_>) -> Result<()> {
-        let Some(f) = self.f.take() else { return Ok(()) };
+    fn is_large(&self) -> bool {
+        self.is_large
+    }
+
+    fn run(&mut self, mut tx: Tx<'_>) -> Result<bool> {
+        let Some(f) = self.f.take() else { return Ok(false) };
         let value = f(&mut tx);
         // The closure's own error concerns its caller alone; one of applying
         // its changes concerns the file.
         let keep = value.is_ok();
         self.value = Some(value);
-        if !keep {
-            return Ok(());
+        if keep {
+            self.touched = tx.touched();
+            tx.apply()?;
         }
-        self.touched = tx.touched();
-        tx.apply()
+        Ok(keep)
     }
 
     fn touched(&mut self) -> Vec<Touched> {
@@ -262,7 +292,7 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock, owner: Option<String>)
     // without this would undo what all the others did.
     tx.set_quick_repair(true);
     let nobody = Outlets::default();
-    let mut changes = Tx::new(&tx, clock.now(), &nobody);
+    let mut changes = Tx::large(&tx, clock.now(), &nobody);
     let owner = match changes.get(Table::Meta, b"format")? {
         Some(version) => {
             let text = String::from_utf8_lossy(&version).into_owned();

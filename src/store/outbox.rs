@@ -52,7 +52,7 @@ impl Outlets {
     }
 
     /// The names of those that want to hear of `kind`.
-    fn that_want(&self, kind: NoticeKind) -> Vec<String> {
+    pub(super) fn that_want(&self, kind: NoticeKind) -> Vec<String> {
         let outlets = self.outlets.read().unwrap_or_else(PoisonError::into_inner);
         outlets.iter().filter(|outlet| outlet.kinds.contains(&kind)).map(|o| o.name.clone()).collect()
     }
@@ -125,6 +125,18 @@ impl Tx<'_> {
     /// durable with the transaction, or not at all.
     pub fn announce<T: Serialize>(&mut self, kind: NoticeKind, subject: &str, data: &T) -> Result<()> {
         let outlets = self.outlets().that_want(kind);
+        self.announce_to(&outlets, kind, subject, data, None)
+    }
+
+    /// Tells these outlets: of an alert, if one is named.
+    pub(super) fn announce_to<T: Serialize>(
+        &mut self,
+        outlets: &[String],
+        kind: NoticeKind,
+        subject: &str,
+        data: &T,
+        alert: Option<&str>,
+    ) -> Result<()> {
         if outlets.is_empty() {
             return Ok(());
         }
@@ -138,7 +150,7 @@ impl Tx<'_> {
         for outlet in outlets {
             self.put_message(&OutboxMessage {
                 number,
-                outlet,
+                outlet: outlet.clone(),
                 id: id.clone(),
                 kind,
                 subject: subject.to_owned(),
@@ -147,6 +159,7 @@ impl Tx<'_> {
                 attempts: 0,
                 next_attempt: None,
                 last_error: None,
+                alert: alert.map(str::to_owned),
             })?;
         }
         Ok(())
@@ -164,9 +177,11 @@ impl Tx<'_> {
         self.remove(Table::Outbox, numbered(&[message.outlet.as_bytes()], message.number));
     }
 
-    /// Removes a message that will not be delivered, and counts it.
+    /// Removes a message that will not be delivered, and counts it. An alert
+    /// that it tells of is told again later, if it is still in force.
     pub fn give_message_up(&mut self, message: &OutboxMessage) -> Result<()> {
         self.message_arrived(message);
+        self.alert_untold(message)?;
         let count = self.number(GIVEN_UP)? + 1;
         self.put(Table::Meta, GIVEN_UP.to_vec(), count.to_string().into_bytes());
         Ok(())

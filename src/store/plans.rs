@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::records::{JournalEntry, PlanRecord, PlanState};
 use super::tables::{Table, decode, encode, key, number_behind, numbered};
 use super::tx::{Read, Tx, View};
+use crate::domain::change::Rejection;
 use crate::domain::ids::{OperationNo, PlanId, SourceId, TargetName};
 use crate::error::Result;
 
@@ -55,6 +56,39 @@ macro_rules! reads {
                     }
                 }
                 Ok(plans)
+            }
+
+            /// What the journal has of an operation.
+            pub fn journal_entry(&self, id: &PlanId, no: OperationNo) -> Result<Option<JournalEntry>> {
+                let row = numbered(&[id.as_str().as_bytes()], u64::from(no.0));
+                let found = self.get(Table::Journal, &row)?;
+                found.map(|bytes| decode(Table::Journal, &bytes)).transpose()
+            }
+
+            /// The changes of an operation that the target refused, as the
+            /// journal has them: by their place.
+            pub fn rejections(&self, id: &PlanId, no: OperationNo) -> Result<Vec<(u32, Rejection)>> {
+                match self.journal_entry(id, no)? {
+                    Some(JournalEntry::Done { rejected, .. }) => Ok(rejected),
+                    Some(JournalEntry::Sent { .. }) | None => Ok(Vec::new()),
+                }
+            }
+
+            /// Hands out what the journal has of a plan, in order, one entry at
+            /// a time in memory.
+            pub fn each_journal_entry(
+                &self,
+                id: &PlanId,
+                mut each: impl FnMut(OperationNo, JournalEntry),
+            ) -> Result<()> {
+                let prefix = key(&[id.as_str().as_bytes()]);
+                let mut after: Option<Vec<u8>> = None;
+                while let Some((row, bytes)) = self.scan(Table::Journal, &prefix, after.as_deref(), 1)?.pop()
+                {
+                    each(OperationNo(number_behind(&row) as u32), decode(Table::Journal, &bytes)?);
+                    after = Some(row);
+                }
+                Ok(())
             }
 
             /// What the journal has of a plan, in order.
@@ -131,8 +165,12 @@ impl Tx<'_> {
 
     /// Drops a plan's journal.
     pub fn drop_journal(&mut self, plan: &PlanId) -> Result<()> {
-        for (row, _) in self.all(Table::Journal, &key(&[plan.as_str().as_bytes()]))? {
-            self.remove(Table::Journal, row);
+        // Entries hold what was refused, which may be much.
+        let prefix = key(&[plan.as_str().as_bytes()]);
+        let mut after: Option<Vec<u8>> = None;
+        while let Some((row, _)) = self.scan(Table::Journal, &prefix, after.as_deref(), 1)?.pop() {
+            self.remove(Table::Journal, row.clone());
+            after = Some(row);
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Tx<'_> {
     pub fn hold_source(&mut self, source: &SourceId, hold: &SourceHold) -> Result<()> {
         let bytes = encode(hold)?;
         self.put(Table::Holds, row(source, hold.reason), bytes);
-        Ok(())
+        self.hold_alert(source, hold.reason)
     }
 
     /// Ends one hold of a source. Returns it, if there was one.
@@ -68,6 +68,7 @@ impl Tx<'_> {
     ) -> Result<Option<SourceHold>> {
         let row = row(source, reason);
         let Some(bytes) = self.get(Table::Holds, &row)? else { return Ok(None) };
+        self.end_hold_alert(source, reason);
         self.remove(Table::Holds, row);
         decode(Table::Holds, &bytes).map(Some)
     }

@@ -46,7 +46,7 @@ pub enum Table {
     Current,
     /// Number → [`super::DeadLetter`].
     DeadLetters,
-    /// Source, key → number of the open dead letter.
+    /// Source, key → [`super::OpenLetter`]: what is known of the unsettled dead letter.
     OpenDeadLetters,
     /// Inbox URL, folder → [`super::InboxEntry`].
     Inbox,

@@ -190,18 +190,44 @@ impl Read for View<'_> {
     }
 }
 
+/// Bytes of changes that a large transaction keeps aside.
+const ASIDE: usize = 1 << 20;
+
 /// A transaction that writes. Its changes are kept aside until the closure
-/// that makes them has ended well.
+/// that makes them has ended well. One that is large has its commit for itself,
+/// and may hand them to redb before: nothing of it is committed if it fails.
 pub struct Tx<'a> {
     tx: &'a WriteTransaction,
     now: jiff::Timestamp,
     outlets: &'a Outlets,
     changes: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
+    is_large: bool,
+    /// Bytes of the changes that are kept aside.
+    aside: usize,
+    /// What the changes tell of that are with redb already.
+    told: Vec<Touched>,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(tx: &'a WriteTransaction, now: jiff::Timestamp, outlets: &'a Outlets) -> Self {
-        Self { tx, now, outlets, changes: BTreeMap::new() }
+        Self { tx, now, outlets, changes: BTreeMap::new(), is_large: false, aside: 0, told: Vec::new() }
+    }
+
+    /// One that is large.
+    pub(super) fn large(tx: &'a WriteTransaction, now: jiff::Timestamp, outlets: &'a Outlets) -> Self {
+        Self { is_large: true, ..Self::new(tx, now, outlets) }
+    }
+
+    /// Hands changes to redb when they are many, so that memory is bounded.
+    /// Called between the steps of what is done many times; in a transaction
+    /// that is not large nothing happens.
+    pub fn spill(&mut self) -> Result<()> {
+        if !self.is_large || self.aside < ASIDE {
+            return Ok(());
+        }
+        self.told = self.touched();
+        self.aside = 0;
+        hand_over(self.tx, std::mem::take(&mut self.changes))
     }
 
     /// The time of the transaction.
@@ -216,36 +242,42 @@ impl<'a> Tx<'a> {
 
     /// Sets a value.
     pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.aside += key.len() + value.len();
         self.changes.insert((table, key), Some(value));
     }
 
     /// Removes a key.
     pub fn remove(&mut self, table: Table, key: Vec<u8>) {
+        self.aside += key.len();
         self.changes.insert((table, key), None);
     }
 
     /// What the changes tell of.
     pub(super) fn touched(&self) -> Vec<Touched> {
-        let mut touched: Vec<Touched> =
-            self.changes.keys().filter_map(|(table, key)| touched::of(*table, key)).collect();
+        let mut touched = self.told.clone();
+        touched.extend(self.changes.keys().filter_map(|(table, key)| touched::of(*table, key)));
         touched.dedup();
         touched
     }
 
     /// Hands the changes to redb.
     pub(super) fn apply(self) -> Result<()> {
-        let mut changes = self.changes.into_iter().peekable();
-        while let Some(table_id) = changes.peek().map(|((table, _), _)| *table) {
-            let mut table = self.tx.open_table(table_id.definition()).map_err(failed)?;
-            while let Some(((_, key), value)) = changes.next_if(|((table, _), _)| *table == table_id) {
-                match value {
-                    Some(value) => drop(table.insert(&key[..], &value[..]).map_err(failed)?),
-                    None => drop(table.remove(&key[..]).map_err(failed)?),
-                }
+        hand_over(self.tx, self.changes)
+    }
+}
+
+fn hand_over(tx: &WriteTransaction, changes: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>) -> Result<()> {
+    let mut changes = changes.into_iter().peekable();
+    while let Some(table_id) = changes.peek().map(|((table, _), _)| *table) {
+        let mut table = tx.open_table(table_id.definition()).map_err(failed)?;
+        while let Some(((_, key), value)) = changes.next_if(|((table, _), _)| *table == table_id) {
+            match value {
+                Some(value) => drop(table.insert(&key[..], &value[..]).map_err(failed)?),
+                None => drop(table.remove(&key[..]).map_err(failed)?),
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Read for Tx<'_> {

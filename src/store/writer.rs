@@ -16,8 +16,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// A write that waits for its turn: runs within the transaction and tells
 /// whether its changes are to be kept; then hears whether they are durable.
 pub trait Job: Send {
-    /// Runs the closure and applies its changes.
-    fn run(&mut self, tx: Tx<'_>) -> Result<()>;
+    /// Whether it has to have a commit for itself.
+    fn is_large(&self) -> bool;
+    /// Runs the closure and applies its changes. Whether it ended well.
+    fn run(&mut self, tx: Tx<'_>) -> Result<bool>;
     /// What the changes that it applied tell of.
     fn touched(&mut self) -> Vec<Touched>;
     /// Tells the caller how it ended.
@@ -104,12 +106,20 @@ fn work(
     inbox: &Receiver<Box<dyn Job>>,
     broken: &AtomicBool,
 ) {
-    while let Ok(first) = inbox.recv() {
+    // A large one that came behind others waits for their commit.
+    let mut large: Option<Box<dyn Job>> = None;
+    while let Some(first) = large.take().or_else(|| inbox.recv().ok()) {
+        let alone = first.is_large();
         let mut jobs = vec![first];
-        while jobs.len() < GROUP
+        while !alone
+            && large.is_none()
+            && jobs.len() < GROUP
             && let Ok(more) = inbox.try_recv()
         {
-            jobs.push(more);
+            match more.is_large() {
+                true => large = Some(more),
+                false => jobs.push(more),
+            }
         }
         let error = if broken.load(Ordering::Acquire) {
             Some(FAILED_BEFORE.to_owned())
@@ -146,7 +156,12 @@ fn commit(db: &Database, clock: &dyn Clock, outlets: &Outlets, jobs: &mut [Box<d
     tx.set_durability(Durability::Immediate).map_err(failed)?;
     tx.set_quick_repair(true);
     for job in jobs {
-        job.run(Tx::new(&tx, clock.now(), outlets))?;
+        if !job.is_large() {
+            job.run(Tx::new(&tx, clock.now(), outlets))?;
+        } else if !job.run(Tx::large(&tx, clock.now(), outlets))? {
+            // It may have handed changes over before it failed, and is alone.
+            return tx.abort().map_err(failed);
+        }
     }
     tx.commit().map_err(failed)
 }

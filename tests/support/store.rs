@@ -269,6 +269,7 @@ pub fn message() -> OutboxMessage {
         attempts: 1,
         next_attempt: Some(time("2026-11-24T12:00:02Z")),
         last_error: Some("the receiver answered 500".into()),
+        alert: None,
     }
 }
 

@@ -1,20 +1,27 @@
 //! The dead letters that a plan and its execution leave, with all that is
 //! known of each.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
 
 use super::super::engine::Engine;
 use super::long;
 use super::moot::Owners;
+use super::spool::{Spool, Spooled};
+use crate::domain::change::{Change, Rejection};
 use crate::domain::ids::OperationNo;
 use crate::domain::key::{Key, KeyHash};
 use crate::domain::signature::pattern;
-use crate::error::{ErrorKind, Result, cut};
+use crate::error::{Error, ErrorKind, Result, cut};
 use crate::planning::bodies::Bodies;
 use crate::planning::plan_file::Plan;
+use crate::planning::rejects::Reject;
+use crate::publishing::operation::sent;
 use crate::publishing::outcome::{Executed, Refused};
 use crate::store::{BatchRecord, DeadLetter, DeadLetterState, LetterDiagnostics, LetterKind};
-use crate::targets::{Operation, Target};
+use crate::targets::{Operation, Target, TargetChange};
 
 /// How much of a value is kept in diagnostics, in bytes. What is requeued is
 /// kept whole.
@@ -33,23 +40,49 @@ fn names_of(key: Option<&Key>) -> Vec<&str> {
     }
 }
 
-/// Attributes before and after, as the plan has them.
-type Values = (Option<String>, Option<String>);
-
 impl Engine {
-    /// The dead letters that a plan and its execution leave.
+    /// The dead letters that a plan and its execution leave, made one after
+    /// the other: they lie on disk, for there may be many.
     pub(in crate::service) fn dead_letters(
         &self,
         record: &BatchRecord,
         plan: &Plan,
         executed: &Executed,
-    ) -> Result<Vec<DeadLetter>> {
-        let base = |code: &str, message: String| DeadLetter {
+    ) -> Result<Spooled> {
+        let header = &plan.manifest().header;
+        let mut maker = Maker {
+            engine: self,
+            record,
+            plan,
+            opened_at: self.clock.now(),
+            files: long::Writer::new(&self.state, &header.source_id, &header.plan_id),
+            spool: Spool::new(&self.state, &header.plan_id),
+        };
+        plan.rejects(|reject| maker.of_reject(reject))?;
+        maker.of_refused(&executed.refused)?;
+        maker.files.finish()?;
+        maker.spool.finish()
+    }
+}
+
+/// Makes the letters of one plan.
+struct Maker<'a> {
+    engine: &'a Engine,
+    record: &'a BatchRecord,
+    plan: &'a Plan,
+    opened_at: Timestamp,
+    files: long::Writer<'a>,
+    spool: Spool<'a>,
+}
+
+impl Maker<'_> {
+    fn base(&self, code: &str, message: String) -> DeadLetter {
+        DeadLetter {
             id: 0,
             kind: LetterKind::Entity,
-            source: record.batch_id.source().clone(),
-            batch_id: record.batch_id.clone(),
-            stamp: record.stamp.clone(),
+            source: self.record.batch_id.source().clone(),
+            batch_id: self.record.batch_id.clone(),
+            stamp: self.record.stamp.clone(),
             key: None,
             content: Vec::new(),
             long: None,
@@ -59,7 +92,7 @@ impl Engine {
             code: code.to_owned(),
             message,
             pattern: String::new(),
-            opened_at: self.clock.now(),
+            opened_at: self.opened_at,
             changed_at: None,
             attempts: 0,
             history: Vec::new(),
@@ -68,121 +101,130 @@ impl Engine {
             edited: None,
             revision: 0,
             state: DeadLetterState::Open,
+        }
+    }
+
+    fn of_reject(&mut self, reject: Reject) -> Result<()> {
+        let field = if reject.field.is_empty() { String::new() } else { format!("`{}` ", reject.field) };
+        let problem = format!("{field}{}", reject.problem);
+        let message = format!("{} line {}: {problem}", reject.file, reject.line);
+        let (content, long) = self.files.put(reject.content)?;
+        let letter = DeadLetter {
+            pattern: pattern(&problem, &names_of(reject.key.as_ref())),
+            key: reject.key,
+            content,
+            long,
+            cut: reject.cut,
+            file: reject.file,
+            line: reject.line,
+            diagnostics: LetterDiagnostics {
+                operation: Some("planning".to_owned()),
+                ..LetterDiagnostics::default()
+            },
+            ..self.base(&reject.code, message)
         };
-        let header = &plan.manifest().header;
-        let mut files = long::Writer::new(&self.state, &header.source_id, &header.plan_id);
-        let mut letters = Vec::new();
-        plan.rejects(|reject| {
-            let field = if reject.field.is_empty() { String::new() } else { format!("`{}` ", reject.field) };
-            let problem = format!("{field}{}", reject.problem);
-            let message = format!("{} line {}: {problem}", reject.file, reject.line);
-            let (content, long) = files.put(reject.content)?;
-            letters.push(DeadLetter {
-                pattern: pattern(&problem, &names_of(reject.key.as_ref())),
-                key: reject.key,
-                content,
-                long,
-                cut: reject.cut,
-                file: reject.file,
-                line: reject.line,
-                diagnostics: LetterDiagnostics {
-                    operation: Some("planning".to_owned()),
-                    ..LetterDiagnostics::default()
-                },
-                ..base(&reject.code, message)
-            });
-            Ok(())
-        })?;
-        if executed.refused.is_empty() {
-            files.finish()?;
-            return Ok(letters);
-        }
-        let mut values = values_of(plan, &executed.refused)?;
-        let mut owners = Owners::new(self, plan)?;
-        let (_, open) = self.target_of(record.batch_id.source())?;
-        for refused in &executed.refused {
-            let (rejection, key) = (&refused.rejection, &refused.change.key);
-            let (before, after) = values.remove(&key.hash()).unwrap_or_default();
-            let (content, long) = files.put(owners.line_of(key)?.unwrap_or_default())?;
-            let mut letter = DeadLetter {
-                key: Some(key.clone()),
-                content,
-                long,
-                pattern: pattern(&rejection.reason, &names_of(Some(key))),
-                diagnostics: LetterDiagnostics {
-                    action: Some(refused.change.action),
-                    request: request_of(&*open.target, record, plan, refused),
-                    answer: (!rejection.answer.is_empty()).then(|| cut(&rejection.answer, KEEP_ANSWER)),
-                    causes: vec![rejection.reason.clone()],
-                    before,
-                    after,
-                    operation: Some(format!(
-                        "operation {} of {}",
-                        refused.operation.0.saturating_add(1),
-                        plan.manifest().operations.len()
-                    )),
-                },
-                ..match rejection.code.as_str() {
-                    "" => base(
-                        ErrorKind::EntityRejected.info().code,
-                        format!("the target refused it: {}", rejection.reason),
-                    ),
-                    code => base(code, format!("it fails whenever it is sent: {}", rejection.reason)),
-                }
-            };
-            if let Some((source, stamp)) = owners.published(key)? {
-                letter.source = source;
-                letter.batch_id = stamp.batch_id.clone();
-                letter.stamp = stamp;
-            }
-            letters.push(letter);
-        }
-        files.finish()?;
-        Ok(letters)
+        self.spool.put(&letter)
     }
-}
 
-/// The request that a refused change was in, of its changes that one.
-fn request_of(target: &dyn Target, record: &BatchRecord, plan: &Plan, refused: &Refused) -> Option<String> {
-    // Journals of earlier versions do not have it.
-    let sent = refused.rejection.sent.as_ref()?;
-    let header = &plan.manifest().header;
-    let text = target.describe(&Operation {
-        plan_id: header.plan_id.clone(),
-        no: refused.operation,
-        part: sent.part,
-        source_id: header.source_id.clone(),
-        batch_id: record.batch_id.clone(),
-        at: sent.at,
-        changes: vec![refused.change.clone()],
-    });
-    let text = Some(cut(&text, KEEP)).filter(|text| !text.is_empty())?;
-    Some(match sent.changes {
-        0 | 1 => text,
-        changes => format!("{text}\n\nOne of the {changes} changes of the request: the others are left out."),
-    })
-}
+    /// The letters of refused changes, which come by operation.
+    fn of_refused(&mut self, refused: &[Refused]) -> Result<()> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let mut owners = Owners::new(self.engine, self.plan)?;
+        let (_, open) = self.engine.target_of(self.record.batch_id.source())?;
+        let (mut bodies, plan) = (Bodies::new()?, self.plan);
+        for refused in refused.chunk_by(|a, b| a.operation == b.operation) {
+            let Some(operation) = refused.first().map(|refused| refused.operation) else { continue };
+            let plan_id = &plan.manifest().header.plan_id;
+            let journalled = self.engine.store.read(|view| view.rejections(plan_id, operation))?;
+            let journalled: HashMap<u32, Rejection> = journalled.into_iter().collect();
+            let wanted: HashMap<KeyHash, &Refused> = refused.iter().map(|one| (one.hash, one)).collect();
+            plan.operation(operation, |change| {
+                let Some(refused) = wanted.get(&change.hash) else { return Ok(()) };
+                let rejection = refused.rejection.as_ref().or_else(|| journalled.get(&refused.place));
+                let Some(rejection) = rejection else {
+                    return Err(Error::internal("a refused change is not in the journal"));
+                };
+                let sent = sent(plan, change.clone(), &mut bodies)?;
+                let change = plan.resolve(change, &mut bodies)?;
+                let request = self.request_of(&*open.target, operation, &sent, rejection);
+                self.of_change(&mut owners, operation, &sent, change, rejection, request)
+            })?;
+        }
+        Ok(())
+    }
 
-/// What the plan changes of the refused keys.
-fn values_of(plan: &Plan, refused: &[Refused]) -> Result<HashMap<KeyHash, Values>> {
-    let mut wanted: HashMap<OperationNo, HashSet<KeyHash>> = HashMap::new();
-    for refused in refused {
-        wanted.entry(refused.operation).or_default().insert(refused.change.key.hash());
-    }
-    let mut bodies = Bodies::new()?;
-    let mut found = HashMap::new();
-    for (operation, hashes) in wanted {
-        plan.operation(operation, |change| {
-            if !hashes.contains(&change.hash) {
-                return Ok(());
+    /// The request that a refused change was in, of its changes that one.
+    fn request_of(
+        &self,
+        target: &dyn Target,
+        operation: OperationNo,
+        change: &TargetChange,
+        rejection: &Rejection,
+    ) -> Option<String> {
+        // Journals of earlier versions do not have it.
+        let sent = rejection.sent.as_ref()?;
+        let header = &self.plan.manifest().header;
+        let text = target.describe(&Operation {
+            plan_id: header.plan_id.clone(),
+            no: operation,
+            part: sent.part,
+            source_id: header.source_id.clone(),
+            batch_id: self.record.batch_id.clone(),
+            at: sent.at,
+            changes: vec![change.clone()],
+        });
+        let text = Some(cut(&text, KEEP)).filter(|text| !text.is_empty())?;
+        Some(match sent.changes {
+            0 | 1 => text,
+            changes => {
+                format!("{text}\n\nOne of the {changes} changes of the request: the others are left out.")
             }
-            let hash = change.hash;
-            let change = plan.resolve(change, &mut bodies)?;
-            let text =
-                |value: Option<Box<serde_json::value::RawValue>>| value.map(|value| cut(value.get(), KEEP));
-            found.insert(hash, (text(change.before), text(change.after)));
-            Ok(())
-        })?;
+        })
     }
-    Ok(found)
+
+    fn of_change(
+        &mut self,
+        owners: &mut Owners,
+        operation: OperationNo,
+        sent: &TargetChange,
+        change: Change,
+        rejection: &Rejection,
+        request: Option<String>,
+    ) -> Result<()> {
+        let key = &sent.key;
+        let value = |value: Option<Box<RawValue>>| value.map(|value| cut(value.get(), KEEP));
+        let (content, long) = self.files.put(owners.line_of(key)?.unwrap_or_default())?;
+        let base = match rejection.code.as_str() {
+            "" => self.base(
+                ErrorKind::EntityRejected.info().code,
+                format!("the target refused it: {}", rejection.reason),
+            ),
+            code => self.base(code, format!("it fails whenever it is sent: {}", rejection.reason)),
+        };
+        let operations = self.plan.manifest().operations.len();
+        let mut letter = DeadLetter {
+            key: Some(key.clone()),
+            content,
+            long,
+            pattern: pattern(&rejection.reason, &names_of(Some(key))),
+            diagnostics: LetterDiagnostics {
+                action: Some(sent.action),
+                request,
+                answer: (!rejection.answer.is_empty()).then(|| cut(&rejection.answer, KEEP_ANSWER)),
+                causes: vec![rejection.reason.clone()],
+                before: value(change.before),
+                after: value(change.after),
+                operation: Some(format!("operation {} of {operations}", operation.0.saturating_add(1))),
+            },
+            ..base
+        };
+        if let Some((source, stamp)) = owners.published(key)? {
+            letter.source = source;
+            letter.batch_id = stamp.batch_id.clone();
+            letter.stamp = stamp;
+        }
+        self.spool.put(&letter)
+    }
 }

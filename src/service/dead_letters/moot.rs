@@ -1,6 +1,6 @@
 //! Dead letters that a published plan makes moot.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::super::engine::Engine;
@@ -12,17 +12,25 @@ use crate::domain::settings::Mode;
 use crate::domain::stamp::Stamp;
 use crate::error::{Error, Result};
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
-use crate::planning::plan_file::Plan;
+use crate::planning::plan_file::{Plan, PlannedChange};
 use crate::planning::planner::Planner;
 use crate::planning::snapshot::Snapshot;
 use crate::planning::state_dir::Pack;
 use crate::planning::view::{Reader, TargetView};
 use crate::publishing::outcome::Executed;
-use crate::store::{BatchRecord, DeadLetter, LetterKind, Tx};
+use crate::store::{BatchRecord, DeadLetter, LetterAttempt, LetterKind, OpenLetter, Tx};
+
+/// Keys of letters that are held in memory, at most: beyond that each change
+/// of a plan is looked up.
+const KEYS: u64 = 100_000;
 
 impl Engine {
     /// Which open dead letters a plan makes moot. `unpublished` are the keys
     /// whose assertion by its batch was not published.
+    ///
+    /// Reads only letters that are about what the plan is about, and of the
+    /// others of its source at most what the index says of them, if it says
+    /// something of all keys.
     pub(in crate::service) fn moot(
         &self,
         plan: &Plan,
@@ -30,107 +38,140 @@ impl Engine {
         unpublished: &[Key],
     ) -> Result<Moot> {
         let manifest = plan.manifest();
+        let moot = Moot { stamp: manifest.stamp.stamp.clone(), own: Vec::new(), brought: Vec::new() };
         let source = &manifest.header.source_id;
+        let (all, own) = self
+            .store
+            .read(|view| Ok((view.count_unsettled_dead_letters()?, view.count_open_dead_letters(source)?)))?;
+        if all == 0 {
+            return Ok(moot);
+        }
         let exceptions: HashSet<KeyHash> =
             manifest.exceptions.iter().chain(unpublished).map(Key::hash).collect();
-        let full = (executed.outcome.complete && manifest.asserts_absence).then(|| manifest.scope.clone());
-        let mut letters = Vec::new();
-        let mut batches = HashSet::new();
-        for of in self.store.read(|view| view.sources())? {
-            self.store.read(|view| {
-                view.each_open_dead_letter(&of, |letter| {
-                    if letter.kind == LetterKind::Batch {
-                        let failed = view.batch(&letter.batch_id)?;
-                        let covered = full.as_ref().is_some_and(|scope| says_all_of(scope, failed.as_ref()));
-                        if of == *source && covered && letter.stamp < manifest.stamp.stamp {
-                            batches.insert(letter.id);
-                        }
-                    } else {
-                        letters.push(Brief {
-                            id: letter.id,
-                            asserts: letter.asserts(),
-                            source: letter.source,
-                            key: letter.key,
-                            stamp: letter.stamp,
-                        });
-                    }
-                    Ok(())
-                })
-            })?;
-        }
-        let published = |hash: &KeyHash| executed.outcome.complete || executed.outcome.done.contains(hash);
-        let (mut listed, mut brought) = (HashSet::new(), HashSet::new());
-        if !letters.is_empty() {
-            let path = self.state.layer_path(source, &manifest.layer.file);
-            let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
-            let mut scratch = Scratch::default();
-            let own = letters.iter().filter(|letter| letter.source == *source);
-            for hash in own.filter_map(|letter| letter.key.as_ref()).map(Key::hash) {
-                if published(&hash) && layer.lookup(hash, &mut scratch)?.is_some() {
-                    listed.insert(hash);
+        let own = if own > 0 { self.moot_of_source(plan, executed, &exceptions, own)? } else { Vec::new() };
+        let brought = self.brought(plan, executed, &exceptions, all)?;
+        Ok(Moot { own, brought, ..moot })
+    }
+
+    /// Those of the plan's source whose key its batch says something of.
+    /// `count`: how many there are.
+    fn moot_of_source(
+        &self,
+        plan: &Plan,
+        executed: &Executed,
+        exceptions: &HashSet<KeyHash>,
+        count: u64,
+    ) -> Result<Vec<OpenLetter>> {
+        let manifest = plan.manifest();
+        let (source, stamp) = (&manifest.header.source_id, &manifest.stamp.stamp);
+        let outcome = &executed.outcome;
+        let full = (outcome.complete && manifest.asserts_absence).then_some(&manifest.scope);
+        let path = self.state.layer_path(source, &manifest.layer.file);
+        let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
+        let is_wanted =
+            |hash: KeyHash| !exceptions.contains(&hash) && (outcome.complete || outcome.done.contains(&hash));
+        let mut found = Vec::new();
+        self.store.read(|view| {
+            let Some(scope) = full else {
+                let mut scratch = Scratch::default();
+                if count <= layer.len() {
+                    return view.each_open_letter(
+                        source,
+                        |hash| Ok(is_wanted(hash) && layer.lookup(hash, &mut scratch)?.is_some()),
+                        |_, letter| {
+                            found.extend(Some(letter).filter(|letter| letter.stamp <= *stamp));
+                            Ok(())
+                        },
+                    );
                 }
-            }
-            let failed = &executed.outcome.failed;
-            brought = self.brought(plan, &letters, |hash| {
-                published(hash) && !exceptions.contains(hash) && !failed.contains_key(hash)
-            })?;
-        }
-        Ok(Moot {
-            source: source.clone(),
-            full,
-            exceptions,
-            listed,
-            stamp: manifest.stamp.stamp.clone(),
-            sources: letters.into_iter().map(|letter| letter.source).chain([source.clone()]).collect(),
-            brought,
-            batches,
-        })
+                let mut entries = layer.scan();
+                while let Some((_, entry)) = entries.advance()? {
+                    if is_wanted(entry.key)
+                        && let Some(letter) = view.open_letter(source, entry.key)?
+                    {
+                        found.extend(Some(letter).filter(|letter| letter.stamp <= *stamp));
+                    }
+                }
+                return Ok(());
+            };
+            let mut scratch = Scratch::default();
+            view.each_open_letter(
+                source,
+                |hash| Ok(!exceptions.contains(&hash)),
+                |hash, letter| {
+                    let is = match (letter.kind, &letter.key) {
+                        (LetterKind::Batch, _) => {
+                            let failed = view.batch(&letter.stamp.batch_id)?;
+                            letter.stamp < *stamp && says_all_of(scope, failed.as_ref())
+                        }
+                        _ if letter.stamp > *stamp => false,
+                        (LetterKind::Entity, Some((type_name, name))) => {
+                            scope.contains_parts(type_name, name)
+                                || layer.lookup(hash, &mut scratch)?.is_some()
+                        }
+                        (LetterKind::Entity, None) => scope.is_everything(),
+                    };
+                    found.extend(Some(letter).filter(|_| is));
+                    Ok(())
+                },
+            )
+        })?;
+        Ok(found)
     }
 
     /// Dead letters of changes that no new assertion asked for, and that a
     /// plan brought after all: what they wanted is what is asserted already.
+    /// `count`: how many dead letters there are.
     fn brought(
         &self,
         plan: &Plan,
-        letters: &[Brief],
-        published: impl Fn(&KeyHash) -> bool,
-    ) -> Result<HashSet<u64>> {
-        let mut keys = HashSet::new();
-        plan.changes(|change| {
-            if (change.moved || change.replace) && published(&change.hash) {
-                keys.insert(change.hash);
+        executed: &Executed,
+        exceptions: &HashSet<KeyHash>,
+        count: u64,
+    ) -> Result<Vec<Brought>> {
+        let outcome = &executed.outcome;
+        let is_brought = |change: &PlannedChange| {
+            let hash = &change.hash;
+            (change.moved || change.replace)
+                && (outcome.complete || outcome.done.contains(hash))
+                && !exceptions.contains(hash)
+                && !outcome.failed.contains_key(hash)
+        };
+        let changes: u64 = plan.manifest().operations.iter().map(|op| u64::from(op.changes)).sum();
+        self.store.read(|view| {
+            let mut of_letters = None;
+            if count <= changes.min(KEYS) {
+                let mut keys = HashSet::new();
+                view.each_key_of_open_letters(|hash| {
+                    keys.insert(hash);
+                })?;
+                of_letters = Some(keys);
             }
-            Ok(())
-        })?;
-        let mut found = HashSet::new();
-        if keys.is_empty() {
-            return Ok(found);
-        }
-        let mut owners = Owners::new(self, plan)?;
-        for letter in letters {
-            let Some(key) = letter.key.as_ref().filter(|key| keys.contains(&key.hash())) else { continue };
-            // Where nobody asserts anything, that it was brought is all.
-            if !letter.asserts {
-                found.insert(letter.id);
-                continue;
+            let mut numbers = Vec::new();
+            plan.changes(|change| {
+                let may_be = of_letters.as_ref().is_none_or(|keys| keys.contains(&change.hash));
+                if may_be && is_brought(&change) {
+                    numbers.extend(view.open_letters_of_key(change.hash)?);
+                }
+                Ok(())
+            })?;
+            let mut found = Vec::new();
+            if numbers.is_empty() {
+                return Ok(found);
             }
-            let asserted = owners.asserted_by(&letter.source, key)?;
-            if asserted.is_some_and(|stamp| stamp >= letter.stamp) {
-                found.insert(letter.id);
+            let mut owners = Owners::new(self, plan)?;
+            for id in numbers {
+                let letter = view.expect_dead_letter(id)?;
+                let Some(key) = &letter.key else { continue };
+                // Where nobody asserts anything, that it was brought is all.
+                let mut asserted = || owners.asserted_by(&letter.source, key);
+                if !letter.asserts() || asserted()?.is_some_and(|stamp| stamp >= letter.stamp) {
+                    found.push(Brought::of(letter));
+                }
             }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
-}
-
-/// What has to be known of a letter to tell whether it is moot.
-struct Brief {
-    id: u64,
-    /// Whether it holds an assertion.
-    asserts: bool,
-    source: SourceId,
-    key: Option<Key>,
-    stamp: Stamp,
 }
 
 /// Whether a full batch of this scope says anew all that a failed batch said.
@@ -230,42 +271,126 @@ fn stamp_of(snapshot: &Snapshot, key: &Key, reader: &mut Reader) -> Result<Optio
 /// absence included, was published or found unchanged (`SEMANTICS` 9); or the
 /// plan brought what they are about.
 pub(in crate::service) struct Moot {
-    source: SourceId,
-    full: Option<Scope>,
-    exceptions: HashSet<KeyHash>,
-    listed: HashSet<KeyHash>,
     stamp: Stamp,
-    sources: BTreeSet<SourceId>,
-    brought: HashSet<u64>,
-    batches: HashSet<u64>,
+    own: Vec<OpenLetter>,
+    brought: Vec<Brought>,
+}
+
+/// A letter whose change was brought.
+struct Brought {
+    id: u64,
+    revision: u64,
+    last: Option<LetterAttempt>,
+}
+
+impl Brought {
+    fn of(mut letter: DeadLetter) -> Self {
+        Self { id: letter.id, revision: letter.revision, last: letter.history.pop() }
+    }
 }
 
 impl Moot {
-    /// Resolves them.
+    /// Resolves them. Those that were changed since they were looked at are
+    /// looked at anew: somebody may have settled one, or edited it; or there
+    /// is a reason by now that the plan knows nothing of.
     pub(in crate::service) fn resolve(&self, tx: &mut Tx<'_>, batch: &BatchId) -> Result<()> {
-        for source in &self.sources {
-            tx.resolve_dead_letters(source, &batch.to_string(), |letter| match letter.kind {
-                LetterKind::Batch => self.batches.contains(&letter.id),
-                LetterKind::Entity => {
-                    self.brought.contains(&letter.id) || *source == self.source && self.is(letter)
-                }
-            })?;
+        let own = self.own.iter().map(|letter| (letter.id, letter.revision, None));
+        let brought = self.brought.iter().map(|letter| (letter.id, letter.revision, Some(letter)));
+        for (id, revision, brought) in own.chain(brought) {
+            let Some(letter) = tx.dead_letter(id)?.filter(|letter| letter.state.settled_at().is_none())
+            else {
+                continue;
+            };
+            let is = letter.revision == revision
+                || match brought {
+                    Some(brought) => letter.history.last() == brought.last.as_ref(),
+                    None => letter.stamp <= self.stamp,
+                };
+            if is {
+                tx.resolve_dead_letter(id, &batch.to_string())?;
+                tx.spill()?;
+            }
         }
         Ok(())
     }
+}
 
-    fn is(&self, letter: &DeadLetter) -> bool {
-        if letter.stamp > self.stamp {
-            return false;
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::ids::SourceId;
+    use crate::domain::key::EntityKey;
+    use crate::store::{DeadLetterState, LetterDiagnostics, Store, StoreOptions};
+
+    fn letter(hour: u32, message: &str) -> DeadLetter {
+        let time: jiff::Timestamp = format!("2026-11-01T{hour:02}:00:00Z").parse().unwrap();
+        let batch_id: BatchId = format!("alpha:20261101T{hour:02}0000Z_r").parse().unwrap();
+        DeadLetter {
+            id: 0,
+            kind: LetterKind::Entity,
+            source: SourceId::new("alpha").unwrap(),
+            batch_id: batch_id.clone(),
+            stamp: Stamp { source_timestamp: time, processing_timestamp: time, batch_id },
+            key: Some(Key::Entity(EntityKey::new("t", "a"))),
+            content: b"{}".to_vec(),
+            long: None,
+            cut: false,
+            file: String::new(),
+            line: 0,
+            code: "ENTITY_REJECTED".into(),
+            message: message.into(),
+            pattern: message.into(),
+            opened_at: time,
+            changed_at: None,
+            attempts: 0,
+            history: Vec::new(),
+            actions: Vec::new(),
+            diagnostics: LetterDiagnostics::default(),
+            edited: None,
+            revision: 0,
+            state: DeadLetterState::Open,
         }
-        match &letter.key {
-            Some(key) => {
-                let hash = key.hash();
-                !self.exceptions.contains(&hash)
-                    && (self.listed.contains(&hash)
-                        || self.full.as_ref().is_some_and(|scope| scope.contains(key)))
-            }
-            None => self.full.as_ref().is_some_and(Scope::is_everything),
+    }
+
+    /// What becomes of a letter that a plan would settle, and that is changed
+    /// just before: by an edit, or by a batch of this hour.
+    fn settled(brought: bool, hour: Option<u32>) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7);
+        let store = Store::open(folder.path(), StoreOptions::default(), Arc::new(clock)).unwrap();
+        let id = store.write(|tx| tx.open_dead_letter(letter(1, "one"))).unwrap();
+        let seen = store.read(|view| view.expect_dead_letter(id)).unwrap();
+        let open = store.read(|view| view.open_letter(&seen.source, seen.key.as_ref().unwrap().hash()));
+        let mut moot = Moot { stamp: letter(5, "").stamp, own: Vec::new(), brought: Vec::new() };
+        match brought {
+            true => moot.brought.push(Brought::of(seen)),
+            false => moot.own.push(open.unwrap().unwrap()),
         }
+        store
+            .write(move |tx| {
+                match hour {
+                    Some(hour) => drop(tx.open_dead_letter(letter(hour, "two"))?),
+                    None => {
+                        let letter = tx.expect_dead_letter(id)?;
+                        tx.put_dead_letter(letter)?;
+                    }
+                }
+                moot.resolve(tx, &letter(5, "").batch_id)
+            })
+            .unwrap();
+        store.read(|view| view.expect_dead_letter(id)).unwrap().state.settled_at().is_some()
+    }
+
+    #[test]
+    fn a_letter_with_a_newer_reason_is_not_settled_for_the_old_one() {
+        // Somebody's edit changes nothing of what was published.
+        assert!(settled(true, None) && settled(false, None));
+        // The plan knows nothing of why it failed since.
+        assert!(!settled(true, Some(2)) && !settled(true, Some(9)));
+        // Its batch is newer than that, or it is not.
+        assert!(settled(false, Some(2)) && !settled(false, Some(9)));
     }
 }

@@ -166,8 +166,8 @@ impl Engine {
     /// [`ErrorKind::Usage`] for a cursor of another list.
     pub fn letters(&self, query: &LetterQuery) -> Result<Page<DeadLetterView>> {
         let list = query.list(super::PAGE_MAX)?;
-        let rows = self.store.read(|view| view.list_dead_letters(&list))?;
-        Ok(Page { items: rows.letters.iter().map(view_of).collect(), next_cursor: query.cursor(rows.next) })
+        let rows = self.store.read(|view| view.list_of_dead_letters(&list, |letter| view_of(&letter)))?;
+        Ok(Page { items: rows.letters, next_cursor: query.cursor(rows.next) })
     }
 
     /// The original of a dead letter, byte for byte.

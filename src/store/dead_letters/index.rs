@@ -1,19 +1,33 @@
 //! Where letters are found without reading them all, how many there are, and
 //! their groups: derived from the letters, and written with them.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::super::index::time_bytes;
 use super::super::records::{DeadLetter, DeadLetterState, LetterGroup, LetterKind};
 use super::super::tables::{Table, encode, key, numbered};
 use super::super::tx::{Read, Tx};
+use super::brief::OpenLetter;
 use crate::domain::ids::{BatchId, SourceId};
-use crate::error::Result;
+use crate::domain::key::KeyHash;
+use crate::error::{ErrorKind, Result};
 
 /// All that are not settled.
 pub(super) const UNSETTLED: &[u8] = b"unsettled";
 const REQUEUED: &[u8] = b"requeued";
 const GROUP: &[u8] = b"group";
 const FILE: &[u8] = b"file";
+const KEY: &[u8] = b"key";
+const HORIZON: &[u8] = b"horizon";
+const OPEN_SINCE: &[u8] = b"open since";
+const SETTLED: &[u8] = b"settled";
+const SETTLED_LETTER: &[u8] = b"settled letter";
+const REASON: &[u8] = b"reason";
+/// The value of a row of a reason's letter that is settled.
+pub(super) const IS_SETTLED: &[u8] = b"s";
 
 /// The row of the unsettled letter of a source and an identity.
 pub(super) fn open_row(source: &SourceId, hash: u128) -> Vec<u8> {
@@ -84,6 +98,44 @@ pub(super) fn files_prefix() -> Vec<u8> {
     key(&[FILE])
 }
 
+/// What the rows of the unsettled letters of a key begin with, whose source it is.
+pub(super) fn key_prefix(hash: KeyHash) -> Vec<u8> {
+    let mut row = keys_prefix();
+    row.extend_from_slice(&hash.0.to_be_bytes());
+    row
+}
+
+/// What the rows of all unsettled letters with a key begin with.
+pub(super) fn keys_prefix() -> Vec<u8> {
+    key(&[KEY])
+}
+
+/// What the rows of the letters begin with that hold their source's horizon back.
+pub(super) fn horizon_prefix(source: &SourceId) -> Vec<u8> {
+    key(&[HORIZON, source.as_str().as_bytes()])
+}
+
+/// What the rows of open letters begin with, by when they were changed last.
+pub(super) fn open_since_prefix() -> Vec<u8> {
+    key(&[OPEN_SINCE])
+}
+
+/// What the rows of the letters begin with that have or had a reason, settled
+/// or not; [`IS_SETTLED`] tells which.
+pub(super) fn reason_prefix(signature: &str) -> Vec<u8> {
+    key(&[REASON, signature.as_bytes()])
+}
+
+/// What the rows of settled letters begin with, by number.
+pub(super) fn settled_letter_prefix() -> Vec<u8> {
+    key(&[SETTLED_LETTER])
+}
+
+/// What the rows of settled letters begin with, by when they were settled.
+pub(super) fn settled_prefix() -> Vec<u8> {
+    key(&[SETTLED])
+}
+
 /// The count of the groups of a source and a code.
 pub(super) fn group_count(letter: &DeadLetter) -> Vec<u8> {
     key(&[
@@ -99,14 +151,53 @@ pub(super) fn alert_key(signature: &str) -> String {
     format!("dead_letters/{signature}")
 }
 
-fn rows(letter: &DeadLetter) -> Vec<Vec<u8>> {
-    let signature = letter.signature();
-    let mut rows =
-        vec![numbered(&[UNSETTLED], letter.id), numbered(&[GROUP, signature.as_bytes()], letter.id)];
-    if let DeadLetterState::Requeued { batch, .. } = &letter.state {
-        rows.push(numbered(&[REQUEUED, batch.to_string().as_bytes()], letter.id));
+/// A row of an index by time.
+fn timed(prefix: Vec<u8>, at: Timestamp, id: u64) -> Vec<u8> {
+    [&prefix[..], &time_bytes(at), &id.to_be_bytes()].concat()
+}
+
+/// Rows of indexes, by table and key.
+type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
+/// The rows that a letter is found by.
+fn rows(letter: &DeadLetter) -> Result<Rows> {
+    let id = letter.id;
+    let mut rows = Rows::new();
+    let reason = numbered(&[REASON, letter.signature().as_bytes()], id);
+    let settled = letter.state.settled_at().is_some();
+    rows.insert((Table::LetterIndex, reason), if settled { IS_SETTLED.to_vec() } else { Vec::new() });
+    let mut found_by = |row: Vec<u8>| drop(rows.insert((Table::LetterIndex, row), Vec::new()));
+    if let Some(long) = &letter.long {
+        found_by(numbered(&[FILE, long.file.as_bytes()], id));
     }
-    rows
+    if let Some(at) = letter.state.settled_at() {
+        found_by(timed(settled_prefix(), at, id));
+        found_by(numbered(&[SETTLED_LETTER], id));
+        return Ok(rows);
+    }
+    found_by(numbered(&[UNSETTLED], id));
+    found_by(numbered(&[GROUP, letter.signature().as_bytes()], id));
+    match &letter.state {
+        DeadLetterState::Requeued { batch, .. } => {
+            found_by(numbered(&[REQUEUED, batch.to_string().as_bytes()], id));
+        }
+        DeadLetterState::Open
+        | DeadLetterState::Resolved { .. }
+        | DeadLetterState::Discarded { .. }
+        | DeadLetterState::Expired { .. } => {
+            found_by(timed(open_since_prefix(), letter.changed_at.unwrap_or(letter.opened_at), id))
+        }
+    }
+    if let (LetterKind::Entity, Some(key)) = (letter.kind, &letter.key) {
+        found_by([&key_prefix(key.hash())[..], &id.to_be_bytes()].concat());
+    }
+    // What came too late will not be published any more.
+    if letter.code != ErrorKind::TooLate.info().code {
+        found_by(timed(horizon_prefix(&letter.source), letter.stamp.source_timestamp, id));
+    }
+    let open = (Table::OpenDeadLetters, open_row(&letter.source, identity(letter)));
+    rows.insert(open, encode(&OpenLetter::of(letter))?);
+    Ok(rows)
 }
 
 fn is_unsettled(letter: &&DeadLetter) -> bool {
@@ -122,24 +213,21 @@ impl Tx<'_> {
     /// Brings everything that letters are found by from what was stored of
     /// one to what it is now.
     pub(super) fn index_letter(&mut self, old: Option<&DeadLetter>, new: Option<&DeadLetter>) -> Result<()> {
-        let (old, new) = (old.filter(is_unsettled), new.filter(is_unsettled));
-        if let Some(old) = old {
-            self.remove(Table::OpenDeadLetters, open_row(&old.source, identity(old)));
-            for row in rows(old) {
-                self.remove(Table::LetterIndex, row);
-            }
-            for count in [source_count(&old.source), batch_count(&old.batch_id), all_count()] {
-                self.add_count(count, -1)?;
+        let of = |letter: Option<&DeadLetter>| letter.map_or_else(|| Ok(Rows::new()), rows);
+        let (mut before, after) = (of(old)?, of(new)?);
+        for ((table, row), value) in after {
+            if before.remove(&(table, row.clone())).as_ref() != Some(&value) {
+                self.put(table, row, value);
             }
         }
-        if let Some(new) = new {
-            let id = new.id.to_be_bytes().to_vec();
-            self.put(Table::OpenDeadLetters, open_row(&new.source, identity(new)), id);
-            for row in rows(new) {
-                self.put(Table::LetterIndex, row, Vec::new());
-            }
-            for count in [source_count(&new.source), batch_count(&new.batch_id), all_count()] {
-                self.add_count(count, 1)?;
+        for ((table, row), _) in before {
+            self.remove(table, row);
+        }
+        let (old, new) = (old.filter(is_unsettled), new.filter(is_unsettled));
+        for (letter, by) in [(old, -1), (new, 1)] {
+            let Some(letter) = letter else { continue };
+            for count in [source_count(&letter.source), batch_count(&letter.batch_id), all_count()] {
+                self.add_count(count, by)?;
             }
         }
         let (left, joined) = (old.map(DeadLetter::signature), new.map(DeadLetter::signature));
@@ -152,27 +240,6 @@ impl Tx<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Brings what tells that a letter, settled or not, has its original in a
-    /// file.
-    pub(super) fn index_long(&mut self, old: Option<&DeadLetter>, new: Option<&DeadLetter>) {
-        let row = |letter: Option<&DeadLetter>| {
-            letter.and_then(|letter| {
-                let long = letter.long.as_ref()?;
-                Some(numbered(&[FILE, long.file.as_bytes()], letter.id))
-            })
-        };
-        let (old, new) = (row(old), row(new));
-        if old == new {
-            return;
-        }
-        if let Some(old) = old {
-            self.remove(Table::LetterIndex, old);
-        }
-        if let Some(new) = new {
-            self.put(Table::LetterIndex, new, Vec::new());
-        }
     }
 
     fn join_group(&mut self, letter: &DeadLetter) -> Result<()> {
@@ -228,7 +295,8 @@ impl Tx<'_> {
             for (_, bytes) in &rows {
                 let letter = super::super::tables::decode(Table::DeadLetters, bytes)?;
                 self.index_letter(None, Some(&letter))?;
-                self.index_long(None, Some(&letter));
+                self.letter_alert(&letter)?;
+                self.spill()?;
             }
             if rows.len() < super::PART {
                 return Ok(());

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::super::records::{DeadLetter, LetterKind};
 use super::super::tables::{Table, decode, number_behind};
 use super::super::tx::{KeyRange, Read, View};
-use super::index::{group_prefix, unsettled_prefix};
+use super::index::{IS_SETTLED, group_prefix, reason_prefix, settled_letter_prefix, unsettled_prefix};
 use crate::domain::glob::Glob;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::Result;
@@ -48,10 +48,10 @@ pub struct LetterList {
 }
 
 /// A part of the list.
-#[derive(Debug, Clone, Default)]
-pub struct LetterRows {
-    /// The letters.
-    pub letters: Vec<DeadLetter>,
+#[derive(Debug, Clone)]
+pub struct LetterRows<T = DeadLetter> {
+    /// The letters, or what was made of them.
+    pub letters: Vec<T>,
     /// The number behind which the next part begins, if there may be more.
     pub next: Option<u64>,
 }
@@ -76,15 +76,16 @@ impl LetterList {
             && self.signature.as_ref().is_none_or(|signature| letter.signature() == *signature)
     }
 
-    /// The rows to look at: those of a group, of all unsettled letters, or of
-    /// all letters.
+    /// The rows to look at: those of a reason, or of all letters, or of those
+    /// alone that are settled, or are not.
     fn range(&self) -> (Table, KeyRange) {
-        let unsettled =
-            !self.states.is_empty() && self.states.iter().all(|state| ["open", "requeued"].contains(state));
+        let (unsettled, settled) = (self.are_all(|state| !is_settled(state)), self.are_all(is_settled));
         let (table, prefix) = match &self.signature {
             Some(signature) if unsettled => (Table::LetterIndex, group_prefix(signature)),
+            Some(signature) => (Table::LetterIndex, reason_prefix(signature)),
             None if unsettled => (Table::LetterIndex, unsettled_prefix()),
-            Some(_) | None => (Table::DeadLetters, Vec::new()),
+            None if settled => (Table::LetterIndex, settled_letter_prefix()),
+            None => (Table::DeadLetters, Vec::new()),
         };
         let mut range = KeyRange::of_prefix(&prefix);
         range.backwards = !self.oldest_first;
@@ -99,14 +100,33 @@ impl LetterList {
         }
         (table, range)
     }
+
+    fn are_all(&self, of: impl Fn(&str) -> bool) -> bool {
+        !self.states.is_empty() && self.states.iter().all(|state| of(state))
+    }
+}
+
+fn is_settled(state: &str) -> bool {
+    !["open", "requeued"].contains(&state)
 }
 
 impl View<'_> {
     /// A part of the letters, by their numbers: the order in which they came.
     /// A part may be short, or empty, though more follows.
     pub fn list_dead_letters(&self, list: &LetterList) -> Result<LetterRows> {
+        self.list_of_dead_letters(list, |letter| letter)
+    }
+
+    /// The same, of which only what `make` makes of each is in memory.
+    pub fn list_of_dead_letters<T>(
+        &self,
+        list: &LetterList,
+        mut make: impl FnMut(DeadLetter) -> T,
+    ) -> Result<LetterRows<T>> {
         let (table, mut range) = list.range();
-        let mut found = LetterRows::default();
+        let settled_only = list.are_all(is_settled);
+        let mut found = LetterRows { letters: Vec::new(), next: None };
+        let mut last_id = None;
         let mut looked_at = 0;
         loop {
             let rows = self.range(table, &range, super::PART)?;
@@ -115,18 +135,21 @@ impl View<'_> {
                 let id = number_behind(&row);
                 let bytes = if table == Table::DeadLetters {
                     Some(value)
+                } else if settled_only && list.signature.is_some() && value != IS_SETTLED {
+                    None
                 } else {
                     self.get(Table::DeadLetters, &id.to_be_bytes())?
                 };
-                looked_at += 1;
+                looked_at += usize::from(bytes.is_some());
                 if let Some(bytes) = bytes {
                     let letter: DeadLetter = decode(Table::DeadLetters, &bytes)?;
                     if list.has(&letter) {
                         if found.letters.len() >= list.limit {
-                            found.next = found.letters.last().map(|letter| letter.id);
+                            found.next = last_id;
                             return Ok(found);
                         }
-                        found.letters.push(letter);
+                        last_id = Some(letter.id);
+                        found.letters.push(make(letter));
                     }
                 }
                 if looked_at >= LOOKED_AT {

@@ -1,17 +1,19 @@
 //! Dead letters: one unsettled one per source and key, found by what people
 //! ask for, grouped by their reason, and led through what becomes of them.
 
+mod brief;
 mod follow;
 mod index;
 mod list;
 mod open;
 mod settle;
 
+pub use brief::{DueLetters, LettersFrom, OpenLetter};
 pub(super) use index::LETTER_EVENTS;
 pub use list::{LetterList, LetterRows};
 
 use super::records::{DeadLetter, LetterAction, LetterGroup};
-use super::tables::{Table, decode, key};
+use super::tables::{Table, decode};
 use super::tx::{Read, Tx, View};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::key::Key;
@@ -93,9 +95,9 @@ macro_rules! reads {
             }
 
             fn letter_at(&self, row: &[u8]) -> Result<Option<DeadLetter>> {
-                let Some(id) = self.get(Table::OpenDeadLetters, row)? else { return Ok(None) };
-                let found = self.get(Table::DeadLetters, &id)?;
-                found.map(|bytes| decode(Table::DeadLetters, &bytes)).transpose()
+                let Some(bytes) = self.get(Table::OpenDeadLetters, row)? else { return Ok(None) };
+                let open: OpenLetter = decode(Table::OpenDeadLetters, &bytes)?;
+                self.dead_letter(open.id)
             }
 
             /// The unsettled dead letter of a source and a key.
@@ -108,37 +110,18 @@ macro_rules! reads {
                 self.letter_at(&index::open_row(id.source(), index::of_batch(id)))
             }
 
-            /// Hands out the unsettled dead letters of a source, a few at a
-            /// time in memory.
-            pub fn each_open_dead_letter(
-                &self,
-                source: &SourceId,
-                mut each: impl FnMut(DeadLetter) -> Result<()>,
-            ) -> Result<()> {
-                let prefix = key(&[source.as_str().as_bytes()]);
-                let mut after: Option<Vec<u8>> = None;
-                loop {
-                    let rows = self.scan(Table::OpenDeadLetters, &prefix, after.as_deref(), PART)?;
-                    for (_, id) in &rows {
-                        if let Some(bytes) = self.get(Table::DeadLetters, id)? {
-                            each(decode(Table::DeadLetters, &bytes)?)?;
-                        }
-                    }
-                    if rows.len() < PART {
-                        return Ok(());
-                    }
-                    after = rows.into_iter().next_back().map(|(row, _)| row);
-                }
-            }
-
             /// The unsettled dead letters of a source.
             pub fn open_dead_letters(&self, source: &SourceId) -> Result<Vec<DeadLetter>> {
-                let mut letters = Vec::new();
-                self.each_open_dead_letter(source, |letter| {
-                    letters.push(letter);
-                    Ok(())
-                })?;
-                Ok(letters)
+                let mut ids = Vec::new();
+                self.each_open_letter(
+                    source,
+                    |_| Ok(true),
+                    |_, letter| {
+                        ids.push(letter.id);
+                        Ok(())
+                    },
+                )?;
+                ids.into_iter().map(|id| self.expect_dead_letter(id)).collect()
             }
 
             /// The numbers of the letters that a batch was made of and that
@@ -221,16 +204,15 @@ impl Tx<'_> {
         letter.revision = old.as_ref().map_or(0, |old| old.revision) + 1;
         letter.changed_at = Some(self.now());
         self.index_letter(old.as_ref(), Some(&letter))?;
-        self.index_long(old.as_ref(), Some(&letter));
         let bytes = super::tables::encode(&letter)?;
         self.put(Table::DeadLetters, letter.id.to_be_bytes().to_vec(), bytes);
+        self.letter_alert(&letter)?;
         Ok(letter)
     }
 
     /// Forgets a settled letter.
     pub fn forget_dead_letter(&mut self, letter: &DeadLetter) -> Result<()> {
         self.index_letter(Some(letter), None)?;
-        self.index_long(Some(letter), None);
         self.remove(Table::DeadLetters, letter.id.to_be_bytes().to_vec());
         self.count_letter("forgotten")
     }
@@ -238,25 +220,5 @@ impl Tx<'_> {
     /// Says that something was done about a letter, in its own record.
     pub fn letter_action(&self, what: impl Into<String>, actor: &str, reason: &str) -> LetterAction {
         LetterAction { at: self.now(), what: what.into(), actor: actor.into(), reason: reason.into() }
-    }
-
-    /// Resolves the unsettled dead letters of a source that `moot` says are.
-    pub fn resolve_dead_letters(
-        &mut self,
-        source: &SourceId,
-        by: &str,
-        mut moot: impl FnMut(&DeadLetter) -> bool,
-    ) -> Result<u64> {
-        let mut moot_ids = Vec::new();
-        self.each_open_dead_letter(source, |letter| {
-            if moot(&letter) {
-                moot_ids.push(letter.id);
-            }
-            Ok(())
-        })?;
-        for id in &moot_ids {
-            self.resolve_dead_letter(*id, by)?;
-        }
-        Ok(moot_ids.len() as u64)
     }
 }

@@ -1,12 +1,14 @@
 //! Opening letters: a new one, or one more attempt at the unsettled one of
 //! the same source and key; and the alert when a reason is new.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 
 use super::super::records::{DeadLetter, DeadLetterState, LetterAttempt, LetterKind};
-use super::super::tables::Table;
+use super::super::tables::{Table, number_behind};
 use super::super::tx::{Read, Tx};
-use super::index::{alert_key, group_count, identity, open_row};
+use super::index::{alert_key, group_count, group_prefix, identity, open_row};
 use crate::domain::alert::DeadLettersOpened;
 use crate::domain::notice::NoticeKind;
 use crate::error::{Error, ErrorKind, Result, by_code};
@@ -29,28 +31,33 @@ fn is_same(a: &DeadLetter, b: &DeadLetter) -> bool {
 impl Tx<'_> {
     /// As [`Tx::open_all_dead_letters`], of one; its number.
     pub fn open_dead_letter(&mut self, letter: DeadLetter) -> Result<u64> {
-        Ok(self.open_all_dead_letters([letter])?.into_iter().next().unwrap_or_default())
+        let letter = self.open_one(letter)?;
+        self.alert_of(&letter.signature())?;
+        Ok(letter.id)
     }
 
     /// Opens dead letters, or adds to the unsettled ones of the same source
     /// and key, which then hold the content of the newest stamp. The letters'
     /// `id`, `opened_at`, `attempts` and `history` are filled in here. For a
     /// reason that no unsettled letter of the source had, an alert is raised.
+    /// One letter at a time is in memory.
     pub fn open_all_dead_letters(
         &mut self,
-        letters: impl IntoIterator<Item = DeadLetter>,
+        letters: impl IntoIterator<Item = Result<DeadLetter>>,
     ) -> Result<Vec<u64>> {
-        let opened = letters.into_iter().map(|letter| self.open_one(letter)).collect::<Result<Vec<_>>>()?;
-        let ids: Vec<u64> = opened.iter().map(|letter| letter.id).collect();
-        // Two of them may be one letter, which is in the group of the last.
-        let last: BTreeMap<u64, String> =
-            opened.iter().map(|letter| (letter.id, letter.signature())).collect();
-        let mut groups: BTreeMap<String, u64> = BTreeMap::new();
-        for (id, signature) in last {
-            groups.entry(signature).or_insert(id);
+        let mut ids = Vec::new();
+        let mut groups = BTreeSet::new();
+        for letter in letters {
+            let letter = self.open_one(letter?)?;
+            groups.insert(letter.signature());
+            ids.push(letter.id);
+            self.spill()?;
         }
-        for (signature, id) in groups {
-            self.alert_of(&signature, id)?;
+        for signature in groups {
+            // Two of them may be one letter, which is in the group of the last.
+            if self.letter_group(&signature)?.is_some() {
+                self.alert_of(&signature)?;
+            }
         }
         Ok(ids)
     }
@@ -67,12 +74,7 @@ impl Tx<'_> {
             code: letter.code.clone(),
             message: letter.message.clone(),
         };
-        let found = self.get(Table::OpenDeadLetters, &open_row(&letter.source, identity(&letter)))?;
-        let found = match found.and_then(|id| id.try_into().ok()).map(u64::from_be_bytes) {
-            Some(id) => self.dead_letter(id)?,
-            None => None,
-        };
-        let Some(open) = found else {
+        let Some(open) = self.letter_at(&open_row(&letter.source, identity(&letter)))? else {
             self.count_letter("opened")?;
             let next = match self.get(Table::Meta, NEXT)? {
                 Some(bytes) => String::from_utf8_lossy(&bytes).parse().unwrap_or(1),
@@ -147,10 +149,12 @@ impl Tx<'_> {
         self.put_dead_letter(next)
     }
 
-    fn alert_of(&mut self, signature: &str, id: u64) -> Result<()> {
-        let (Some(group), Some(letter)) = (self.letter_group(signature)?, self.dead_letter(id)?) else {
-            return Err(Error::internal(format!("group {signature} of dead letters is gone")));
-        };
+    /// What the alert of a group says; `None`: nothing of it is unsettled.
+    pub(in crate::store) fn dead_letters_opened(&self, signature: &str) -> Result<Option<Value>> {
+        let Some(group) = self.letter_group(signature)? else { return Ok(None) };
+        let first = self.scan(Table::LetterIndex, &group_prefix(signature), None, 1)?;
+        let id = first.first().map(|(row, _)| number_behind(row)).unwrap_or_default();
+        let letter = self.expect_dead_letter(id)?;
         let info = by_code(&group.code);
         // A target's words may hold a value; ours don't.
         let own_words = group.code != ErrorKind::EntityRejected.info().code;
@@ -168,7 +172,10 @@ impl Tx<'_> {
             link: self.outlets().link(&format!("/dlq?signature={signature}")),
             code: group.code,
         };
-        self.raise_alert(&alert_key(signature), NoticeKind::DeadLetterOpened, signature, &data)?;
-        Ok(())
+        serde_json::to_value(data).map(Some).map_err(|e| Error::internal("an alert").caused_by(e))
+    }
+
+    fn alert_of(&mut self, signature: &str) -> Result<()> {
+        self.raise_alert(&alert_key(signature), NoticeKind::DeadLetterOpened, signature)
     }
 }

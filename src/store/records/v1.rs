@@ -382,6 +382,13 @@ impl BreakerRecord {
     }
 }
 
+impl BatchRecord {
+    /// Whether it waits for a person, because a guard parked its plan.
+    pub fn is_parked(&self) -> bool {
+        self.status == PublishStatus::PlanComplete && self.hold.is_some()
+    }
+}
+
 /// Something that an operator knows of, for which matching batches wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownIssue {
@@ -676,6 +683,9 @@ pub struct OutboxMessage {
     pub next_attempt: Option<Timestamp>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+    /// The alert that it tells of, if it does.
+    #[serde(default)]
+    pub alert: Option<String>,
 }
 
 /// An alert that is in force.
@@ -689,4 +699,7 @@ pub struct AlertRecord {
     pub subject: String,
     /// Since when.
     pub since: Timestamp,
+    /// Whom a message tells of it: outlets that have it, or will.
+    #[serde(default)]
+    pub outlets: Vec<String>,
 }

@@ -169,7 +169,9 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
         let page = DeadLetters {
             frame: Frame::new(engine, "Dead letters", "/dlq"),
             wanted: json.map_err(|e| Error::internal("a filter").caused_by(e))?,
-            can_act: page.items.iter().any(|letter| letter.state == LetterState::Open)
+            // What is open may come in a later part.
+            can_act: (page.next_cursor.is_some()
+                || page.items.iter().any(|letter| letter.state == LetterState::Open))
                 && ["", "open"].contains(&filter.state.as_str()),
             first: !query.is_later(),
             sources,
