@@ -23,13 +23,7 @@ use tidegate::store::{BreakerRecord, RetryWait};
 
 /// A world that publishes to a server.
 fn world(server: &TargetServer) -> World {
-    let mut http = HttpSettings::new(server.url());
-    http.timeout = Duration::from_millis(300);
-    http.request_limit = Duration::ZERO;
-    World::with(|settings| {
-        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
-        settings.targets = [(default_target(), target)].into();
-    })
+    World::on(server, Duration::from_millis(300), |_| {})
 }
 
 /// A batch of six entities, so of two operations.

@@ -9,7 +9,6 @@ use support::batches::{TestBatch, entity, says};
 use support::target_server::{Fault, TargetServer};
 use support::world::World;
 use tidegate::clock::Clock;
-use tidegate::config::{HttpSettings, TargetKind, TargetSettings};
 use tidegate::domain::ids::BatchId;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::default_target;
@@ -17,12 +16,7 @@ use tidegate::store::BatchRecord;
 
 /// A world that publishes to a server, in requests of 50 changes.
 fn world(server: &TargetServer) -> World {
-    let mut http = HttpSettings::new(server.url());
-    http.timeout = Duration::from_millis(150);
-    http.request_limit = Duration::ZERO;
-    World::with(|settings| {
-        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
-        settings.targets = [(default_target(), target)].into();
+    World::on(server, Duration::from_millis(150), |settings| {
         settings.max_changes = Some(50);
         for source in settings.sources.values_mut() {
             source.isolation = Default::default();

@@ -11,7 +11,6 @@ use support::shell::Shell;
 use support::target_server::{Fault, TargetServer};
 use support::world::World;
 use tidegate::clock::Clock;
-use tidegate::config::{HttpSettings, TargetKind, TargetSettings};
 use tidegate::domain::ids::SourceId;
 use tidegate::domain::maintenance::Window;
 use tidegate::domain::publish_state::PublishStatus;
@@ -21,13 +20,7 @@ use tidegate::service::skips::Skip;
 use tidegate::service::views::{BatchView, WaitCode};
 
 fn world(server: &TargetServer) -> World {
-    let mut http = HttpSettings::new(server.url());
-    http.timeout = Duration::from_millis(300);
-    http.request_limit = Duration::ZERO;
-    World::with(|settings| {
-        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
-        settings.targets = [(default_target(), target)].into();
-    })
+    World::on(server, Duration::from_millis(300), |_| {})
 }
 
 fn alpha() -> SourceId {

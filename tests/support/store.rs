@@ -215,30 +215,14 @@ pub fn long_content() -> LongContent {
 
 /// A dead letter as a commit opens it.
 pub fn dead_letter(stamp: &Stamp, key: Option<Key>, content: &str) -> DeadLetter {
+    let (message, opened_at) = ("`attributes` is no object", stamp.source_timestamp);
     DeadLetter {
-        id: 0,
-        source: source(),
-        batch_id: stamp.batch_id.clone(),
-        stamp: stamp.clone(),
         key,
         content: content.into(),
-        long: None,
-        cut: false,
         file: "entities-00000.ndjson".into(),
         line: 3,
-        code: "LINE_INVALID".into(),
-        message: "`attributes` is no object".into(),
-        opened_at: stamp.source_timestamp,
-        kind: LetterKind::Entity,
-        pattern: "`attributes` is no object".into(),
-        changed_at: None,
-        attempts: 0,
-        history: Vec::new(),
-        actions: Vec::new(),
-        diagnostics: LetterDiagnostics::default(),
-        edited: None,
-        revision: 0,
-        state: DeadLetterState::Open,
+        pattern: message.into(),
+        ..DeadLetter::new(stamp.clone(), "LINE_INVALID", message.into(), opened_at)
     }
 }
 

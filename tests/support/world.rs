@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate::clock::{Clock, ManualClock};
-use tidegate::config::Settings;
+use tidegate::config::{HttpSettings, Settings, TargetKind, TargetSettings};
 use tidegate::domain::guards::GuardLimits;
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::key::Key;
 use tidegate::domain::publish_state::PublishStatus;
-use tidegate::domain::settings::SourceSettings;
+use tidegate::domain::settings::{SourceSettings, default_target};
 use tidegate::error::Result;
 use tidegate::planning::plan_file::PlanManifest;
 use tidegate::service::Engine;
@@ -23,6 +24,7 @@ use super::batches::TestBatch;
 use super::faults::{Faults, FaultyTarget};
 use super::moment::{Moment, MomentClock};
 use super::oracle;
+use super::target_server::TargetServer;
 
 /// The names of the sources.
 pub const SOURCES: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -85,6 +87,20 @@ impl World {
     /// no isolation limit.
     pub fn new() -> Self {
         Self::with(|_| {})
+    }
+
+    /// One whose target is a server, which has `timeout` to answer and does
+    /// nothing later than that.
+    pub fn on(server: &TargetServer, timeout: Duration, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut http = HttpSettings::new(server.url());
+        http.timeout = timeout;
+        http.request_limit = Duration::ZERO;
+        Self::with(|settings| {
+            let target =
+                TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
+            settings.targets = [(default_target(), target)].into();
+            change(settings);
+        })
     }
 
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {

@@ -20,7 +20,7 @@ use crate::planning::plan_file::Plan;
 use crate::planning::rejects::Reject;
 use crate::publishing::operation::sent;
 use crate::publishing::outcome::{Executed, Refused};
-use crate::store::{BatchRecord, DeadLetter, DeadLetterState, LetterDiagnostics, LetterKind};
+use crate::store::{BatchRecord, DeadLetter, LetterDiagnostics};
 use crate::targets::{Operation, Target, TargetChange};
 
 /// How much of a value is kept in diagnostics, in bytes. What is requeued is
@@ -77,31 +77,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn base(&self, code: &str, message: String) -> DeadLetter {
-        DeadLetter {
-            id: 0,
-            kind: LetterKind::Entity,
-            source: self.record.batch_id.source().clone(),
-            batch_id: self.record.batch_id.clone(),
-            stamp: self.record.stamp.clone(),
-            key: None,
-            content: Vec::new(),
-            long: None,
-            cut: false,
-            file: String::new(),
-            line: 0,
-            code: code.to_owned(),
-            message,
-            pattern: String::new(),
-            opened_at: self.opened_at,
-            changed_at: None,
-            attempts: 0,
-            history: Vec::new(),
-            actions: Vec::new(),
-            diagnostics: LetterDiagnostics::default(),
-            edited: None,
-            revision: 0,
-            state: DeadLetterState::Open,
-        }
+        DeadLetter::new(self.record.stamp.clone(), code, message, self.opened_at)
     }
 
     fn of_reject(&mut self, reject: Reject) -> Result<()> {

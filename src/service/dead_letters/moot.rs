@@ -321,37 +321,18 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::domain::ids::SourceId;
     use crate::domain::key::EntityKey;
-    use crate::store::{DeadLetterState, LetterDiagnostics, Store, StoreOptions};
+    use crate::store::{Store, StoreOptions};
 
     fn letter(hour: u32, message: &str) -> DeadLetter {
         let time: jiff::Timestamp = format!("2026-11-01T{hour:02}:00:00Z").parse().unwrap();
         let batch_id: BatchId = format!("alpha:20261101T{hour:02}0000Z_r").parse().unwrap();
+        let stamp = Stamp { source_timestamp: time, processing_timestamp: time, batch_id };
         DeadLetter {
-            id: 0,
-            kind: LetterKind::Entity,
-            source: SourceId::new("alpha").unwrap(),
-            batch_id: batch_id.clone(),
-            stamp: Stamp { source_timestamp: time, processing_timestamp: time, batch_id },
             key: Some(Key::Entity(EntityKey::new("t", "a"))),
             content: b"{}".to_vec(),
-            long: None,
-            cut: false,
-            file: String::new(),
-            line: 0,
-            code: "ENTITY_REJECTED".into(),
-            message: message.into(),
             pattern: message.into(),
-            opened_at: time,
-            changed_at: None,
-            attempts: 0,
-            history: Vec::new(),
-            actions: Vec::new(),
-            diagnostics: LetterDiagnostics::default(),
-            edited: None,
-            revision: 0,
-            state: DeadLetterState::Open,
+            ..DeadLetter::new(stamp, "ENTITY_REJECTED", message.into(), time)
         }
     }
 

@@ -238,6 +238,36 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// One that is about to be opened: of an entity or relationship in the batch
+    /// of this stamp, of which nothing but the reason is known.
+    pub fn new(stamp: Stamp, code: &str, message: String, opened_at: Timestamp) -> Self {
+        Self {
+            id: 0,
+            kind: LetterKind::Entity,
+            source: stamp.batch_id.source().clone(),
+            batch_id: stamp.batch_id.clone(),
+            stamp,
+            key: None,
+            content: Vec::new(),
+            long: None,
+            cut: false,
+            file: String::new(),
+            line: 0,
+            code: code.to_owned(),
+            message,
+            pattern: String::new(),
+            opened_at,
+            changed_at: None,
+            attempts: 0,
+            history: Vec::new(),
+            actions: Vec::new(),
+            diagnostics: LetterDiagnostics::default(),
+            edited: None,
+            revision: 0,
+            state: DeadLetterState::Open,
+        }
+    }
+
     /// Whether it holds what a source asserts. Else it is about a change that
     /// takes away what nobody asserts any more.
     pub fn asserts(&self) -> bool {
