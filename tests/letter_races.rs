@@ -90,8 +90,8 @@ fn what_is_discarded_while_it_is_copied_is_not_kept() {
     let letter = only(&world).id;
     let (engine, place) = (world.shared(), pin(&world, &id));
     let copy = place.clone();
-    // The pin's own time is taken when it is whole.
-    world.moment.after(1, move || {
+    // The time is asked for to see what is due, and for the pin when it is whole.
+    world.moment.after(2, move || {
         assert!(copy.join("entities-00000.ndjson").is_file());
         engine.discard_letter(letter, None, "ann", "a test").unwrap();
     });
