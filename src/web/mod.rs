@@ -61,7 +61,7 @@ impl AppState {
     /// Runs a call of the engine, which blocks, on a thread for such calls.
     ///
     /// # Errors
-    /// That of the call; [`ErrorKind::Internal`] when it panics.
+    /// That of the call; [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) when it panics.
     pub async fn run<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Engine) -> Result<T> + Send + 'static,

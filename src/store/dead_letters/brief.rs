@@ -17,7 +17,7 @@ use crate::domain::key::KeyHash;
 use crate::domain::stamp::Stamp;
 use crate::error::Result;
 
-/// An unsettled letter, by its row of [`Table::OpenDeadLetters`]. Derived, and
+/// An unsettled letter, by its row of `Table::OpenDeadLetters`. Derived, and
 /// made anew with the other indexes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenLetter {
