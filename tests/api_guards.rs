@@ -92,6 +92,8 @@ fn bodies_are_checked_and_bounded() {
     send("{\"reason\":\"x\",\"resaon\":\"y\"}").problem(400, "USAGE");
     send(&json!({ "reason": "x".repeat(1001) }).to_string()).problem(400, "USAGE");
     send(&json!({ "reason": "x", "actor": "y".repeat(65) }).to_string()).problem(400, "USAGE");
+    // A line of a timeline begins with it.
+    send(&json!({ "reason": "x", "actor": "ann\nben" }).to_string()).problem(400, "USAGE");
     send(&json!({ "reason": "x\u{1b}[31m" }).to_string()).problem(400, "USAGE");
     send(&json!({ "reason": "x".repeat(70_000) }).to_string()).problem(413, "BODY_TOO_LARGE");
     // The same without a stated length.

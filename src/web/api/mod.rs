@@ -205,7 +205,7 @@ impl Act {
         if name.chars().count() > 64 {
             return Err(Problem::usage("`actor` must have at most 64 characters"));
         }
-        if name.chars().any(|c| c.is_control() && c != '\n') {
+        if name.chars().any(char::is_control) {
             return Err(Problem::usage("`actor` must have no control characters"));
         }
         Ok(Actor { name, reason })
