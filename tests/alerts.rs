@@ -2,13 +2,11 @@
 
 mod support;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use support::batches::{TestBatch, entity, says};
 use support::world::World;
 use tidegate::config::WebhookSettings;
-use tidegate::domain::ids::BatchId;
 use tidegate::domain::notice::NoticeKind;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::{Error, ErrorKind};
@@ -45,18 +43,6 @@ fn in_force(world: &World) -> usize {
     world.engine().store().read(|view| view.alerts()).unwrap().len()
 }
 
-/// Delivers a batch of which a file is another one than its manifest says.
-fn broken(world: &World, batch: &TestBatch) -> (BatchId, PathBuf) {
-    let folder = batch.write(&world.data.path().join("delivered"));
-    let file = folder.join("entities-00000.ndjson");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, format!("{text}\n")).unwrap();
-    let id = world.deliver(batch).unwrap();
-    world.work();
-    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
-    (id, file)
-}
-
 #[test]
 fn a_plan_that_waits_for_approval_is_told_once_until_somebody_decided() {
     let mut world = world(&[NoticeKind::BatchParked]);
@@ -84,45 +70,25 @@ fn a_plan_that_waits_for_approval_is_told_once_until_somebody_decided() {
 }
 
 #[test]
-fn a_batch_that_failed_is_told_each_time_until_it_is_decided_about() {
-    let world = world(&[NoticeKind::BatchFailed]);
-    let (id, _) = broken(&world, &TestBatch::full("alpha", 1).with([says(entity("a"), 1)]));
+fn batches_that_failed_are_told_once_for_their_reason_until_it_is_decided_about() {
+    let world = world(&[NoticeKind::DeadLetterOpened]);
+    let first = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+    let (id, _) = world.break_down(&first);
     let messages = told(&world);
-    let [(subject, data)] = &messages[..] else { panic!("{messages:?}") };
-    assert_eq!((subject, &data["batch_id"]), (&id.to_string(), &id.to_string().into()));
+    let [(_, data)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!((&data["what"], &data["batch_id"]), (&"batch".into(), &id.to_string().into()));
     assert!(!data["code"].as_str().unwrap().is_empty() && !data["action"].as_str().unwrap().is_empty());
-    // One of the same reason waits for a person as well.
-    broken(&world, &TestBatch::full("alpha", 2).with([says(entity("a"), 1)]));
-    assert_eq!(told(&world).len(), 1);
-    // Tried again it does not wait; failed again it does.
-    world.engine().retry(&id, "ann", "once more").unwrap();
-    assert_eq!(
-        world
-            .engine()
-            .store()
-            .read(|view| view.alerts())
-            .unwrap()
-            .iter()
-            .filter(|a| a.subject == id.to_string())
-            .count(),
-        0
-    );
-    world.work();
-    assert_eq!(told(&world).len(), 1);
+    // One of the same reason is no news while the first waits for a person.
+    let (other, _) = world.break_down(&TestBatch::full("alpha", 2).with([says(entity("a"), 1)]));
+    assert_eq!(told(&world).len(), 0);
     for letter in world.dead_letters("alpha") {
         world.engine().discard_letter(letter.id, None, "ann", "a test").unwrap();
     }
-    assert_eq!(
-        world
-            .engine()
-            .store()
-            .read(|view| view.alerts())
-            .unwrap()
-            .iter()
-            .filter(|a| a.kind == NoticeKind::BatchFailed)
-            .count(),
-        0
-    );
+    assert_eq!(in_force(&world), 0);
+    // Tried again it fails again, and waits anew.
+    world.engine().retry(&other, "ann", "once more").unwrap();
+    world.work();
+    assert_eq!((told(&world).len(), in_force(&world)), (1, 1));
 }
 
 #[test]
@@ -132,7 +98,7 @@ fn a_source_that_is_held_is_told_once_until_it_goes_on() {
     world.engine().pause_source(&alpha, "ann", "a pause").unwrap();
     assert_eq!(told(&world).len(), 0);
     world.engine().resume_source(&alpha, "ann", "on").unwrap();
-    let (id, _) = broken(&world, &TestBatch::incremental("alpha", 1).with([says(entity("a"), 1)]));
+    let (id, _) = world.break_down(&TestBatch::incremental("alpha", 1).with([says(entity("a"), 1)]));
     let messages = told(&world);
     let [(subject, data)] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!((subject.as_str(), &data["reason"]), ("alpha", &"batch_failed".into()));

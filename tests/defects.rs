@@ -6,48 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use support::batches::{TestBatch, entity, says};
+use support::hooked::HookedClock;
 use support::receiver::Receiver;
 use tidegate::clock::{Clock, SystemClock};
 use tidegate::config::{Settings, TargetSettings, WebhookSettings};
 use tidegate::domain::ids::BatchId;
 use tidegate::domain::settings::default_target;
 use tidegate::service::{Engine, Service};
-
-/// The time of the machine, of which the threads of this name can't be told
-/// so many times.
-struct Defect {
-    clock: SystemClock,
-    thread: &'static str,
-    left: AtomicU32,
-}
-
-impl Defect {
-    fn met(&self) {
-        let here = std::thread::current().name().is_some_and(|name| name.starts_with(self.thread));
-        let met = |left: u32| left.checked_sub(1);
-        if here && self.left.try_update(Ordering::SeqCst, Ordering::SeqCst, met).is_ok() {
-            panic!("a defect");
-        }
-    }
-}
-
-impl Clock for Defect {
-    fn now(&self) -> Timestamp {
-        self.met();
-        self.clock.now()
-    }
-    fn monotonic(&self) -> Duration {
-        self.clock.monotonic()
-    }
-    fn random(&self) -> u64 {
-        self.clock.random()
-    }
-    fn sleep(&self, duration: Duration) {
-        self.clock.sleep(duration);
-    }
-}
 
 /// A service whose threads of this name meet a defect so often, and what it
 /// does then. Returns how often they still would.
@@ -62,7 +28,17 @@ fn with_defect(
     settings.service.workers = 2;
     settings.inboxes.clear();
     change(&mut settings);
-    let clock = Arc::new(Defect { clock: SystemClock::default(), thread, left: AtomicU32::new(times) });
+    let left = Arc::new(AtomicU32::new(times));
+    let still = Arc::clone(&left);
+    let told = move |now| {
+        let here = std::thread::current().name().is_some_and(|name| name.starts_with(thread));
+        let met = |left: u32| left.checked_sub(1);
+        if here && still.try_update(Ordering::SeqCst, Ordering::SeqCst, met).is_ok() {
+            panic!("a defect");
+        }
+        now
+    };
+    let clock = Arc::new(HookedClock { inner: Arc::new(SystemClock::default()), told });
     let engine = Engine::open(data.path(), settings, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
     let engine = Arc::new(engine);
     let service = Service::start(Arc::clone(&engine)).unwrap();
@@ -81,7 +57,7 @@ fn with_defect(
     service.stop();
     service.wait().unwrap();
     assert!(seen, "{thread}");
-    clock.left.load(Ordering::SeqCst)
+    left.load(Ordering::SeqCst)
 }
 
 fn published(engine: &Engine) -> bool {

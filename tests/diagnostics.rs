@@ -11,13 +11,13 @@ use support::target_server::{Fault, TargetServer};
 use support::world::World;
 use tidegate::clock::Clock;
 use tidegate::config::{HttpSettings, Secret, TargetKind, TargetSettings};
-use tidegate::domain::ids::{BatchId, SourceId};
+use tidegate::domain::ids::SourceId;
 use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::default_target;
 use tidegate::error::{Error, ErrorKind};
 use tidegate::service::views::DeadLetterDetail;
-use tidegate::store::{BatchRecord, LetterKind};
+use tidegate::store::LetterKind;
 
 const TOKEN: &str = "t0p-s3cret";
 
@@ -42,19 +42,6 @@ fn batch(time: u32) -> TestBatch {
     TestBatch::full("alpha", time).with(names.map(|name| says(entity(name), i64::from(time))))
 }
 
-/// Has time pass until a batch has ended.
-fn ended(world: &World, id: &BatchId) -> BatchRecord {
-    for _ in 0..5000 {
-        world.work();
-        let record = world.batch(id);
-        if record.status.is_final() {
-            return record;
-        }
-        world.clock.advance(Duration::from_secs(10));
-    }
-    panic!("{id} does not end");
-}
-
 /// The dead letters of a kind, with all that is known of them.
 fn letters(world: &World, kind: LetterKind) -> Vec<DeadLetterDetail> {
     let letters = world.engine().store().read(|view| view.dead_letters()).unwrap();
@@ -74,7 +61,7 @@ fn the_letter_of_a_batch_has_the_request_and_the_answer_of_its_last_failure() {
         let world = world(&server);
         let id = world.deliver(&batch(1)).unwrap();
         server.poison(["a"], Fault::Say(status, SAID));
-        let record = ended(&world, &id);
+        let record = world.end_of(&id);
         assert_eq!(record.status, PublishStatus::Failed, "{status}");
         world.engine().keep_pins().unwrap();
         let letters = letters(&world, LetterKind::Batch);
@@ -154,7 +141,7 @@ fn a_batch_past_its_limit_has_an_answer_that_stands_for_all() {
     world.restart();
     server.reject(["a", "b", "c"], false);
     let id = world.deliver(&batch(1)).unwrap();
-    let record = ended(&world, &id);
+    let record = world.end_of(&id);
     assert_eq!(record.failure.unwrap().error_code, "BATCH_REFUSED");
     let letters = letters(&world, LetterKind::Batch);
     let answer = letters[0].diagnostics.answer.as_deref().unwrap();
@@ -239,7 +226,7 @@ fn a_request_that_a_journal_remembers_is_told_after_a_restart() {
     world.faults.heal();
     world.clock.advance(Duration::from_secs(3600));
     world.restart();
-    let record = ended(&world, &id);
+    let record = world.end_of(&id);
     assert_eq!(record.status, PublishStatus::Complete);
     let letters = letters(&world, LetterKind::Entity);
     let request = letters[0].diagnostics.request.as_deref().unwrap();

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -11,7 +12,7 @@ use support::batches::{TestBatch, edge, entity, says};
 use support::target_server::{Fault, TargetServer};
 use support::world::World;
 use tidegate::clock::Clock;
-use tidegate::config::{HttpSettings, TargetKind, TargetSettings};
+use tidegate::config::{Secret, TargetKind};
 use tidegate::domain::ids::{BatchId, SourceId, TargetName};
 use tidegate::domain::maintenance::Window;
 use tidegate::domain::publish_state::PublishStatus;
@@ -481,18 +482,22 @@ fn another_or_an_emptied_target_holds_the_source() {
     assert_eq!(wait(&world, &id), Some(WaitCode::SourceHeld));
 }
 
+/// A world that sends its target the token of a file.
+fn with_token(server: &TargetServer, file: &Path) -> World {
+    World::on(server, Duration::from_secs(30), |settings| {
+        let target = settings.targets.get_mut(&default_target()).unwrap();
+        let TargetKind::Http(http) = &mut target.kind else { unreachable!() };
+        http.token = Some(Secret::File(file.to_owned()));
+    })
+}
+
 #[test]
 fn the_token_is_sent_and_a_changed_one_is_read_anew() {
     let server = TargetServer::start();
     let folder = support::folder();
     let file = folder.path().join("token");
     std::fs::write(&file, "one\n").unwrap();
-    let mut http = HttpSettings::new(server.url());
-    http.token = Some(tidegate::config::Secret::File(file.clone()));
-    let world = World::with(|settings| {
-        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
-        settings.targets = [(default_target(), target)].into();
-    });
+    let world = with_token(&server, &file);
     world.publish(&batch("alpha", 1));
     std::fs::write(&file, "two\n").unwrap();
     world.publish(&batch("alpha", 2));
@@ -517,12 +522,7 @@ fn a_token_that_no_header_can_carry_is_told_with_its_setting_and_everything_wait
     let folder = support::folder();
     let file = folder.path().join("token");
     std::fs::write(&file, "one\ntwo\n").unwrap();
-    let mut http = HttpSettings::new(server.url());
-    http.token = Some(tidegate::config::Secret::File(file.clone()));
-    let world = World::with(|settings| {
-        let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
-        settings.targets = [(default_target(), target)].into();
-    });
+    let world = with_token(&server, &file);
     let id = world.deliver(&batch("alpha", 1)).unwrap();
     world.work();
     let open = breaker(&world).expect("it is taken for a defect");

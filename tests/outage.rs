@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use support::batches::{TestBatch, entity, says};
+use support::hooked::HookedClock;
 use support::target_server::TargetServer;
 use support::until;
 use tidegate::clock::{Clock, SystemClock};
@@ -23,28 +24,6 @@ use tidegate::store::BatchFilter;
 const SOURCES: u32 = 20;
 const BATCHES: u32 = 10;
 const WORKERS: usize = 4;
-
-/// The time of the machine, moved ahead by a test.
-#[derive(Debug, Default)]
-struct Shifted {
-    clock: SystemClock,
-    seconds: AtomicI64,
-}
-
-impl Clock for Shifted {
-    fn now(&self) -> Timestamp {
-        self.clock.now() + SignedDuration::from_secs(self.seconds.load(Ordering::SeqCst))
-    }
-    fn monotonic(&self) -> Duration {
-        self.clock.monotonic()
-    }
-    fn random(&self) -> u64 {
-        self.clock.random()
-    }
-    fn sleep(&self, duration: Duration) {
-        self.clock.sleep(duration);
-    }
-}
 
 struct Run {
     /// From the moment that the target could be used to the end of the last batch.
@@ -71,7 +50,10 @@ fn run(outage: bool) -> Run {
     http.request_limit = Duration::ZERO;
     let target = TargetSettings { kind: TargetKind::Http(http), ..TargetSettings::http(server.url()) };
     settings.targets = [(default_target(), target)].into();
-    let clock = Arc::new(Shifted::default());
+    let ahead = Arc::new(AtomicI64::new(0));
+    let seconds = Arc::clone(&ahead);
+    let told = move |now| now + SignedDuration::from_secs(seconds.load(Ordering::SeqCst));
+    let clock = Arc::new(HookedClock { inner: Arc::new(SystemClock::default()), told });
     let engine = Engine::open(data.path(), settings, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
     for source in 0..SOURCES {
         for time in 0..BATCHES {
@@ -93,7 +75,7 @@ fn run(outage: bool) -> Run {
         until("the breaker", || breaker().is_some());
         for _ in 0..8 {
             let probes = breaker().unwrap().probes;
-            clock.seconds.fetch_add(900, Ordering::SeqCst);
+            ahead.fetch_add(900, Ordering::SeqCst);
             until("a probe", || breaker().unwrap().probes > probes);
         }
         assert_eq!(server.requests("operations").len(), 0);

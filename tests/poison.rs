@@ -9,10 +9,8 @@ use support::batches::{TestBatch, entity, says};
 use support::target_server::{Fault, TargetServer};
 use support::world::World;
 use tidegate::clock::Clock;
-use tidegate::domain::ids::BatchId;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::default_target;
-use tidegate::store::BatchRecord;
 
 /// A world that publishes to a server, in requests of 50 changes.
 fn world(server: &TargetServer) -> World {
@@ -28,19 +26,6 @@ fn world(server: &TargetServer) -> World {
 fn batch(source: &str, time: u32, count: usize) -> TestBatch {
     let names = (0..count).map(|n| format!("{source}.{n:03}"));
     TestBatch::full(source, time).with(names.map(|name| says(entity(&name), i64::from(time))))
-}
-
-/// Has time pass until a batch has ended, for a day and a half.
-fn end_of(world: &World, id: &BatchId) -> BatchRecord {
-    for _ in 0..2000 {
-        world.work();
-        let record = world.batch(id);
-        if record.status.is_final() {
-            return record;
-        }
-        world.clock.advance(Duration::from_secs(60));
-    }
-    panic!("it goes round for ever: {:?}", world.batch(id));
 }
 
 fn is_down(world: &World) -> bool {
@@ -63,7 +48,7 @@ fn content_that_a_target_can_not_digest_becomes_a_dead_letter_and_the_rest_is_pu
         let mut world = world(&server);
         server.poison(["alpha.017", "alpha.120"], fault.clone());
         let bad = world.deliver(&batch("alpha", 1, 130)).unwrap();
-        let record = end_of(&world, &bad);
+        let record = world.end_of(&bad);
         assert_eq!(record.status, PublishStatus::Complete, "{fault:?}: {:?}", record.failure);
         let completion = record.completion.unwrap();
         assert_eq!((completion.done, completion.failed), (128, 2), "{fault:?}");
@@ -78,7 +63,7 @@ fn content_that_a_target_can_not_digest_becomes_a_dead_letter_and_the_rest_is_pu
         server.poison([], Fault::Hang);
         world.restart();
         let good = world.deliver(&batch("alpha", 2, 130)).unwrap();
-        assert_eq!(end_of(&world, &good).status, PublishStatus::Complete);
+        assert_eq!(world.end_of(&good).status, PublishStatus::Complete);
         assert_eq!(world.dead_letters("alpha"), []);
         assert_eq!(server.held().len(), 130);
         assert!(server.held().values().all(|value| value["x"] == 2), "{fault:?}");
@@ -97,7 +82,7 @@ fn a_target_that_takes_nothing_though_it_says_that_it_is_well_has_no_bad_entitie
     // The first failures say that it is down, and spend nothing.
     assert!(is_down(&world));
     assert_eq!(world.batch(&id).attempts, 0);
-    let record = end_of(&world, &id);
+    let record = world.end_of(&id);
     assert_eq!(record.status, PublishStatus::Failed);
     assert_eq!(record.failure.unwrap().error_code, "TARGET_UNAUTHORIZED");
     // One dead letter, of the batch as a whole.
@@ -115,7 +100,7 @@ fn a_batch_with_one_change_that_fails_is_told_from_a_target_that_fails_by_what_o
     world.work();
     let good = world.deliver(&batch("beta", 1, 3)).unwrap();
     world.clock.advance(Duration::from_secs(60));
-    let record = end_of(&world, &bad);
+    let record = world.end_of(&bad);
     assert_eq!(world.batch(&good).status, PublishStatus::Complete);
     assert_eq!(record.status, PublishStatus::Complete, "{:?}", record.failure);
     assert_eq!(world.dead_letters("alpha")[0].code, "TARGET_TIMEOUT");
@@ -128,7 +113,7 @@ fn more_bad_content_than_the_isolation_limit_allows_fails_the_batch() {
     let bad: Vec<String> = (20..40).map(|n| format!("alpha.{n:03}")).collect();
     server.poison(bad.iter().map(String::as_str), Fault::Answer("403 Forbidden"));
     let id = world.deliver(&batch("alpha", 1, 130)).unwrap();
-    let record = end_of(&world, &id);
+    let record = world.end_of(&id);
     assert_eq!(record.status, PublishStatus::Failed);
     assert!(world.clock.now() < "2026-11-24T01:00:00Z".parse().unwrap());
     // 3 that failed before, and within the limit of 10 at most 60 more.

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path as Key;
@@ -22,6 +21,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use support::batches::TestBatch;
 use support::faulty_store::FaultyStore;
 use support::history::{Step, Trouble, histories};
+use support::hooked::HookedClock;
 use support::oracle;
 use support::world::{SOURCES, open_guards};
 use tidegate::clock::{Clock, ManualClock};
@@ -71,33 +71,16 @@ impl Dice {
 /// The clock, which ends a write of `tidegate.redb` when its die says so: every
 /// write asks it for the time, and one that panics is kept in no part. What
 /// follows is what follows a disk that fails: the process has to end.
-#[derive(Clone)]
-struct Clockwork {
-    inner: Arc<ManualClock>,
-    dice: Arc<Dice>,
-}
-
-impl Clock for Clockwork {
-    fn now(&self) -> Timestamp {
+fn clockwork(inner: Arc<ManualClock>, dice: Arc<Dice>) -> Arc<dyn Clock> {
+    let told = move |now| {
         // A commit is one of very many, so that a run comes anywhere at all.
         let writes = std::thread::current().name() == Some("store-writer");
-        if writes && self.dice.below(3) == 0 && self.dice.fails() {
+        if writes && dice.below(3) == 0 && dice.fails() {
             std::panic::resume_unwind(Box::new("the disk failed"));
         }
-        self.inner.now()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.inner.monotonic()
-    }
-
-    fn random(&self) -> u64 {
-        self.inner.random()
-    }
-
-    fn sleep(&self, duration: Duration) {
-        self.inner.sleep(duration);
-    }
+        now
+    };
+    Arc::new(HookedClock { inner, told })
 }
 
 /// A target that is away before or after it did what it was asked.
@@ -220,8 +203,8 @@ impl Simulation {
         let dice = Arc::clone(&self.dice);
         let faulty = FaultyStore { inner: Arc::clone(&self.store) as _, die: Arc::new(move || dice.fails()) };
         let prefix: Arc<dyn Prefix> = Arc::new(RemotePrefix::new(Arc::new(faulty), url.clone()).unwrap());
-        let clock = Clockwork { inner: Arc::clone(&self.clock), dice: Arc::clone(&self.dice) };
-        let opened = || Engine::open(self.data.path(), self.settings.clone(), Arc::new(clock.clone()));
+        let clock = clockwork(Arc::clone(&self.clock), Arc::clone(&self.dice));
+        let opened = || Engine::open(self.data.path(), self.settings.clone(), Arc::clone(&clock));
         // It may fail while it opens, and is started again then.
         let engine = std::iter::repeat_with(opened).find_map(|opened| match opened {
             Ok(engine) => Some(engine),

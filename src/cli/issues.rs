@@ -113,11 +113,9 @@ pub fn run(global: &Global, command: &IssuesCommand) -> Result<u8> {
 const EVERYTHING: &str =
     "It is the only target: every batch waits until the issue is lifted or over. Declare it?";
 
-/// Whether it is about the only target, and about nothing in particular.
 fn is_about_everything(backend: &Backend, args: &DeclareArgs) -> Result<bool> {
-    let (Some(target), None, None) = (&args.target, &args.source, &args.code) else { return Ok(false) };
     let targets = backend.targets(&Part::first(2))?.items;
-    Ok(matches!(&targets[..], [only] if only.target.as_str() == target))
+    Ok(args.declared()?.is_about_everything(targets.iter().map(|target| &target.target)))
 }
 
 fn list(global: &Global, in_force: bool, times: &TimesArgs, part: &PartArgs<500>) -> Result<u8> {

@@ -59,29 +59,6 @@ pub struct BatchParked {
     pub link: String,
 }
 
-/// A batch that failed as a whole: the data of a `batch.failed` message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BatchFailed {
-    /// The source.
-    pub source_id: SourceId,
-    /// The batch.
-    pub batch_id: BatchId,
-    /// A code of the table of errors.
-    pub code: String,
-    /// What the code means.
-    pub meaning: String,
-    /// What to do.
-    pub action: String,
-    /// What is wrong, without names, numbers and quoted values.
-    pub message: String,
-    /// Its dead letter.
-    pub dead_letter: u64,
-    /// Since when it waits.
-    pub since: Timestamp,
-    /// The page that shows it.
-    pub link: String,
-}
-
 /// A source of which nothing is begun: the data of a `source.held` message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceHeld {

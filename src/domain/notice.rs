@@ -18,9 +18,6 @@ pub enum NoticeKind {
     /// A guard parked a plan, which waits for a person: an alert.
     #[serde(rename = "batch.parked")]
     BatchParked,
-    /// A batch failed as a whole and waits for a person: an alert.
-    #[serde(rename = "batch.failed")]
-    BatchFailed,
     /// Nothing of a source is begun until a person does something: an alert.
     #[serde(rename = "source.held")]
     SourceHeld,
@@ -31,11 +28,10 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// Every kind.
-    pub const ALL: [NoticeKind; 6] = [
+    pub const ALL: [NoticeKind; 5] = [
         NoticeKind::BatchEnded,
         NoticeKind::DeadLetterOpened,
         NoticeKind::BatchParked,
-        NoticeKind::BatchFailed,
         NoticeKind::SourceHeld,
         NoticeKind::TargetDown,
     ];
@@ -46,7 +42,6 @@ impl NoticeKind {
             Self::BatchEnded => "batch.ended",
             Self::DeadLetterOpened => "dead_letter.opened",
             Self::BatchParked => "batch.parked",
-            Self::BatchFailed => "batch.failed",
             Self::SourceHeld => "source.held",
             Self::TargetDown => "target.down",
         }

@@ -26,6 +26,16 @@ pub struct Declared {
     pub everything: bool,
 }
 
+impl Declared {
+    /// Whether it is about the only one of these targets, and about nothing in
+    /// particular.
+    pub fn is_about_everything<'a>(&self, targets: impl IntoIterator<Item = &'a TargetName>) -> bool {
+        let mut targets = targets.into_iter();
+        let only = targets.next().filter(|_| targets.next().is_none());
+        self.source.is_none() && self.code.is_none() && self.target.is_some() && self.target.as_ref() == only
+    }
+}
+
 impl Engine {
     /// Has matching batches wait.
     ///
@@ -34,7 +44,8 @@ impl Engine {
     /// says nothing, or is over already.
     pub fn declare_issue(&self, declared: Declared, actor: &str) -> Result<KnownIssue> {
         let bad = |text: String| Err(Error::new(ErrorKind::Usage, text));
-        let Declared { target, source, code, note, until, everything } = declared;
+        let is_too_much = !declared.everything && declared.is_about_everything(self.targets.keys());
+        let Declared { target, source, code, note, until, .. } = declared;
         let code = code.map(|code| code.to_uppercase());
         if target.is_none() && source.is_none() && code.is_none() {
             return bad("a known issue is about a target, a source or an error code: without any of them everything would wait".into());
@@ -46,13 +57,8 @@ impl Engine {
             let names: Vec<&str> = self.targets.keys().map(|name| name.as_str()).collect();
             return bad(format!("there is no target {name}; there are: {}", names.join(", ")));
         }
-        if let Some(name) = target.as_ref().filter(|_| !everything && self.targets.len() == 1)
-            && source.is_none()
-            && code.is_none()
-        {
-            return bad(format!(
-                "{name} is the only target: every batch would wait; set `everything` if that is meant, or name a source or a code too"
-            ));
+        if is_too_much {
+            return bad("it is the only target: every batch would wait; set `everything` if that is meant, or name a source or a code too".into());
         }
         if let Some(code) = &code {
             match crate::error::by_code(code) {

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::engine::Engine;
+use crate::domain::due;
 use crate::domain::ids::TargetName;
 use crate::domain::notice::NoticeKind;
 use crate::error::Result;
@@ -58,10 +59,8 @@ impl Engine {
     /// of targets that are no longer in the settings.
     fn watch_targets(&self) -> Result<()> {
         let settings = self.settings();
-        let after = SignedDuration::try_from(settings.alerts.target_down_after).ok();
-        let is_long = |since: Timestamp| {
-            after.and_then(|after| since.checked_add(after).ok()).is_some_and(|at| at <= self.clock.now())
-        };
+        let is_long =
+            |since: Timestamp| due::after(since, settings.alerts.target_down_after) <= self.clock.now();
         let (long, over) = self.store.read(|view| {
             let open = view.open_breakers()?;
             // It is looked at every commit.

@@ -4,9 +4,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::records::{AlertRecord, BatchRecord, DeadLetter, LetterKind, SourceHold, SourceHoldReason};
+use super::records::{AlertRecord, BatchRecord, SourceHold, SourceHoldReason};
 use super::tx::Tx;
-use crate::domain::alert::{BatchFailed, BatchParked, SourceHeld, TargetDown};
+use crate::domain::alert::{BatchParked, SourceHeld, TargetDown};
 use crate::domain::ids::{BatchId, SourceId, TargetName};
 use crate::domain::notice::NoticeKind;
 use crate::domain::signature::pattern;
@@ -14,10 +14,6 @@ use crate::error::{Error, Result, by_code};
 
 fn parked_key(batch: &BatchId) -> String {
     format!("parked/{batch}")
-}
-
-fn failed_key(batch: &BatchId) -> String {
-    format!("failed/{batch}")
 }
 
 fn held_key(source: &SourceId, reason: SourceHoldReason) -> String {
@@ -45,7 +41,6 @@ impl Tx<'_> {
             NoticeKind::BatchEnded => Ok(None),
             NoticeKind::DeadLetterOpened => self.dead_letters_opened(&alert.subject),
             NoticeKind::BatchParked => self.batch_parked(&alert.subject),
-            NoticeKind::BatchFailed => self.batch_failed(&alert.subject),
             NoticeKind::SourceHeld => self.source_held(alert),
             NoticeKind::TargetDown => self.target_down(&alert.subject),
         }
@@ -59,20 +54,6 @@ impl Tx<'_> {
         } else if old.is_some_and(BatchRecord::is_parked) {
             self.clear_alert(&key);
         }
-        Ok(())
-    }
-
-    /// Raises or ends the alert of a batch that failed: it is in force while
-    /// its dead letter is open.
-    pub(super) fn letter_alert(&mut self, letter: &DeadLetter) -> Result<()> {
-        if letter.kind != LetterKind::Batch {
-            return Ok(());
-        }
-        let key = failed_key(&letter.batch_id);
-        if letter.is_open() {
-            return self.raise_alert(&key, NoticeKind::BatchFailed, &letter.batch_id.to_string());
-        }
-        self.clear_alert(&key);
         Ok(())
     }
 
@@ -117,23 +98,6 @@ impl Tx<'_> {
             since: hold.since,
             link: self.outlets().link(&format!("/batches/{id}")),
             batch_id: id,
-        })
-    }
-
-    fn batch_failed(&self, subject: &str) -> Result<Option<Value>> {
-        let Ok(id) = subject.parse::<BatchId>() else { return Ok(None) };
-        let Some(letter) = self.batch_letter(&id)?.filter(DeadLetter::is_open) else { return Ok(None) };
-        let (meaning, action) = explained(&letter.code);
-        json(BatchFailed {
-            source_id: letter.source,
-            meaning,
-            action,
-            message: letter.pattern,
-            dead_letter: letter.id,
-            since: letter.changed_at.unwrap_or(letter.opened_at),
-            link: self.outlets().link(&format!("/batches/{id}")),
-            batch_id: id,
-            code: letter.code,
         })
     }
 

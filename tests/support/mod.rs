@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod faults;
 pub mod faulty_store;
 pub mod history;
+pub mod hooked;
 pub mod moment;
 pub mod oracle;
 pub mod python;

@@ -171,6 +171,20 @@ impl World {
         (id, file)
     }
 
+    /// Has time pass, a minute at a time, until a batch has ended: for a day and
+    /// a half.
+    pub fn end_of(&self, id: &BatchId) -> BatchRecord {
+        for _ in 0..2160 {
+            self.work();
+            let record = self.batch(id);
+            if record.status.is_final() {
+                return record;
+            }
+            self.clock.advance(Duration::from_secs(60));
+        }
+        panic!("it goes round for ever: {:?}", self.batch(id));
+    }
+
     /// What happened to a batch, as `WHO: WHY` lines.
     pub fn timeline(&self, id: &BatchId) -> Vec<String> {
         let entries = self.engine().store().read(|view| view.timeline(id)).unwrap();

@@ -134,33 +134,15 @@ impl Tx<'_> {
 /// The letter of a batch that failed as a whole.
 fn of_batch(batch: &BatchRecord, failure: &FailureDetails, cause: &str) -> DeadLetter {
     let id = batch.batch_id.to_string();
+    let message = cause.to_owned();
     DeadLetter {
-        id: 0,
         kind: LetterKind::Batch,
-        source: batch.batch_id.source().clone(),
-        batch_id: batch.batch_id.clone(),
-        stamp: batch.stamp.clone(),
-        key: None,
-        content: Vec::new(),
-        long: None,
-        cut: false,
-        file: String::new(),
-        line: 0,
-        code: failure.error_code.clone(),
-        message: cause.to_owned(),
         pattern: pattern(cause, &[&id, batch.batch_id.source().as_str()]),
-        opened_at: batch.accepted_at,
-        changed_at: None,
-        attempts: 0,
-        history: Vec::new(),
-        actions: Vec::new(),
         diagnostics: LetterDiagnostics {
             causes: failure.stack_trace.iter().flat_map(|trace| trace.lines()).map(str::to_owned).collect(),
             operation: failure.failed_operation.clone(),
             ..LetterDiagnostics::default()
         },
-        edited: None,
-        revision: 0,
-        state: DeadLetterState::Open,
+        ..DeadLetter::new(batch.stamp.clone(), &failure.error_code, message, batch.accepted_at)
     }
 }

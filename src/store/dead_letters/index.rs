@@ -295,7 +295,6 @@ impl Tx<'_> {
             for (_, bytes) in &rows {
                 let letter = super::super::tables::decode(Table::DeadLetters, bytes)?;
                 self.index_letter(None, Some(&letter))?;
-                self.letter_alert(&letter)?;
                 self.spill()?;
             }
             if rows.len() < super::PART {

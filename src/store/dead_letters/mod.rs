@@ -206,7 +206,6 @@ impl Tx<'_> {
         self.index_letter(old.as_ref(), Some(&letter))?;
         let bytes = super::tables::encode(&letter)?;
         self.put(Table::DeadLetters, letter.id.to_be_bytes().to_vec(), bytes);
-        self.letter_alert(&letter)?;
         Ok(letter)
     }
 

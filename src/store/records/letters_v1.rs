@@ -238,8 +238,8 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// One that is about to be opened: of an entity or relationship in the batch
-    /// of this stamp, of which nothing but the reason is known.
+    /// One that is about to be opened, of which nothing but the reason is known:
+    /// of an entity or relationship in the batch of this stamp.
     pub fn new(stamp: Stamp, code: &str, message: String, opened_at: Timestamp) -> Self {
         Self {
             id: 0,
