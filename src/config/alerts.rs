@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use toml::Table;
 
-use super::read::{Reading, duration};
+use super::read::Reading;
 use super::reference;
+use super::values::duration;
 
 /// From when on somebody is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

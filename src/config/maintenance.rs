@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use toml::{Table, Value};
 
-use super::read::{Reading, duration, join, text};
+use super::read::{Reading, join};
 use super::reference;
+use super::values::{duration, text};
 use crate::domain::maintenance::{Window, never_end};
 
 /// The beginning of 2026. Whether a window ever opens and ends does not hang

@@ -12,6 +12,7 @@ pub mod reference;
 mod retry;
 mod show;
 mod target;
+mod values;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -23,8 +24,8 @@ use jiff::Timestamp;
 use url::Url;
 
 pub use alerts::AlertSettings;
-pub use read::parse_duration;
 pub use target::{EmbeddedSettings, HttpSettings, TargetKind, TargetSettings};
+pub use values::parse_duration;
 pub use webhook::{Secret, WebhookSettings};
 
 use crate::domain::ids::{SourceId, TargetName};

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use toml::Table;
 
-use super::read::{Reading, duration, whole};
+use super::read::Reading;
 use super::reference;
+use super::values::{duration, whole};
 use crate::domain::retry::RetrySettings;
 
 impl Reading {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 use url::Url;
 
-use super::read::{Reading, duration, join, size, text, whole};
+use super::read::{Reading, join};
+use super::values::{duration, size, text, whole};
 use super::{Secret, reference};
 use crate::domain::maintenance::Window;
 use crate::domain::settings::Deletion;

@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use toml::{Table, Value};
 use url::Url;
 
-use super::read::{Reading, duration, join, text, texts};
+use super::read::{Reading, join};
+use super::values::{duration, text, texts};
 use super::{Settings, reference};
 use crate::domain::notice::NoticeKind;
 use crate::error::{Error, ErrorKind, Result};
