@@ -11,10 +11,10 @@ use crate::targets::embedded::{Direction, HistoryPage, HistoryView, SearchQuery}
 /// Relationships that an entity is shown with, at most.
 pub const RELATIONSHIPS: usize = 500;
 
-/// Entities that are looked at for one part of a list, a few hundredths of a
+/// Entities that are looked at for one part of a list, about a hundredth of a
 /// second's: a text that few names have must not keep anyone waiting while a
 /// million are looked at.
-const EXAMINED: usize = 100_000;
+const EXAMINED: usize = 50_000;
 
 /// Which entities to find.
 #[derive(Debug, Clone, Default)]

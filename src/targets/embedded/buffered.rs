@@ -227,10 +227,13 @@ impl<'a> Iterator for Merged<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let order = match (self.base.peek(), self.buffer.peek()) {
-                (Some(Ok((a, _))), Some(Ok((b, _)))) => a.value().cmp(b.value()),
-                (Some(Err(_)), _) | (_, None) => std::cmp::Ordering::Less,
-                (None, _) | (_, Some(Err(_))) => std::cmp::Ordering::Greater,
+            // Mostly nothing is buffered: then nothing is moved into a peeked
+            // place and out of it again.
+            let Some(buffered) = self.buffer.peek() else { return self.base.next() };
+            let order = match (self.base.peek(), buffered) {
+                (Some(Ok((a, _))), Ok((b, _))) => a.value().cmp(b.value()),
+                (Some(Err(_)), _) => std::cmp::Ordering::Less,
+                (None, _) | (_, Err(_)) => std::cmp::Ordering::Greater,
             };
             if order.is_lt() {
                 return self.base.next();

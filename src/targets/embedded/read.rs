@@ -277,12 +277,12 @@ impl<'a> Reading<'a> {
 }
 
 /// Whether a name has a text in it, whatever the case. `wanted` is in lower case.
-fn has(name: &str, wanted: &str) -> bool {
+fn has(name: &[u8], wanted: &str) -> bool {
     if !name.is_ascii() {
-        return name.to_lowercase().contains(wanted);
+        return String::from_utf8_lossy(name).to_lowercase().contains(wanted);
     }
-    // Most names, a hundred thousand in a look: nothing is made of them.
-    let (name, wanted) = (name.as_bytes(), wanted.as_bytes());
+    // Most names, tens of thousands in a look: nothing is made of them.
+    let wanted = wanted.as_bytes();
     let Some((first, rest)) = wanted.split_first() else { return true };
     let (lower, upper) = (*first, first.to_ascii_uppercase());
     memchr::memchr2_iter(lower, upper, name)
@@ -390,18 +390,18 @@ impl EmbeddedCatalogue {
                     break;
                 }
                 let archived = row.value().first().is_some_and(|flags| flags & 1 == 1);
-                let name = String::from_utf8_lossy(&key.value()[4..]);
+                let name = || String::from_utf8_lossy(&key.value()[4..]);
                 examined += 1;
-                let fits = wanted.as_ref().is_none_or(|wanted| has(&name, wanted));
+                let fits = wanted.as_ref().is_none_or(|wanted| has(&key.value()[4..], wanted));
                 if fits && (!archived || query.archived) {
                     if items.len() == limit {
                         let next = items.last().map(|hit| hit.key.clone());
                         return Ok(SearchPage { items, next });
                     }
-                    items.push(Hit { key: EntityKey::new(&*type_name, &*name), archived });
+                    items.push(Hit { key: EntityKey::new(&*type_name, &*name()), archived });
                 }
                 if examined == query.examine {
-                    return Ok(SearchPage { items, next: Some(EntityKey::new(&*type_name, &*name)) });
+                    return Ok(SearchPage { items, next: Some(EntityKey::new(&*type_name, &*name())) });
                 }
             }
         }

@@ -94,7 +94,7 @@ pub struct RelationshipParams {
 
 /// Find entities by their names
 ///
-/// By type and name. A part looks at up to 100,000 names: where more have to be passed over, it is short, or empty, and still has more behind it. Ranked search over the words of all attributes is `/api/v1/search`.
+/// By type and name. A part looks at up to 50,000 names: where more have to be passed over, it is short, or empty, and still has more behind it. Ranked search over the words of all attributes is `/api/v1/search`.
 #[utoipa::path(get, path = "/api/v1/entities", tag = "entities", operation_id = "findEntities", params(FindParams),
     responses((status = 200, description = "A part of the entities that were found", body = Page<CatalogueHit>),
               (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]

@@ -4,7 +4,7 @@
 use tantivy::{DocSet, TERMINATED};
 
 /// From so many times as many postings as documents on, postings are jumped
-/// through instead of read one by one.
+/// through instead of read one by one; the other way round, documents are.
 const JUMP: usize = 8;
 
 /// Documents in question.
@@ -52,6 +52,20 @@ impl Docs {
                     at = found.advance();
                 }
             }
+            // One that is only begun may stand for a thousand words, most of
+            // them in few documents: these are not worth a walk through all.
+            Self::Some(docs) if found.size_hint() as usize * JUMP < docs.len() => {
+                let mut from = 0;
+                while at != TERMINATED {
+                    from += docs.get(from..).unwrap_or_default().partition_point(|doc| *doc < at);
+                    match (docs.get(from), levels.get_mut(from)) {
+                        (Some(doc), Some(slot)) if *doc == at => *slot = (*slot).max(level),
+                        (Some(_), _) => {}
+                        (None, _) => return,
+                    }
+                    at = found.advance();
+                }
+            }
             Self::Some(docs) => {
                 let jump = found.size_hint() as usize / JUMP > docs.len();
                 for (doc, slot) in docs.iter().zip(levels) {
@@ -65,6 +79,63 @@ impl Docs {
                         *slot = (*slot).max(level);
                     }
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A list of postings.
+    struct List {
+        docs: Vec<u32>,
+        at: usize,
+    }
+
+    impl DocSet for List {
+        fn advance(&mut self) -> u32 {
+            self.at += 1;
+            self.doc()
+        }
+
+        fn doc(&self) -> u32 {
+            self.docs.get(self.at).copied().unwrap_or(TERMINATED)
+        }
+
+        fn size_hint(&self) -> u32 {
+            self.docs.len() as u32
+        }
+    }
+
+    proptest! {
+        /// However long one is beside the other: documents that both have get the level.
+        #[test]
+        fn what_both_have_gets_the_level(
+            docs in prop::collection::btree_set(0u32..400, 0..200),
+            few in prop::collection::btree_set(0u32..400, 0..12),
+            many in prop::collection::btree_set(0u32..400, 100..300),
+        ) {
+            let all: Vec<u32> = docs.iter().copied().collect();
+            for postings in [&few, &many, &docs, &BTreeSet::new()] {
+                let list = || List { docs: postings.iter().copied().collect(), at: 0 };
+                for before in [0, 3, 9] {
+                    let mut levels = vec![before; all.len()];
+                    Docs::Some(all.clone()).raise(&mut list(), 5, &mut levels);
+                    let expected: Vec<u32> =
+                        all.iter().map(|doc| if postings.contains(doc) { before.max(5) } else { before }).collect();
+                    prop_assert_eq!(levels, expected);
+                }
+                let mut levels = vec![0; 400];
+                Docs::All(400).raise(&mut list(), 5, &mut levels);
+                let expected: Vec<u32> =
+                    (0..400).map(|doc| if postings.contains(&doc) { 5 } else { 0 }).collect();
+                prop_assert_eq!(levels, expected);
             }
         }
     }
