@@ -152,6 +152,28 @@ fn a_look_through_names_can_be_bounded_and_goes_on_where_it_was() {
     }
 }
 
+/// Words of which one is only begun and stands for hundreds: few documents in
+/// question are looked for in all of theirs.
+#[test]
+fn a_word_that_is_only_begun_may_stand_for_very_many() {
+    let mut catalogue = TestCatalogue::new(Deletion::Delete);
+    let note = |n: u32| match n % 30 {
+        0 => format!(r#"{{"note":"kept 4{n:03}"}}"#),
+        1 => format!(r#"{{"note":"kept 5{n:03}"}}"#),
+        _ => format!(r#"{{"note":"4{n:03}"}}"#),
+    };
+    // In letters, so that no name has such a word.
+    let name = |n: u32| -> String {
+        format!("{n:03}").chars().map(|c| char::from(b'a' + c.to_digit(10).unwrap() as u8)).collect()
+    };
+    catalogue.apply((0..600).map(|n| create("table", &name(n), &note(n))).collect());
+    let kept: Vec<String> = (0..600).step_by(30).map(name).collect();
+    assert_eq!(catalogue.names("kept 4"), kept);
+    assert_eq!(catalogue.names("kept 40"), kept[..4]);
+    assert_eq!(catalogue.names("kept 4090"), [kept[3].clone()]);
+    assert_eq!(catalogue.find("4").total, 580);
+}
+
 #[test]
 fn counts_pages_and_types_go_together() {
     let mut catalogue = TestCatalogue::new(Deletion::Delete);

@@ -25,6 +25,10 @@ const LAST_IS: u32 = 100_000;
 /// The name is the text.
 pub const NAME_IS: u32 = 1_000_000;
 
+/// Sources from which on it is cheaper to look at all their documents once than
+/// to look for the documents in question in each.
+const MANY: usize = 32;
+
 /// Documents that are found, with their scores.
 pub struct Scores {
     /// The documents.
@@ -50,7 +54,8 @@ impl<'a> Matcher<'a> {
         typos: bool,
     ) -> tantivy::Result<Self> {
         let kinds = segment.fast_fields().u64(KIND)?;
-        Ok(Self { searcher, lookup: Lookup { segment, fields, types, typos }, kinds })
+        let documents = searcher.segment_readers().iter().map(|segment| u64::from(segment.max_doc())).sum();
+        Ok(Self { searcher, lookup: Lookup { segment, fields, types, typos, documents }, kinds })
     }
 
     /// The documents that a query finds, and how well.
@@ -131,6 +136,13 @@ impl<'a> Matcher<'a> {
 
     /// The level of each document.
     fn levels(&self, need: &Need, docs: &Docs) -> tantivy::Result<Vec<u32>> {
+        if let Docs::Some(some) = docs
+            && need.any.len() > MANY
+            && need.cost > some.len() as u64
+        {
+            let all = self.levels(need, &Docs::All(self.lookup.segment.max_doc() as usize))?;
+            return Ok(some.iter().map(|doc| all.get(*doc as usize).copied().unwrap_or_default()).collect());
+        }
         let mut levels = vec![0; docs.len()];
         for source in &need.any {
             match source {

@@ -27,8 +27,8 @@ const TEXT_BEGUN: u32 = TYPED + 2;
 const TYPO: u32 = 40;
 /// Terms that a word that is only begun, or has typos, may stand for.
 const TERMS: usize = 1_000;
-/// Terms that are looked at to find those.
-const LOOKED_AT: usize = 50_000;
+/// Terms that are looked at to find those, in all segments together.
+const LOOKED_AT: usize = 20_000;
 /// Shortest word that may have a typo, and that may have two, in characters.
 const ONE_TYPO: usize = 5;
 /// See [`ONE_TYPO`].
@@ -105,9 +105,19 @@ pub struct Lookup<'a> {
     pub types: &'a Types,
     /// Whether words that were meant count.
     pub typos: bool,
+    /// Documents of the whole index.
+    pub documents: u64,
 }
 
 impl Lookup<'_> {
+    /// How many terms are looked at here: a segment has a part in what may be
+    /// looked at as it has in the documents, or an index of many segments would
+    /// cost many times as much.
+    fn looked_at(&self) -> usize {
+        let part = LOOKED_AT as u64 * u64::from(self.segment.max_doc()) / self.documents.max(1);
+        usize::try_from(part).unwrap_or(LOOKED_AT).clamp(TERMS, LOOKED_AT)
+    }
+
     /// The sources that `fill` looks up, and what they cost.
     pub fn need_of(
         &self,
@@ -249,8 +259,8 @@ impl Lookup<'_> {
             *last += 1;
         }
         let mut stream = index.terms().range().ge(word).lt(end).into_stream()?;
-        let mut infos = Vec::new();
-        while infos.len() < LOOKED_AT && stream.advance() {
+        let (mut infos, looked_at) = (Vec::new(), self.looked_at());
+        while infos.len() < looked_at && stream.advance() {
             infos.push(stream.value().clone());
         }
         any.extend(most(infos).into_iter().map(|info| Source::Term(field, info, level)));
@@ -266,8 +276,8 @@ impl Lookup<'_> {
         for distance in 1..=typos(word) {
             let query = FuzzyTermQuery::new(Term::from_field_text(field, word), distance, true);
             let mut stream = index.terms().search(query.automaton()?).into_stream()?;
-            let mut infos = Vec::new();
-            while infos.len() < LOOKED_AT && stream.advance() {
+            let (mut infos, looked_at) = (Vec::new(), self.looked_at());
+            while infos.len() < looked_at && stream.advance() {
                 infos.push(stream.value().clone());
             }
             let level = level - 5 * (u32::from(distance) - 1);
