@@ -305,6 +305,11 @@ fn what_concerns_the_whole_batch_makes_it_failed_and_changes_nothing() {
             good().with("source_timestamp", json!("2027-01-01T00:00:00Z")),
             ErrorKind::FromFuture,
         ),
+        (
+            "a time of processing in the far future",
+            good().with("processing_timestamp", json!("2027-01-01T00:00:00Z")),
+            ErrorKind::FromFuture,
+        ),
     ];
     for (what, raw, kind) in table {
         let world = World::new();
@@ -382,6 +387,18 @@ fn a_manifest_that_breaks_the_contract_is_refused_with_the_field_named() {
             json!("9999-12-31T23:59:59Z"),
             ErrorKind::ManifestInvalid,
             "`source_timestamp` is no time that can be kept: the last one is 9999-12-30T",
+        ),
+        (
+            "source_timestamp",
+            json!("0000-01-01T00:00:00+05:00"),
+            ErrorKind::ManifestInvalid,
+            "`source_timestamp` is no time that can be kept: the first one is 0000-01-01T",
+        ),
+        (
+            "processing_timestamp",
+            json!("-000001-06-01T00:00:00Z"),
+            ErrorKind::ManifestInvalid,
+            "`processing_timestamp` is no time that can be kept: the first one is 0000-01-01T",
         ),
     ];
     for (member, value, kind, named) in table {

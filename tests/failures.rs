@@ -452,26 +452,6 @@ fn what_a_request_without_an_answer_touches_is_left_alone_while_it_may_take_effe
 }
 
 #[test]
-fn what_a_target_acknowledged_and_did_not_store_shows_at_the_next_change_of_it() {
-    let server = TargetServer::start();
-    let world = world(&server);
-    let only = |time| TestBatch::full("alpha", time).with([says(entity("a"), i64::from(time))]);
-    server.script([Fault::Forget]);
-    assert_eq!(world.publish(&only(1)).status, PublishStatus::Complete);
-    assert!(held(&server).is_empty());
-    // It is updated, which the target can't do.
-    assert_eq!(world.publish(&only(2)).status, PublishStatus::Complete);
-    let letters = world.dead_letters("alpha");
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].key, Some(entity("a")));
-    // Once it is taken away, all is as it should be.
-    world.publish(&TestBatch::full("alpha", 3).with([says(entity("b"), 1)]));
-    world.publish(&only(4));
-    assert_eq!(held(&server).len(), 1);
-    assert!(world.dead_letters("alpha").is_empty());
-}
-
-#[test]
 fn another_or_an_emptied_target_holds_the_source() {
     let server = TargetServer::start();
     let world = world(&server);

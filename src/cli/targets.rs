@@ -81,7 +81,7 @@ fn standing(target: &TargetView) -> &'static str {
 
 fn checked(target: &TargetView) -> String {
     if target.problems.is_empty() {
-        return format!("{}: all is well\n", target.target);
+        return format!("{}: it answers, and is the one that was published to\n", target.target);
     }
     let lines = target.problems.iter().map(|problem| format!("{}: {problem}", target.target));
     lines.map(|line| format!("{}\n", super::render::safe(&line))).collect()

@@ -352,7 +352,7 @@ pub const SECTIONS: &[Section] = &[
                 "Bytes that a compressed file may unfold to, for each stored byte; a gzip file a quarter of it.",
             ),
             key("max_file", "size", "Bytes that one file may unfold to."),
-            key("max_future", "duration", "How far ahead of the clock a source timestamp may lie."),
+            key("max_future", "duration", "How far ahead of the clock the timestamps of a batch may lie."),
         ],
     },
     Section {

@@ -88,8 +88,9 @@ pub struct Rejection {
     pub reason: String,
     /// Its whole answer, cut, where it says more than the reason.
     pub answer: String,
-    /// The code of the failure that the change leads to when it is sent
-    /// alone; empty where the target refused it.
+    /// The code of the failure that the change leads to when it is sent alone,
+    /// or that of what is not there to be changed; empty where the target
+    /// refused what it brings.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub code: String,
     /// Whether it may have taken effect all the same.

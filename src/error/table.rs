@@ -99,7 +99,7 @@ error_kinds! {
         "The batch has no manifest, and its source has no `mode` setting.",
         "Set `mode` for the source.";
     FromFuture: "BATCH_FROM_FUTURE", 422, 1, Never,
-        "The batch's source timestamp lies too far ahead of the clock.",
+        "A timestamp of the batch lies too far ahead of the clock.",
         "Correct the clock of the machine that wrote the batch, and deliver the run again.";
     TooLate: "BATCH_TOO_LATE", 422, 1, Never,
         "The batch is older than the source's horizon; what is needed to place it is no longer kept.",
@@ -143,6 +143,9 @@ error_kinds! {
     EntityRejected: "ENTITY_REJECTED", 422, 4, Never,
         "The target refused this entity or relationship.",
         "Read the target's answer in the dead letter, and repair the data at its source.";
+    EntityMissing: "ENTITY_MISSING", 422, 4, Never,
+        "The target does not have the entity or relationship that a batch changes: it was lost there.",
+        "The source's next batch sends it whole; to have that at once, requeue the dead letter. Find out who deletes at the target.";
     TooManyRefused: "BATCH_REFUSED", 422, 1, Never,
         "The target refused so many of the batch's changes that the batch as a whole is not trusted.",
         "See what it refused and why: `tidegate dlq groups --source SOURCE`. Repair the workflow or the target, then requeue the batch.";

@@ -11,7 +11,7 @@ use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::folder::{check_future, plain_file, read_manifest};
+use super::folder::{ahead_of_clock, plain_file, read_manifest};
 use super::manifest::{self, Manifest, Readable};
 use super::reader::{LineSink, ReadLimits, mismatches, read_unverified};
 use crate::domain::assertion::{BadLine, LineKey, bad_attributes, parse_line};
@@ -185,8 +185,9 @@ fn of_file(file: &str, field: &str, problem: String) -> Finding {
 /// Holds a manifest against the clock, and against the folder's name where
 /// that has the form that it has in an inbox.
 fn check_names(folder: &Path, manifest: &Manifest, rules: &Rules, report: &mut CheckReport) {
-    if let Err(error) = check_future(manifest.source_timestamp, rules.now, rules.max_future) {
-        report.error(of_file(manifest::MANIFEST, "source_timestamp", error.to_string()));
+    let (time, processed) = (manifest.source_timestamp, manifest.processing_timestamp);
+    if let Some((field, problem)) = ahead_of_clock(time, processed, rules.now, rules.max_future) {
+        report.error(of_file(manifest::MANIFEST, field, problem));
     }
     let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let named = |path: &Path| path.file_name().and_then(|name| name.to_str().map(str::to_owned));

@@ -155,17 +155,20 @@ pub fn check_files(batch: &Batch) -> Result<u64> {
     Ok(stored)
 }
 
-/// Whether a source timestamp lies no further ahead than the setting allows.
-///
-/// # Errors
-/// [`ErrorKind::FromFuture`].
-pub fn check_future(time: Timestamp, now: Timestamp, limit: Duration) -> Result<()> {
+/// Whether the times of a stamp lie no further ahead of the clock than the
+/// setting allows; if not, the name of the field that does and what is wrong.
+pub fn ahead_of_clock(
+    source_timestamp: Timestamp,
+    processing_timestamp: Timestamp,
+    now: Timestamp,
+    limit: Duration,
+) -> Option<(&'static str, String)> {
     let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
     let latest = now.checked_add(limit).unwrap_or(Timestamp::MAX);
-    if time <= latest {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::FromFuture, format!("its source timestamp {time} lies after {latest}")))
+    let times = [("source_timestamp", source_timestamp), ("processing_timestamp", processing_timestamp)];
+    let (field, time) = times.into_iter().find(|(_, time)| *time > latest)?;
+    let text = format!("{time} is more than {limit:#} (`limits.max_future`) ahead of the clock");
+    Some((field, text))
 }
 
 /// A file of a batch folder, which must be a plain one that no link leads to.

@@ -210,8 +210,18 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
     }
 }
 
-fn timestamp(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| match Pieces::parse(text) {
+/// A timestamp of a batch. Names of folders have its year in four digits, so
+/// what lies before the year 0 can't be kept, however it is written.
+///
+/// # Errors
+/// What is wrong with the text, to stand behind the name of its field.
+pub fn timestamp(text: &str) -> Result<Timestamp, String> {
+    const FIRST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
+    let time: Result<Timestamp, _> = text.parse();
+    if time.as_ref().is_ok_and(|time| *time < FIRST) {
+        return Err(format!("is no time that can be kept: the first one is {FIRST}"));
+    }
+    time.map_err(|_| match Pieces::parse(text) {
         Ok(pieces) if pieces.offset().is_some() && pieces.time().is_some() => {
             format!("is no time that can be kept: the last one is {}", Timestamp::MAX)
         }

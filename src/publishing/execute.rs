@@ -14,7 +14,7 @@ use super::outcome::{Ended, Executed, Refused};
 use super::send::{Fate, Fates, SendCounts, Sender, Stopped};
 use super::suspect::Suspect;
 use crate::clock::Clock;
-use crate::domain::change::Rejection;
+use crate::domain::change::{Action, Rejection};
 use crate::domain::completion::Completion;
 use crate::domain::ids::{BatchId, OperationNo};
 use crate::domain::isolation::IsolationLimit;
@@ -251,7 +251,8 @@ impl Executor<'_> {
             at,
             changes: prepared.changes,
         };
-        let fates = run.request(&operation, before.is_some())?;
+        let mut fates = run.request(&operation, before.is_some())?;
+        self.mark_missing(&operation, &mut fates.changes);
         let mut metrics = operation::metrics(&operation.changes, &fates.changes);
         let elapsed = self.clock.monotonic().saturating_sub(started);
         metrics.execution_time_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
@@ -295,6 +296,39 @@ impl Executor<'_> {
         self.journal(run, no, rejected, metrics, told)?;
         self.tell(run, told);
         Ok(None)
+    }
+
+    /// Of refused updates: which the target refuses because it does not have
+    /// what they change. What it holds is then not what the snapshot says.
+    fn mark_missing(&self, operation: &Operation, fates: &mut [Fate]) {
+        let refused: Vec<usize> = (operation.changes.iter().zip(&*fates).enumerate())
+            .filter(|(_, (change, fate))| match fate {
+                Fate::Rejected(rejection) => {
+                    change.action == Action::Update && !change.replace && rejection.code.is_empty()
+                }
+                Fate::Done | Fate::Waits | Fate::Unsent | Fate::Unsure => false,
+            })
+            .map(|(n, _)| n)
+            .collect();
+        if refused.is_empty() {
+            return;
+        }
+        let keys: Vec<Key> = refused.iter().map(|n| operation.changes[*n].key.clone()).collect();
+        let held = match self.target.read(&keys) {
+            Ok(held) => held,
+            Err(error) => {
+                // Then they count as refused for what they bring.
+                tracing::debug!(batch = %operation.batch_id, %error, "refused keys can't be read");
+                return;
+            }
+        };
+        for (n, held) in refused.into_iter().zip(held) {
+            if held.is_none_or(|held| held.archived)
+                && let Some(Fate::Rejected(rejection)) = fates.get_mut(n)
+            {
+                ErrorKind::EntityMissing.info().code.clone_into(&mut rejection.code);
+            }
+        }
     }
 
     /// Journals an outcome, and with it that the next operation is about to
@@ -365,6 +399,7 @@ impl Run<'_> {
 
     /// Whether an operation arrived before the process ended nobody knows.
     fn pass_over(&mut self, no: OperationNo) -> Result<()> {
+        self.out.given_up = true;
         let (plan, bodies, unsure) = (self.plan, &mut self.bodies, &mut self.out.outcome.unsure);
         plan.operation(no, |change| {
             unsure.push(key_of(plan, &change, bodies)?);
@@ -428,9 +463,10 @@ impl Run<'_> {
                 None => {}
             }
             told.failed += 1;
-            self.refusals.add(*hash, change, rejection.unsure);
-            if rejection.unsure {
-                self.out.given_up = true;
+            let missing = rejection.code == ErrorKind::EntityMissing.info().code;
+            self.refusals.add(*hash, change, rejection.unsure || missing);
+            self.out.given_up |= rejection.unsure;
+            if rejection.unsure || missing {
                 self.out.outcome.unsure.push(change.key.clone());
             }
             self.failed.insert(*hash, change.key.clone());
@@ -455,7 +491,10 @@ impl Run<'_> {
                     done += 1;
                     self.out.outcome.done.insert(*hash);
                 }
-                Fate::Unsure => self.out.outcome.unsure.push(change.key.clone()),
+                Fate::Unsure => {
+                    self.out.given_up = true;
+                    self.out.outcome.unsure.push(change.key.clone());
+                }
                 Fate::Rejected(_) | Fate::Waits | Fate::Unsent => {}
             }
         }

@@ -233,13 +233,7 @@ impl Engine {
                 Ok(seen) if seen.problems.is_empty() && absent => {
                     CheckView::ok(check, "it is not there yet; what is published to it first makes it")
                 }
-                Ok(seen) if seen.problems.is_empty() => {
-                    let identity = seen.identity.unwrap_or_default();
-                    CheckView::ok(
-                        check,
-                        format!("it answers, and holds what was published ({} {identity})", seen.kind),
-                    )
-                }
+                Ok(seen) if seen.problems.is_empty() => self.check_sample(check, &seen, open),
                 Ok(seen) => {
                     let mend = match &seen.down {
                         Some(down) => down.action.clone(),
@@ -252,6 +246,46 @@ impl Engine {
             }
         };
         self.targets.keys().map(|name| looked(name, self.target_view(name))).collect()
+    }
+
+    /// Of a target that answers, and is the one that was published to: whether
+    /// it has what was published, as far as a look at a few entities tells.
+    fn check_sample(&self, check: String, seen: &TargetView, open: Option<&OpenTarget>) -> CheckView {
+        let is = format!(
+            "it answers, and is the one that was published to ({} {})",
+            seen.kind,
+            seen.identity.as_deref().unwrap_or_default()
+        );
+        let Some(open) = open else { return CheckView::ok(check, is) };
+        let sampled = match self.sample(&seen.target, open) {
+            Ok(sampled) => sampled,
+            Err(error) => {
+                let text = format!("{is}, but what it has can't be looked at: {error}");
+                return CheckView::warning(check, text, action(&error));
+            }
+        };
+        let looked_at: usize = sampled.iter().map(|of| of.looked_at).sum();
+        let lost: Vec<String> = (sampled.iter())
+            .filter_map(|of| {
+                let first = of.first.as_ref()?;
+                Some(format!(
+                    "of {} entities of source {} that were looked at it does not have {}, such as {first}",
+                    of.looked_at, of.source, of.lost
+                ))
+            })
+            .collect();
+        if lost.is_empty() {
+            let text = match looked_at {
+                0 => is,
+                _ => format!("{is}; it has all {looked_at} entities that were looked at"),
+            };
+            return CheckView::ok(check, text);
+        }
+        CheckView::error(
+            check,
+            lost.join("; "),
+            "find out what deletes there, or does not store what it acknowledges; what a batch changes next is found missing (ENTITY_MISSING) and sent whole by the batch after it or by tidegate dlq requeue",
+        )
     }
 
     /// What mends a target that is not what was published to, or does not answer.

@@ -71,8 +71,8 @@ pub(super) fn concerns_batch(kind: ErrorKind) -> bool {
         ManifestMissing | ManifestInvalid | ManifestMismatch | ManifestVersion | ModeMissing | FromFuture
         | TooLate | IdReused | FolderChanged | FileMissing | FileUnsafe | SizeMismatch | ChecksumMismatch
         | CountMismatch | UploadInvalid | CompressionInvalid | ExpansionLimit | TooManyBadLines
-        | LineInvalid | KeyConflict | EntityRejected | TooManyRefused | PlanInvalid | PinDamaged
-        | Rejected | Cancelled | Superseded | Partial => true,
+        | LineInvalid | KeyConflict | EntityRejected | EntityMissing | TooManyRefused | PlanInvalid
+        | PinDamaged | Rejected | Cancelled | Superseded | Partial => true,
         Usage | Settings | NotFound | Conflict | PlanStale | Parked | SnapshotInvalid | StateForeign
         | StateMissing | DataMissing | StoreDamaged | StoreInUse | StoreNewer | StoreFailed | DiskFull
         | Io | ObjectStore | TargetUnavailable | TargetTimeout | TargetUnauthorized | TargetContract

@@ -138,9 +138,18 @@ impl Engine {
         manifest
     }
 
+    /// # Errors
+    /// [`ErrorKind::FromFuture`].
     fn check_future(&self, batch: &Batch) -> Result<()> {
-        folder::check_future(batch.stamp.source_timestamp, self.clock.now(), self.settings().max_future)
-            .map_err(|e| e.context(format!("batch {}", batch.id)))
+        let stamp = &batch.stamp;
+        let (time, processed) = (stamp.source_timestamp, stamp.processing_timestamp);
+        match folder::ahead_of_clock(time, processed, self.clock.now(), self.settings().max_future) {
+            None => Ok(()),
+            Some((field, problem)) => {
+                let text = format!("batch {}: its {field} {problem}", batch.id);
+                Err(Error::new(ErrorKind::FromFuture, text))
+            }
+        }
     }
 
     pub(super) fn remove_plan_files(&self, source: &SourceId, plan: &PlanId) {

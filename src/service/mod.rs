@@ -47,6 +47,7 @@ pub mod recover;
 mod reload;
 mod retention;
 mod retrying;
+mod sample;
 pub mod serve;
 pub mod skips;
 pub mod space;

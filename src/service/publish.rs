@@ -196,9 +196,8 @@ impl Engine {
         let plan_id = manifest.header.plan_id.clone();
         let capabilities = open.target.capabilities();
         // A request without an answer may take effect as long as this.
-        let unanswered = executed.given_up || !executed.outcome.unsure.is_empty();
-        let lingers =
-            (unanswered && !capabilities.request_limit.is_zero()).then_some(capabilities.request_limit);
+        let lingers = (executed.given_up && !capabilities.request_limit.is_zero())
+            .then_some(capabilities.request_limit);
         let Executed { outcome, unjournalled, completion, end, at, .. } = executed;
         let end = End::of(end, again);
         if let End::Later(error, _) = &end {

@@ -207,6 +207,20 @@ impl TargetServer {
         state.identity = "target-2".into();
     }
 
+    /// It loses the entity of this name.
+    pub fn lose(&self, name: &str) {
+        self.lock().held.retain(|key, _| !is_called(key, name));
+    }
+
+    /// Gives the entity of this name one more attribute, past Tidegate.
+    pub fn annotate(&self, name: &str, attribute: &str, value: i64) {
+        for (key, held) in &mut self.lock().held {
+            if is_called(key, name) {
+                held.insert(attribute.to_owned(), value.into());
+            }
+        }
+    }
+
     /// Puts a value into it, past Tidegate.
     pub fn edit(&self, key: &str, attributes: Value) {
         self.lock().held.insert(key.to_owned(), attributes.as_object().unwrap().clone());
@@ -417,6 +431,11 @@ impl TargetServer {
         state.outcomes.insert(key.to_owned(), answer.clone());
         ("200 OK", answer)
     }
+}
+
+/// Whether this is the key, as JSON, of an entity of this name.
+fn is_called(key: &str, name: &str) -> bool {
+    serde_json::from_str::<Value>(key).unwrap()["qualified_name"] == name
 }
 
 /// Applies a change.

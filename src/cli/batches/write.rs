@@ -12,7 +12,7 @@ use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::error::{ErrorKind, Result};
 use crate::intake::batch::Compression;
-use crate::intake::write;
+use crate::intake::{manifest, write};
 
 /// What `batches write` is told.
 #[derive(Debug, Args)]
@@ -81,9 +81,8 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
             ModeArg::Incremental => Mode::Incremental,
         },
         source_timestamp: match &args.source_timestamp {
-            Some(text) => text
-                .parse()
-                .map_err(|_| usage(format!("--source-timestamp {text}: no time with an offset")))?,
+            Some(text) => manifest::timestamp(text)
+                .map_err(|problem| usage(format!("--source-timestamp {text} {problem}")))?,
             None => now,
         },
         processing_timestamp: now,

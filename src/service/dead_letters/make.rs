@@ -177,6 +177,9 @@ impl Maker<'_> {
                 ErrorKind::EntityRejected.info().code,
                 format!("the target refused it: {}", rejection.reason),
             ),
+            code if code == ErrorKind::EntityMissing.info().code => {
+                self.base(code, format!("the target does not have it: {}", rejection.reason))
+            }
             code => self.base(code, format!("it fails whenever it is sent: {}", rejection.reason)),
         };
         let operations = self.plan.manifest().operations.len();

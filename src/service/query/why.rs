@@ -101,7 +101,7 @@ impl Engine {
     }
 
     /// The current snapshots of a target's sources, kept open between answers.
-    fn current(&self, target: &TargetName) -> Result<Vec<Arc<Snapshot>>> {
+    pub(in crate::service) fn current(&self, target: &TargetName) -> Result<Vec<Arc<Snapshot>>> {
         let ids = self.store.read(|view| view.current_snapshots(target))?;
         let mut kept = self.looks.snapshots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut current = Vec::new();

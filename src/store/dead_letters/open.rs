@@ -157,7 +157,8 @@ impl Tx<'_> {
         let letter = self.expect_dead_letter(id)?;
         let info = by_code(&group.code);
         // A target's words may hold a value; ours don't.
-        let own_words = group.code != ErrorKind::EntityRejected.info().code;
+        let told = [ErrorKind::EntityRejected, ErrorKind::EntityMissing].map(|kind| kind.info().code);
+        let own_words = !told.contains(&&*group.code);
         let data = DeadLettersOpened {
             group: signature.to_owned(),
             source_id: group.source,
