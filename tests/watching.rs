@@ -373,7 +373,11 @@ fn a_folder_that_changes_while_its_batch_waits_is_reported_once() {
         finished.look();
         let url = finished.settings.inboxes[0].url.to_string();
         let entry = finished.engine.store().read(|view| view.inbox_entry(&url, &folder)).unwrap().unwrap();
-        assert!(matches!(entry.state, InboxState::Changed { .. }), "{entry:?}");
+        let InboxState::Changed { batch_id } = &entry.state else { panic!("{entry:?}") };
+        // Once, where one looks for the batch.
+        let timeline = finished.engine.store().read(|view| view.timeline(batch_id)).unwrap();
+        let told = timeline.iter().filter(|entry| entry.cause.starts_with("the folder was changed"));
+        assert_eq!(told.count(), 1, "{timeline:?}");
         assert_eq!(
             finished.engine.store().read(|view| view.batches(&BatchFilter::default())).unwrap().len(),
             4

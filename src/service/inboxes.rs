@@ -128,18 +128,24 @@ impl Engine {
             return Ok(true);
         }
         let batch = self.store.read(|view| view.batch(batch_id))?;
-        if batch.is_some_and(|batch| batch.status == PublishStatus::Failed) {
+        if batch.as_ref().is_some_and(|batch| batch.status == PublishStatus::Failed) {
             // It is mended where it lies, and a retry reads it again.
             return Ok(false);
         }
-        tracing::warn!(batch = %batch_id, source = %batch_id.source(), "the folder was changed after it was accepted; it is not read again");
+        const CHANGED: &str = "the folder was changed after it was accepted; it is not read again";
+        tracing::warn!(batch = %batch_id, source = %batch_id.source(), "{CHANGED}");
         let entry = InboxEntry {
             signature: entry.signature.clone(),
             state: InboxState::Changed { batch_id: batch_id.clone() },
             at: self.clock.now(),
         };
         let (url, path) = (inbox.url.to_string(), found.path.clone());
-        self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
+        self.store.write(move |tx| {
+            if let Some(batch) = &batch {
+                tx.remark(batch, CHANGED, super::SELF)?;
+            }
+            tx.put_inbox_entry(&url, &path, &entry)
+        })?;
         Ok(false)
     }
 
