@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::batches::{TestBatch, entity, says};
+use support::batches::{TestBatch, edge, entity, says};
 use support::target_server::{Fault, TargetServer};
 use support::world::World;
 use tidegate::clock::Clock;
@@ -89,6 +89,25 @@ fn a_target_that_takes_nothing_though_it_says_that_it_is_well_has_no_bad_entitie
     let letters = world.dead_letters("alpha");
     assert_eq!(letters.iter().map(|letter| letter.key.clone()).collect::<Vec<_>>(), [None]);
     assert!(server.requests("operations").len() < 60, "{}", server.requests("operations").len());
+}
+
+/// It is well again while a request is taken apart: what failed alone until
+/// then was not at fault, and nor is what waits for it.
+#[test]
+fn what_failed_before_a_target_took_anything_is_sent_once_more() {
+    let edges = || [("alpha.000", "alpha.005"), ("alpha.001", "alpha.006")].map(|(a, b)| says(edge(a, b), 1));
+    for failures in (1..25).step_by(6).chain(25..45) {
+        let server = TargetServer::start();
+        let world = world(&server);
+        let id = world.deliver(&batch("alpha", 1, 12).with(edges())).unwrap();
+        server.script(std::iter::repeat_n(Fault::Answer("500 Internal Server Error"), failures));
+        let record = world.end_of(&id);
+        assert_eq!(record.status, PublishStatus::Complete, "{failures}: {:?}", record.failure);
+        assert_eq!(world.dead_letters("alpha"), [], "{failures}");
+        let completion = record.completion.unwrap();
+        assert_eq!((completion.done, completion.failed, completion.skipped), (14, 0, 0), "{failures}");
+        assert_eq!(server.held().len(), 14, "{failures}");
+    }
 }
 
 #[test]

@@ -113,6 +113,8 @@ struct Apart<'a> {
     gone: HashSet<KeyHash>,
     /// The last failure of a change alone that was no refusal.
     alone: Option<Error>,
+    /// Changes that failed so before the target took anything.
+    doubted: Vec<usize>,
 }
 
 impl Apart<'_> {
@@ -160,6 +162,30 @@ impl Apart<'_> {
             }
         }
     }
+
+    /// Takes back what failed alone before the target took anything, and what
+    /// waits for it. Returns the places, in runs.
+    fn doubt(&mut self) -> Vec<Range<usize>> {
+        for n in std::mem::take(&mut self.doubted) {
+            let Some(Fate::Rejected(rejection)) = self.fates.get(n) else { continue };
+            self.fates[n] = if rejection.unsure { Fate::Unsure } else { Fate::Unsent };
+            self.refused -= 1;
+            self.gone.remove(&self.operation.changes[n].key.hash());
+        }
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for n in 0..self.fates.len() {
+            match &mut self.fates[n] {
+                Fate::Done | Fate::Rejected(_) => continue,
+                fate @ Fate::Waits => *fate = Fate::Unsent,
+                Fate::Unsent | Fate::Unsure => {}
+            }
+            match runs.last_mut() {
+                Some(run) if run.end == n => run.end = n + 1,
+                _ => runs.push(n..n + 1),
+            }
+        }
+        runs
+    }
 }
 
 impl Sender<'_> {
@@ -185,14 +211,16 @@ impl Sender<'_> {
                 // Parts of it may have arrived before that process ended.
                 let fate = if certain && !maybe_sent { Fate::Unsent } else { fate };
                 let (fates, gone) = (vec![fate; count], HashSet::new());
+                let doubted = Vec::new();
                 let mut apart =
-                    Apart { operation, fates, allowed, refused: 0, maybe_sent, gone, alone: None };
+                    Apart { operation, fates, allowed, refused: 0, maybe_sent, gone, alone: None, doubted };
                 let stopped = match count {
                     0 | 1 if error.kind() == ErrorKind::BulkRejected => {
                         self.alone(&mut apart, 0, operation, error, unsure).err()
                     }
                     _ => self.isolate(&mut apart, 0..count, true).err(),
                 };
+                let stopped = stopped.or_else(|| self.try_doubted(&mut apart).err());
                 let stopped = match apart.alone.take() {
                     // It may be that the target takes nothing at all.
                     Some(error) if !self.suspect.vouched => {
@@ -252,9 +280,24 @@ impl Sender<'_> {
         self.density.told(1, 1);
         if !refused {
             apart.alone = Some(error);
+            if !self.suspect.vouched {
+                apart.doubted.push(n);
+            }
             if !self.suspect.failed_alone() {
                 return Err(Stopped::TooMany);
             }
+        }
+        Ok(())
+    }
+
+    /// Sends once more what failed alone before the target took anything, now
+    /// that it did: it may have been the target's fault after all.
+    fn try_doubted(&mut self, apart: &mut Apart<'_>) -> std::result::Result<(), Stopped> {
+        if apart.doubted.is_empty() || !self.suspect.vouched {
+            return Ok(());
+        }
+        for run in apart.doubt() {
+            self.isolate(apart, run, false)?;
         }
         Ok(())
     }
