@@ -23,6 +23,7 @@ pub struct Error {
     answer: Option<Box<Answer>>,
     request: Option<Box<str>>,
     action: Option<Box<str>>,
+    http: Option<&'static http::HttpCode>,
 }
 
 /// How much of a request is kept, in bytes.
@@ -35,7 +36,15 @@ impl Error {
     /// An error of this kind. The message says what was met where; the table
     /// adds what it means and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, answer: None, request: None, action: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+            answer: None,
+            request: None,
+            action: None,
+            http: None,
+        }
     }
 
     /// Keeps the error that led to this one.
@@ -53,6 +62,22 @@ impl Error {
     /// the kind.
     pub fn with_action(self, action: impl Into<String>) -> Self {
         Self { action: Some(action.into().into_boxed_str()), ..self }
+    }
+
+    /// Tells it by a code of HTTP's own, with which a server refused the request.
+    pub fn with_http(mut self, code: &'static http::HttpCode) -> Self {
+        self.http = Some(code);
+        self
+    }
+
+    /// Its code, as it is told.
+    pub fn code(&self) -> &'static str {
+        self.http.map_or(self.kind.info().code, |http| http.code)
+    }
+
+    /// What that means.
+    pub fn meaning(&self) -> &'static str {
+        self.http.map_or(self.kind.info().meaning, |http| http.meaning)
     }
 
     /// Keeps what the other side said.

@@ -5,14 +5,16 @@
 
   // ---- Times -------------------------------------------------------------
 
-  const units = [[60, 's', 1], [3600, 'min', 60], [86400, 'h', 3600], [86400 * 60, 'd', 86400]];
+  const units = [[1, 60, 's'], [60, 60, 'min'], [3600, 24, 'h'], [86400, 60, 'd'], [86400 * 30, Infinity, 'months']];
 
   // The same words as the server's: src/web/pages/show/time.rs.
   function relative(seconds) {
     const size = Math.abs(seconds);
     if (size < 5) return 'now';
-    const [, word, per] = units.find(([below]) => size < below) || [0, 'months', 86400 * 30];
-    const text = `${Math.floor(size / per)} ${word}`;
+    // What is over is told in full units, what is to come to the nearest.
+    const round = seconds < 0 ? Math.round : Math.floor;
+    const [per, , word] = units.find(([per, below]) => round(size / per) < below);
+    const text = `${round(size / per)} ${word}`;
     return seconds < 0 ? `in ${text}` : `${text} ago`;
   }
 

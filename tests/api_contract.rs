@@ -628,6 +628,7 @@ fn the_overview_has_what_runs_waits_and_ended() {
     assert_eq!((&overview["counts"]["FAILED"], &overview["counts"]["COMPLETE"]), (&json!(1), &json!(2)));
     assert_eq!(overview["service"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(overview["service"]["serving"], true);
+    assert_eq!(overview["lost_inboxes"], json!([]));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde_json::Value;
 use support::batches::{Line, TestBatch, edge, entity, says};
 use support::receiver::Receiver;
 use support::shell::Shell;
+use tidegate::clock::{Clock, SystemClock};
 
 fn first() -> TestBatch {
     TestBatch::full("alpha", 1)
@@ -379,6 +380,36 @@ fn watch_tells_each_change_on_a_line_and_ends_with_its_batch() {
 }
 
 #[test]
+fn watch_says_at_once_that_its_server_is_gone_and_goes_on_when_it_is_back() {
+    let shell = Shell::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    std::fs::create_dir_all(shell.data()).unwrap();
+    let settings = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n");
+    std::fs::write(shell.data().join("tidegate.toml"), settings).unwrap();
+    let server = shell.serve();
+    let mut command = shell.command(&["batches", "watch"]);
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = BufReader::new(watch.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let first = shell.bring(&many(1, 3));
+    assert!(told.any(|line| line.contains(&first) && line.contains("COMPLETE")));
+    let clock = SystemClock::default();
+    let url = server.url.clone();
+    server.stop();
+    let stopped = clock.monotonic();
+    let line = said.next().unwrap();
+    assert!(line.contains(&url) && line.contains("does not answer any more"), "{line}");
+    assert!(clock.monotonic() - stopped < std::time::Duration::from_secs(5));
+    let server = shell.serve();
+    let second = shell.bring(&many(2, 3));
+    assert!(said.next().unwrap().contains("answers again"));
+    assert!(told.any(|line| line.contains(&second) && line.contains("COMPLETE")));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    server.stop();
+}
+
+#[test]
 fn the_inbox_tells_what_is_not_picked_up_and_why() {
     let shell = Shell::new();
     let server = shell.serve();
@@ -620,6 +651,8 @@ fn a_folder_that_is_too_large_to_be_planned_by_a_server_is_refused_with_the_limi
         let error = shell.refused(1, &["plan", &folder]);
         assert!(error.contains("413") && error.contains("more than 102400 bytes"), "{error}");
         assert!(error.contains("server.max_upload"), "{error}");
+        assert!(error.contains("(BODY_TOO_LARGE)") && !error.contains("SERVER_ANSWER"), "{error}");
+        assert!(!error.contains("not one that this version understands"), "{error}");
     }
     assert!(serving.stop().success());
 }

@@ -343,8 +343,12 @@ fn bad_lines_without_a_key_are_counted_as_rejected() {
             .with([Line::BadKeyless(1), Line::BadKeyless(2)]);
         let plan = shell.json(2, &["plan", &shell.write(&batch)]);
         assert_eq!(plan["summary"]["entities"]["rejected"], 3, "{plan}");
+        assert_eq!(plan.to_string().contains("2 lines are bad without a readable key"), full, "{plan}");
         assert_eq!(plan["summary"]["relationships"]["rejected"], 0, "{plan}");
     }
+    let one = TestBatch::full("alpha", 3).with([says(entity("a"), 1), Line::BadKeyless(1)]);
+    let plan = shell.expect(2, &["plan", &shell.write(&one)]);
+    assert!(plan.contains("1 line is bad without a readable key"), "{plan}");
 }
 
 #[test]

@@ -13,6 +13,8 @@ use tidegate::clock::{Clock, ManualClock, SystemClock};
 use tidegate::config::{LoadOptions, Settings};
 use tidegate::domain::key::{EntityKey, Key, RelationshipKey};
 use tidegate::service::Engine;
+use tidegate::service::issues::Declared;
+use tidegate::service::query::Times;
 use tidegate::store::{DeadLetter, DeadLetterState};
 
 /// A server on a data directory of its own.
@@ -643,4 +645,136 @@ fn actions_on_all_dead_letters_are_offered_also_where_the_open_ones_come_later()
     };
     (0..50).for_each(|n| drop(requeue(n).unwrap()));
     server.get("/dlq").expect(200, &["Requeue all open ones", "Discard all open ones"]);
+}
+
+fn bad_keyed(count: u32) -> impl Iterator<Item = Line> {
+    (0..count).map(|n| Line::BadKeyed(entity(&format!("bad{n}"))))
+}
+
+#[test]
+fn a_source_whose_batch_waits_for_a_known_issue_is_delayed_and_not_tried_again() {
+    let server = Server::with(&[TestBatch::full("alpha", 1).with([says(entity("a"), 1)])]);
+    let calm = server.get("/status").expect(200, &["All sources are current"]);
+    assert!(!calm.contains("calm-warn"));
+    let declared = Declared {
+        source: Some("alpha".parse().unwrap()),
+        note: "the index is built anew".into(),
+        ..Declared::default()
+    };
+    server.engine.declare_issue(declared, "ann").unwrap();
+    let next = TestBatch::full("alpha", 2).with([says(entity("a"), 2)]);
+    server.engine.accept(&next.write(&server.data.path().join("delivered"))).unwrap();
+    server.engine.run_until_idle().unwrap();
+    for (path, words) in [
+        ("/", &["Delayed"][..]),
+        ("/sources", &["Delayed", "<bdi>a known issue is being solved"]),
+        ("/sources/alpha", &["Delayed", "<bdi>a known issue is being solved"]),
+        // A warning has the colour of one.
+        (
+            "/status",
+            &["Delayed", "<bdi>a known issue is being solved", "calm calm-warn", "1 source is delayed"],
+        ),
+    ] {
+        let page = server.get(path).expect(200, words);
+        assert!(!page.contains("Retrying"), "{path}: {page}");
+    }
+}
+
+#[test]
+fn what_a_held_source_waits_for_is_told_once() {
+    let server = Server::with(&[TestBatch::incremental("alpha", 1).with(bad_keyed(30))]);
+    let id = "alpha:20261101T000100Z_r1";
+    let page =
+        server.get("/sources/alpha").expect(200, &["Held", "a person has to look at it", "30 of 30 lines"]);
+    assert!(!page.contains("held: a person"), "{page}");
+    assert!(page.contains(&format!("batch {id} failed: 30 of")), "{page}");
+    server.get("/").expect(200, &[&format!("batch {id} failed: 30 of")]);
+}
+
+#[test]
+fn a_message_keeps_the_letters_of_a_file_and_what_it_quotes_is_code() {
+    let bad = [Line::BadKeyed(entity("a")), Line::BadKeyless(1)];
+    let server = Server::with(&[TestBatch::incremental("alpha", 1).with(bad)]);
+    let keyed = |id: u64| server.engine.letter(id).unwrap().letter.key.is_some();
+    let (with, without) = if keyed(1) { (1, 2) } else { (2, 1) };
+    for id in [with, without] {
+        let page =
+            server.get(&format!("/dlq/{id}")).expect(200, &["<code>", "<bdi>entities-00000.ndjson line"]);
+        assert!(!page.contains('`'), "{page}");
+        for (at, _) in page.match_indices("<bdi>entities-") {
+            assert!(!page[..at].rsplit('<').next().unwrap().contains("sentence"), "{page}");
+        }
+    }
+    server.get(&format!("/dlq/{with}")).expect(200, &["good line for the key", "the key stays"]);
+    // What has no key is found by no newer line.
+    let words = ["the next full batch of everything", "give it a type and a name", "the line says its key"];
+    let page = server.get(&format!("/dlq/{without}")).expect(200, &words);
+    assert!(!page.contains("line for the key") && !page.contains("the key stays"), "{page}");
+    let list = server.get("/dlq").expect(200, &["<code>"]);
+    assert!(!list.contains('`'), "{list}");
+}
+
+#[test]
+fn what_waits_is_counted_alike_in_all_places_of_the_overview() {
+    let first = TestBatch::full("alpha", 1).with((0..30).map(|n| says(entity(&format!("e{n}")), 1)));
+    let parked = TestBatch::full("alpha", 2).with([says(entity("e0"), 1)]);
+    let server = Server::with(&[first, parked]);
+    let behind = TestBatch::incremental("alpha", 3).with([says(entity("e1"), 3)]);
+    server.engine.accept(&behind.write(&server.data.path().join("delivered"))).unwrap();
+    server.get("/").expect(
+        200,
+        &["<dt>Waiting</dt><dd><a href=\"/queue\">1</a></dd>", "<span>1 waiting, 1 parked</span>"],
+    );
+}
+
+#[test]
+fn batches_that_ended_otherwise_are_not_called_failed() {
+    let server = Server::of_the_demo();
+    let word = "Failed or ended otherwise";
+    let list =
+        server.get("/sources").expect(200, &[&format!("{word}</th>"), &format!("data-label=\"{word}\"")]);
+    assert!(!list.contains(">Failed</th>"), "{list}");
+    for path in ["/", "/sources/warehouse"] {
+        server.get(path).expect(200, &[&format!("<dt>{word}</dt>")]);
+    }
+}
+
+#[test]
+fn a_timeline_has_the_whole_of_every_cause() {
+    let key = |n: u32| Key::Entity(EntityKey::new(format!("type{}", n % 8), format!("e{n}")));
+    let first = TestBatch::full("alpha", 1).with((0..80).map(|n| says(key(n), 1)));
+    let parked = TestBatch::full("alpha", 2).with([says(key(0), 1)]);
+    let server = Server::with(&[first, parked]);
+    let id = "alpha:20261101T000200Z_r2";
+    let page = server.get(&format!("/batches/{id}")).expect(200, &[]);
+    let items = server.engine.timeline(&id.parse().unwrap(), &Times::first(50)).unwrap().items;
+    assert!(items.iter().any(|item| item.cause.len() > 300), "{items:?}");
+    for item in items.iter().filter(|item| item.event.is_some()) {
+        assert!(page.contains(&item.cause), "{:?} is not on {page}", item.cause);
+    }
+}
+
+#[test]
+fn half_an_hour_is_told_without_seconds() {
+    let data = support::folder();
+    let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7)) as Arc<dyn Clock>;
+    let mut settings = Settings::defaults(data.path());
+    settings.priority.half_life_seconds = 1800.0;
+    let server = Server::new(Engine::open(data.path(), settings, clock).unwrap(), data);
+    server.get("/queue").expect(200, &["per 30 min)"]);
+}
+
+#[test]
+fn the_style_keeps_an_id_on_its_line_and_a_state_at_the_edge() {
+    let server = Server::with(&[]);
+    let page = server.get("/").expect(200, &[]);
+    let sheet = links(&page).into_iter().find(|link| link.ends_with(".css")).unwrap();
+    let sheet = server.get(&sheet).expect(200, &[]);
+    let rule = |selector: &str| {
+        let at = sheet.lines().find(|line| line.contains(selector)).unwrap_or_default();
+        at.split_once('{').map_or("", |(_, rule)| rule)
+    };
+    // A column gets the room of its longest word: an id breaks where it must.
+    assert!(rule(".rows td .id, .rows th > a, .rows th.name > bdi").contains("overflow-wrap: break-word"));
+    assert!(rule(".depth > li > span:nth-child(even)").contains("justify-self: end"));
 }

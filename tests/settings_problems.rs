@@ -126,6 +126,13 @@ fn an_inbox_that_is_gone_is_a_reason_though_the_service_works() {
     };
     let (status, body) = asked();
     assert_eq!((status, &body["degraded"]), (200, &serde_json::json!([])), "{body:#}");
+    let read = |path: &str| {
+        let asked = reqwest::blocking::Client::new().get(format!("{}{path}", server.url));
+        asked.header("accept", "text/html").send().unwrap().text().unwrap()
+    };
+    assert!(!read("").contains("be looked into"));
+    let gauge = |value: u8| format!("tidegate_inbox_lost{{inbox=\"file://{}/\"}} {value}\n", place.display());
+    assert!(read("metrics").contains(&gauge(0)));
     std::fs::rename(shell.folder.path().join("mount"), shell.folder.path().join("away")).unwrap();
     let until = |degraded: bool| {
         for _ in 0..100 {
@@ -141,8 +148,24 @@ fn an_inbox_that_is_gone_is_a_reason_though_the_service_works() {
     assert_eq!((status, &body["ready"]), (200, &Value::Bool(true)), "{body:#}");
     let text = body["degraded"][0].as_str().unwrap();
     assert!(text.contains("mount/inbox") && text.contains("not there"), "{body:#}");
+    // The overview tells it, with the time since when; the page of inboxes does not say what it can't know.
+    let overview: Value = serde_json::from_str(&read("api/v1/overview")).unwrap();
+    let lost = &overview["lost_inboxes"][0];
+    assert!(lost["url"].as_str().unwrap().contains("mount/inbox"), "{lost}");
+    assert!(lost["error"].as_str().unwrap().contains("not there"), "{lost}");
+    let since = lost["since"].as_str().unwrap();
+    let page = read("");
+    for words in ["Can’t be looked into", "mount/inbox/", "href=\"/inbox\"", since, "Needs a person"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert!(read("metrics").contains(&gauge(1)));
+    let page = read("inbox");
+    assert!(page.contains("not known") && !page.contains("very folder was accepted"), "{page}");
     std::fs::rename(shell.folder.path().join("away"), shell.folder.path().join("mount")).unwrap();
     until(false);
+    let overview: Value = serde_json::from_str(&read("api/v1/overview")).unwrap();
+    assert_eq!(overview["lost_inboxes"], serde_json::json!([]));
+    assert!(read("metrics").contains(&gauge(0)));
     server.stop();
 }
 

@@ -158,6 +158,20 @@ fn a_batch_of_which_an_operator_skips_a_key_says_so_in_its_figures() {
 }
 
 #[test]
+fn the_command_line_says_when_a_batch_ended_that_was_not_published() {
+    let shell = Shell::new();
+    let bad = TestBatch::full("alpha", 1).with((0..30).map(|n| Line::BadKeyed(entity(&format!("e{n}")))));
+    shell.expect(1, &["publish", &shell.write(&bad)]);
+    shell.expect(0, &["publish", &shell.write(&batch(2))]);
+    for (id, is, is_not) in
+        [(bad.id(), "  ended ", "  published "), (batch(2).id(), "  published ", "  ended ")]
+    {
+        let told = shell.expect(0, &["batches", "show", &id, "--summary"]);
+        assert!(told.contains(is) && !told.contains(is_not), "{told}");
+    }
+}
+
+#[test]
 fn the_command_line_tells_the_same_figures() {
     let shell = Shell::new();
     let batch = batch(1).with([Line::BadKeyed(entity("c"))]);

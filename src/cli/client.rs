@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::domain::ids::BatchId;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, http};
 use crate::loopback::is_loopback;
 use crate::service::views::{BatchView, ProblemView};
 
@@ -99,11 +99,14 @@ impl Client {
         Err(match serde_json::from_slice::<ProblemView>(&text) {
             Ok(problem) => match ErrorKind::of_code(&problem.code) {
                 Some(kind) => Error::new(kind, problem.detail).with_action(problem.action),
-                None => Error::new(
-                    ErrorKind::ServerAnswer,
-                    format!("the server {} answered {status}: {}", self.base, problem.detail),
-                )
-                .with_action(problem.action),
+                None => {
+                    let text = format!("the server {} answered {status}: {}", self.base, problem.detail);
+                    let error = Error::new(ErrorKind::ServerAnswer, text).with_action(problem.action);
+                    match http::by_code(&problem.code) {
+                        Some(code) => error.with_http(code),
+                        None => error,
+                    }
+                }
             },
             Err(_) => {
                 Error::new(ErrorKind::ServerAnswer, format!("the server {} answered {status}", self.base))

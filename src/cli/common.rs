@@ -235,14 +235,13 @@ pub fn colour() -> bool {
 
 /// Tells an error on standard error: what happened, what it means, what to do.
 pub fn report(global: &Global, error: &Error) {
-    let info = error.kind().info();
     let mut stderr = std::io::stderr().lock();
     let _ = if global.json {
         let value = serde_json::json!({
-            "error_code": info.code,
+            "error_code": error.code(),
             "error_message": error.message(),
             "causes": error.causes(),
-            "meaning": info.meaning,
+            "meaning": error.meaning(),
             "action": error.action(),
         });
         writeln!(stderr, "{value}")
@@ -253,6 +252,6 @@ pub fn report(global: &Global, error: &Error) {
             _ => super::render::safe(&error.to_string()),
         };
         let action = super::render::safe(error.action());
-        writeln!(stderr, "error: {text}\n  {} {action}\n  ({})", info.meaning, info.code)
+        writeln!(stderr, "error: {text}\n  {} {action}\n  ({})", error.meaning(), error.code())
     };
 }

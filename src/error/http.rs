@@ -25,6 +25,11 @@ macro_rules! http_codes {
     };
 }
 
+/// The row of a code.
+pub fn by_code(code: &str) -> Option<&'static HttpCode> {
+    HTTP_CODES.iter().copied().find(|row| row.code == code)
+}
+
 http_codes! {
     HOST_REFUSED: "HOST_REFUSED", 403,
         "The request's Host is neither a loopback name nor one of `server.allowed_hosts`.",

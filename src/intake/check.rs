@@ -163,9 +163,7 @@ pub fn check(folder: &Path, rules: &Rules) -> Result<CheckReport> {
         let read = read_unverified(folder, file, &rules.limits, &mut sink);
         let unknown = sink.unknown;
         if unknown > 0 {
-            let text =
-                format!("{unknown} lines have members that the contract does not name; they are ignored");
-            report.warn(of_file(&file.path, "", text));
+            report.warn(of_file(&file.path, "", unknown_members(unknown)));
         }
         let wrong = match read {
             Ok(read) => mismatches(file, &read),
@@ -290,4 +288,9 @@ impl LineSink for Checking<'_> {
         self.bad(line_no, problem);
         Ok(())
     }
+}
+/// That lines have members that are ignored.
+pub fn unknown_members(lines: u64) -> String {
+    let have = if lines == 1 { "line has" } else { "lines have" };
+    format!("{lines} {have} members that the contract does not name; they are ignored")
 }

@@ -36,6 +36,7 @@ use crate::domain::settings::{Deletion, Mode, SourceSettings};
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
+use crate::intake::check::unknown_members;
 use crate::intake::reader::ReadLimits;
 
 /// How plans are made, whatever the batch.
@@ -572,18 +573,16 @@ impl<'a> Making<'a> {
     fn warnings(&self, output: &PassOutput, settled: &Settled, alike: Vec<String>) -> Vec<String> {
         let mut warnings = alike;
         if output.unknown_members > 0 {
-            warnings.push(format!(
-                "{} lines have members that the contract does not name; they are ignored",
-                output.unknown_members
-            ));
+            warnings.push(unknown_members(output.unknown_members));
         }
         if output.bad > 0 {
             warnings.push(format!("bad lines, which become dead letters: {}", output.bad));
         }
         let unreadable: u64 = output.unreadable.iter().sum();
         if unreadable > 0 && self.input.batch.mode == Mode::Full {
+            let lines = if unreadable == 1 { "line is" } else { "lines are" };
             warnings.push(format!(
-                "{unreadable} lines are bad without a readable key, so the batch deletes nothing",
+                "{unreadable} {lines} bad without a readable key, so the batch deletes nothing",
             ));
         }
         let skipped = settled.summary.skipped();

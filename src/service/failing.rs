@@ -106,7 +106,7 @@ impl Engine {
             OnFailure::Hold => Some(SourceHold {
                 reason: SourceHoldReason::BatchFailed,
                 code: error.kind().info().code.into(),
-                note: format!("batch {} failed: {}", record.batch_id, error.message()),
+                note: says_failed(&record.batch_id, error.message()),
                 since: self.clock.now(),
                 batch_id: Some(record.batch_id.clone()),
             }),
@@ -198,4 +198,11 @@ impl Engine {
         self.store.write(move |tx| hold(tx, &id, &held))?;
         Ok(false)
     }
+}
+
+/// That a batch failed, with its id once: most messages begin with it.
+fn says_failed(id: &BatchId, message: &str) -> String {
+    let own = message.strip_prefix("batch ").and_then(|rest| rest.strip_prefix(id.to_string().as_str()));
+    let what = own.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message);
+    format!("batch {id} failed: {what}")
 }

@@ -29,12 +29,6 @@ impl Folded {
         true
     }
 
-    /// What is said about `what` now.
-    pub(super) fn now(&self, what: &str) -> Option<String> {
-        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        said.get(what).map(|(text, _)| text.clone())
-    }
-
     /// What was said about `what` is over: how often it was to be said, if it
     /// was at all.
     pub(super) fn over(&self, what: &str) -> Option<u64> {
@@ -57,9 +51,7 @@ mod tests {
         assert!(folded.is_news("inbox", "gone"));
         assert!(!folded.is_news("inbox", "gone") && !folded.is_news("inbox", "gone"));
         assert!(folded.is_news("other", "gone"));
-        assert_eq!(folded.now("inbox").as_deref(), Some("gone"));
         assert_eq!((folded.over("inbox"), folded.over("inbox")), (Some(3), None));
-        assert_eq!(folded.now("inbox"), None);
         assert!(folded.is_news("inbox", "gone") && folded.is_news("inbox", "unreadable"));
         assert!(
             folded.is_news("store", "no answer in 269.7ms") && !folded.is_news("store", "no answer in 31ms")

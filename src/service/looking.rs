@@ -21,6 +21,16 @@ use crate::store::{BatchRecord, InboxState};
 pub(super) struct Inboxes {
     all: Mutex<BTreeMap<Url, Arc<Mutex<Option<Discovery>>>>>,
     costs: Mutex<BTreeMap<LookKind, LookCosts>>,
+    lost: Mutex<BTreeMap<Url, Lost>>,
+}
+
+/// Why an inbox can't be looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// The look that was the first to fail.
+    pub(super) since: Timestamp,
+    /// What is wrong, as the last look met it.
+    pub(super) error: String,
 }
 
 /// What gave rise to a look.
@@ -50,6 +60,23 @@ impl Inboxes {
     fn of(&self, url: &Url) -> Arc<Mutex<Option<Discovery>>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(url.clone()).or_default())
+    }
+
+    /// Keeps how the last look went: `error` says why it could not be taken.
+    pub(super) fn note(&self, url: &Url, error: Option<String>, now: Timestamp) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => {
+                let since = lost.get(url).map_or(now, |before| before.since);
+                lost.insert(url.clone(), Lost { since, error });
+            }
+            None => drop(lost.remove(url)),
+        }
+    }
+
+    /// Why the last look into an inbox could not be taken, if it could not.
+    pub(super) fn lost(&self, url: &Url) -> Option<Lost> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
     }
 
     fn costs(&self) -> MutexGuard<'_, BTreeMap<LookKind, LookCosts>> {

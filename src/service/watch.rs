@@ -14,6 +14,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use super::engine::Engine;
 use super::inboxes::NOT_THERE;
 use super::looking::{Looked, Looking};
+use super::views::LostInboxView;
 use crate::error::Result;
 use crate::intake::inbox::{Complete, InboxSettings};
 use crate::intake::manifest::MANIFEST;
@@ -131,12 +132,19 @@ impl Engine {
     /// What does not work though the rest does, in words: inboxes that the last
     /// look could not be taken into. Empty when all is well.
     pub fn degraded(&self) -> Vec<String> {
+        let told =
+            |lost: LostInboxView| format!("the inbox {} can't be looked into: {}", lost.url, lost.error);
+        self.lost_inboxes().into_iter().map(told).collect()
+    }
+
+    /// The inboxes that the last look could not be taken into.
+    pub fn lost_inboxes(&self) -> Vec<LostInboxView> {
         let settings = self.settings();
-        let troubled = settings.inboxes.iter().filter_map(|inbox| {
-            let trouble = self.folded.now(&told_as(inbox))?;
-            Some(format!("the inbox {} can't be looked into: {trouble}", inbox.url))
+        let lost = settings.inboxes.iter().filter_map(|inbox| {
+            let lost = self.inboxes.lost(&inbox.url)?;
+            Some(LostInboxView { url: inbox.url.to_string(), error: lost.error, since: lost.since })
         });
-        troubled.collect()
+        lost.collect()
     }
 
     /// Says how a look went: once, then only when that changes. Returns
@@ -148,6 +156,7 @@ impl Engine {
             Ok(_) => None,
             Err(error) => Some(error.to_string()),
         };
+        self.inboxes.note(&inbox.url, trouble.clone(), self.clock.now());
         match trouble {
             Some(text) => {
                 if self.folded.is_news(&what, &text) {

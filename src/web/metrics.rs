@@ -207,8 +207,10 @@ fn register(registry: &mut Registry, figures: &Figures) {
     }
 }
 
-/// What looking into the inboxes cost.
+/// Whether the inboxes can be looked into, and what it cost.
 fn inboxes(registry: &mut Registry, figures: &Figures) {
+    let lost = &figures.inboxes_lost;
+    gauges(registry, "inbox_lost", "1 while an inbox can't be looked into", "inbox", lost);
     let mut looks = Vec::new();
     let mut listings = Vec::new();
     let seconds = Family::<Label, Counter<f64, AtomicU64>>::default();

@@ -20,6 +20,8 @@ use crate::service::views::{BatchView, OverviewView};
 
 /// Time between two looks where there are no events.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Time until a stream that ended is asked for again.
+const BETWEEN: Duration = Duration::from_millis(200);
 /// How long a server that was there is waited for.
 const GONE: Duration = Duration::from_secs(60);
 /// Looks before events are asked for again.
@@ -38,6 +40,8 @@ struct Watch<'a> {
     only: Option<&'a BatchId>,
     /// What was printed last of each batch.
     told: HashMap<String, String>,
+    /// Whether the server answered at all.
+    reached: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -61,11 +65,11 @@ pub fn run(global: &Global, only: Option<&BatchId>) -> Result<u8> {
 
 impl<'a> Watch<'a> {
     fn new(global: &'a Global, client: &'a Client, only: Option<&'a BatchId>) -> Self {
-        Self { global, client, only, told: HashMap::new(), clock: clock() }
+        Self { global, client, only, told: HashMap::new(), reached: false, clock: clock() }
     }
 
     /// Until the only batch has ended, or for ever.
-    fn follow(mut self) -> Result<u8> {
+    fn follow(&mut self) -> Result<u8> {
         let mut gone = None;
         loop {
             // Listening begins before the first look, so that nothing falls between.
@@ -73,9 +77,9 @@ impl<'a> Watch<'a> {
             match self.look() {
                 Ok(Some(code)) => return Ok(code),
                 Ok(None) => {}
-                Err(error) if error.kind() == ErrorKind::ServerUnreachable && !self.told.is_empty() => {
+                Err(error) if error.kind() == ErrorKind::ServerUnreachable && self.reached => {
                     // It may be started again.
-                    let since = *gone.get_or_insert(self.clock.monotonic());
+                    let since = *gone.get_or_insert_with(|| self.say_gone());
                     if self.clock.monotonic().saturating_sub(since) > GONE {
                         return Err(error);
                     }
@@ -84,28 +88,44 @@ impl<'a> Watch<'a> {
                 }
                 Err(error) => return Err(error),
             }
-            gone = None;
-            match stream {
-                Ok(stream) => {
-                    if let Some(code) = self.listen(&mut BufReader::new(stream))? {
-                        return Ok(code);
-                    }
-                }
+            self.reached = true;
+            if gone.take().is_some() {
+                eprintln!("the server {} answers again", self.client.url());
+            }
+            let heard = match stream {
+                Ok(stream) => self.listen(&mut BufReader::new(stream)),
                 Err(error) => {
                     tracing::debug!(%error, "no events can be had; looking every {} s", PAUSE.as_secs());
-                    for _ in 0..LOOKS {
-                        self.clock.sleep(PAUSE);
-                        match self.look() {
-                            Ok(Some(code)) => return Ok(code),
-                            Ok(None) => {}
-                            Err(error) if error.kind() == ErrorKind::ServerUnreachable => break,
-                            Err(error) => return Err(error),
-                        }
-                    }
+                    self.look_on()
                 }
+            };
+            match heard {
+                Ok(Some(code)) => return Ok(code),
+                // Whether it is gone shows when it is looked at again, at once.
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::ServerUnreachable => {}
+                Err(error) => return Err(error),
             }
-            self.clock.sleep(PAUSE);
+            self.clock.sleep(BETWEEN);
         }
+    }
+
+    /// Says that the server is gone, and tells when it was found to be.
+    fn say_gone(&self) -> Duration {
+        let (url, most) = (self.client.url(), GONE.as_secs());
+        eprintln!("the server {url} does not answer any more; it is tried again for {most} s");
+        self.clock.monotonic()
+    }
+
+    /// Looks a few times, where events can't be had.
+    fn look_on(&mut self) -> Result<Option<u8>> {
+        for _ in 0..LOOKS {
+            self.clock.sleep(PAUSE);
+            if let Some(code) = self.look()? {
+                return Ok(Some(code));
+            }
+        }
+        Ok(None)
     }
 
     /// Tells what changed since the last look.
@@ -207,4 +227,26 @@ fn line(batch: &BatchView) -> String {
     let changes = if ended { changes } else { String::new() };
     let text = format!("{id:<48}  {status:<13}  {changes}  {note}");
     render::safe(text.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_server_that_is_gone_is_waited_for_so_long_and_no_longer() {
+        let global = Global::default();
+        // Nobody listens there.
+        let client = Client::new("http://127.0.0.1:1").unwrap();
+        let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7));
+        for (reached, waited) in [(false, Duration::ZERO), (true, GONE + PAUSE)] {
+            let before = clock.monotonic();
+            let mut watch =
+                Watch { reached, clock: Arc::clone(&clock) as _, ..Watch::new(&global, &client, None) };
+            let error = watch.follow().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ServerUnreachable);
+            assert_eq!(clock.monotonic() - before, waited);
+        }
+    }
 }

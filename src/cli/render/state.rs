@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::safe;
-use crate::domain::publish_state::PublishState;
+use crate::domain::publish_state::{PublishState, PublishStatus};
 
 /// A line for each thing that is known.
 pub fn publish_state(state: &PublishState) -> String {
@@ -20,7 +20,9 @@ pub fn publish_state(state: &PublishState) -> String {
         // Between the two lies what it waited for, such as a person.
         let executed =
             state.metrics.as_ref().map(|m| format!(", {} ms of them executing", m.execution_time_ms));
-        line("published", &format!("{end} ({took} ms from its first step{})", executed.unwrap_or_default()));
+        // Of what failed nothing is published, or not all.
+        let name = if state.status == PublishStatus::Complete { "published" } else { "ended" };
+        line(name, &format!("{end} ({took} ms from its first step{})", executed.unwrap_or_default()));
     }
     if let Some(m) = &state.metrics {
         let counts = |c, u, d| format!("{c} created, {u} updated, {d} deleted");

@@ -14,6 +14,17 @@ use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, by_code};
 use crate::store::{DeadLetter, DeadLetterState, LetterKind, LetterList, View};
 
+/// What to do about a dead letter of this code. A line without a readable key
+/// is no newer line's older self: only a full batch of everything speaks of it.
+pub fn to_do(code: &str, kind: LetterKind, has_key: bool) -> &'static str {
+    match kind {
+        LetterKind::Entity if !has_key => {
+            "Repair it at its source; the next full batch of everything settles it, for it has no key by which a newer line could be found."
+        }
+        LetterKind::Entity | LetterKind::Batch => by_code(code).map_or("", |info| info.action),
+    }
+}
+
 /// Which dead letters.
 #[derive(Debug, Clone, Default)]
 pub struct LetterQuery {
@@ -225,7 +236,7 @@ impl Engine {
             retries,
             skip,
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
-            action: info.map(|info| info.action.to_owned()).unwrap_or_default(),
+            action: to_do(&letter.code, letter.kind, letter.key.is_some()).to_owned(),
             content: (!content.is_empty()).then(|| text(&content)),
             content_exact: std::str::from_utf8(&content).is_ok(),
             content_problem,

@@ -39,6 +39,8 @@ pub struct Figures {
     pub stopped: bool,
     /// Whether each target can't be used: 1 or 0.
     pub targets_down: Vec<(String, u64)>,
+    /// Whether each inbox can't be looked into, by its URL: 1 or 0.
+    pub inboxes_lost: Vec<(String, u64)>,
     /// Known issues in force.
     pub known_issues: u64,
     /// Requests to targets, since the process started.
@@ -107,6 +109,9 @@ impl Engine {
             .collect();
         let free = self.disks().into_iter().filter_map(|disk| Some((disk.what, disk.free?)));
         figures.free = free.collect();
+        let lost = |url| u64::from(self.inboxes.lost(url).is_some());
+        figures.inboxes_lost =
+            settings.inboxes.iter().map(|inbox| (inbox.url.to_string(), lost(&inbox.url))).collect();
         figures.stopped = self.too_little_room().is_some();
         let costs = self.look_costs();
         for (name, kind) in

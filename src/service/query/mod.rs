@@ -30,7 +30,7 @@ use utoipa::ToSchema;
 pub use batches::BatchQuery;
 pub(super) use cache::Looks;
 pub use catalogue::FindEntities;
-pub use dead_letters::LetterQuery;
+pub use dead_letters::{LetterQuery, to_do};
 pub use figures::Figures;
 pub use groups::GroupQuery;
 pub use lineage::{Lineage, LineageNode};

@@ -49,6 +49,7 @@ impl Engine {
                 at: fronts.now(),
                 service: self.service_info(started, serving),
                 stopped: self.too_little_room(),
+                lost_inboxes: self.lost_inboxes(),
                 counts: self.counts(view, None)?,
                 depth,
                 running,

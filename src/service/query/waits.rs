@@ -296,7 +296,12 @@ pub fn state_of(front: &Front, newest: Option<&BatchRecord>) -> (SourceState, &'
         Some(Standing::Waits(waiting)) if waiting.code == WaitCode::SourceHeld => {
             (SourceState::Held, "held: a person has to look at it")
         }
-        Some(Standing::Waits(waiting)) => (SourceState::Retrying, waiting.code.in_words()),
+        Some(Standing::Waits(waiting)) => {
+            let next = front.turn.as_ref().and_then(|turn| turn.batch.as_ref());
+            let tried = next.is_some_and(|batch| batch.status == PublishStatus::Retrying);
+            let state = if tried { SourceState::Retrying } else { SourceState::Delayed };
+            (state, waiting.code.in_words())
+        }
         Some(Standing::Held(_)) => (SourceState::Held, "held: a person has to look at it"),
         Some(Standing::Ready | Standing::Behind(_)) => (SourceState::Waiting, "new data waits for its turn"),
         None => match newest.map(|batch| (batch.status, batch.failure.as_ref())) {

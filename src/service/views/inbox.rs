@@ -32,8 +32,19 @@ pub struct InboxView {
     pub complete: String,
     /// Why it can't be looked into now.
     pub error: Option<String>,
-    /// Folders of it that are not accepted.
+    /// Folders of it that are not accepted; 0 while it can't be looked into.
     pub waiting: u64,
+}
+
+/// An inbox that can't be looked into: what lies there is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LostInboxView {
+    /// Its URL.
+    pub url: String,
+    /// Why not.
+    pub error: String,
+    /// Since when, as far as this process knows.
+    pub since: Timestamp,
 }
 
 /// What became of a folder.

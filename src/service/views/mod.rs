@@ -36,7 +36,7 @@ pub use dead_letter::{
 };
 pub use disk::DiskView;
 pub use doctor::{CheckStatus, CheckView, DoctorView};
-pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView};
+pub use inbox::{InboxFolderState, InboxFolderView, InboxListView, InboxView, LostInboxView};
 pub use issue::{KnownIssueView, LiftedView};
 pub use overview::{
     FormatView, OverviewView, ServiceInfo, SourceState, SourceStatus, StatusCounts, StatusView,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::batch::BatchView;
+use super::inbox::LostInboxView;
 use super::queue::{QueueDepth, QueueItem};
 use super::source::SourceView;
 use crate::domain::ids::SourceId;
@@ -50,6 +51,10 @@ pub struct OverviewView {
     pub service: ServiceInfo,
     /// Why nothing is accepted and begun now: a disk has too little room.
     pub stopped: Option<String>,
+    /// Inboxes that can't be looked into.
+    #[serde(default)]
+    #[schema(required)]
+    pub lost_inboxes: Vec<LostInboxView>,
     /// All batches by status.
     pub counts: StatusCounts,
     /// How much waits of each source.
@@ -104,6 +109,9 @@ pub enum SourceState {
     Waiting,
     /// A batch waits for its next attempt.
     Retrying,
+    /// A batch waits until its target can be used, a maintenance window ends or
+    /// a known issue is solved.
+    Delayed,
     /// A plan waits for a person.
     Parked,
     /// The source waits for a person.
@@ -122,6 +130,7 @@ impl SourceState {
             Self::Publishing => "publishing",
             Self::Waiting => "waiting",
             Self::Retrying => "retrying",
+            Self::Delayed => "delayed",
             Self::Parked => "parked",
             Self::Held => "held",
             Self::Paused => "paused",

@@ -10,8 +10,8 @@ use super::frame::{Frame, answer, rendered};
 use super::query::PageQuery;
 use super::show::{filters, link};
 use crate::domain::ids::{BatchId, SourceId};
-use crate::error::{self, Error, Result};
-use crate::service::query::{GroupQuery, LetterQuery, Part};
+use crate::error::{Error, Result};
+use crate::service::query::{GroupQuery, LetterQuery, Part, to_do};
 use crate::service::views::{DeadLetterView, LetterGroupView, LetterState, Page};
 use crate::store::LetterKind;
 use crate::web::LetterFilter;
@@ -175,10 +175,10 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
                 && ["", "open"].contains(&filter.state.as_str()),
             first: !query.is_later(),
             sources,
-            action: group
-                .as_ref()
-                .and_then(|group| error::by_code(&group.code))
-                .map_or("", |info| info.action),
+            action: group.as_ref().map_or("", |group| {
+                let has_key = group.example.as_ref().is_none_or(|letter| letter.key.is_some());
+                to_do(&group.code, group.kind, has_key)
+            }),
             group,
             is_over,
             more_groups: groups.next_cursor.as_deref().map(|cursor| filter.more_groups(cursor)),

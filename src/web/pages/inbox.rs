@@ -15,6 +15,8 @@ use crate::service::views::InboxListView;
 struct Inbox {
     frame: Frame,
     view: InboxListView,
+    /// Inboxes that can't be looked into.
+    lost: usize,
     back: Option<String>,
     next: Option<String>,
 }
@@ -25,6 +27,7 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
         let view = engine.inbox_view(&query.part())?;
         let page = Inbox {
             frame: Frame::new(engine, "Inboxes", "/inbox"),
+            lost: view.inboxes.iter().filter(|inbox| inbox.error.is_some()).count(),
             back: query.is_later().then(|| "/inbox".to_owned()),
             next: view
                 .next_cursor

@@ -13,7 +13,7 @@ use super::show::{Html, filters, link, state, words};
 use crate::error::Result;
 use crate::service::Engine;
 use crate::service::query::{GroupQuery, Part};
-use crate::service::views::{BatchView, LetterState, OverviewView, SourceState, SourceView};
+use crate::service::views::{BatchView, LetterState, OverviewView, QueueDepth, SourceState, SourceView};
 
 /// Sources that are shown.
 const SOURCES: usize = 12;
@@ -37,7 +37,10 @@ struct Overview {
     attention: Vec<Attention>,
     sources: Vec<SourceView>,
     running: u64,
+    /// Without the parked ones, which are told apart.
     waiting: u64,
+    /// How much of each source waits, with how many of it are parked.
+    depths: Vec<(QueueDepth, u64)>,
     deepest: u64,
 }
 
@@ -48,20 +51,33 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
         let mut view = engine.overview(started, true)?;
         // They are shown above all others.
         view.waiting.retain(|item| item.hold.is_none());
-        let sum = |of: fn(&crate::service::views::QueueDepth) -> u64| view.depth.iter().map(of).sum();
+        let depths: Vec<(QueueDepth, u64)> =
+            view.depth.iter().map(|depth| with_parked(&view, depth)).collect();
         let page = Overview {
             frame: Frame { at: view.at, ..Frame::new(engine, "Overview", "/") },
-            attention: down(engine)?.into_iter().chain(attention(&view)).chain(letters(engine)?).collect(),
+            attention: down(engine)?
+                .into_iter()
+                .chain(lost(&view))
+                .chain(attention(&view))
+                .chain(letters(engine)?)
+                .collect(),
             sources: most_urgent(&view.sources),
-            running: sum(|depth| depth.running),
-            // The parked ones are told apart.
-            waiting: sum(|depth| depth.waiting).saturating_sub(view.parked.len() as u64),
+            running: depths.iter().map(|(depth, _)| depth.running).sum(),
+            waiting: depths.iter().map(|(depth, parked)| depth.waiting - parked).sum(),
+            depths,
             deepest: view.depth.iter().map(|depth| depth.waiting + depth.running).max().unwrap_or(1),
             view,
         };
         if query.is_fragment() { rendered(&page.as_live()) } else { rendered(&page) }
     })
     .await
+}
+
+/// How much of a source waits, and how many of these are parked.
+fn with_parked(view: &OverviewView, depth: &QueueDepth) -> (QueueDepth, u64) {
+    let own = |batch: &&BatchView| batch.publish_state.source_id == depth.source_id.as_str();
+    let parked = view.parked.iter().filter(own).count() as u64;
+    (depth.clone(), parked.min(depth.waiting))
 }
 
 /// Targets that can't be used.
@@ -78,6 +94,19 @@ fn down(engine: &Engine) -> Result<Vec<Attention>> {
             act: "Look",
         })
         .collect())
+}
+
+/// Inboxes that can't be looked into.
+fn lost(view: &OverviewView) -> impl Iterator<Item = Attention> {
+    view.lost_inboxes.iter().map(|lost| Attention {
+        key: format!("inbox {}", lost.url),
+        state: state::LOST.html(),
+        what: format!("Inbox {}", lost.url),
+        why: lost.error.clone(),
+        since: Some(lost.since),
+        href: "/inbox".to_owned(),
+        act: "Look",
+    })
 }
 
 /// Dead letters that wait for repair, with the reason that most of them have.
@@ -179,7 +208,7 @@ fn most_urgent(sources: &[SourceView]) -> Vec<SourceView> {
     let rank = |source: &SourceView| match source.state {
         SourceState::Held | SourceState::Failing | SourceState::Parked => 0,
         SourceState::Publishing => 1,
-        SourceState::Retrying | SourceState::Waiting | SourceState::Paused => 2,
+        SourceState::Retrying | SourceState::Delayed | SourceState::Waiting | SourceState::Paused => 2,
         SourceState::UpToDate => 3,
     };
     let mut sorted: Vec<SourceView> = sources.to_vec();

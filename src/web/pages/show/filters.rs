@@ -136,6 +136,30 @@ pub fn source_state(value: &SourceState, _: &dyn Values) -> Result<Html> {
     Ok(state::of_source(*value).html())
 }
 
+/// How a source stands, without the word that its state is shown with.
+#[askama::filter_fn]
+pub fn source_words(value: &str, _: &dyn Values) -> Result<String> {
+    Ok(words::beside_state(value).to_owned())
+}
+
+/// The class of text that begins with a word and not with a name.
+#[askama::filter_fn]
+pub fn sentence(value: impl Display, _: &dyn Values) -> Result<&'static str> {
+    Ok(words::sentence(&value.to_string()))
+}
+
+/// A message of ours, cut, with what it quotes as code.
+#[askama::filter_fn]
+pub fn said(value: impl Display, _: &dyn Values, most: usize) -> Result<Html> {
+    Ok(super::text::said(&value.to_string(), most))
+}
+
+/// A message of ours that unfolds where it is longer than that.
+#[askama::filter_fn]
+pub fn said_whole(value: impl Display, _: &dyn Values, most: usize) -> Result<Html> {
+    Ok(super::text::said_folded(&value.to_string(), most))
+}
+
 /// What became of a folder.
 #[askama::filter_fn]
 pub fn folder_state(value: &InboxFolderState, _: &dyn Values) -> Result<Html> {

@@ -12,10 +12,10 @@ const HEIGHT: i64 = 40;
 /// Between boxes.
 const GAP_X: i64 = 44;
 const GAP_Y: i64 = 12;
-/// Characters of a name that a box has room for.
-const NAME: usize = 27;
-/// The same of a type, in smaller letters.
-const TYPE: usize = 32;
+/// Room for text in a box, in thousandths of the height of its letters: of a
+/// name's and of a type's, as the sheet of style has them.
+const NAME: u64 = (WIDTH as u64 - 22) * 1_000 / 12;
+const TYPE: u64 = (WIDTH as u64 - 22) * 2_000 / 21;
 /// Room for the word on what is left out, below a box.
 const MORE: i64 = 16;
 
@@ -201,26 +201,59 @@ fn entity(out: &mut String, at: &Placed, node: &LineageNode, here: bool) {
 }
 
 /// Names of one catalogue begin alike: their ends tell them apart.
-fn end_of(name: &str, most: usize) -> String {
+fn end_of(name: &str, room: u64) -> String {
     let name = text::visible(name);
-    let count = name.chars().count();
-    if count <= most {
+    if width(&name) <= room {
         return name;
     }
+    let room = room.saturating_sub(width("…"));
     // From a part's beginning on, if what follows is long enough to say something.
     let parts = name.char_indices().filter(|(_, c)| matches!(c, '.' | '/' | ':'));
-    let fits = parts.map(|(at, c)| &name[at + c.len_utf8()..]).find(|end| end.chars().count() < most);
-    if let Some(end) = fits.filter(|end| end.chars().count() * 3 >= most) {
+    let fits = parts.map(|(at, c)| &name[at + c.len_utf8()..]).find(|end| width(end) <= room);
+    if let Some(end) = fits.filter(|end| width(end) * 3 >= room) {
         return format!("…{end}");
     }
-    let end: String = name.chars().skip(count - (most - 1)).collect();
-    format!("…{end}")
+    let mut taken = 0;
+    let fitting = name.char_indices().rev().take_while(|(_, c)| {
+        taken += width_of(*c);
+        taken <= room
+    });
+    let from = fitting.last().map_or(name.len(), |(at, _)| at);
+    format!("…{}", &name[from..])
 }
 
-fn start_of(name: &str, most: usize) -> String {
+fn start_of(name: &str, room: u64) -> String {
     let name = text::visible(name);
-    let (start, more) = text::cut(&name, most);
-    if more { format!("{start}…") } else { name }
+    if width(&name) <= room {
+        return name;
+    }
+    let mut taken = width("…");
+    let fitting = name.chars().take_while(|c| {
+        taken += width_of(*c);
+        taken <= room
+    });
+    let start: String = fitting.collect();
+    format!("{start}…")
+}
+
+fn width(text: &str) -> u64 {
+    text.chars().map(width_of).sum()
+}
+
+/// About how wide a letter is, in thousandths of its height: as in DejaVu Sans,
+/// the widest of the fonts that the sheet of style names.
+fn width_of(c: char) -> u64 {
+    match c {
+        'i' | 'j' | 'l' | '\'' => 280,
+        ' ' | '.' | ',' | '/' | ':' | ';' | '|' | '\\' | 'I' | 'J' => 340,
+        'f' | 't' | 'r' | '-' | '(' | ')' | '[' | ']' | '!' => 415,
+        's' | 'c' | 'z' | '_' | '?' => 550,
+        'm' | 'M' | 'w' | 'W' | '@' | '%' | '…' => 1_000,
+        'a'..='z' | '0'..='9' => 640,
+        c if c.is_ascii() => 790,
+        c if ('\u{a0}'..='\u{52f}').contains(&c) => 790,
+        _ => 1_050,
+    }
 }
 
 #[cfg(test)]
@@ -254,9 +287,18 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_into_a_box_by_its_width_is_cut_with_an_ellipsis() {
+        // 26 letters, wider than the box.
+        assert_eq!(end_of("halden/revenue-cockpit/data", NAME), "…revenue-cockpit/data");
+        assert_eq!(end_of(&"W".repeat(20), NAME), format!("…{}", "W".repeat(12)));
+        assert_eq!(start_of(&"W".repeat(20), TYPE), format!("{}…", "W".repeat(14)));
+        assert_eq!(start_of("dbt_model", TYPE), "dbt_model");
+    }
+
+    #[test]
     fn long_names_are_cut_at_their_start() {
-        assert_eq!(end_of(&"a".repeat(40), 4), "…aaa");
-        assert_eq!(end_of("abc", 4), "abc");
-        assert_eq!(end_of("halden_analytics.mart_revenue_daily", 27), "…mart_revenue_daily");
+        assert_eq!(end_of(&"a".repeat(40), 3_000), "…aaa");
+        assert_eq!(end_of("abc", 3_000), "abc");
+        assert_eq!(end_of("halden_analytics.mart_revenue_daily", NAME), "…mart_revenue_daily");
     }
 }

@@ -83,6 +83,7 @@ pub fn of_source(state: SourceState) -> Look {
         SourceState::Publishing => look("work", "work", "Publishing"),
         SourceState::Waiting => look("wait", "wait", "Waiting"),
         SourceState::Retrying => look("warn", "retry", "Retrying"),
+        SourceState::Delayed => look("warn", "wait", "Delayed"),
         SourceState::Parked => look("warn", "hand", "Parked"),
         SourceState::Held => look("warn", "hand", "Held"),
         SourceState::Paused => look("off", "pause", "Paused"),
@@ -139,11 +140,14 @@ pub fn of_verdict(code: VerdictCode) -> Look {
     }
 }
 
+/// An inbox that can't be looked into.
+pub const LOST: Look = look("bad", "bad", "Can’t be looked into");
+
 /// Whether an inbox can be looked into.
 pub fn of_inbox(inbox: &InboxView) -> Look {
     match inbox.error {
         None => look("ok", "ok", "Watched"),
-        Some(_) => look("bad", "bad", "Can’t be looked into"),
+        Some(_) => LOST,
     }
 }
 

@@ -25,6 +25,27 @@ pub fn push(out: &mut String, text: &str, lines: bool) {
     }
 }
 
+/// The same of a message of ours: what stands between backticks is code.
+pub fn push_said(out: &mut String, text: &str, lines: bool) {
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('`') {
+        push(out, before, lines);
+        match after.split_once('`') {
+            Some((code, after)) if !code.is_empty() => {
+                out.push_str("<code>");
+                push(out, code, lines);
+                out.push_str("</code>");
+                rest = after;
+            }
+            Some(_) | None => {
+                out.push('`');
+                rest = after;
+            }
+        }
+    }
+    push(out, rest, lines);
+}
+
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -86,24 +107,46 @@ pub fn short(text: &str, most: usize) -> Html {
     Html::trusted(out)
 }
 
+/// A message of ours, cut to `most` characters.
+pub fn said(text: &str, most: usize) -> Html {
+    let (start, more) = cut(text, most);
+    let mut out = String::from("<bdi>");
+    push_said(&mut out, start, false);
+    out.push_str(if more { "</bdi>…" } else { "</bdi>" });
+    Html::trusted(out)
+}
+
+/// A message of ours that unfolds when it is longer than `most` characters.
+pub fn said_folded(text: &str, most: usize) -> Html {
+    if !cut(text, most).1 {
+        return said(text, most);
+    }
+    unfolding(text, most, false, push_said)
+}
+
+/// The beginning of a text, which unfolds to all of it.
+fn unfolding(text: &str, most: usize, lines: bool, push: fn(&mut String, &str, bool)) -> Html {
+    let mut out = String::with_capacity(text.len() + 64);
+    out.push_str("<details class=\"long\"><summary><bdi>");
+    push(&mut out, cut(text, most).0, lines);
+    out.push_str("</bdi>…</summary><bdi class=\"full\" dir=\"auto\">");
+    push(&mut out, text, true);
+    out.push_str("</bdi></details>");
+    Html::trusted(out)
+}
+
 /// A value that unfolds when it is longer than `most` characters.
 pub fn folded(text: &str, most: usize, lines: bool) -> Html {
-    let (start, more) = cut(text, most);
+    let (_, more) = cut(text, most);
     if !more && !lines {
         return whole(text);
     }
-    let mut out = String::with_capacity(text.len() + 64);
     if more {
-        out.push_str("<details class=\"long\"><summary><bdi>");
-        push(&mut out, start, lines);
-        out.push_str("</bdi>…</summary><bdi class=\"full\" dir=\"auto\">");
-        push(&mut out, text, true);
-        out.push_str("</bdi></details>");
-    } else {
-        out.push_str("<bdi class=\"value\" dir=\"auto\">");
-        push(&mut out, text, true);
-        out.push_str("</bdi>");
+        return unfolding(text, most, lines, push);
     }
+    let mut out = String::from("<bdi class=\"value\" dir=\"auto\">");
+    push(&mut out, text, true);
+    out.push_str("</bdi>");
     Html::trusted(out)
 }
 
@@ -115,6 +158,14 @@ mod tests {
     fn nothing_of_a_value_is_html() {
         let html = whole("<script>alert('x')</script>&\"");
         assert_eq!(html.as_str(), "<bdi>&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;</bdi>");
+    }
+
+    #[test]
+    fn what_a_message_quotes_is_code_and_a_lone_mark_stays() {
+        assert_eq!(said("set `a.<b>`, then", 80).as_str(), "<bdi>set <code>a.&lt;b&gt;</code>, then</bdi>");
+        assert_eq!(said("a ` b", 80).as_str(), "<bdi>a ` b</bdi>");
+        assert_eq!(said("a `` b", 80).as_str(), "<bdi>a `` b</bdi>");
+        assert_eq!(said_folded("say `it`", 5).as_str().matches("<code>it</code>").count(), 1);
     }
 
     #[test]

@@ -77,13 +77,13 @@ pub fn linked(words: &str, batch: Option<&BatchId>) -> Html {
     let id = batch.map(ToString::to_string);
     match id.as_deref().and_then(|id| words.split_once(id).map(|around| (id, around))) {
         Some((id, (before, after))) => {
-            text::push(&mut out, before, false);
+            text::push_said(&mut out, before, false);
             out.push_str(&format!("<a class=\"id\" href=\"{}\">", link::batch(id)));
             text::push(&mut out, id, false);
             out.push_str("</a>");
-            text::push(&mut out, after, false);
+            text::push_said(&mut out, after, false);
         }
-        None => text::push(&mut out, words, false),
+        None => text::push_said(&mut out, words, false),
     }
     out.push_str("</bdi>");
     Html::trusted(out)
@@ -98,6 +98,22 @@ pub fn what_failed(state: &PublishState) -> &str {
     let words = own.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(words);
     let told = by_code(&failure.error_code).and_then(|info| words.split_once(info.meaning));
     told.map_or(words, |(before, _)| before.trim_end().trim_end_matches('.'))
+}
+
+/// How a source stands, beside its state: what of it that does not say already.
+pub fn beside_state(words: &str) -> &str {
+    match words.split_once(": ") {
+        Some(("held" | "delayed", rest)) => rest,
+        Some(_) | None => words,
+    }
+}
+
+/// The class that has a text begin with a capital: one that begins with a word.
+/// The letters of a file's name, a key or an id are as they are.
+pub fn sentence(text: &str) -> &'static str {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let is_word = first.trim_end_matches([',', ';']).bytes().all(|b| b.is_ascii_lowercase() || b == b'\'');
+    if is_word { "sentence" } else { "" }
 }
 
 /// What a phase does.
@@ -161,7 +177,7 @@ pub fn event(item: &TimelineItem) -> Html {
         None => {
             let mut first = item.cause.chars();
             let cause: String = first.next().into_iter().flat_map(char::to_uppercase).chain(first).collect();
-            return text::short(&cause, 300);
+            return text::said_folded(&cause, 300);
         }
     };
     Html::trusted(word.to_owned())
