@@ -3,9 +3,10 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::batches::{Line, TestBatch, entity, says};
@@ -144,4 +145,60 @@ fn a_server_whose_catalogue_found_no_room_goes_on_by_itself_when_there_is_some()
     assert!(server.wait().unwrap().success());
     let letters = json(&tidegate(&["dlq", "list", "--limit", "100"]).output().unwrap());
     assert_eq!(letters["items"].as_array().unwrap().len(), BAD);
+}
+
+/// A server with its data on a disk that is full, which has nothing to do.
+fn idle_on_a_full_disk(shell: &Shell, disk: &SmallDisk) -> Child {
+    let inbox = shell.folder.path().join("inbox");
+    std::fs::create_dir_all(&inbox).unwrap();
+    let config = shell.folder.path().join("tidegate.toml");
+    let text =
+        format!("[server]\nlisten = \"127.0.0.1:0\"\n[[inbox]]\nurl = \"file://{}\"\n", inbox.display());
+    std::fs::write(&config, text).unwrap();
+    let mut command = disk.command(env!("CARGO_BIN_EXE_tidegate"));
+    settings(&mut command, &disk.path().join("data"));
+    let mut server =
+        command.arg("--config").arg(&config).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("Tidegate serves") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    server.stderr = Some(log.into_inner());
+    // So that its workers have found nothing to do.
+    std::thread::park_timeout(Duration::from_secs(1));
+    disk.leave(0);
+    server
+}
+
+fn brought(shell: &Shell, batch: &TestBatch) {
+    let made = shell.write(batch);
+    let place = shell.folder.path().join("inbox").join(&batch.source);
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::rename(made, place.join(batch.folder_name())).unwrap();
+}
+
+#[test]
+fn a_server_whose_store_found_no_room_says_so_and_ends_at_once() {
+    let shell = Shell::new();
+    let Some(disk) = SmallDisk::new(6 << 20) else { return };
+    let mut server = idle_on_a_full_disk(&shell, &disk);
+    let began = Instant::now();
+    brought(&shell, &batches()[0]);
+    while server.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(10) {
+            server.kill().unwrap();
+            panic!("it still runs: {:?}", server.wait_with_output());
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    let ended = server.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(told.contains("STORE_FAILED") && told.contains("No space left on device"), "{told}");
+    // With room all of it is there.
+    disk.make_room();
+    let batches = json(&run(&disk, &["batches", "list"]));
+    assert!(batches["items"].is_array(), "{batches}");
 }

@@ -64,7 +64,8 @@ impl Engine {
     fn look_at_all(&self, serving: bool) -> Result<DoctorView> {
         let settings = self.settings();
         // A command looks at those that it was given itself.
-        let mut checks = if serving { self.check_own_settings(&settings) } else { Vec::new() };
+        let own = if serving { self.check_own_settings(&settings) } else { Vec::new() };
+        let mut checks = own.clone();
         checks.extend([versions(), self.check_store(serving)]);
         let (state, written) = self.check_state();
         checks.push(state);
@@ -78,6 +79,14 @@ impl Engine {
         checks.push(time_zone());
         checks.extend(check_disks(&self.disks(), settings.service.min_free));
         checks.extend(check_secrets(&settings));
+        // Most of them ask the store: what has failed is told once, and what
+        // could not be looked at is left out. It may have failed meanwhile.
+        if let Some(failure) = self.store.failure() {
+            checks = own;
+            checks.extend([versions(), store_failed(&failure), self.check_state().0, time_zone()]);
+            checks.extend(check_disks(&self.disks(), settings.service.min_free));
+            checks.extend(check_secrets(&settings));
+        }
         Ok(DoctorView { at: self.clock.now(), version: env!("CARGO_PKG_VERSION").to_owned(), checks })
     }
 
@@ -466,6 +475,13 @@ pub fn unopened(settings: &Settings, clock: &Arc<dyn Clock>, error: &Error) -> D
 /// What the table of errors says is to be done.
 fn action(error: &Error) -> String {
     error.action().to_owned()
+}
+
+/// What is left to say when the store has failed.
+fn store_failed(failure: &Error) -> CheckView {
+    let text = format!("{failure}; what else the store has to be asked for was not looked at");
+    let mend = "make room on its disk if that is full, look at the system's log for what the disk met, then start Tidegate again";
+    CheckView::error("store", text, mend)
 }
 
 fn versions() -> CheckView {
