@@ -202,3 +202,61 @@ fn a_server_whose_store_found_no_room_says_so_and_ends_at_once() {
     let batches = json(&run(&disk, &["batches", "list"]));
     assert!(batches["items"].is_array(), "{batches}");
 }
+
+/// A full batch with lines that become dead letters, each too long for the store.
+fn many_long_bad_lines() -> TestBatch {
+    let bad = |n: usize| Line::BadLong(entity(&format!("bad{n}")));
+    let good = (0..3000).map(|n| says(entity(&name(n)), 1));
+    TestBatch::full("alpha", 10).with((0..300).map(bad)).with(good)
+}
+
+#[test]
+fn a_batch_whose_dead_letters_find_no_room_waits_with_its_reason_and_its_next_time() {
+    let shell = Shell::new();
+    let Some(disk) = SmallDisk::new(8 << 20) else { return };
+    let tidegate = |arguments: &[&str]| {
+        let mut command = disk.command(env!("CARGO_BIN_EXE_tidegate"));
+        settings(&mut command, &shell.data());
+        command
+            .env("TIDEGATE_STATE__URL", format!("file://{}", disk.path().join("state").display()))
+            .env("TIDEGATE_SERVER__LISTEN", "127.0.0.1:0")
+            .env("TIDEGATE_SOURCES__ALPHA__ISOLATION__RATIO", "0.5")
+            .args(arguments);
+        command
+    };
+    let _ = tidegate(&["batches", "list"]).output().unwrap();
+    disk.leave(3 << 20);
+    let id = shell.bring(&many_long_bad_lines());
+    let mut server = tidegate(&["serve"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let until = |what: &str, found: &dyn Fn(&Value) -> bool| {
+        let mut seen = String::new();
+        for _ in 0..300 {
+            let output = tidegate(&["batches", "show", &id]).output().unwrap();
+            let batch = serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default();
+            if found(&batch) {
+                return batch;
+            }
+            seen = format!("{batch:#} {}", String::from_utf8_lossy(&output.stderr));
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        panic!("{what}: {seen}");
+    };
+    // SEMANTICS 10: EXECUTING is left only by a commit.
+    until("it waits, and says why and until when", &|batch| {
+        let text = batch["waits"]["text"].as_str().unwrap_or_default();
+        batch["publish_state"]["status"] == "EXECUTING"
+            && batch["waits"]["code"] == "retry"
+            && text.ends_with(": DISK_FULL")
+            && batch["retry"]["code"] == "DISK_FULL"
+            && batch["next_attempt"].is_string()
+    });
+    let doctor = json(&tidegate(&["doctor"]).output().unwrap());
+    let told = doctor["checks"].as_array().unwrap().iter().find(|check| check["check"] == "source alpha");
+    let told = told.unwrap_or_else(|| panic!("{doctor:#}"));
+    assert!(told["found"].as_str().unwrap().contains("DISK_FULL"), "{told}");
+    disk.make_room();
+    until("it ends", &|batch| batch["publish_state"]["status"] == "COMPLETE");
+    let process = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    assert!(server.wait().unwrap().success());
+}

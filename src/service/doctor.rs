@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::engine::{Engine, OpenTarget};
 use super::present::missing;
 use super::query::{GroupQuery, PAGE_MAX, Part};
+use super::queue::Standing;
 use super::space::{FreeSpace, SystemSpace, disks_of, in_words};
 use super::views::{CheckView, DiskView, DoctorView, InboxFolderState, TargetView};
 use crate::clock::Clock;
@@ -341,12 +342,31 @@ impl Engine {
     }
 
     /// Sources that wait for a person.
+    /// Sources whose next batch is tried again, with why.
+    fn check_waits(&self) -> Vec<CheckView> {
+        let turns = match self.turns() {
+            Ok(turns) => turns,
+            Err(error) => return vec![CheckView::error("sources", error.to_string(), action(&error))],
+        };
+        let told = turns.into_iter().filter_map(|turn| {
+            let (Standing::Until(at), Some(batch)) = (&turn.standing, &turn.batch) else { return None };
+            let code = batch.retry.as_ref().map_or("", |retry| retry.code.as_str());
+            let text =
+                format!("batch {} is tried again at {}: {code}", batch.batch_id, at.strftime("%F %T UTC"));
+            let known = error::by_code(code).and_then(|info| info.to_do()).map(str::to_owned);
+            let mend = known.unwrap_or_else(|| format!("tidegate batches show {}", batch.batch_id));
+            Some(CheckView::warning(format!("source {}", turn.source), text, mend))
+        });
+        told.collect()
+    }
+
     fn check_sources(&self) -> Vec<CheckView> {
         let holds = match self.store.read(|view| view.all_holds()) {
             Ok(holds) => holds,
             Err(error) => return vec![CheckView::error("sources", error.to_string(), action(&error))],
         };
-        if holds.is_empty() {
+        let waits = self.check_waits();
+        if holds.is_empty() && waits.is_empty() {
             return vec![CheckView::ok("sources", "none is held")];
         }
         let told = holds.into_iter().map(|(source, hold)| {
@@ -357,7 +377,7 @@ impl Engine {
                 mend,
             )
         });
-        told.collect()
+        told.chain(waits).collect()
     }
 
     /// Originals of dead letters that lie under the state folder.

@@ -2,15 +2,12 @@
 
 use super::SELF;
 use super::engine::Engine;
-use crate::domain::due;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
 use crate::domain::settings::OnFailure;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::store::{BatchRecord, SourceHold, SourceHoldReason, Tx};
-
-use super::work::Wait;
 
 /// How an error is told in a publish state.
 pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) -> FailureDetails {
@@ -172,14 +169,7 @@ impl Engine {
                 return self.retry_later(id, error).map(|_| true);
             }
             // EXECUTING goes on from its journal, and is left only by a commit.
-            let until = due::after(self.clock.now(), due::doubling(self.work.failed(source)));
-            self.work.set_wait(source, Some(Wait::Until(until)));
-            if !self.folded.is_news(&format!("retry of {source}"), &error.to_string()) {
-                return Ok(false);
-            }
-            tracing::warn!(batch = %id, %source, %error, "it goes on later");
-            let cause = format!("it goes on later: {error}");
-            self.store.write(move |tx| tx.remark(&record, cause, SELF))?;
+            self.go_on_later(id, error)?;
             return Ok(false);
         }
         let reason = match error.kind() {

@@ -295,6 +295,7 @@ impl Engine {
                     End::Whole | End::Failed(_) => {
                         record.publish_end = Some(now);
                         record.retry = None;
+                        record.next_attempt = None;
                     }
                     End::Later(_, again) => {
                         again.put(record);

@@ -204,7 +204,10 @@ impl Engine {
                 match holds.iter().find(|hold| stops_execution(hold.reason)) {
                     // It touches nothing outside any more, and ends.
                     Some(hold) if batch.cancel.is_none() => Some(Found::Held(hold.clone(), Some(batch))),
-                    Some(_) | None => Some(Found::Runs(batch)),
+                    Some(_) | None => match self.next_attempt(settings, &batch, now) {
+                        Some(at) => Some(Found::Until(at, batch)),
+                        None => Some(Found::Runs(batch)),
+                    },
                 }
             }
             None => match holds.iter().find(|hold| !hold.reason.is_overtaken()) {
@@ -267,7 +270,6 @@ impl Engine {
                     Standing::Waits(Waiting { code: WaitCode::Turn, text, until: Some(until) })
                 })
             }
-            Some(Wait::Until(at)) => due::ahead(at, now, due::LONGEST).map(Standing::Until),
         };
         over.unwrap_or_else(|| {
             self.work.set_wait(source, None);

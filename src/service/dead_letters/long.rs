@@ -65,8 +65,8 @@ impl<'a> Writer<'a> {
 
     /// Makes all of them durable. A plan that is committed once more, after a
     /// crash, writes the file once more.
-    pub(super) fn finish(self) -> Result<()> {
-        let Some((partial, file)) = self.open else { return Ok(()) };
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let Some((partial, file)) = self.open.take() else { return Ok(()) };
         let file = file.into_inner().map_err(|e| Error::io(&partial, e.into_error()))?;
         file.sync_all().map_err(|e| Error::io(&partial, e))?;
         std::fs::rename(&partial, &self.path).map_err(|e| Error::io(&self.path, e))?;
@@ -79,6 +79,14 @@ impl<'a> Writer<'a> {
 }
 
 impl Engine {
+impl Writer<'_> {
+    /// Removes what was written, and not finished.
+    pub(super) fn remove(self) {
+        // What is left is collected with the next commit of the source.
+        let _ = std::fs::remove_file(self.path.with_extension("partial"));
+    }
+}
+
     /// The original of an entity's letter, whole.
     ///
     /// # Errors
