@@ -74,6 +74,7 @@ impl Engine {
         checks.extend(self.check_targets());
         checks.extend(self.check_sources());
         checks.push(self.check_originals());
+        checks.extend(self.check_pins());
         checks.extend(self.check_letters());
         checks.extend(self.check_outbox(&settings));
         checks.push(self.check_clock(written));
@@ -341,7 +342,6 @@ impl Engine {
         checks
     }
 
-    /// Sources that wait for a person.
     /// Sources whose next batch is tried again, with why.
     fn check_waits(&self) -> Vec<CheckView> {
         let turns = match self.turns() {
@@ -360,6 +360,7 @@ impl Engine {
         told.collect()
     }
 
+    /// Sources that wait for a person.
     fn check_sources(&self) -> Vec<CheckView> {
         let holds = match self.store.read(|view| view.all_holds()) {
             Ok(holds) => holds,
@@ -384,13 +385,20 @@ impl Engine {
     fn check_originals(&self) -> CheckView {
         const CHECK: &str = "dead letters";
         match self.look_at_originals() {
-            Ok((there, gone)) => match gone.first() {
-                None => CheckView::ok(CHECK, format!("{there} long originals are files, and all there")),
+            Ok((0, _, _)) => CheckView::ok(CHECK, "none has its original in a file"),
+            Ok((count, spread, bad)) => match bad.first() {
+                None => CheckView::ok(
+                    CHECK,
+                    format!(
+                        "{count} long originals are files, and all there; of their checksums {}, and match",
+                        spread.in_words(count)
+                    ),
+                ),
                 Some((first, error)) => {
                     let text = format!(
-                        "{} of {} long originals are gone: {error}",
-                        gone.len(),
-                        there + gone.len() as u64
+                        "{} of {count} long originals are gone or damaged ({}): {error}",
+                        bad.len(),
+                        spread.in_words(count)
                     );
                     let mend = format!(
                         "put the file back from a copy of the state folder, or give the line: tidegate dlq edit {first} --file FILE"

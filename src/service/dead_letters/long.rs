@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::super::checksums::Spread;
 use super::super::engine::Engine;
 use crate::domain::ids::{PlanId, SourceId};
 use crate::error::{Error, Result};
@@ -78,7 +79,6 @@ impl<'a> Writer<'a> {
     }
 }
 
-impl Engine {
 impl Writer<'_> {
     /// Removes what was written, and not finished.
     pub(super) fn remove(self) {
@@ -87,6 +87,7 @@ impl Writer<'_> {
     }
 }
 
+impl Engine {
     /// The original of an entity's letter, whole.
     ///
     /// # Errors
@@ -102,22 +103,39 @@ impl Writer<'_> {
         })
     }
 
-    /// Looks whether the long originals are there, without reading them: how
-    /// many are, and the letters of those that are not.
-    pub(in crate::service) fn look_at_originals(&self) -> Result<(u64, Vec<(u64, Error)>)> {
-        let (mut there, mut gone) = (0, Vec::new());
+    /// Looks whether the long originals are there, and reads a spread of them:
+    /// how many there should be, what was read, and the letters of those that
+    /// are not what was written.
+    pub(in crate::service) fn look_at_originals(&self) -> Result<(u64, Spread, Vec<(u64, Error)>)> {
+        let (mut count, mut bytes, mut bad) = (0, 0_u64, Vec::new());
+        let told = |letter: &DeadLetter, error: Error| {
+            (letter.id, error.context(format!("dead letter {}", letter.id)))
+        };
         self.store.read(|view| {
             view.each_long_letter(|letter| {
-                match letter.long.as_ref().map(|long| self.open_long(long)) {
-                    Some(Err(error)) => {
-                        gone.push((letter.id, error.context(format!("dead letter {}", letter.id))));
-                    }
-                    Some(Ok(_)) | None => there += 1,
+                let Some(long) = &letter.long else { return Ok(()) };
+                count += 1;
+                match self.open_long(long) {
+                    Err(error) => bad.push(told(&letter, error)),
+                    Ok(_) => bytes = bytes.saturating_add(long.bytes),
                 }
                 Ok(())
             })
         })?;
-        Ok((there, gone))
+        let mut spread = Spread::over(bytes, self.clock.random());
+        self.store.read(|view| {
+            view.each_long_letter(|letter| {
+                let Some(long) = &letter.long else { return Ok(()) };
+                if self.open_long(long).is_ok()
+                    && spread.takes(long.bytes)
+                    && let Err(error) = self.read_long(long)
+                {
+                    bad.push(told(&letter, error));
+                }
+                Ok(())
+            })
+        })?;
+        Ok((count, spread, bad))
     }
 
     /// The file of a long original, which is long enough.
