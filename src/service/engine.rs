@@ -160,6 +160,9 @@ pub struct Engine {
     pub(super) uploads: Uploads,
     /// Held by whoever requeues dead letters.
     pub(super) repairs: Mutex<()>,
+    /// The wait for a window or known issue that each source's next batch was
+    /// told of last, with that batch.
+    pub(super) waits_told: Mutex<BTreeMap<SourceId, (BatchId, String)>>,
     /// When dead letters were last looked at for what time does to them.
     pub(super) letters_kept: Mutex<Option<jiff::Timestamp>>,
     pub(super) space: Space,
@@ -267,6 +270,7 @@ impl Engine {
             looks: Looks::default(),
             uploads: Uploads::default(),
             repairs: Mutex::default(),
+            waits_told: Mutex::default(),
             letters_kept: Mutex::default(),
             space: Space::default(),
             pinning: Mutex::default(),

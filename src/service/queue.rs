@@ -169,8 +169,14 @@ impl Engine {
                         }
                     }
                     Standing::Until(at) => due = soonest(due, *at),
-                    Standing::Waits(Waiting { until: Some(at), .. }) => due = soonest(due, *at),
-                    Standing::Waits(Waiting { until: None, .. }) => {}
+                    Standing::Waits(waiting) => {
+                        if let Some(batch) = &turn.batch {
+                            self.tell_wait(batch, waiting)?;
+                        }
+                        if let Some(at) = waiting.until {
+                            due = soonest(due, at);
+                        }
+                    }
                     Standing::InWork | Standing::Held(_) | Standing::Parked(_) | Standing::Behind(_) => {}
                 }
             }
