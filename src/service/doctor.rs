@@ -290,7 +290,8 @@ impl Engine {
             }
             SourceHoldReason::TargetMoved | SourceHoldReason::Trouble => {
                 let known = error::by_code(&hold.code).and_then(|info| info.to_do());
-                let mend = known.map(|action| format!("{} Then ", action)).unwrap_or_default();
+                let known = known.map(|action| action.replace("SOURCE", source.as_str()));
+                let mend = known.map(|action| format!("{action} Then ")).unwrap_or_default();
                 format!("{mend}{resume}")
             }
             SourceHoldReason::Paused | SourceHoldReason::UnknownSource => {
@@ -353,7 +354,8 @@ impl Engine {
             let code = batch.retry.as_ref().map_or("", |retry| retry.code.as_str());
             let text =
                 format!("batch {} is tried again at {}: {code}", batch.batch_id, at.strftime("%F %T UTC"));
-            let known = error::by_code(code).and_then(|info| info.to_do()).map(str::to_owned);
+            let known = error::by_code(code).and_then(|info| info.to_do());
+            let known = known.map(|action| action.replace("SOURCE", turn.source.as_str()));
             let mend = known.unwrap_or_else(|| format!("tidegate batches show {}", batch.batch_id));
             Some(CheckView::warning(format!("source {}", turn.source), text, mend))
         });

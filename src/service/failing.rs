@@ -10,7 +10,12 @@ use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::store::{BatchRecord, SourceHold, SourceHoldReason, Tx};
 
 /// How an error is told in a publish state.
-pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) -> FailureDetails {
+pub(super) fn failure(
+    id: &BatchId,
+    error: &Error,
+    operation: Option<String>,
+    retries: u32,
+) -> FailureDetails {
     let info = error.kind().info();
     let causes = error.trace();
     FailureDetails {
@@ -19,7 +24,9 @@ pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) ->
             "{}. {}{}",
             error.message().trim_end_matches('.'),
             info.meaning,
-            info.to_do().map(to_do).unwrap_or_default()
+            info.to_do()
+                .map(|action| to_do(action).replace("SOURCE", id.source().as_str()))
+                .unwrap_or_default()
         ),
         failed_operation: operation,
         stack_trace: (!causes.is_empty()).then(|| causes.join("\n")),
@@ -114,7 +121,7 @@ impl Engine {
         tracing::warn!(batch = %id, source = %id.source(), code = error.kind().info().code, "failed: {error}");
         let record = self.batch(id)?;
         let held = self.hold_after(&record, Some(error));
-        let (details, exchange) = (failure(error, operation, record.attempts), Exchange::of(error));
+        let (details, exchange) = (failure(id, error, operation, record.attempts), Exchange::of(error));
         let (id, cause) = (id.clone(), error.to_string());
         self.store.write(move |tx| {
             if let Some(held) = &held {
@@ -139,7 +146,7 @@ impl Engine {
 
     pub(super) fn end(&self, id: &BatchId, event: Event, error: &Error) -> Result<BatchRecord> {
         let record = self.batch(id)?;
-        let details = failure(error, None, record.attempts);
+        let details = failure(id, error, None, record.attempts);
         let (id, cause) = (id.clone(), error.to_string());
         self.store.write(move |tx| {
             let now = tx.now();

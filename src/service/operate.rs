@@ -114,7 +114,7 @@ impl Engine {
             let at = tx.now();
             let error =
                 Error::new(ErrorKind::Rejected, format!("batch {id} was rejected by {actor}: {reason}"));
-            let failure = failure(&error, None, record.attempts);
+            let failure = failure(&id, &error, None, record.attempts);
             tx.transition_batch(&id, Event::Rejected, &reason, &actor, |record| {
                 record.hold = None;
                 record.failure = Some(failure);
@@ -193,7 +193,8 @@ impl Engine {
                 | PublishStatus::PlanComplete
                 | PublishStatus::Retrying => {
                     let text = format!("batch {batch} was cancelled by {actor}: {reason}");
-                    let details = failure(&Error::new(ErrorKind::Cancelled, text), None, record.attempts);
+                    let details =
+                        failure(&batch, &Error::new(ErrorKind::Cancelled, text), None, record.attempts);
                     let at = tx.now();
                     tx.transition_batch(&batch, Event::Cancelled, &reason, &actor, |record| {
                         record.hold = None;

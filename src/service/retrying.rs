@@ -182,7 +182,7 @@ impl Engine {
             Follows::Fails => return self.fail(id, error, Some("planning".into())),
         };
         self.tell_retry(id, error);
-        let details = failure(error, Some("planning".into()), again.attempts);
+        let details = failure(id, error, Some("planning".into()), again.attempts);
         let (id, cause, target) = (id.clone(), error.to_string(), target.clone());
         let (settings, random) = (self.settings().retry, self.clock.random());
         self.store.write(move |tx| {

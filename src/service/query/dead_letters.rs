@@ -98,6 +98,14 @@ impl LetterQuery {
         })
     }
 
+    /// Whether what it names is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] names what is not.
+    pub(in crate::service) fn expect_named(&self, engine: &Engine) -> Result<()> {
+        engine.expect_named(self.source_id.as_ref(), self.code.as_deref(), self.signature.as_deref())
+    }
+
     /// The cursor behind a letter.
     pub(in crate::service) fn cursor(&self, next: Option<u64>) -> Option<String> {
         next.map(|id| cursor::encode(&self.name(), &id.to_be_bytes()))
@@ -163,9 +171,11 @@ impl Engine {
     /// A part of the dead letters.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] for a cursor of another list.
+    /// [`ErrorKind::Usage`] for a cursor of another list,
+    /// [`ErrorKind::NotFound`] for a source, code or group that nobody knows.
     pub fn letters(&self, query: &LetterQuery) -> Result<Page<DeadLetterView>> {
         let list = query.list(super::PAGE_MAX)?;
+        query.expect_named(self)?;
         let rows = self.store.read(|view| view.list_of_dead_letters(&list, |letter| view_of(&letter)))?;
         Ok(Page { items: rows.letters, next_cursor: query.cursor(rows.next) })
     }
@@ -225,7 +235,7 @@ impl Engine {
             retries,
             skip,
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
-            action: info.map(|info| info.action.to_owned()).unwrap_or_default(),
+            action: info.map(|info| info.action_at(letter.source.as_str())).unwrap_or_default(),
             content: (!content.is_empty()).then(|| text(&content)),
             content_exact: std::str::from_utf8(&content).is_ok(),
             content_problem,

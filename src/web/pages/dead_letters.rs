@@ -100,7 +100,7 @@ struct DeadLetters {
     /// The group that the filter names, while one of it is not settled.
     group: Option<LetterGroupView>,
     /// What to do about its reason.
-    action: &'static str,
+    action: String,
     /// Whether all of the group that the filter names are settled: those are listed.
     is_over: bool,
     groups: Vec<LetterGroupView>,
@@ -177,8 +177,8 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
             sources,
             action: group
                 .as_ref()
-                .and_then(|group| error::by_code(&group.code))
-                .map_or("", |info| info.action),
+                .and_then(|group| Some(error::by_code(&group.code)?.action_at(group.source_id.as_str())))
+                .unwrap_or_default(),
             group,
             is_over,
             more_groups: groups.next_cursor.as_deref().map(|cursor| filter.more_groups(cursor)),
