@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::dead_letters::Originals;
 use super::engine::{Engine, OpenTarget};
 use super::present::missing;
 use super::query::{GroupQuery, PAGE_MAX, Part};
@@ -387,8 +388,8 @@ impl Engine {
     fn check_originals(&self) -> CheckView {
         const CHECK: &str = "dead letters";
         match self.look_at_originals() {
-            Ok((0, _, _)) => CheckView::ok(CHECK, "none has its original in a file"),
-            Ok((count, spread, bad)) => match bad.first() {
+            Ok(Originals { count: 0, .. }) => CheckView::ok(CHECK, "none has its original in a file"),
+            Ok(Originals { count, spread, bad }) => match bad.first() {
                 None => CheckView::ok(
                     CHECK,
                     format!(

@@ -195,14 +195,14 @@ impl Service {
             // Whoever asked may not wait any more.
             let _ = ended.send(());
         })?;
-        let mut until = None;
+        let mut left = AFTER_FAILURE;
         // It is told, or the thread is gone, which is an end too.
         while let Err(RecvTimeoutError::Timeout) = heard.recv_timeout(LOOK) {
             if !self.engine.store().failed() {
                 continue;
             }
-            let now = self.engine.clock.monotonic();
-            if now >= *until.get_or_insert(now + AFTER_FAILURE) {
+            left = left.saturating_sub(LOOK);
+            if left.is_zero() {
                 tracing::debug!("what is still at work is cut off");
                 break;
             }

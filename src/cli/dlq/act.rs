@@ -112,7 +112,7 @@ fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, a
     };
     if found.items.is_empty() && found.next_cursor.is_none() {
         if !global.json {
-            return out("nothing open fits\n".to_owned()).map(|()| 0);
+            return out("nothing open fits\n").map(|()| 0);
         }
         return tell(global, backend, Told::default());
     }

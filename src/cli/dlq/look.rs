@@ -58,7 +58,7 @@ pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
     if page.items.is_empty() && page.next_cursor.is_none() && !args.filter.is_empty() {
         let of_open = query.states.iter().all(|state| *state == LetterState::Open);
         let text = if of_open { "nothing open fits\n" } else { "nothing fits\n" };
-        return out(text.to_owned()).map(|()| 0);
+        return out(text).map(|()| 0);
     }
     let rows: Vec<Vec<String>> = page.items.iter().map(render::dead_letter::row).collect();
     out(format!("{}{}", table(&render::dead_letter::HEAD, &rows), more(page.next_cursor.as_deref())))?;

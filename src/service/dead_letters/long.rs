@@ -79,6 +79,16 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// What was found of the long originals.
+pub(in crate::service) struct Originals {
+    /// How many there should be.
+    pub count: u64,
+    /// What of them was read.
+    pub spread: Spread,
+    /// The letters of those that are not what was written, with what is wrong.
+    pub bad: Vec<(u64, Error)>,
+}
+
 impl Writer<'_> {
     /// Removes what was written, and not finished.
     pub(super) fn remove(self) {
@@ -103,10 +113,8 @@ impl Engine {
         })
     }
 
-    /// Looks whether the long originals are there, and reads a spread of them:
-    /// how many there should be, what was read, and the letters of those that
-    /// are not what was written.
-    pub(in crate::service) fn look_at_originals(&self) -> Result<(u64, Spread, Vec<(u64, Error)>)> {
+    /// Looks whether the long originals are there, and reads a spread of them.
+    pub(in crate::service) fn look_at_originals(&self) -> Result<Originals> {
         let (mut count, mut bytes, mut bad) = (0, 0_u64, Vec::new());
         let told = |letter: &DeadLetter, error: Error| {
             (letter.id, error.context(format!("dead letter {}", letter.id)))
@@ -135,7 +143,7 @@ impl Engine {
                 Ok(())
             })
         })?;
-        Ok((count, spread, bad))
+        Ok(Originals { count, spread, bad })
     }
 
     /// The file of a long original, which is long enough.
