@@ -172,3 +172,46 @@ fn a_manifest_is_shown_with_the_plan_that_its_batch_would_have() {
     let plans = std::fs::read_dir(server.data.path().join("state/alpha/plans")).unwrap();
     assert!(plans.count() <= 2, "a plan that was looked at is left");
 }
+
+#[test]
+fn what_somebody_edited_is_decided_about_only_by_who_has_seen_that() {
+    let server = Server::new();
+    let bad = ["a", "b"].map(|name| Line::BadKeyed(entity(name)));
+    server.publish(&TestBatch::incremental("alpha", 1).with(bad));
+    let act = |path: &str, body: Value| server.post(&format!("/api/v1/dlq/{path}"), &body);
+    let good = r#"{"type":"t","qualified_name":"a","attributes":{"x":4}}"#;
+    let other = good.replace('4', "5");
+    act("1/edit", json!({ "content": good, "reason": "typo", "actor": "ann" })).json();
+    for (path, body) in [
+        ("1/edit", json!({ "content": other, "reason": "x", "actor": "bob" })),
+        ("1/edit", json!({ "reason": "x", "actor": "bob" })),
+        ("1/requeue", json!({ "content": other, "reason": "x", "actor": "bob" })),
+        ("1/requeue", json!({ "reason": "x", "actor": "bob" })),
+        ("1/discard", json!({ "reason": "x", "actor": "bob" })),
+    ] {
+        let problem = act(path, body).problem(409, "CONFLICT");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("edited by ann at 20") && detail.contains("`revision`"), "{problem}");
+        assert!(problem["action"].as_str().unwrap().contains("it is 2 now"), "{problem}");
+    }
+    assert_eq!(server.fetch("/api/v1/dlq/1")["edited_content"], good);
+    // Of what nobody edited nothing can be overlooked.
+    act("2/discard", json!({ "reason": "x" })).json();
+    act("1/requeue", json!({ "revision": 2, "reason": "x" })).json();
+}
+
+#[test]
+fn a_filter_that_names_what_nobody_knows_is_not_found() {
+    let server = Server::new();
+    server.publish(&TestBatch::incremental("alpha", 1).with([Line::BadKeyed(entity("a"))]));
+    for unknown in ["source_id=nosuch", "code=NOPE", "signature=deadbeefdeadbeef"] {
+        server.get(&format!("/api/v1/dlq?{unknown}")).problem(404, "NOT_FOUND");
+    }
+    server.get("/api/v1/dlq/groups?source_id=nosuch").problem(404, "NOT_FOUND");
+    for action in ["requeue", "discard"] {
+        let body = json!({ "filter": { "signature": "deadbeefdeadbeef" }, "reason": "x" });
+        let problem = server.post(&format!("/api/v1/dlq/{action}"), &body).problem(404, "NOT_FOUND");
+        assert!(problem["detail"].as_str().unwrap().contains("deadbeefdeadbeef"), "{problem}");
+    }
+    assert_eq!(server.fetch("/api/v1/dlq?code=ENTITY_REJECTED")["items"], json!([]));
+}

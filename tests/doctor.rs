@@ -323,3 +323,25 @@ fn a_webhook_that_takes_nothing_is_told() {
     assert!(!found.to_string().contains("planted"), "{found:#}");
     server.stop();
 }
+
+#[test]
+fn a_store_that_failed_is_told_of_once_with_what_to_do() {
+    let world = support::world::World::new();
+    let engine = world.engine();
+    // Such a write is never committed, and nothing is written after it.
+    let failed = engine.store().write(|_| -> tidegate::error::Result<()> { panic!("on purpose") });
+    failed.unwrap_err();
+    let checks = engine.examine(true).unwrap().checks;
+    let told: Vec<_> =
+        checks.iter().filter(|check| check.found.contains("tidegate.redb") && check.mend.is_some()).collect();
+    assert_eq!(told.len(), 1, "{checks:#?}");
+    assert_eq!(told[0].check, "store");
+    let mend = told[0].mend.as_deref().unwrap();
+    assert!(mend.contains("make room") && mend.contains("start Tidegate again"), "{mend}");
+    // What could not be looked at is neither well nor wrong.
+    for gone in ["inbox", "target", "source", "dead letters", "clock"] {
+        assert!(checks.iter().all(|check| !check.check.starts_with(gone)), "{gone}: {checks:#?}");
+    }
+    assert!(engine.stopping(), "whoever waits for work learns of it");
+    assert!(engine.not_ready()[0].contains("start Tidegate again"));
+}

@@ -334,6 +334,9 @@ fn a_maintenance_window_has_batches_wait_and_stops_what_is_executed_between_two_
     assert_eq!(wait(&world, &waiting), Some(WaitCode::Window));
     let until = world.engine().batch_view(&waiting).unwrap().waits.unwrap().until.unwrap();
     assert_eq!(until.to_string(), "2026-11-24T03:00:00Z");
+    let told = world.timeline(&waiting);
+    let told_so = "tidegate: it waits: a maintenance window is open until 2026-11-24 03:00:00 UTC";
+    assert_eq!(told.iter().filter(|line| *line == told_so).count(), 1, "{told:?}");
     world.clock.advance(Duration::from_secs(7200));
     world.work();
     for id in [&running, &waiting] {
@@ -358,6 +361,12 @@ fn batches_wait_for_a_known_issue_until_it_is_lifted_or_over() {
     let waits = world.engine().batch_view(&id).unwrap().waits.unwrap();
     assert_eq!((waits.code, waits.until), (WaitCode::KnownIssue, None));
     assert!(waits.text.contains("the team rebuilds it"), "{}", waits.text);
+    world.work();
+    world.restart();
+    world.work();
+    let told = world.timeline(&id);
+    let told_so = "tidegate: it waits: known issue 1: the team rebuilds it, until an operator lifts it";
+    assert_eq!(told.iter().filter(|line| *line == told_so).count(), 1, "{told:?}");
     world.engine().lift_issue(issue.id, "ann", "done").unwrap();
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete);
@@ -607,6 +616,8 @@ fn a_batch_of_which_too_much_is_refused_fails_for_a_reason_of_its_own() {
         world.publish(&TestBatch::full("alpha", 1).with(names.iter().map(|name| says(entity(name), 1))));
     let failure = record.failure.unwrap();
     assert_eq!((record.status, &failure.error_code[..]), (PublishStatus::Failed, "BATCH_REFUSED"));
+    let (source, text) = (record.batch_id.source(), &failure.error_message);
+    assert!(text.contains(&format!("tidegate dlq groups --source {source}`")), "{text}");
     assert!(failure.error_message.contains("tidegate dlq groups"), "{failure:?}");
     // What it refused is there, each with the target's words.
     let letters = world.dead_letters("alpha");

@@ -173,7 +173,16 @@ fn the_originals_of_a_batch_are_one_file_that_goes_with_the_last_of_them() {
     assert!(kept == lines);
     let view = world.engine().examine(false).unwrap();
     let check = view.checks.iter().find(|check| check.check == "dead letters").unwrap();
-    assert_eq!(check.found, "300 long originals are files, and all there");
+    assert!(check.found.starts_with("300 long originals are files, and all there"), "{}", check.found);
+    assert!(check.found.contains("300 of 300 were read"), "{}", check.found);
+    let whole = std::fs::read(file).unwrap();
+    let flipped = whole.iter().enumerate().map(|(n, byte)| if n % 97 == 0 { byte ^ 1 } else { *byte });
+    std::fs::write(file, flipped.collect::<Vec<u8>>()).unwrap();
+    let view = world.engine().examine(false).unwrap();
+    let check = view.checks.iter().find(|check| check.check == "dead letters").unwrap();
+    assert!(check.found.starts_with("300 of 300 long originals are gone or damaged"), "{}", check.found);
+    assert!(check.mend.as_deref().unwrap().contains("tidegate dlq edit 1 --file FILE"));
+    std::fs::write(file, whole).unwrap();
 
     for id in 1..=299 {
         world.engine().discard_letter(id, None, "ann", "a test row").unwrap();
@@ -276,4 +285,51 @@ fn bytes_that_are_no_text_come_out_as_they_were_from_a_server_and_without_one() 
     let raw = shell.run(&["dlq", "show", "1", "--raw"]);
     assert_eq!((raw.status.code(), &raw.stdout[..]), (Some(0), &line[..]));
     server.stop();
+}
+
+#[test]
+fn a_batch_whose_originals_can_not_be_written_goes_on_at_a_time_that_a_restart_keeps() {
+    let mut world = World::new();
+    let letters = world.data.path().join("state/alpha/letters");
+    std::fs::create_dir_all(letters.parent().unwrap()).unwrap();
+    std::fs::write(&letters, "in the way").unwrap();
+    let bytes = format!("{}\n{}\n", long_bad("a"), long_good("b", "z", 3));
+    let delivered = folder(&world.data.path().join("delivered"), "full", 1, bytes.as_bytes());
+    let id = world.engine().accept(&delivered).unwrap();
+    while world.engine().step().is_ok_and(|worked| worked.is_some()) {}
+    let view = world.engine().batch_view(&id).unwrap();
+    assert_eq!(view.publish_state.status, PublishStatus::Executing);
+    assert_eq!(view.retry.as_ref().unwrap().code, "IO_FAILED");
+    let next = view.next_attempt.unwrap();
+    assert_eq!(view.waits.unwrap().until, Some(next));
+    let told = world.engine().examine(false).unwrap().checks;
+    let told = told.iter().find(|check| check.check == "source alpha").unwrap();
+    assert!(told.found.contains("IO_FAILED"), "{}", told.found);
+
+    std::fs::remove_file(&letters).unwrap();
+    world.restart();
+    assert_eq!(world.engine().step().unwrap(), None, "its time has not come");
+    let view = world.engine().batch_view(&id).unwrap();
+    assert_eq!((view.next_attempt, view.retry.unwrap().code.as_str()), (Some(next), "IO_FAILED"));
+    world.clock.advance(Duration::from_secs(3));
+    work(&world, &id);
+    let view = world.engine().batch_view(&id).unwrap();
+    assert_eq!((view.next_attempt, view.retry), (None, None));
+    assert_eq!(world.dead_letters("alpha").len(), 1);
+}
+
+#[test]
+fn who_asks_for_a_batch_that_goes_on_later_has_it_go_on_now() {
+    let world = World::new();
+    let letters = world.data.path().join("state/alpha/letters");
+    std::fs::create_dir_all(letters.parent().unwrap()).unwrap();
+    std::fs::write(&letters, "in the way").unwrap();
+    let bytes = format!("{}\n{}\n", long_bad("a"), long_good("b", "z", 3));
+    let delivered = folder(&world.data.path().join("delivered"), "full", 1, bytes.as_bytes());
+    let id = world.engine().accept(&delivered).unwrap();
+    while world.engine().step().is_ok_and(|worked| worked.is_some()) {}
+    std::fs::remove_file(&letters).unwrap();
+    assert_eq!(world.engine().step().unwrap(), None);
+    world.engine().retry(&id, "ann", "the file is gone").unwrap();
+    work(&world, &id);
 }

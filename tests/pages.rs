@@ -549,6 +549,10 @@ fn an_alert_leads_to_its_one_dead_letter_or_to_all_of_its_group() {
     // Who comes later sees that it is over, and what became of it.
     server.get(&alert).expect(200, &["All dead letters of this reason are settled.", "Discarded", "/dlq/1"]);
 
+    for unknown in ["signature=deadbeefdeadbeef", "source=nosuch", "code=NOPE"] {
+        server.get(&format!("/dlq?{unknown}")).expect(404, &[]);
+    }
+
     let server = letters(&["a", "b", "c"]);
     let page =
         server.get(&group(&server, 1)).expect(200, &["What to do:", "3 dead letters", "/dlq/1", "/dlq/3"]);

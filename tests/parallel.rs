@@ -11,6 +11,7 @@ use std::time::Duration;
 use support::batches::{Line, TestBatch, edge, entity, says};
 use support::until;
 use support::world::World;
+use tidegate::clock::{Clock, SystemClock};
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::{Error, ErrorKind};
@@ -365,4 +366,43 @@ fn a_batch_whose_folder_is_away_waits_for_it() {
     world.clock.advance(Duration::from_secs(600));
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+}
+
+// The end
+
+/// How long a service takes to end whose store fails, and what it says.
+fn end_of_a_failed_store(world: &World, service: Service) -> (Duration, Error) {
+    let clock = SystemClock::default();
+    let began = clock.monotonic();
+    let write = world.engine().store().write(|_| -> tidegate::error::Result<()> { panic!("on purpose") });
+    write.unwrap_err();
+    let error = service.wait().unwrap_err();
+    (clock.monotonic() - began, error)
+}
+
+#[test]
+fn a_service_whose_store_fails_ends_at_once_whether_it_is_idle_or_waits_for_a_target() {
+    let world = World::new();
+    let service = Service::start(world.shared()).unwrap();
+    std::thread::park_timeout(Duration::from_millis(500));
+    let (took, error) = end_of_a_failed_store(&world, service);
+    assert!(took < Duration::from_secs(5), "idle: {took:?}");
+    assert_eq!(error.kind(), ErrorKind::StoreFailed, "{error}");
+
+    let world = World::new();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (inside, held) = (Arc::new(AtomicUsize::new(0)), Mutex::new(held));
+    let came = Arc::clone(&inside);
+    world.faults.before(move |_| {
+        came.fetch_add(1, Ordering::SeqCst);
+        let _ = held.lock().unwrap().recv_timeout(Duration::from_secs(20));
+        Ok(())
+    });
+    world.deliver(&batch("alpha", 1, "a")).unwrap();
+    let service = Service::start(world.shared()).unwrap();
+    until("a request", || inside.load(Ordering::SeqCst) == 1);
+    let (took, error) = end_of_a_failed_store(&world, service);
+    assert!(took < Duration::from_secs(5), "at a request: {took:?}");
+    assert_eq!(error.kind(), ErrorKind::StoreFailed, "{error}");
+    drop(release);
 }

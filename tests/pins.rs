@@ -245,3 +245,44 @@ fn nothing_is_pinned_where_the_settings_say_so() {
     assert!(world.batch(&id).pin.is_none());
     assert!(!pin(&world, &id).exists());
 }
+
+#[test]
+fn doctor_reads_pins_and_names_a_damaged_one_with_what_helps() {
+    let (world, _, id) = parked();
+    let look = || {
+        let checks = world.engine().examine(false).unwrap().checks;
+        let of = |name: String| checks.iter().find(|check| check.check == name).cloned();
+        (of("pins".into()).unwrap(), of(format!("pin of {id}")))
+    };
+    let (all, damaged) = look();
+    assert!(damaged.is_none() && all.mend.is_none(), "{all:?}");
+    assert!(all.found.contains("of 1 batches") && all.found.contains("3 of 3 were read"), "{}", all.found);
+    let file = pin(&world, &id).join("entities-00000.ndjson");
+    let bytes = damage(&file);
+    for gone in [false, true] {
+        if gone {
+            std::fs::remove_file(&file).unwrap();
+        }
+        let (all, damaged) = look();
+        let damaged = damaged.unwrap();
+        assert!(damaged.found.contains("entities-00000.ndjson"), "{}", damaged.found);
+        assert!(damaged.mend.unwrap().contains("a copy of the state folder"));
+        assert!(all.found.contains("1 of them are damaged"), "{}", all.found);
+    }
+    std::fs::write(&file, bytes).unwrap();
+    assert!(look().1.is_none());
+    std::fs::remove_dir_all(pin(&world, &id)).unwrap();
+    assert!(look().1.is_some(), "its folder is gone");
+}
+
+#[test]
+fn a_failed_batch_with_a_damaged_pin_is_read_from_the_inbox_that_still_has_it() {
+    let world = World::new();
+    let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+    let (id, _) = world.break_down(&batch);
+    keep(&world);
+    damage(&pin(&world, &id).join("entities-00000.ndjson"));
+    let checks = world.engine().examine(false).unwrap().checks;
+    let told = checks.iter().find(|check| check.check == format!("pin of {id}")).unwrap();
+    assert!(told.mend.as_deref().unwrap().starts_with(&format!("tidegate batches retry {id}")), "{told:?}");
+}

@@ -91,11 +91,11 @@ fn the_commands_of_the_readme_lead_from_a_failure_to_its_dead_letter() {
     assert!(shown.starts_with("Dead letter 2: t c"), "{shown}");
     assert!(shown.contains(&format!("tidegate dlq list --group {}", words[2])), "{shown}");
     for list in ["list", "groups"] {
-        let error = shell.refused(64, &["dlq", list, "--code", "bogus"]);
+        let error = shell.refused(1, &["dlq", list, "--code", "bogus"]);
         assert!(error.contains("bogus is no error code"), "{error}");
         shell.expect(0, &["dlq", list, "--code", "line_invalid"]);
     }
-    let error = shell.refused(64, &["dlq", "show", "nothing"]);
+    let error = shell.refused(1, &["dlq", "show", "nothing"]);
     assert!(error.contains("neither the number of a dead letter nor a group"), "{error}");
     let shown = shell.expect(0, &["batches", "show", &batch.id(), "--summary"]);
     assert!(shown.contains(&format!("dlq list --batch {}", batch.id())), "{shown}");
@@ -180,4 +180,62 @@ fn a_skip_is_asked_about_and_told_with_the_dead_letter() {
     shell.expect(0, &[&skip[..], &["--yes"]].concat());
     let shown = shell.expect(0, &["dlq", "show", "1"]);
     assert!(shown.contains("skipped      without an end by ") && shown.contains("t b*: known"), "{shown}");
+}
+
+#[test]
+fn a_group_source_or_code_that_nobody_knows_is_not_found_with_a_server_and_without_one() {
+    let shell = Shell::new();
+    let batch = TestBatch::incremental("alpha", 1).with([Line::BadKeyed(entity("b"))]);
+    shell.expect(4, &["publish", &shell.write(&batch)]);
+    let look = || {
+        for unknown in [["--group", "deadbeefdeadbeef"], ["--source", "nosuch"], ["--code", "NOPE"]] {
+            for command in [
+                &["dlq", "list"][..],
+                &["dlq", "requeue", "--yes"],
+                &["dlq", "discard", "--yes", "--reason", "x"],
+            ] {
+                let error = shell.refused(1, &[command, &unknown[..]].concat());
+                assert!(error.contains("NOT_FOUND") && error.contains(unknown[1]), "{error}");
+            }
+        }
+        shell.refused(1, &["dlq", "groups", "--source", "nosuch"]);
+        // What is known and fits nothing is no failure.
+        for command in [
+            &["dlq", "list"][..],
+            &["dlq", "requeue", "--yes"],
+            &["dlq", "discard", "--yes", "--reason", "x"],
+        ] {
+            let text = shell.expect(0, &[command, &["--code", "ENTITY_REJECTED"]].concat());
+            assert_eq!(text, "nothing open fits\n");
+        }
+    };
+    look();
+    let server = shell.serve();
+    look();
+    // A group is known also when all of it is settled.
+    let group = shell.json(0, &["dlq", "show", "1"])["signature"].as_str().unwrap().to_owned();
+    shell.expect(0, &["dlq", "discard", "1", "--yes", "--reason", "a test"]);
+    assert_eq!(shell.expect(0, &["dlq", "list", "--group", &group]), "nothing open fits\n");
+    server.stop();
+}
+
+#[test]
+fn a_requeue_without_a_number_says_what_it_takes_and_its_reason_is_kept() {
+    let shell = Shell::new();
+    let batch = TestBatch::incremental("alpha", 1).with([Line::BadKeyed(entity("b"))]);
+    shell.expect(4, &["publish", &shell.write(&batch)]);
+    for command in ["requeue", "discard"] {
+        let error = shell.refused(64, &["dlq", command, "--yes", "--reason", "x"]);
+        assert!(error.contains("--group") && error.contains("--all"), "{error}");
+        let help = shell.expect(0, &["dlq", command, "--help"]);
+        let (reason, filter) = (help.find("--reason").unwrap(), help.find("Filter:").unwrap());
+        assert!(reason < filter, "it is no filter:\n{help}");
+    }
+    let good = r#"{"type":"t","qualified_name":"b","attributes":{"x":1}}"#;
+    let file = shell.folder.path().join("line.json");
+    std::fs::write(&file, good).unwrap();
+    shell.expect(0, &["dlq", "edit", "1", "--yes", "--file", &file.display().to_string()]);
+    shell.expect(0, &["dlq", "requeue", "1", "--yes", "--reason", "ticket 4711"]);
+    let shown = shell.expect(0, &["dlq", "show", "1"]);
+    assert!(shown.contains("ticket 4711"), "{shown}");
 }

@@ -49,7 +49,8 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
             Place::Remote(url) => engine.accept_url(url)?,
         };
         // Who asks for it does not mean the next attempt that is due.
-        if engine.batch(&id)?.status == PublishStatus::Retrying {
+        let record = engine.batch(&id)?;
+        if record.status == PublishStatus::Retrying || record.waits_in_execution() {
             engine.retry(&id, &actor(), "published again on the command line")?;
         }
         let record = engine.run_batch(&id)?;

@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const THREADS: usize = 2;
 /// How long what still blocks at the end is waited for.
 const LAST: Duration = Duration::from_secs(5);
+/// The same when the store failed, so that nothing can come of it.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// Watches the inboxes, publishes what comes, and shows it, until it is asked
 /// to stop.
@@ -112,7 +114,8 @@ impl Served {
         let result = self.service.until_signal(self.signals, options);
         // The engine has stopped, and so does the server.
         let answered = self.runtime.block_on(self.answering);
-        self.runtime.shutdown_timeout(LAST);
+        let last = if self.engine.store().failed() { AFTER_FAILURE } else { LAST };
+        self.runtime.shutdown_timeout(last);
         drop(self.presence);
         result?;
         answered.map_err(|_| Error::internal("the server ended in a panic"))?

@@ -36,6 +36,11 @@ pub struct KindInfo {
 }
 
 impl KindInfo {
+    /// What to do next about something of this source.
+    pub fn action_at(&self, source: &str) -> String {
+        self.action.replace("SOURCE", source)
+    }
+
     /// What to do next, if there is anything to do.
     pub fn to_do(&self) -> Option<&'static str> {
         Some(self.action).filter(|action| *action != "Nothing.")

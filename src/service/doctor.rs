@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::dead_letters::Originals;
 use super::engine::{Engine, OpenTarget};
 use super::present::missing;
 use super::query::{GroupQuery, PAGE_MAX, Part};
+use super::queue::Standing;
 use super::space::{FreeSpace, SystemSpace, disks_of, in_words};
 use super::views::{CheckView, DiskView, DoctorView, InboxFolderState, TargetView};
 use crate::clock::Clock;
@@ -64,7 +66,8 @@ impl Engine {
     fn look_at_all(&self, serving: bool) -> Result<DoctorView> {
         let settings = self.settings();
         // A command looks at those that it was given itself.
-        let mut checks = if serving { self.check_own_settings(&settings) } else { Vec::new() };
+        let own = if serving { self.check_own_settings(&settings) } else { Vec::new() };
+        let mut checks = own.clone();
         checks.extend([versions(), self.check_store(serving)]);
         let (state, written) = self.check_state();
         checks.push(state);
@@ -72,12 +75,21 @@ impl Engine {
         checks.extend(self.check_targets());
         checks.extend(self.check_sources());
         checks.push(self.check_originals());
+        checks.extend(self.check_pins());
         checks.extend(self.check_letters());
         checks.extend(self.check_outbox(&settings));
         checks.push(self.check_clock(written));
         checks.push(time_zone());
         checks.extend(check_disks(&self.disks(), settings.service.min_free));
         checks.extend(check_secrets(&settings));
+        // Most of them ask the store: what has failed is told once, and what
+        // could not be looked at is left out. It may have failed meanwhile.
+        if let Some(failure) = self.store.failure() {
+            checks = own;
+            checks.extend([versions(), store_failed(&failure), self.check_state().0, time_zone()]);
+            checks.extend(check_disks(&self.disks(), settings.service.min_free));
+            checks.extend(check_secrets(&settings));
+        }
         Ok(DoctorView { at: self.clock.now(), version: env!("CARGO_PKG_VERSION").to_owned(), checks })
     }
 
@@ -313,7 +325,8 @@ impl Engine {
             }
             SourceHoldReason::TargetMoved | SourceHoldReason::Trouble => {
                 let known = error::by_code(&hold.code).and_then(|info| info.to_do());
-                let mend = known.map(|action| format!("{} Then ", action)).unwrap_or_default();
+                let known = known.map(|action| action.replace("SOURCE", source.as_str()));
+                let mend = known.map(|action| format!("{action} Then ")).unwrap_or_default();
                 format!("{mend}{resume}")
             }
             SourceHoldReason::Paused | SourceHoldReason::UnknownSource => {
@@ -365,13 +378,33 @@ impl Engine {
         checks
     }
 
+    /// Sources whose next batch is tried again, with why.
+    fn check_waits(&self) -> Vec<CheckView> {
+        let turns = match self.turns() {
+            Ok(turns) => turns,
+            Err(error) => return vec![CheckView::error("sources", error.to_string(), action(&error))],
+        };
+        let told = turns.into_iter().filter_map(|turn| {
+            let (Standing::Until(at), Some(batch)) = (&turn.standing, &turn.batch) else { return None };
+            let code = batch.retry.as_ref().map_or("", |retry| retry.code.as_str());
+            let text =
+                format!("batch {} is tried again at {}: {code}", batch.batch_id, at.strftime("%F %T UTC"));
+            let known = error::by_code(code).and_then(|info| info.to_do());
+            let known = known.map(|action| action.replace("SOURCE", turn.source.as_str()));
+            let mend = known.unwrap_or_else(|| format!("tidegate batches show {}", batch.batch_id));
+            Some(CheckView::warning(format!("source {}", turn.source), text, mend))
+        });
+        told.collect()
+    }
+
     /// Sources that wait for a person.
     fn check_sources(&self) -> Vec<CheckView> {
         let holds = match self.store.read(|view| view.all_holds()) {
             Ok(holds) => holds,
             Err(error) => return vec![CheckView::error("sources", error.to_string(), action(&error))],
         };
-        if holds.is_empty() {
+        let waits = self.check_waits();
+        if holds.is_empty() && waits.is_empty() {
             return vec![CheckView::ok("sources", "none is held")];
         }
         let told = holds.into_iter().map(|(source, hold)| {
@@ -382,20 +415,27 @@ impl Engine {
                 mend,
             )
         });
-        told.collect()
+        told.chain(waits).collect()
     }
 
     /// Originals of dead letters that lie under the state folder.
     fn check_originals(&self) -> CheckView {
         const CHECK: &str = "dead letters";
         match self.look_at_originals() {
-            Ok((there, gone)) => match gone.first() {
-                None => CheckView::ok(CHECK, format!("{there} long originals are files, and all there")),
+            Ok(Originals { count: 0, .. }) => CheckView::ok(CHECK, "none has its original in a file"),
+            Ok(Originals { count, spread, bad }) => match bad.first() {
+                None => CheckView::ok(
+                    CHECK,
+                    format!(
+                        "{count} long originals are files, and all there; of their checksums {}, and match",
+                        spread.in_words(count)
+                    ),
+                ),
                 Some((first, error)) => {
                     let text = format!(
-                        "{} of {} long originals are gone: {error}",
-                        gone.len(),
-                        there + gone.len() as u64
+                        "{} of {count} long originals are gone or damaged ({}): {error}",
+                        bad.len(),
+                        spread.in_words(count)
                     );
                     let mend = format!(
                         "put the file back from a copy of the state folder, or give the line: tidegate dlq edit {first} --file FILE"
@@ -500,6 +540,13 @@ pub fn unopened(settings: &Settings, clock: &Arc<dyn Clock>, error: &Error) -> D
 /// What the table of errors says is to be done.
 fn action(error: &Error) -> String {
     error.action().to_owned()
+}
+
+/// What is left to say when the store has failed.
+fn store_failed(failure: &Error) -> CheckView {
+    let text = format!("{failure}; what else the store has to be asked for was not looked at");
+    let mend = "make room on its disk if that is full, look at the system's log for what the disk met, then start Tidegate again";
+    CheckView::error("store", text, mend)
 }
 
 fn versions() -> CheckView {

@@ -146,7 +146,7 @@ pub struct Engine {
     pub(super) workers: AtomicUsize,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) crash: Arc<CrashPoints>,
-    pub(super) stop: Stop,
+    pub(super) stop: Arc<Stop>,
     pub(super) progress: Box<dyn ProgressSink>,
     pub(super) prefixes: Mutex<BTreeMap<Url, Arc<dyn Prefix>>>,
     pub(super) inboxes: Inboxes,
@@ -160,6 +160,9 @@ pub struct Engine {
     pub(super) uploads: Uploads,
     /// Held by whoever requeues dead letters.
     pub(super) repairs: Mutex<()>,
+    /// The wait for a window or known issue that each source's next batch was
+    /// told of last, with that batch.
+    pub(super) waits_told: Mutex<BTreeMap<SourceId, (BatchId, String)>>,
     /// When dead letters were last looked at for what time does to them.
     pub(super) letters_kept: Mutex<Option<jiff::Timestamp>>,
     pub(super) space: Space,
@@ -217,13 +220,17 @@ impl Engine {
         };
         let events = Arc::new(Events::new(Arc::clone(&clock)));
         let work = Arc::new(Work::default());
-        let (told, woken) = (Arc::clone(&events), Arc::clone(&work));
+        let stop = Arc::new(Stop::new(Arc::clone(&work)));
+        let (told, woken, ended) = (Arc::clone(&events), Arc::clone(&work), Arc::clone(&stop));
         let options = StoreOptions {
             after_commit: Some(at(Point::Store)),
             on_change: Some(Arc::new(move |touched: &[Touched]| {
                 told.touched(touched);
                 woken.notify();
             })),
+            // Nothing can be done any more, and whoever waits for work would
+            // learn of it at its next look.
+            on_failure: Some(Arc::new(move || ended.request())),
             ..StoreOptions::default()
         };
         let store = Store::open(data, options, Arc::clone(&clock))?;
@@ -251,7 +258,7 @@ impl Engine {
             listening: OnceLock::new(),
             load_options: OnceLock::new(),
             workers: AtomicUsize::new(1),
-            stop: Stop::new(Arc::clone(&work)),
+            stop,
             progress: Box::new(Silent),
             prefixes: Mutex::default(),
             inboxes: Inboxes::default(),
@@ -263,6 +270,7 @@ impl Engine {
             looks: Looks::default(),
             uploads: Uploads::default(),
             repairs: Mutex::default(),
+            waits_told: Mutex::default(),
             letters_kept: Mutex::default(),
             space: Space::default(),
             pinning: Mutex::default(),
@@ -358,8 +366,8 @@ impl Engine {
     /// Why the work can't be done now, in words; empty when it can.
     pub fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.store.failed() {
-            reasons.push("tidegate.redb failed: start Tidegate again".to_owned());
+        if let Some(failure) = self.store.failure() {
+            reasons.push(format!("{failure}: start Tidegate again"));
         }
         let down = self.store.read(|view| view.open_breakers()).unwrap_or_default();
         for (name, open) in &self.targets {

@@ -2,7 +2,6 @@
 
 use super::SELF;
 use super::engine::Engine;
-use crate::domain::due;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
 use crate::domain::settings::OnFailure;
@@ -10,10 +9,13 @@ use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::store::{BatchRecord, SourceHold, SourceHoldReason, Tx};
 
-use super::work::Wait;
-
 /// How an error is told in a publish state.
-pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) -> FailureDetails {
+pub(super) fn failure(
+    id: &BatchId,
+    error: &Error,
+    operation: Option<String>,
+    retries: u32,
+) -> FailureDetails {
     let info = error.kind().info();
     let causes = error.trace();
     FailureDetails {
@@ -22,7 +24,9 @@ pub(super) fn failure(error: &Error, operation: Option<String>, retries: u32) ->
             "{}. {}{}",
             error.message().trim_end_matches('.'),
             info.meaning,
-            info.to_do().map(to_do).unwrap_or_default()
+            info.to_do()
+                .map(|action| to_do(action).replace("SOURCE", id.source().as_str()))
+                .unwrap_or_default()
         ),
         failed_operation: operation,
         stack_trace: (!causes.is_empty()).then(|| causes.join("\n")),
@@ -117,7 +121,7 @@ impl Engine {
         tracing::warn!(batch = %id, source = %id.source(), code = error.kind().info().code, "failed: {error}");
         let record = self.batch(id)?;
         let held = self.hold_after(&record, Some(error));
-        let (details, exchange) = (failure(error, operation, record.attempts), Exchange::of(error));
+        let (details, exchange) = (failure(id, error, operation, record.attempts), Exchange::of(error));
         let (id, cause) = (id.clone(), error.to_string());
         self.store.write(move |tx| {
             if let Some(held) = &held {
@@ -142,7 +146,7 @@ impl Engine {
 
     pub(super) fn end(&self, id: &BatchId, event: Event, error: &Error) -> Result<BatchRecord> {
         let record = self.batch(id)?;
-        let details = failure(error, None, record.attempts);
+        let details = failure(id, error, None, record.attempts);
         let (id, cause) = (id.clone(), error.to_string());
         self.store.write(move |tx| {
             let now = tx.now();
@@ -172,14 +176,7 @@ impl Engine {
                 return self.retry_later(id, error).map(|_| true);
             }
             // EXECUTING goes on from its journal, and is left only by a commit.
-            let until = due::after(self.clock.now(), due::doubling(self.work.failed(source)));
-            self.work.set_wait(source, Some(Wait::Until(until)));
-            if !self.folded.is_news(&format!("retry of {source}"), &error.to_string()) {
-                return Ok(false);
-            }
-            tracing::warn!(batch = %id, %source, %error, "it goes on later");
-            let cause = format!("it goes on later: {error}");
-            self.store.write(move |tx| tx.remark(&record, cause, SELF))?;
+            self.go_on_later(id, error)?;
             return Ok(false);
         }
         let reason = match error.kind() {

@@ -78,7 +78,7 @@ impl Engine {
                 Ok(plan.map(|plan| plan.batch_id.source().clone()))
             }),
             Some(Wait::Source(other)) => Ok(Some(other)),
-            Some(Wait::Until(_) | Wait::Unanswered(..)) | None => Ok(None),
+            Some(Wait::Unanswered(..)) | None => Ok(None),
         }
     }
 

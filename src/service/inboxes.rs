@@ -276,7 +276,7 @@ impl Engine {
         };
         let mut record = self.record(&batch)?;
         record.mode = None;
-        let details = super::failing::failure(error, Some("intake".into()), 0);
+        let details = super::failing::failure(id, error, Some("intake".into()), 0);
         let cause = error.to_string();
         let id = id.clone();
         self.store.write(move |tx| {

@@ -22,6 +22,7 @@
 mod accept;
 mod begin;
 mod breaker;
+mod checksums;
 pub mod dead_letters;
 pub mod doctor;
 pub mod engine;

@@ -7,7 +7,6 @@ use super::dead_letters::taken;
 use super::engine::Engine;
 use super::failing::failure;
 use super::queue::is_parked;
-use super::work::Wait;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
@@ -115,7 +114,7 @@ impl Engine {
             let at = tx.now();
             let error =
                 Error::new(ErrorKind::Rejected, format!("batch {id} was rejected by {actor}: {reason}"));
-            let failure = failure(&error, None, record.attempts);
+            let failure = failure(&id, &error, None, record.attempts);
             tx.transition_batch(&id, Event::Rejected, &reason, &actor, |record| {
                 record.hold = None;
                 record.failure = Some(failure);
@@ -179,6 +178,7 @@ impl Engine {
                 }
                 PublishStatus::Executing => {
                     let at = tx.now();
+                    record.next_attempt = None;
                     record.cancel = Some(Decision { actor: actor.clone(), reason: reason.clone(), at });
                     tx.put_batch(&record)?;
                     tx.remark(
@@ -193,7 +193,8 @@ impl Engine {
                 | PublishStatus::PlanComplete
                 | PublishStatus::Retrying => {
                     let text = format!("batch {batch} was cancelled by {actor}: {reason}");
-                    let details = failure(&Error::new(ErrorKind::Cancelled, text), None, record.attempts);
+                    let details =
+                        failure(&batch, &Error::new(ErrorKind::Cancelled, text), None, record.attempts);
                     let at = tx.now();
                     tx.transition_batch(&batch, Event::Cancelled, &reason, &actor, |record| {
                         record.hold = None;
@@ -241,7 +242,7 @@ impl Engine {
             && self.is_still_delivered(&record)?;
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
-        let waits = down.is_some() || matches!(self.work.wait_of(id.source()), Some(Wait::Until(_)));
+        let waits = down.is_some() || record.waits_in_execution();
         let (batch, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
         let record = self.store.write(move |tx| {
             if let Some((letter, revision)) = of {
@@ -298,6 +299,8 @@ impl Engine {
                     Ok(record)
                 }
                 PublishStatus::Executing | PublishStatus::Pending if waits => {
+                    record.next_attempt = None;
+                    tx.put_batch(&record)?;
                     tx.remark(&record, format!("to be tried again now: {reason}"), &actor)?;
                     Ok(record)
                 }
@@ -361,6 +364,13 @@ impl Engine {
             }
             for hold in &holds {
                 tx.lift_source_hold(&source, hold.reason)?;
+            }
+            for plan in tx.alive_plans(None)?.into_iter().filter(|plan| *plan.batch_id.source() == source) {
+                let mut batch = tx.expect_batch(&plan.batch_id)?;
+                if batch.waits_in_execution() {
+                    batch.next_attempt = None;
+                    tx.put_batch(&batch)?;
+                }
             }
             let was: Vec<&str> = holds.iter().map(|hold| hold.reason.as_str()).collect();
             tx.note_source(&source, &format!("resumed (was {}): {reason}", was.join(", ")), &actor)

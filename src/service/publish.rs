@@ -279,14 +279,14 @@ impl Engine {
                 record.completion = Some(completion);
                 record.snapshot_path = Some(url);
                 record.failure = match &end {
-                    End::Failed(error) => Some(failure(error, at, record.attempts)),
-                    End::Later(error, again) => Some(failure(error, at, again.attempts)),
+                    End::Failed(error) => Some(failure(&id, error, at, record.attempts)),
+                    End::Later(error, again) => Some(failure(&id, error, at, again.attempts)),
                     End::Whole if count > 0 => {
                         let Completion { total, done, failed, skipped } = completion;
                         let text = format!(
                             "batch {id}: of {total} lines and changes {done} published, {failed} failed, {skipped} skipped; dead letters: {count}"
                         );
-                        Some(failure(&Error::new(ErrorKind::Partial, text), None, record.attempts))
+                        Some(failure(&id, &Error::new(ErrorKind::Partial, text), None, record.attempts))
                     }
                     End::Whole => None,
                 };
@@ -294,6 +294,7 @@ impl Engine {
                     End::Whole | End::Failed(_) => {
                         record.publish_end = Some(now);
                         record.retry = None;
+                        record.next_attempt = None;
                     }
                     End::Later(_, again) => {
                         again.put(record);

@@ -169,8 +169,14 @@ impl Engine {
                         }
                     }
                     Standing::Until(at) => due = soonest(due, *at),
-                    Standing::Waits(Waiting { until: Some(at), .. }) => due = soonest(due, *at),
-                    Standing::Waits(Waiting { until: None, .. }) => {}
+                    Standing::Waits(waiting) => {
+                        if let Some(batch) = &turn.batch {
+                            self.tell_wait(batch, waiting)?;
+                        }
+                        if let Some(at) = waiting.until {
+                            due = soonest(due, at);
+                        }
+                    }
                     Standing::InWork | Standing::Held(_) | Standing::Parked(_) | Standing::Behind(_) => {}
                 }
             }
@@ -204,7 +210,10 @@ impl Engine {
                 match holds.iter().find(|hold| stops_execution(hold.reason)) {
                     // It touches nothing outside any more, and ends.
                     Some(hold) if batch.cancel.is_none() => Some(Found::Held(hold.clone(), Some(batch))),
-                    Some(_) | None => Some(Found::Runs(batch)),
+                    Some(_) | None => match self.next_attempt(settings, &batch, now) {
+                        Some(at) => Some(Found::Until(at, batch)),
+                        None => Some(Found::Runs(batch)),
+                    },
                 }
             }
             None => match holds.iter().find(|hold| !hold.reason.is_overtaken()) {
@@ -267,7 +276,6 @@ impl Engine {
                     Standing::Waits(Waiting { code: WaitCode::Turn, text, until: Some(until) })
                 })
             }
-            Some(Wait::Until(at)) => due::ahead(at, now, due::LONGEST).map(Standing::Until),
         };
         over.unwrap_or_else(|| {
             self.work.set_wait(source, None);

@@ -404,7 +404,7 @@ impl Engine {
             record.mode = None;
         }
         let details =
-            broken.as_ref().map(|error| (failure(error, Some("intake".into()), 0), error.to_string()));
+            broken.as_ref().map(|error| (failure(id, error, Some("intake".into()), 0), error.to_string()));
         let id = id.clone();
         self.store.write(move |tx| {
             tx.put_batch(&record)?;

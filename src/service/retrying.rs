@@ -47,6 +47,29 @@ impl Again {
     }
 }
 
+/// What is known of a batch's failures when one more is not its own: the wait
+/// until then is none of the budget that those before have used.
+fn stalled(before: Option<RetryRecord>, code: &str, now: Timestamp, until: Timestamp) -> RetryRecord {
+    let (code, until) = (code.to_owned(), Some(until));
+    match before {
+        Some(before) if before.wait == RetryWait::Backoff => {
+            let began = before.until.unwrap_or(now);
+            let not_its_own = until.unwrap_or(now).duration_since(began).max(SignedDuration::ZERO);
+            let since = before.since.checked_add(not_its_own).unwrap_or(now);
+            RetryRecord { since, until, code, ..before }
+        }
+        Some(before) if before.code == code => {
+            RetryRecord { until, wait: RetryWait::Unavailable, asked: 0, ..before }
+        }
+        Some(RetryRecord { suspicion, .. }) => {
+            RetryRecord { since: now, until, wait: RetryWait::Unavailable, asked: 0, code, suspicion }
+        }
+        None => {
+            RetryRecord { since: now, until, wait: RetryWait::Unavailable, asked: 0, code, suspicion: None }
+        }
+    }
+}
+
 impl Engine {
     /// How long a request to a target may take effect without an answer.
     pub(super) fn request_limit(&self, target: &TargetName) -> Duration {
@@ -60,6 +83,9 @@ impl Engine {
         batch: &BatchRecord,
         now: Timestamp,
     ) -> Option<Timestamp> {
+        if batch.status == PublishStatus::Executing {
+            return due::ahead(batch.next_attempt?, now, due::LONGEST);
+        }
         let asked = batch.retry.as_ref().map_or(0, |retry| retry.asked);
         // It waits for a request without an answer, too.
         let limit = self.request_limit(&settings.source(batch.batch_id.source()).target);
@@ -156,7 +182,7 @@ impl Engine {
             Follows::Fails => return self.fail(id, error, Some("planning".into())),
         };
         self.tell_retry(id, error);
-        let details = failure(error, Some("planning".into()), again.attempts);
+        let details = failure(id, error, Some("planning".into()), again.attempts);
         let (id, cause, target) = (id.clone(), error.to_string(), target.clone());
         let (settings, random) = (self.settings().retry, self.clock.random());
         self.store.write(move |tx| {
@@ -171,6 +197,26 @@ impl Engine {
                 again.put(record);
                 record.failure = Some(details);
             })
+        })
+    }
+
+    /// Has a batch that is being executed wait: nothing of what failed is its
+    /// own, or the target's. It stays EXECUTING, with why and until when.
+    pub(super) fn go_on_later(&self, id: &BatchId, error: &Error) -> Result<()> {
+        let source = id.source();
+        let news = self.folded.is_news(&format!("retry of {source}"), &error.to_string());
+        if news {
+            tracing::warn!(batch = %id, %source, %error, "it goes on later");
+        }
+        let until = due::after(self.clock.now(), due::doubling(self.work.failed(source)));
+        let (id, code) = (id.clone(), error.kind().info().code);
+        let cause = format!("it goes on later: {error}");
+        self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&id)?;
+            record.retry = Some(stalled(record.retry.take(), code, tx.now(), until));
+            record.next_attempt = Some(until);
+            tx.put_batch(&record)?;
+            if news { tx.remark(&record, cause, SELF) } else { Ok(()) }
         })
     }
 

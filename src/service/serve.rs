@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +27,11 @@ const TICK: Duration = Duration::from_millis(10);
 /// Pause of a thread that met a defect.
 const AFTER_DEFECT: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the store failed while things end.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long what is at work may take to end when the store failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
 /// A running service.
 pub struct Service {
     engine: Arc<Engine>,
@@ -45,6 +51,27 @@ struct Threads {
     courier: Option<JoinHandle<()>>,
     /// Copies the files of batches that wait.
     pins: Option<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Waits for all of them.
+    fn join(self, engine: &Engine) {
+        let Self { workers, watchers, ended, following, courier, pins } = self;
+        for worker in workers {
+            // Its panics were caught.
+            let _ = worker.join();
+        }
+        // The workers are gone because the process is to end.
+        engine.stop();
+        for watcher in watchers {
+            watcher.control.end();
+            let _ = watcher.thread.join();
+        }
+        for thread in ended.into_iter().chain(courier).chain(pins) {
+            let _ = thread.join();
+        }
+        drop(following);
+    }
 }
 
 struct Watcher {
@@ -154,29 +181,34 @@ impl Service {
     }
 
     /// Waits until everything has ended after [`Self::stop`], or because the
-    /// store failed.
+    /// store failed. Then what is in the middle of something gets a moment:
+    /// nothing of it can be kept, and a supervisor waits to start anew.
     ///
     /// # Errors
     /// The failure of the store.
     pub fn wait(self) -> Result<()> {
-        let Threads { workers, watchers, ended, following, courier, pins } =
-            std::mem::take(&mut *self.threads());
-        for worker in workers {
-            // Its panics were caught.
-            let _ = worker.join();
+        let threads = std::mem::take(&mut *self.threads());
+        let engine = Arc::clone(&self.engine);
+        let (ended, heard) = channel();
+        thread("end".into(), move || {
+            threads.join(&engine);
+            // Whoever asked may not wait any more.
+            let _ = ended.send(());
+        })?;
+        let mut left = AFTER_FAILURE;
+        // It is told, or the thread is gone, which is an end too.
+        while let Err(RecvTimeoutError::Timeout) = heard.recv_timeout(LOOK) {
+            if !self.engine.store().failed() {
+                continue;
+            }
+            left = left.saturating_sub(LOOK);
+            if left.is_zero() {
+                tracing::debug!("what is still at work is cut off");
+                break;
+            }
         }
-        // The workers are gone because the process is to end.
-        self.engine.stop();
-        for watcher in watchers {
-            watcher.control.end();
-            let _ = watcher.thread.join();
-        }
-        for thread in ended.into_iter().chain(courier).chain(pins) {
-            let _ = thread.join();
-        }
-        drop(following);
         let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
-        fatal.map_or(Ok(()), Err)
+        self.engine.store().failure().or(fatal).map_or(Ok(()), Err)
     }
 
     /// Serves until SIGTERM or Ctrl-C, reads the settings again on SIGHUP, and

@@ -2,9 +2,11 @@
 //! used, a maintenance window, something that an operator knows of.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use jiff::Timestamp;
 
+use super::SELF;
 use super::breaker::next_probe;
 use super::engine::Engine;
 use super::views::WaitCode;
@@ -86,6 +88,37 @@ impl Engine {
             return Ok(Some(Waiting { code: WaitCode::KnownIssue, text, until: issue.until }));
         }
         Ok(None)
+    }
+
+    /// Notes, once, that a batch which would run waits for a window or for a
+    /// known issue: else its timeline would say nothing until its turn comes.
+    pub(super) fn tell_wait(&self, batch: &BatchRecord, waiting: &Waiting) -> Result<()> {
+        let until = match (waiting.code, waiting.until) {
+            // The text of a window says it.
+            (WaitCode::Window, _) => String::new(),
+            (WaitCode::KnownIssue, Some(at)) => format!(", until {}", at.strftime("%F %T UTC")),
+            (WaitCode::KnownIssue, None) => ", until an operator lifts it".to_owned(),
+            _ => return Ok(()),
+        };
+        let (id, why) = (batch.batch_id.clone(), waiting.text.clone());
+        let mut told = self.waits_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = format!("it waits: {why}{until}");
+        if told.get(id.source()).is_some_and(|(batch, last)| *batch == id && *last == text) {
+            return Ok(());
+        }
+        let (batch, cause) = (id.clone(), text.clone());
+        self.store.write(move |tx| {
+            let record = tx.expect_batch(&batch)?;
+            // Before a restart, or when the window had it stop between operations.
+            let last = tx.timeline_page(&batch, true, None, 1)?.pop();
+            let is_told = last.is_some_and(|(_, entry)| entry.cause.contains(&why));
+            if is_told || record.status.is_final() {
+                return Ok(());
+            }
+            tx.remark(&record, cause, SELF)
+        })?;
+        told.insert(id.source().clone(), (id, text));
+        Ok(())
     }
 
     /// The sources that their target, half open, was tried with in vain, each

@@ -20,8 +20,6 @@ pub(super) enum Wait {
     Plan(PlanId),
     /// Another source, whose plans were stale too often, begins first.
     Source(SourceId),
-    /// A passing failure while executing: not before this time.
-    Until(Timestamp),
     /// A request of this batch without an answer may take effect until then,
     /// and touches the same keys.
     Unanswered(BatchId, Timestamp),

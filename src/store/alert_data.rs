@@ -106,6 +106,7 @@ impl Tx<'_> {
         let is = |hold: &SourceHold| held_key(&source, hold.reason) == alert.key;
         let Some(hold) = self.source_holds(&source)?.into_iter().find(is) else { return Ok(None) };
         let (meaning, action) = explained(&hold.code);
+        let action = action.replace("SOURCE", source.as_str());
         let batch = hold.batch_id.as_ref().map(ToString::to_string).unwrap_or_default();
         json(SourceHeld {
             reason: hold.reason.as_str(),

@@ -11,6 +11,7 @@ mod breakers;
 mod commits;
 mod dead_letters;
 mod dump;
+mod failure;
 mod inbox;
 mod index;
 mod known_issues;
@@ -31,6 +32,7 @@ mod writer;
 
 pub use batches::BatchFilter;
 pub use dead_letters::{DueLetters, LetterCounts, LetterList, LetterRows, LettersFrom, OpenLetter};
+pub use failure::OnFailure;
 pub use index::{BatchList, BatchRows};
 pub use open::{FILE, FORMAT_VERSION, Store, StoreOptions, is_there};
 pub use outbox::{MESSAGE_FORMAT, OutboxCounts, Outlet};

@@ -7,12 +7,13 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use redb::{Database, DatabaseError};
 
+use super::failure::OnFailure;
 use super::index::{INDEX_ROW, INDEX_VERSION, rebuild};
 use super::outbox::{Outlet, Outlets};
 use super::tables::Table;
 use super::touched::{OnChange, Touched};
 use super::tx::{Read, Tx, View, failed, is_io};
-use super::writer::{AfterCommit, FAILED_BEFORE, Job, Writer};
+use super::writer::{AfterCommit, Job, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::page_cache;
@@ -32,13 +33,15 @@ pub struct StoreOptions {
     pub after_commit: Option<AfterCommit>,
     /// Hears what commits change.
     pub on_change: Option<OnChange>,
+    /// Hears, once, that the file failed.
+    pub on_failure: Option<OnFailure>,
     /// Id of the data directory, should it be made: that of a lost one.
     pub owner: Option<String>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, after_commit: None, on_change: None, owner: None }
+        Self { cache_bytes: 16 << 20, after_commit: None, on_change: None, on_failure: None, owner: None }
     }
 }
 
@@ -89,7 +92,9 @@ impl Store {
         let _ = std::fs::write(&pid_file, std::process::id().to_string());
         let outlets = Arc::<Outlets>::default();
         let (after, on_change) = (options.after_commit, options.on_change);
-        let writer = Writer::start(Arc::clone(&db), clock, after, on_change, Arc::clone(&outlets))?;
+        let on_failure = options.on_failure;
+        let writer =
+            Writer::start(Arc::clone(&db), clock, after, on_change, on_failure, Arc::clone(&outlets))?;
         Ok(Self { db, writer, outlets, owner, pid_file })
     }
 
@@ -115,7 +120,12 @@ impl Store {
 
     /// Whether the file failed: the process should end and be started again.
     pub fn failed(&self) -> bool {
-        self.writer.failed()
+        self.failure().is_some()
+    }
+
+    /// The first failure of the file.
+    pub fn failure(&self) -> Option<Error> {
+        self.writer.failure().first()
     }
 
     /// Runs `f` in a transaction that is durable when this returns. An error
@@ -158,12 +168,14 @@ impl Store {
     pub fn read<T>(&self, f: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
         use redb::ReadableDatabase;
         // Pages in the cache could still be read, but would soon be out of date.
-        if self.failed() {
-            return Err(Error::new(ErrorKind::StoreFailed, FAILED_BEFORE));
+        if let Some(error) = self.writer.failure().error() {
+            return Err(error);
         }
         let result = self.db.begin_read().map_err(failed).and_then(|tx| f(&View::new(&tx)));
-        if result.as_ref().is_err_and(is_io) {
-            self.writer.fail();
+        if let Err(error) = &result
+            && is_io(error)
+        {
+            self.writer.failure().met(&error.to_string());
         }
         result
     }

@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use redb::{Database, Durability};
 
+use super::failure::{Failure, OnFailure};
 use super::outbox::Outlets;
 use super::touched::{OnChange, Touched};
 use super::tx::{Tx, failed};
@@ -30,7 +30,7 @@ pub trait Job: Send {
 pub struct Writer {
     jobs: Option<Sender<Box<dyn Job>>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    failed: Arc<AtomicBool>,
+    failure: Arc<Failure>,
 }
 
 /// Called after each durable commit.
@@ -43,26 +43,22 @@ impl Writer {
         clock: Arc<dyn Clock>,
         after: Option<AfterCommit>,
         on_change: Option<OnChange>,
+        on_failure: Option<OnFailure>,
         outlets: Arc<Outlets>,
     ) -> Result<Self> {
         let (jobs, inbox) = channel();
-        let broken = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&broken);
+        let failure = Arc::new(Failure::new(on_failure));
+        let broken = Arc::clone(&failure);
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || work(&db, &*clock, &Hooks { after, on_change, outlets }, &inbox, &flag))
+            .spawn(move || work(&db, &*clock, &Hooks { after, on_change, outlets }, &inbox, &broken))
             .map_err(|e| Error::internal("the store's thread could not be started").caused_by(e))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), failed: broken })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), failure })
     }
 
-    /// Whether the file failed, so that nothing can be read or written any more.
-    pub fn failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
-    }
-
-    /// Takes note of a failure that was met elsewhere.
-    pub fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
+    /// Why nothing can be read or written any more, if that is so.
+    pub fn failure(&self) -> &Failure {
+        &self.failure
     }
 
     /// Hands a job to the thread.
@@ -73,8 +69,9 @@ impl Writer {
     /// What a caller is told whom the thread does not answer any more. Nothing is
     /// written from then on, which is a failure of the file to everyone else.
     pub fn gone(&self) -> Error {
-        self.fail();
-        Error::new(ErrorKind::StoreFailed, "tidegate.redb: the writing thread has ended")
+        const TEXT: &str = "tidegate.redb: the writing thread has ended";
+        self.failure.met(TEXT);
+        Error::new(ErrorKind::StoreFailed, TEXT)
     }
 }
 
@@ -87,9 +84,6 @@ impl Drop for Writer {
     }
 }
 
-/// What every call is told after the first failure.
-pub const FAILED_BEFORE: &str = "tidegate.redb failed before; start Tidegate again";
-
 struct Hooks {
     after: Option<AfterCommit>,
     on_change: Option<OnChange>,
@@ -99,13 +93,7 @@ struct Hooks {
 /// Most writes that share a commit.
 const GROUP: usize = 64;
 
-fn work(
-    db: &Database,
-    clock: &dyn Clock,
-    hooks: &Hooks,
-    inbox: &Receiver<Box<dyn Job>>,
-    broken: &AtomicBool,
-) {
+fn work(db: &Database, clock: &dyn Clock, hooks: &Hooks, inbox: &Receiver<Box<dyn Job>>, broken: &Failure) {
     // A large one that came behind others waits for their commit.
     let mut large: Option<Box<dyn Job>> = None;
     while let Some(first) = large.take().or_else(|| inbox.recv().ok()) {
@@ -121,8 +109,8 @@ fn work(
                 false => jobs.push(more),
             }
         }
-        let error = if broken.load(Ordering::Acquire) {
-            Some(FAILED_BEFORE.to_owned())
+        let error = if let Some(error) = broken.error() {
+            Some(error.message().to_owned())
         } else {
             // Whoever waits has to be answered, and the service has to learn
             // that nothing is written any more; a thread that just ends tells
@@ -143,7 +131,7 @@ fn work(
                 }
             }
             // redb answers every call with an error after one of the disk.
-            Some(_) => broken.store(true, Ordering::Release),
+            Some(text) => broken.met(text),
         }
         for job in jobs {
             job.done(error.as_ref().map(|text| Error::new(ErrorKind::StoreFailed, text.clone())));

@@ -30,8 +30,14 @@ const HEADERS: usize = 64;
 /// Wait after a failure to accept, such as too many open files.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Serves connections until `stop` turns true, then lets them end for `grace`.
-pub async fn accept(listener: TcpListener, app: Router, mut stop: watch::Receiver<bool>, grace: Duration) {
+/// Serves connections until `stop` turns true, then lets them end for as long
+/// as `grace` says then.
+pub async fn accept(
+    listener: TcpListener,
+    app: Router,
+    mut stop: watch::Receiver<bool>,
+    grace: impl Fn() -> Duration,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut open = JoinSet::new();
     loop {
@@ -60,7 +66,7 @@ pub async fn accept(listener: TcpListener, app: Router, mut stop: watch::Receive
         while open.try_join_next().is_some() {}
     }
     drop(listener);
-    let ended = tokio::time::timeout(grace, async { while open.join_next().await.is_some() {} }).await;
+    let ended = tokio::time::timeout(grace(), async { while open.join_next().await.is_some() {} }).await;
     if ended.is_err() {
         tracing::debug!(open = open.len(), "connections are cut off");
         open.abort_all();

@@ -37,6 +37,8 @@ use crate::service::Engine;
 const UPLOADS: usize = 2;
 /// How long open requests have to end when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// The same when the store failed, so that none of them can be answered.
+const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 /// What every handler has at hand.
 #[derive(Clone)]
@@ -144,9 +146,11 @@ pub async fn serve(
         metrics: metrics::Metrics::new(),
         stop: stopping.clone(),
     };
+    let asked = Arc::clone(&engine);
+    let grace = move || if asked.store().failed() { AFTER_FAILURE } else { GRACE };
     let state = AppState { engine, started, inner: Arc::new(inner) };
     let app = router(state);
-    let accepting = accept::accept(listener, app, stopping, GRACE);
+    let accepting = accept::accept(listener, app, stopping, grace);
     tokio::pin!(accepting);
     tokio::select! {
         () = &mut accepting => Ok(()),

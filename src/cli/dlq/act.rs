@@ -61,6 +61,11 @@ pub fn discard(global: &Global, args: &ActArgs) -> Result<u8> {
 }
 
 fn act(global: &Global, args: &ActArgs, doing: Doing, reason: &str) -> Result<u8> {
+    if args.id.is_none() && !args.all && args.filter.is_empty() {
+        return Err(usage(
+            "say which: the number of one, a filter such as --source, --code or --group, or --all for all open ones",
+        ));
+    }
     let actor = actor();
     let act = Act { actor: &actor, reason };
     backend::with(global, Purpose::Change, |backend| match args.id {
@@ -106,6 +111,9 @@ fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, a
         None => found.items.len().to_string(),
     };
     if found.items.is_empty() && found.next_cursor.is_none() {
+        if !global.json {
+            return out("nothing open fits\n").map(|()| 0);
+        }
         return tell(global, backend, Told::default());
     }
     let verb = match doing {

@@ -6,7 +6,7 @@ use super::super::common::{more, out, out_bytes, out_json, table, usage};
 use super::super::part::PartArgs;
 use super::super::render;
 use super::ListArgs;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::service::query::{GroupQuery, LetterQuery, Part};
 use crate::service::views::LetterState;
 
@@ -29,14 +29,17 @@ fn named(backend: &Backend, name: &str) -> Result<(u64, bool)> {
     for states in [Vec::new(), LetterState::ALL.to_vec()] {
         let part = Part::first(2);
         let query = LetterQuery { states, signature: Some(name.to_owned()), part, ..LetterQuery::default() };
-        let page = backend.letters(&query)?;
+        let page = match backend.letters(&query) {
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            page => page?,
+        };
         if let Some(newest) = page.items.first() {
             return Ok((newest.id, page.items.len() > 1));
         }
     }
-    Err(usage(format!(
-        "{name} is neither the number of a dead letter nor a group: `tidegate dlq list` has the numbers, `tidegate dlq groups` the groups"
-    )))
+    let text = format!("{name} is neither the number of a dead letter nor a group");
+    let action = "`tidegate dlq list` has the numbers, `tidegate dlq groups` the groups.";
+    Err(Error::new(ErrorKind::NotFound, text).with_action(action))
 }
 
 /// Runs `dlq list`.
@@ -51,6 +54,11 @@ pub fn list(global: &Global, args: &ListArgs) -> Result<u8> {
     })?;
     if global.json {
         return out_json(&page).map(|()| 0);
+    }
+    if page.items.is_empty() && page.next_cursor.is_none() && !args.filter.is_empty() {
+        let of_open = query.states.iter().all(|state| *state == LetterState::Open);
+        let text = if of_open { "nothing open fits\n" } else { "nothing fits\n" };
+        return out(text).map(|()| 0);
     }
     let rows: Vec<Vec<String>> = page.items.iter().map(render::dead_letter::row).collect();
     out(format!("{}{}", table(&render::dead_letter::HEAD, &rows), more(page.next_cursor.as_deref())))?;

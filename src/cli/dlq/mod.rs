@@ -12,7 +12,7 @@ use super::Global;
 use super::common::{OrderArg, parse_time, report, usage};
 use super::part::PartArgs;
 use crate::domain::ids::{BatchId, SourceId};
-use crate::error::{Error, ErrorKind, Result, by_code};
+use crate::error::{Error, ErrorKind, Result};
 use crate::service::query::{GroupQuery, LetterQuery, Order, Part};
 use crate::service::views::LetterState;
 use crate::store::LetterKind;
@@ -159,7 +159,7 @@ impl FilterArgs {
             kind: self.kind.map(LetterKind::from),
             type_name: self.type_name.clone(),
             name: self.name.clone(),
-            code: self.code.as_deref().map(known_code).transpose()?,
+            code: self.code.clone(),
             signature: self.group.clone(),
             batch_id: self.batch.as_deref().map(str::parse::<BatchId>).transpose().map_err(usage)?,
             since: self.since,
@@ -202,27 +202,16 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 pub struct ActArgs {
     /// Its number
-    #[arg(required_unless_present_any = ["all", "source", "kind", "type_name", "name", "code", "group", "batch", "since", "until"])]
     id: Option<u64>,
     /// All open ones
     #[arg(long, conflicts_with = "id")]
     all: bool,
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// Why
+    /// Why: it is kept with each
+    // Before the filter, whose heading all behind it would come under.
     #[arg(long, value_parser = crate::cli::common::parse_reason)]
     reason: Option<String>,
-}
-
-/// A code of the table of errors: a slip in one would find nothing.
-fn known_code(text: &str) -> Result<String> {
-    let code = text.to_uppercase();
-    match by_code(&code) {
-        Some(_) => Ok(code),
-        None => Err(usage(format!(
-            "{text} is no error code; `tidegate dlq groups` has those that there are, docs/errors.md all of them"
-        ))),
-    }
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 /// Runs the command.
@@ -233,7 +222,7 @@ pub fn run(global: &Global, command: &DlqCommand) -> Result<u8> {
             let query = GroupQuery {
                 source_id: source.as_ref().map(SourceId::new).transpose().map_err(usage)?,
                 kind: kind.map(LetterKind::from),
-                code: code.as_deref().map(known_code).transpose()?,
+                code: code.clone(),
                 part: Part::default(),
             };
             look::groups(global, &query, part)

@@ -37,7 +37,8 @@ impl Engine {
     /// one batch go together.
     ///
     /// # Errors
-    /// Of the query, and of the store; what is wrong with one letter is told
+    /// Of the query, such as [`ErrorKind::NotFound`] for a source, code or group
+    /// that nobody knows, and of the store; what is wrong with one letter is told
     /// with it.
     pub fn requeue_letters(&self, query: &LetterQuery, actor: &str, reason: &str) -> Result<LetterResults> {
         let _alone = self.repairs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,6 +150,7 @@ impl Engine {
         mut each: impl FnMut(Vec<DeadLetter>) -> Result<Option<u64>>,
     ) -> Result<Option<u64>> {
         let list = query.list(BULK_MAX)?;
+        query.expect_named(self)?;
         let (mut left, mut after) = (list.limit, list.after);
         loop {
             let part = LetterList { after, limit: left.min(READ), ..list.clone() };

@@ -29,6 +29,40 @@ pub(super) fn decidable(letter: &DeadLetter, revision: Option<u64>) -> Result<()
     }
 }
 
+/// Whether a letter may be decided about by somebody who does not say what
+/// was looked at. Where somebody edited it, they may not know of that.
+///
+/// # Errors
+/// As [`decidable`], and [`ErrorKind::Conflict`] with who edited it, and when.
+fn unedited(letter: &DeadLetter) -> Result<()> {
+    decidable(letter, None)?;
+    let Some(edit) = &letter.edited else { return Ok(()) };
+    let (id, revision) = (letter.id, letter.revision);
+    let text = format!(
+        "dead letter {id} was edited by {} at {}, and the request has no `revision`",
+        edit.by.actor, edit.by.at
+    );
+    Err(conflict(text).with_action(format!(
+        "Look at it, `tidegate dlq show {id}`, and give the `revision` that you looked at; it is {revision} now."
+    )))
+}
+
+impl Engine {
+    /// The revision that a request is about which may say none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`]; where it says none, [`ErrorKind::Conflict`]
+    /// when somebody edited the letter, or it may not be decided about.
+    pub fn revision_meant(&self, id: u64, said: Option<u64>) -> Result<u64> {
+        if let Some(said) = said {
+            return Ok(said);
+        }
+        let letter = self.store.read(|view| view.expect_dead_letter(id))?;
+        unedited(&letter)?;
+        Ok(letter.revision)
+    }
+}
+
 /// A letter in a transaction, if it may be decided about.
 pub(in crate::service) fn taken(tx: &Tx<'_>, id: u64, revision: Option<u64>) -> Result<DeadLetter> {
     let letter = tx.expect_dead_letter(id)?;

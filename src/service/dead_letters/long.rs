@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::super::checksums::Spread;
 use super::super::engine::Engine;
 use crate::domain::ids::{PlanId, SourceId};
 use crate::error::{Error, Result};
@@ -65,8 +66,8 @@ impl<'a> Writer<'a> {
 
     /// Makes all of them durable. A plan that is committed once more, after a
     /// crash, writes the file once more.
-    pub(super) fn finish(self) -> Result<()> {
-        let Some((partial, file)) = self.open else { return Ok(()) };
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let Some((partial, file)) = self.open.take() else { return Ok(()) };
         let file = file.into_inner().map_err(|e| Error::io(&partial, e.into_error()))?;
         file.sync_all().map_err(|e| Error::io(&partial, e))?;
         std::fs::rename(&partial, &self.path).map_err(|e| Error::io(&self.path, e))?;
@@ -75,6 +76,24 @@ impl<'a> Writer<'a> {
             self.state.sync_tree(folder)?;
         }
         self.state.synced(&self.path)
+    }
+}
+
+/// What was found of the long originals.
+pub(in crate::service) struct Originals {
+    /// How many there should be.
+    pub count: u64,
+    /// What of them was read.
+    pub spread: Spread,
+    /// The letters of those that are not what was written, with what is wrong.
+    pub bad: Vec<(u64, Error)>,
+}
+
+impl Writer<'_> {
+    /// Removes what was written, and not finished.
+    pub(super) fn remove(self) {
+        // What is left is collected with the next commit of the source.
+        let _ = std::fs::remove_file(self.path.with_extension("partial"));
     }
 }
 
@@ -94,22 +113,37 @@ impl Engine {
         })
     }
 
-    /// Looks whether the long originals are there, without reading them: how
-    /// many are, and the letters of those that are not.
-    pub(in crate::service) fn look_at_originals(&self) -> Result<(u64, Vec<(u64, Error)>)> {
-        let (mut there, mut gone) = (0, Vec::new());
+    /// Looks whether the long originals are there, and reads a spread of them.
+    pub(in crate::service) fn look_at_originals(&self) -> Result<Originals> {
+        let (mut count, mut bytes, mut bad) = (0, 0_u64, Vec::new());
+        let told = |letter: &DeadLetter, error: Error| {
+            (letter.id, error.context(format!("dead letter {}", letter.id)))
+        };
         self.store.read(|view| {
             view.each_long_letter(|letter| {
-                match letter.long.as_ref().map(|long| self.open_long(long)) {
-                    Some(Err(error)) => {
-                        gone.push((letter.id, error.context(format!("dead letter {}", letter.id))));
-                    }
-                    Some(Ok(_)) | None => there += 1,
+                let Some(long) = &letter.long else { return Ok(()) };
+                count += 1;
+                match self.open_long(long) {
+                    Err(error) => bad.push(told(&letter, error)),
+                    Ok(_) => bytes = bytes.saturating_add(long.bytes),
                 }
                 Ok(())
             })
         })?;
-        Ok((there, gone))
+        let mut spread = Spread::over(bytes, self.clock.random());
+        self.store.read(|view| {
+            view.each_long_letter(|letter| {
+                let Some(long) = &letter.long else { return Ok(()) };
+                if self.open_long(long).is_ok()
+                    && spread.takes(long.bytes)
+                    && let Err(error) = self.read_long(long)
+                {
+                    bad.push(told(&letter, error));
+                }
+                Ok(())
+            })
+        })?;
+        Ok(Originals { count, spread, bad })
     }
 
     /// The file of a long original, which is long enough.

@@ -58,9 +58,15 @@ impl Engine {
             files: long::Writer::new(&self.state, &header.source_id, &header.plan_id),
             spool: Spool::new(&self.state, &header.plan_id),
         };
-        plan.rejects(|reject| maker.of_reject(reject))?;
-        maker.of_refused(&executed.refused)?;
-        maker.files.finish()?;
+        let written = plan
+            .rejects(|reject| maker.of_reject(reject))
+            .and_then(|()| maker.of_refused(&executed.refused))
+            .and_then(|()| maker.files.finish());
+        if let Err(error) = written {
+            // What a full disk has of them would only take room until then.
+            maker.files.remove();
+            return Err(error);
+        }
         maker.spool.finish()
     }
 }

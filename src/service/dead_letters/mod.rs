@@ -28,3 +28,4 @@ mod spool;
 pub use act::MAX_EDIT;
 pub use bulk::BULK_MAX;
 pub(super) use decide::taken;
+pub(super) use long::Originals;

@@ -14,14 +14,17 @@ use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, by_code};
 use crate::store::{DeadLetter, DeadLetterState, LetterKind, LetterList, View};
 
-/// What to do about a dead letter of this code. A line without a readable key
+/// What to do about a dead letter of this code and source. A line without a readable key
 /// is no newer line's older self: only a full batch of everything speaks of it.
-pub fn to_do(code: &str, kind: LetterKind, has_key: bool) -> &'static str {
+pub fn to_do(code: &str, source: &SourceId, kind: LetterKind, has_key: bool) -> String {
     match kind {
         LetterKind::Entity if !has_key => {
             "Repair it at its source; the next full batch of everything settles it, for it has no key by which a newer line could be found."
+                .to_owned()
         }
-        LetterKind::Entity | LetterKind::Batch => by_code(code).map_or("", |info| info.action),
+        LetterKind::Entity | LetterKind::Batch => {
+            by_code(code).map(|info| info.action_at(source.as_str())).unwrap_or_default()
+        }
     }
 }
 
@@ -109,6 +112,14 @@ impl LetterQuery {
         })
     }
 
+    /// Whether what it names is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] names what is not.
+    pub(in crate::service) fn expect_named(&self, engine: &Engine) -> Result<()> {
+        engine.expect_named(self.source_id.as_ref(), self.code.as_deref(), self.signature.as_deref())
+    }
+
     /// The cursor behind a letter.
     pub(in crate::service) fn cursor(&self, next: Option<u64>) -> Option<String> {
         next.map(|id| cursor::encode(&self.name(), &id.to_be_bytes()))
@@ -174,9 +185,11 @@ impl Engine {
     /// A part of the dead letters.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] for a cursor of another list.
+    /// [`ErrorKind::Usage`] for a cursor of another list,
+    /// [`ErrorKind::NotFound`] for a source, code or group that nobody knows.
     pub fn letters(&self, query: &LetterQuery) -> Result<Page<DeadLetterView>> {
         let list = query.list(super::PAGE_MAX)?;
+        query.expect_named(self)?;
         let rows = self.store.read(|view| view.list_of_dead_letters(&list, |letter| view_of(&letter)))?;
         Ok(Page { items: rows.letters, next_cursor: query.cursor(rows.next) })
     }
@@ -236,7 +249,7 @@ impl Engine {
             retries,
             skip,
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
-            action: to_do(&letter.code, letter.kind, letter.key.is_some()).to_owned(),
+            action: to_do(&letter.code, &letter.source, letter.kind, letter.key.is_some()),
             content: (!content.is_empty()).then(|| text(&content)),
             content_exact: std::str::from_utf8(&content).is_ok(),
             content_problem,

@@ -92,9 +92,10 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::Usage`] for a cursor of another list, or a limit out of
-    /// bounds.
+    /// bounds, [`ErrorKind::NotFound`] for a source or code that nobody knows.
     pub fn letter_groups(&self, query: &GroupQuery) -> Result<Page<LetterGroupView>> {
         let limit = query.part.limit()?;
+        self.expect_named(query.source_id.as_ref(), query.code.as_deref(), None)?;
         let damaged = || Error::new(ErrorKind::Usage, "`cursor` is damaged");
         let after = match query.part.after(&query.name())? {
             None => None,

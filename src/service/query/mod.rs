@@ -11,6 +11,7 @@ mod figures;
 mod groups;
 mod inbox;
 mod issues;
+mod known;
 mod lineage;
 mod overview;
 pub mod plan_json;

@@ -103,7 +103,14 @@ impl<'a> Fronts<'a> {
         let standing = front.turn.as_ref().map(|turn| &turn.standing);
         match standing {
             Some(Standing::Until(at)) if is_next => {
-                let why = batch.failure.as_ref().map_or("", |failure| failure.error_code.as_str());
+                let failed = batch.failure.as_ref().map(|failure| failure.error_code.as_str());
+                let code = batch.retry.as_ref().map(|retry| retry.code.as_str());
+                // What is being executed has no failure of its own.
+                let why = match batch.status {
+                    PublishStatus::Executing => code,
+                    _ => failed,
+                };
+                let why = why.unwrap_or_default();
                 let why = if why.is_empty() { String::new() } else { format!(": {why}") };
                 let text = format!("it is tried again at {}{why}", at.strftime("%F %T UTC"));
                 return wait(WaitCode::Retry, text, None, Some(*at));

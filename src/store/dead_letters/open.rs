@@ -164,7 +164,7 @@ impl Tx<'_> {
             source_id: group.source,
             what: group.kind.as_str(),
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
-            action: info.map(|info| info.action.to_owned()).unwrap_or_default(),
+            action: info.map(|info| info.action_at(letter.source.as_str())).unwrap_or_default(),
             message: own_words.then_some(group.pattern),
             count: group.count,
             dead_letter: id,

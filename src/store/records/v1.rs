@@ -272,6 +272,11 @@ impl BatchRecord {
         self.complexity.unwrap_or_else(estimate)
     }
 
+    /// Whether it is being executed, and goes on at a time of its own.
+    pub fn waits_in_execution(&self) -> bool {
+        self.status == PublishStatus::Executing && self.next_attempt.is_some()
+    }
+
     /// The record that the API returns (contract: the publish state).
     pub fn publish_state(&self) -> PublishState {
         PublishState {

@@ -187,6 +187,7 @@ impl LetterParams {
 /// A part may be short, or empty, and still have more behind it: one answer looks at a bounded number of letters.
 #[utoipa::path(get, path = "/api/v1/dlq", tag = "dead letters", operation_id = "listDeadLetters", params(LetterParams),
     responses((status = 200, description = "A part of the list", body = Page<DeadLetterView>),
+              (status = 404, description = "Nobody knows the source, code or group", body = ProblemView, content_type = "application/problem+json"),
               (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn list(
     State(state): State<AppState>,
@@ -218,6 +219,7 @@ pub struct GroupParams {
 /// Letters of one group have the same reason at the same source. The largest come first.
 #[utoipa::path(get, path = "/api/v1/dlq/groups", tag = "dead letters", operation_id = "listDeadLetterGroups", params(GroupParams),
     responses((status = 200, description = "A part of the groups", body = Page<LetterGroupView>),
+              (status = 404, description = "Nobody knows the source or code", body = ProblemView, content_type = "application/problem+json"),
               (status = 400, description = "The query is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn groups(
     State(state): State<AppState>,
@@ -303,7 +305,7 @@ pub async fn check(
 pub struct Revise {
     /// An entity's line, or a batch's manifest. Without it, or with `null`, an edit is taken back, and what the letter holds is requeued.
     content: Option<String>,
-    /// The revision that was looked at: it is refused when it is another one by now.
+    /// The revision that was looked at: it is refused when it is another one by now, and without one when somebody edited the dead letter.
     revision: Option<u64>,
     /// Why: it is kept with the letter.
     #[schema(min_length = 1, max_length = 1000)]
@@ -333,7 +335,7 @@ async fn act<T>(
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/edit", tag = "dead letters", operation_id = "editDeadLetter",
     params(("id" = u64, Path, description = "Its number")), request_body = Revise,
     responses((status = 200, description = "The dead letter as it stands then", body = DeadLetterDetail),
-              (status = 409, description = "It is not open, was changed since it was looked at, or the content has another key", body = ProblemView, content_type = "application/problem+json"),
+              (status = 409, description = "It is not open, was changed since it was looked at, was edited and no `revision` is given, or the content has another key", body = ProblemView, content_type = "application/problem+json"),
               (status = 422, description = "The content is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn edit(
     State(state): State<AppState>,
@@ -343,6 +345,7 @@ pub async fn edit(
     let (content, revision) = (body.content, body.revision);
     let by = Act { reason: body.reason, actor: body.actor };
     act(&state, Lane::Quick, id, by, move |engine, by| {
+        let revision = Some(engine.revision_meant(id, revision)?);
         engine.edit_letter(id, revision, content.as_deref().map(str::as_bytes), &by.name, &by.reason)
     })
     .await
@@ -352,7 +355,7 @@ pub async fn edit(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decide {
-    /// The revision that was looked at: it is refused when it is another one by now.
+    /// The revision that was looked at: it is refused when it is another one by now, and without one when somebody edited the dead letter.
     revision: Option<u64>,
     /// Why: it is kept with the letter.
     #[schema(min_length = 1, max_length = 1000)]
@@ -368,7 +371,7 @@ pub struct Decide {
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/requeue", tag = "dead letters", operation_id = "requeueDeadLetter",
     params(("id" = u64, Path, description = "Its number")), request_body = Revise,
     responses((status = 200, description = "The dead letter as it stands then", body = DeadLetterDetail),
-              (status = 409, description = "It is not open, was changed since it was looked at, or an operator skips its key; or the content has another key", body = ProblemView, content_type = "application/problem+json"),
+              (status = 409, description = "It is not open, was changed since it was looked at, was edited and no `revision` is given, or an operator skips its key; or the content has another key", body = ProblemView, content_type = "application/problem+json"),
               (status = 422, description = "The content, or what it holds, is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn requeue(
     State(state): State<AppState>,
@@ -377,11 +380,14 @@ pub async fn requeue(
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let (content, revision) = (body.content, body.revision);
     let by = Act { reason: body.reason, actor: body.actor };
-    act(&state, Lane::Repairs, id, by, move |engine, by| match content {
-        Some(content) => {
-            engine.repair_letter(id, revision, content.as_bytes(), &by.name, &by.reason).map(drop)
+    act(&state, Lane::Repairs, id, by, move |engine, by| {
+        let revision = Some(engine.revision_meant(id, revision)?);
+        match content {
+            Some(content) => {
+                engine.repair_letter(id, revision, content.as_bytes(), &by.name, &by.reason).map(drop)
+            }
+            None => engine.requeue_letter(id, revision, &by.name, &by.reason).map(drop),
         }
-        None => engine.requeue_letter(id, revision, &by.name, &by.reason).map(drop),
     })
     .await
 }
@@ -390,7 +396,7 @@ pub async fn requeue(
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/discard", tag = "dead letters", operation_id = "discardDeadLetter",
     params(("id" = u64, Path, description = "Its number")), request_body = Decide,
     responses((status = 200, description = "The dead letter as it stands then", body = DeadLetterDetail),
-              (status = 409, description = "It is not open, or was changed since it was looked at", body = ProblemView, content_type = "application/problem+json")))]
+              (status = 409, description = "It is not open, was changed since it was looked at, or was edited and no `revision` is given", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn discard(
     State(state): State<AppState>,
     Id(Number(id)): Id<Number>,
@@ -398,7 +404,8 @@ pub async fn discard(
 ) -> Result<Json<DeadLetterDetail>, Problem> {
     let by = Act { reason: body.reason, actor: body.actor };
     act(&state, Lane::Quick, id, by, move |engine, by| {
-        engine.discard_letter(id, body.revision, &by.name, &by.reason)
+        let revision = Some(engine.revision_meant(id, body.revision)?);
+        engine.discard_letter(id, revision, &by.name, &by.reason)
     })
     .await
 }
@@ -440,6 +447,7 @@ async fn all(
 /// Those of one batch go together. One request takes up a part of them; `next_cursor`, given back as `cursor`, goes on.
 #[utoipa::path(post, path = "/api/v1/dlq/requeue", tag = "dead letters", operation_id = "requeueDeadLetters", request_body = DecideAll,
     responses((status = 200, description = "What became of each", body = LetterResults),
+              (status = 404, description = "Nobody knows the source, code or group", body = ProblemView, content_type = "application/problem+json"),
               (status = 400, description = "The request is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn requeue_all(
     State(state): State<AppState>,
@@ -453,6 +461,7 @@ pub async fn requeue_all(
 /// One request takes up a part of them; `next_cursor`, given back as `cursor`, goes on.
 #[utoipa::path(post, path = "/api/v1/dlq/discard", tag = "dead letters", operation_id = "discardDeadLetters", request_body = DecideAll,
     responses((status = 200, description = "What became of each", body = LetterResults),
+              (status = 404, description = "Nobody knows the source, code or group", body = ProblemView, content_type = "application/problem+json"),
               (status = 400, description = "The request is not of the right form", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn discard_all(
     State(state): State<AppState>,

@@ -100,7 +100,7 @@ struct DeadLetters {
     /// The group that the filter names, while one of it is not settled.
     group: Option<LetterGroupView>,
     /// What to do about its reason.
-    action: &'static str,
+    action: String,
     /// Whether all of the group that the filter names are settled: those are listed.
     is_over: bool,
     groups: Vec<LetterGroupView>,
@@ -175,10 +175,12 @@ pub async fn page(State(state): State<AppState>, query: PageQuery) -> Response {
                 && ["", "open"].contains(&filter.state.as_str()),
             first: !query.is_later(),
             sources,
-            action: group.as_ref().map_or("", |group| {
-                let has_key = group.example.as_ref().is_none_or(|letter| letter.key.is_some());
-                to_do(&group.code, group.kind, has_key)
-            }),
+            action: (group.as_ref())
+                .map(|group| {
+                    let has_key = group.example.as_ref().is_none_or(|letter| letter.key.is_some());
+                    to_do(&group.code, &group.source_id, group.kind, has_key)
+                })
+                .unwrap_or_default(),
             group,
             is_over,
             more_groups: groups.next_cursor.as_deref().map(|cursor| filter.more_groups(cursor)),
