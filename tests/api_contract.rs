@@ -562,6 +562,29 @@ fn entities_are_found_shown_and_explained() {
 }
 
 #[test]
+fn what_became_of_an_entity_is_told_by_the_sources_that_assert_it() {
+    let server = Server::with(|settings| {
+        settings.sources.get_mut(&SourceId::new("gamma").unwrap()).unwrap().precedence = 10;
+    });
+    let verdict = || server.fetch("/api/v1/entities/t/k/why")["verdict"].clone();
+    let beta = server.publish(&TestBatch::full("beta", 3).with([says(entity("k"), 1)]));
+    let gamma = server.publish(&TestBatch::full("gamma", 2).with([says(entity("k"), 2)]));
+    // The newest batch of all speaks for it, does not list it, and decides nothing.
+    let alpha = server.publish(&TestBatch::full("alpha", 9).with([says(entity("other"), 1)]));
+    let text =
+        format!("published; batch {gamma} asserted last what is there, and after it in precedence {beta}");
+    assert_eq!(verdict(), json!({ "code": "published", "text": text, "batch_id": gamma.to_string() }));
+    // Nor does one of that source that comes late.
+    server.publish(&TestBatch::full("alpha", 5).with([says(entity("other"), 2)]));
+    assert_eq!(verdict()["text"], text);
+    // Once nobody asserts it, those count that assert its absence.
+    for source in ["beta", "gamma"] {
+        server.publish(&TestBatch::full(source, 4));
+    }
+    assert_eq!((&verdict()["code"], &verdict()["batch_id"]), (&json!("absent"), &json!(alpha.to_string())));
+}
+
+#[test]
 fn relationships_of_a_hub_are_read_in_parts() {
     let server = Server::new();
     let leaves: Vec<String> = (0..25).map(|n| format!("l{n:02}")).collect();
