@@ -646,7 +646,13 @@ fn the_inbox_tells_why_folders_are_no_batches() {
     let reasons: Vec<&str> =
         list["items"].as_array().unwrap().iter().map(|item| item["reason"].as_str().unwrap()).collect();
     assert!(reasons[0].contains("no manifest.json"), "{reasons:?}");
-    assert!(reasons[1].contains("folder name"), "{reasons:?}");
+    assert!(
+        reasons[1].starts_with("it is never taken: ") && reasons[1].contains("folder name"),
+        "{reasons:?}"
+    );
+    let states: Vec<&str> =
+        list["items"].as_array().unwrap().iter().map(|item| item["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["waiting", "ignored"]);
     assert_eq!(server.all("/api/v1/inbox", 1).len(), 2);
 }
 
