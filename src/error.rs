@@ -164,12 +164,16 @@ impl Error {
         trace
     }
 
-    /// The messages of the causes, outermost first.
+    /// The messages of the causes, outermost first. Many an error repeats in
+    /// its own words what its cause says: such a cause is left out.
     pub fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
+        let mut causes: Vec<String> = Vec::new();
         let mut next = self.source.as_deref().map(|e| e as &(dyn std::error::Error + 'static));
         while let Some(error) = next {
-            causes.push(error.to_string());
+            let cause = error.to_string();
+            if !causes.last().unwrap_or(&self.message).contains(&cause) {
+                causes.push(cause);
+            }
             next = error.source();
         }
         causes
@@ -195,5 +199,25 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|e| e as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error of an object store has the words of its causes within its own.
+    #[test]
+    fn a_cause_that_stands_in_what_it_led_to_is_told_once() {
+        let refused = std::io::Error::other("Connection refused (os error 111)");
+        let sending = object_store::Error::Generic { store: "HTTP", source: Box::new(refused) };
+        let told = sending.to_string();
+        let store = object_store::Error::Generic { store: "S3", source: Box::new(sending) };
+        let error = Error::new(ErrorKind::ObjectStore, "s3://metadata/landing/").caused_by(store);
+        assert_eq!(error.to_string(), format!("s3://metadata/landing/: Generic S3 error: {told}"));
+        assert_eq!(error.to_string().matches("Connection refused").count(), 1);
+        // Different causes all stay.
+        let inner = Error::new(ErrorKind::Io, "b").caused_by(std::io::Error::other("c"));
+        assert_eq!(Error::new(ErrorKind::Io, "a").caused_by(inner).to_string(), "a: b: c");
     }
 }

@@ -195,16 +195,43 @@ fn a_parked_plan_is_approved_by_its_digest_once_or_rejected() {
 
 #[test]
 fn a_plan_whose_snapshot_has_moved_on_is_refused_and_planned_again() {
+    let server = Server::with(|settings| {
+        let guarded = settings.sources.get_mut(&SourceId::new("beta").unwrap()).unwrap();
+        guarded.guards = GuardLimits { empty_full: true, ..guarded.guards };
+    });
+    server.publish(&TestBatch::full("beta", 1).with(["x", "y"].map(|name| says(entity(name), 1))));
+    let parked = server.publish(&TestBatch::full("beta", 2));
+    let show = || server.fetch(&format!("/api/v1/batches/{parked}"));
+    let before = show()["plan"].clone();
+    // A newer full batch overtakes it, and says nothing of `x`: the older one
+    // still has that to delete.
+    server.publish(&TestBatch::full("beta", 5).with([Line::BadKeyed(entity("x")), says(entity("y"), 2)]));
+    let approve = |digest: &Value| {
+        let body = json!({ "plan_digest": digest, "reason": "looked at" });
+        server.post(&format!("/api/v1/batches/{parked}/approve"), &body)
+    };
+    approve(&before["digest"]).problem(409, "PLAN_STALE");
+    let again = show();
+    assert_eq!(
+        (&again["publish_state"]["status"], &again["hold"]["reason"]),
+        (&json!("PLAN_COMPLETE"), &json!("approval"))
+    );
+    assert_ne!(again["plan"]["digest"], before["digest"]);
+    assert_ne!(again["plan"]["plan_id"], before["plan_id"]);
+    assert_eq!(approve(&again["plan"]["digest"]).status, 200);
+    server.work();
+    assert_eq!(show()["publish_state"]["status"], "COMPLETE");
+    server.get("/api/v1/entities/t/x").problem(404, "NOT_FOUND");
+    assert_eq!(server.fetch("/api/v1/entities/t/y")["entity"]["attributes"], json!({"x": 2}));
+}
+
+#[test]
+fn a_parked_plan_that_a_newer_batch_leaves_nothing_to_do_can_not_be_approved() {
     let (server, [_, parked, _, _]) = busy();
     let before = server.fetch(&format!("/api/v1/batches/{parked}"))["plan"].clone();
-    // A newer full batch overtakes the parked one.
     server.publish(&TestBatch::full("beta", 5).with([says(entity("x"), 2), says(entity("w"), 1)]));
     let body = json!({ "plan_digest": before["digest"], "reason": "looked at" });
-    let answer = server.post(&format!("/api/v1/batches/{parked}/approve"), &body);
-    assert!(
-        [(409, "PLAN_STALE"), (409, "CONFLICT")]
-            .contains(&(answer.status, answer.json()["code"].as_str().unwrap()))
-    );
+    server.post(&format!("/api/v1/batches/{parked}/approve"), &body).problem(409, "CONFLICT");
     let batch = server.fetch(&format!("/api/v1/batches/{parked}"));
     assert_eq!(batch["publish_state"]["failure_details"]["error_code"], "SUPERSEDED");
 }
@@ -562,6 +589,29 @@ fn entities_are_found_shown_and_explained() {
 }
 
 #[test]
+fn what_became_of_an_entity_is_told_by_the_sources_that_assert_it() {
+    let server = Server::with(|settings| {
+        settings.sources.get_mut(&SourceId::new("gamma").unwrap()).unwrap().precedence = 10;
+    });
+    let verdict = || server.fetch("/api/v1/entities/t/k/why")["verdict"].clone();
+    let beta = server.publish(&TestBatch::full("beta", 3).with([says(entity("k"), 1)]));
+    let gamma = server.publish(&TestBatch::full("gamma", 2).with([says(entity("k"), 2)]));
+    // The newest batch of all speaks for it, does not list it, and decides nothing.
+    let alpha = server.publish(&TestBatch::full("alpha", 9).with([says(entity("other"), 1)]));
+    let text =
+        format!("published; batch {gamma} asserted last what is there, and after it in precedence {beta}");
+    assert_eq!(verdict(), json!({ "code": "published", "text": text, "batch_id": gamma.to_string() }));
+    // Nor does one of that source that comes late.
+    server.publish(&TestBatch::full("alpha", 5).with([says(entity("other"), 2)]));
+    assert_eq!(verdict()["text"], text);
+    // Once nobody asserts it, those count that assert its absence.
+    for source in ["beta", "gamma"] {
+        server.publish(&TestBatch::full(source, 4));
+    }
+    assert_eq!((&verdict()["code"], &verdict()["batch_id"]), (&json!("absent"), &json!(alpha.to_string())));
+}
+
+#[test]
 fn relationships_of_a_hub_are_read_in_parts() {
     let server = Server::new();
     let leaves: Vec<String> = (0..25).map(|n| format!("l{n:02}")).collect();
@@ -596,7 +646,13 @@ fn the_inbox_tells_why_folders_are_no_batches() {
     let reasons: Vec<&str> =
         list["items"].as_array().unwrap().iter().map(|item| item["reason"].as_str().unwrap()).collect();
     assert!(reasons[0].contains("no manifest.json"), "{reasons:?}");
-    assert!(reasons[1].contains("folder name"), "{reasons:?}");
+    assert!(
+        reasons[1].starts_with("it is never taken: ") && reasons[1].contains("folder name"),
+        "{reasons:?}"
+    );
+    let states: Vec<&str> =
+        list["items"].as_array().unwrap().iter().map(|item| item["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["waiting", "ignored"]);
     assert_eq!(server.all("/api/v1/inbox", 1).len(), 2);
 }
 

@@ -421,3 +421,43 @@ fn an_issue_that_has_every_batch_wait_is_declared_on_purpose() {
     // Nothing about nothing, whatever is set.
     server.post(path, &json!({ "note": "x", "everything": true })).problem(400, "USAGE");
 }
+
+#[test]
+fn a_body_is_an_object_and_nothing_else() {
+    let server = Server::new();
+    let batch = server.publish(&TestBatch::full("alpha", 1).with([Line::BadKeyed(entity("a"))]));
+    let paths = [
+        "/api/v1/sources/alpha/pause".to_owned(),
+        "/api/v1/sources/alpha/skip".to_owned(),
+        format!("/api/v1/batches/{batch}/approve"),
+        format!("/api/v1/batches/{batch}/retry"),
+        "/api/v1/dlq/1/check".to_owned(),
+        "/api/v1/dlq/1/edit".to_owned(),
+        "/api/v1/dlq/discard".to_owned(),
+        "/api/v1/known-issues".to_owned(),
+    ];
+    let bodies = [
+        json!([]),
+        json!(["arr", "me"]),
+        json!("text"),
+        json!(5),
+        json!(null),
+        json!({ "reason": {}, "content": [] }),
+        json!({ "reason": "r", "filter": [] }),
+        json!({ "reason": "r", "filter": ["alpha"] }),
+        json!({ "reason": "r", "filter": { "kind": {} } }),
+    ];
+    for path in &paths {
+        for body in &bodies {
+            let problem = server.post(path, body).problem(400, "USAGE");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(!detail.contains("struct") && !detail.contains("enum"), "{path} {body}: {detail}");
+            if !body.is_object() {
+                assert!(detail.contains("the body: ") && detail.contains("expected an object"), "{detail}");
+            }
+        }
+    }
+    assert_eq!(server.all("/api/v1/dlq", 5)[0]["state"], "open");
+    let source = server.fetch("/api/v1/sources/alpha")["source"].clone();
+    assert_ne!(source["state"], "paused");
+}

@@ -83,6 +83,13 @@ fn the_demo_is_the_real_service_and_cleans_up_when_it_is_asked_to_end() {
     assert_eq!(code("_inc-0003"), ("COMPLETE".into(), "PARTIAL".into()));
     assert_eq!(code("_inc-0002"), ("COMPLETE".into(), Value::Null));
     assert_eq!(code("010000Z_run-0005"), ("FAILED".into(), "SUPERSEDED".into()));
+    assert_eq!(code("100000Z_run-0003"), ("COMPLETE".into(), "PARTIAL".into()));
+    // One dead letter is left to be looked at, whenever somebody comes.
+    let letters = look(&["dlq", "list"]);
+    let open: Vec<&str> =
+        letters["items"].as_array().unwrap().iter().map(|letter| letter["state"].as_str().unwrap()).collect();
+    assert_eq!(open, ["open"], "{letters:#}");
+    assert_eq!(letters["items"][0]["key"]["qualified_name"], "halden/stock-health/slow-movers");
     let counts = look(&["sources", "list"]);
     assert_eq!(counts["items"].as_array().unwrap().len(), 3);
     let id = rustix::process::Pid::from_child(&demo);

@@ -135,6 +135,26 @@ fn every_guard_parks_its_plan_and_nothing_is_deleted_until_a_person_approves() {
 }
 
 #[test]
+fn a_guard_speaks_of_what_the_source_no_longer_has_not_of_what_the_target_loses() {
+    let world = world();
+    for source in ["alpha", "beta"] {
+        world.publish(&TestBatch::full(source, 1).with(tables(0, 38, 1)));
+    }
+    let record = world.publish(&full(2).with(tables(0, 8, 1)));
+    let header = world.plan(&record).header;
+    assert_eq!(header.summary.entities.delete, 0, "beta has all of them");
+    let reasons: Vec<&str> = header.guards.iter().map(|trip| trip.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "the full batch has 8 keys in its scope where the source's snapshot has 38",
+            "the source no longer has 30 of its 38 keys, over 20 %",
+            "the source no longer has 30 of its 38 t, over 20 %",
+        ]
+    );
+}
+
+#[test]
 fn a_plan_at_the_limits_runs() {
     let base = full(1).with(tables(0, 100, 1)).with(columns(0, 100, 1));
     let table: Vec<(&str, TestBatch)> = vec![

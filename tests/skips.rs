@@ -339,7 +339,7 @@ fn under_skips(
         let as_published = lines.iter().all(|line| match line {
             Line::Value(_, value, _) => published.get(key) == Some(value),
             Line::Deleted(_) => !batch.full && !published.contains_key(key),
-            Line::BadKeyed(_) | Line::BadLong(_) | Line::BadKeyless(_) => false,
+            Line::BadKeyed(_) | Line::BadLong(_) | Line::BadTwice(_) | Line::BadKeyless(_) => false,
         });
         match as_published {
             true => out.lines.extend(lines.iter().map(|line| (*line).clone())),

@@ -496,7 +496,7 @@ def tell():
 
     stamp_statistics(w, "2026-11-06T03:00:00Z", 2_204)
     story.batch("warehouse", "2026-11-06T03:00:00Z", "run-0006", "full", copy.deepcopy(w),
-                "The repeated extraction is whole. Nothing was lost in between, so there is nothing to repair. It also settles the dead letter.",
+                "The repeated extraction is whole. Nothing was lost in between, so there is nothing to repair. It also settles the warehouse's dead letter.",
                 expect="no changes")
 
     absent = [("entity", "dbt_test", "halden_analytics.freshness_stg_shipments"),
@@ -515,9 +515,10 @@ def tell():
         line = b[k]
         if k[0] == "entity" and k[1] == "bi_chart":
             line["attributes"]["visual"] = "bar"
+    bad = '{"type":"bi_chart","qualified_name":"halden/stock-health/slow-movers","attributes":"{\\"name\\":\\"Slow movers\\",\\"visual\\":\\"table\\"}"}'
     story.batch("bi", "2026-11-06T10:00:00Z", "run-0003", "full", copy.deepcopy({k: b[k] for k in slow if k[2] != "halden" }),
-                "A full batch of a narrower scope: it speaks of one dashboard, and nothing else of the BI tool is touched.",
-                scope={"types": ["*"], "names": ["halden/stock-health*"], "except": []})
+                "A full batch of a narrower scope: it speaks of one dashboard, and nothing else of the BI tool is touched. A new chart has its attributes as a text: its dead letter stays open, to be looked at and repaired.",
+                scope={"types": ["*"], "names": ["halden/stock-health*"], "except": []}, expect="partial", raw=[bad])
     return story
 
 

@@ -193,10 +193,14 @@ pub const SECTIONS: &[Section] = &[
         list: false,
         about: "Limits past which a plan waits for a person.",
         keys: &[
-            key("delete_ratio", "0 to 1", "Share of a type, or of the source, that is deleted."),
-            key("delete_min", "number", "Fewer deletions than this never trip `delete_ratio`."),
-            key("delete_max", "number", "Deletions, whatever their share."),
-            key("container_contents", "number", "Contents of a container that is deleted."),
+            key(
+                "delete_ratio",
+                "0 to 1",
+                "Share of a type, or of all its keys, that the source no longer has.",
+            ),
+            key("delete_min", "number", "Fewer keys than this never trip `delete_ratio`."),
+            key("delete_max", "number", "Keys that the source no longer has, whatever their share."),
+            key("container_contents", "number", "Contents of a container that the source no longer has."),
             key(
                 "empty_full",
                 "boolean",
@@ -205,11 +209,15 @@ pub const SECTIONS: &[Section] = &[
             key(
                 "full_count_ratio",
                 "0 to 1",
-                "A full batch with less than this share of the lines of the one before trips.",
+                "A full batch trips that names less than this share of what the source's snapshot has in its scope. Either counts keys, each once.",
             ),
-            key("update_ratio", "0 to 1", "Share of the source that is updated."),
+            key("update_ratio", "0 to 1", "Share of the source's entities that get another value."),
             key("update_min", "number", "Fewer updates than this never trip `update_ratio`."),
-            key("other_workflow", "boolean", "Whether deleting what another workflow asserted last trips."),
+            key(
+                "other_workflow",
+                "boolean",
+                "Whether it trips that the source no longer has keys that another of its workflows asserted last.",
+            ),
         ],
     },
     Section {

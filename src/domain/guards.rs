@@ -1,4 +1,7 @@
 //! Guards: what makes a plan wait for a person. Pure functions of counts.
+//!
+//! They look at what the source says, not at what the target loses: a key that
+//! the source no longer has counts also where another source keeps it there.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +10,9 @@ use serde::{Deserialize, Serialize};
 /// Limits of the guards, per source.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct GuardLimits {
-    /// Share of a type or of the source that may be deleted, 0 to 1.
+    /// Share of a type or of the source that it may no longer have, 0 to 1.
     pub delete_ratio: f64,
-    /// Deletions up to this number do not trip `delete_ratio`; at it and above they may.
+    /// Fewer deletions than this do not trip `delete_ratio`.
     pub delete_min: u64,
     /// More deletions than this always trip.
     pub delete_max: u64,
@@ -49,21 +52,21 @@ impl Default for GuardLimits {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum GuardRule {
-    /// Too large a share of a type would be deleted.
+    /// The source no longer has too large a share of a type.
     DeleteRatioOfType,
-    /// Too large a share of the source would be deleted.
+    /// The source no longer has too large a share of its keys.
     DeleteRatioOfSource,
-    /// Too many would be deleted.
+    /// The source no longer has too many keys.
     DeleteMax,
-    /// A container with many contents would be deleted.
+    /// The source no longer has a container with many contents.
     ContainerContents,
-    /// An empty full batch over a snapshot that is not empty.
+    /// A full batch without a key in its scope, over a snapshot that has some there.
     EmptyFull,
     /// A full batch with far fewer keys than the snapshot.
     FullCountFell,
-    /// Too large a share of the source would be updated.
+    /// Too large a share of the source's entities has another value.
     UpdateRatio,
-    /// Keys that another workflow asserted last would be deleted.
+    /// The source no longer has keys that another of its workflows asserted last.
     OtherWorkflow,
 }
 
@@ -96,9 +99,17 @@ pub struct GuardFacts {
     pub entities_live: u64,
     /// Updates of entities.
     pub entities_updated: u64,
-    /// Keys that a full batch lists; `None` for an incremental one.
+    /// Keys of its scope that a full batch names, each once: also those that
+    /// are skipped, superseded, have two values, or stand in a bad line whose
+    /// key can be read. Lines without a readable key do not count, nor do those
+    /// outside of the scope. `None` for an incremental batch, and for one that
+    /// counts as such because of lines without a readable key: its deletions
+    /// are withheld.
     pub full_listed: Option<u64>,
-    /// Live keys in a full batch's scope before the plan.
+    /// Keys of a full batch's scope that the source's own snapshot has live
+    /// before the plan, but for those that a late batch does not name and of
+    /// which something newer is known: that it lacks them says nothing. What
+    /// other sources assert, and what shows at the target, plays no part.
     pub live_in_scope: u64,
     /// Deleted containers with more contents than allowed: name and number
     /// of the largest, and how many there are.
@@ -126,7 +137,7 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
             "",
             0.0,
             n as f64,
-            format!("the full batch is empty, the snapshot has {n} keys in its scope"),
+            format!("the full batch has no keys in its scope where the source's snapshot has {n}"),
         );
     } else if let Some(listed) = facts.full_listed
         && (listed as f64) < limits.full_count_ratio * facts.live_in_scope as f64
@@ -138,7 +149,7 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
             "",
             limits.full_count_ratio,
             ratio,
-            format!("the full batch has {listed} keys where the snapshot has {before} in its scope"),
+            format!("the full batch has {listed} keys in its scope where the source's snapshot has {before}"),
         );
     }
     if deleted > limits.delete_max {
@@ -147,7 +158,10 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
             "",
             limits.delete_max as f64,
             deleted as f64,
-            format!("{deleted} deletions, over the limit of {}", limits.delete_max),
+            format!(
+                "the source no longer has {deleted} of its {live} keys, over the limit of {}",
+                limits.delete_max
+            ),
         );
     }
     if deleted >= limits.delete_min && deleted as f64 > limits.delete_ratio * live as f64 {
@@ -157,7 +171,10 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
             "",
             limits.delete_ratio,
             ratio,
-            format!("{deleted} of {live} would be deleted, over {}", percent(limits.delete_ratio)),
+            format!(
+                "the source no longer has {deleted} of its {live} keys, over {}",
+                percent(limits.delete_ratio)
+            ),
         );
     }
     for (type_name, &count) in &facts.deleted_by_type {
@@ -169,7 +186,7 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
                 limits.delete_ratio,
                 count as f64 / of.max(1) as f64,
                 format!(
-                    "{count} of {of} {type_name} would be deleted, over {}",
+                    "the source no longer has {count} of its {of} {type_name}, over {}",
                     percent(limits.delete_ratio)
                 ),
             );
@@ -182,7 +199,7 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
             limits.container_contents as f64,
             facts.largest_container as f64,
             format!(
-                "{} containers with more than {} contents would be deleted, the largest with {}",
+                "the source no longer has {} containers with more than {} contents, the largest with {}",
                 facts.large_containers, limits.container_contents, facts.largest_container
             ),
         );
@@ -196,7 +213,7 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
             limits.update_ratio,
             facts.entities_updated as f64 / facts.entities_live.max(1) as f64,
             format!(
-                "{} of {} entities would be updated, over {}",
+                "the source has another value for {} of its {} entities, over {}",
                 facts.entities_updated,
                 facts.entities_live,
                 percent(limits.update_ratio)
@@ -210,7 +227,7 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
             "",
             0.0,
             n as f64,
-            format!("{n} keys would be deleted that another workflow asserted last"),
+            format!("the source no longer has {n} keys that another of its workflows asserted last"),
         );
     }
     trips

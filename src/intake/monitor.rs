@@ -27,6 +27,8 @@ pub struct InboxFolder {
     pub newest: Timestamp,
     /// Why it is no batch yet; `None`: it is complete.
     pub waits: Option<String>,
+    /// Whether it can never be one: its name says of no batch what it is.
+    pub never: bool,
 }
 
 impl InboxFolder {
@@ -101,6 +103,7 @@ fn unusable(path: String, odd: &Unusable) -> InboxFolder {
         signature: signature(&[]),
         newest: odd.since,
         waits: Some(odd.why.to_owned()),
+        never: true,
     }
 }
 
@@ -130,10 +133,11 @@ pub(super) fn look(
     let newest = objects.iter().map(|object| object.modified).max().unwrap_or(Timestamp::UNIX_EPOCH);
     let waits = match (&listed, &names) {
         (Err(error), _) => Some(format!("it can't be read: {error}")),
-        (Ok(_), Err(error)) => Some(error.to_string()),
+        (Ok(_), Err(error)) => Some(format!("it is never taken: {error}")),
         (Ok(objects), Ok(_)) => incomplete(&inbox.complete, objects, newest, now),
     };
-    InboxFolder { path, names: names.ok(), signature: signature(&objects), objects, newest, waits }
+    let never = listed.is_ok() && names.is_err();
+    InboxFolder { path, names: names.ok(), signature: signature(&objects), objects, newest, waits, never }
 }
 
 /// A text that changes whenever a folder's objects do.

@@ -405,7 +405,7 @@ impl LineSink for Sink<'_, '_> {
         }
         match parse_line(self.kind, input.mode_of_lines(), line) {
             Ok(parsed) => self.take(line_no, line, &parsed, position),
-            Err(bad) => self.reject(line_no, line, false, bad),
+            Err(bad) => self.reject(line_no, line, false, bad, None),
         }
     }
 
@@ -413,7 +413,7 @@ impl LineSink for Sink<'_, '_> {
         if let Some(order) = &mut self.new_order {
             order.push(0)?;
         }
-        self.reject(line_no, start_of_line, true, problem)
+        self.reject(line_no, start_of_line, true, problem, None)
     }
 }
 
@@ -421,6 +421,15 @@ impl PassInput<'_> {
     /// `deleted` is judged by the batch's own mode, whatever it counts as.
     fn mode_of_lines(&self) -> Mode {
         self.batch.mode
+    }
+
+    /// [`OUTSIDE`] for a key that a full batch does not speak for.
+    fn outside(&self, type_name: &str, scope_name: &str) -> u16 {
+        let scope = &self.batch.scope;
+        let inside = self.mode == Mode::Incremental
+            || scope.is_everything()
+            || scope.contains_parts(type_name, scope_name);
+        if inside { 0 } else { OUTSIDE }
     }
 }
 
@@ -451,7 +460,16 @@ impl Sink<'_, '_> {
         Ok(Some(wanted.then_some(place.entry)))
     }
 
-    fn reject(&mut self, line_no: u64, line: &[u8], cut: bool, bad: BadLine) -> Result<()> {
+    /// Keeps a bad line. `again` tells whether its key was seen before, where
+    /// its bit is set already.
+    fn reject(
+        &mut self,
+        line_no: u64,
+        line: &[u8],
+        cut: bool,
+        bad: BadLine,
+        again: Option<bool>,
+    ) -> Result<()> {
         let input = self.worker.shared.input;
         let skipped = bad.key.as_ref().is_some_and(|key| input.skips.has(key));
         if !skipped {
@@ -475,13 +493,20 @@ impl Sink<'_, '_> {
                     flags: if skipped { BAD | SKIPPED } else { BAD },
                     ends: [KeyHash(0); 2],
                 };
+                let found = match input.snapshot {
+                    Some(snapshot) => snapshot.live(asserted.key, &mut self.worker.scratch)?,
+                    None => None,
+                };
                 // Its key is known, so the key's present value is not missed.
-                if let (Some(snapshot), Some(seen)) = (input.snapshot, self.worker.shared.seen)
-                    && let Some(found) = snapshot.live(asserted.key, &mut self.worker.scratch)?
-                    && seen.test_and_set(seen.slot(snapshot, &found))
-                {
-                    asserted.flags |= AGAIN;
-                }
+                let again = match (again, input.snapshot, self.worker.shared.seen, &found) {
+                    (Some(again), ..) => again,
+                    (None, Some(snapshot), Some(seen), Some(found)) => {
+                        seen.test_and_set(seen.slot(snapshot, found))
+                    }
+                    (None, ..) => false,
+                };
+                asserted.flags |= if again { AGAIN } else { 0 };
+                asserted.flags |= input.outside(key.type_name(), key.scope_name());
                 self.worker.sorter.push(asserted)?;
             }
         }
@@ -540,7 +565,7 @@ impl Sink<'_, '_> {
                     worker.canonical.clear();
                     if let Err(error) = worker.canonicalizer.run(attributes, &mut worker.canonical) {
                         let bad = bad_attributes(parsed, error);
-                        return self.reject(line_no, line, false, bad);
+                        return self.reject(line_no, line, false, bad, Some(flags & AGAIN != 0));
                     }
                     canonical_made = true;
                     canon = worker.canon_of_canonical();
@@ -556,10 +581,10 @@ impl Sink<'_, '_> {
         worker.tally.lines[self.kind as usize] += 1;
         worker.tally.unknown_members += u64::from(parsed.unknown_members);
 
+        let (type_name, scope_name) = (parsed.key.type_name(), parsed.key.scope_name());
         if let Some(snapshot) = input.snapshot
             && !snapshot.is_newest(input.stamp)
         {
-            let (type_name, scope_name) = (parsed.key.type_name(), parsed.key.scope_name());
             // Of a key that is not live, a tombstone may still speak.
             let known = match found {
                 Some(found) => Some(found),
@@ -570,12 +595,7 @@ impl Sink<'_, '_> {
                 flags |= SUPERSEDED;
             }
         }
-        if input.mode == Mode::Full
-            && !input.batch.scope.is_everything()
-            && !input.batch.scope.contains_parts(parsed.key.type_name(), parsed.key.scope_name())
-        {
-            flags |= OUTSIDE;
-        }
+        flags |= input.outside(type_name, scope_name);
         // A line outside the scope raises its key's stamp each time: it has no
         // place in the order, which would pass over it.
         let position = if flags & OUTSIDE != 0 { NO_POSITION } else { position };

@@ -31,7 +31,7 @@ use crate::domain::guards;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::json::ComparisonRules;
 use crate::domain::key::{Key, KeyHash, Kind};
-use crate::domain::plan::{PlanHeader, PlanSummary};
+use crate::domain::plan::PlanHeader;
 use crate::domain::settings::{Deletion, Mode, SourceSettings};
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
@@ -460,7 +460,7 @@ impl<'a> Making<'a> {
         state.synced(&plan_path)?;
 
         tracing::debug!(plan = %input.plan_id, "changes are written");
-        let trips = self.guards(&mut settled, &summary, lines, mode);
+        let trips = guards::evaluate(&self.input.settings.guards, &settled.facts);
         let header = PlanHeader {
             plan_id: input.plan_id.clone(),
             batch_id: batch.id.clone(),
@@ -545,29 +545,6 @@ impl<'a> Making<'a> {
             }
             candidates.push(refreshed(key, Some(found), 0))
         })
-    }
-
-    fn guards(
-        &self,
-        settled: &mut Settled,
-        summary: &PlanSummary,
-        lines: u64,
-        mode: Mode,
-    ) -> Vec<guards::GuardTrip> {
-        let facts = &mut settled.facts;
-        if self.input.batch.mode == Mode::Full {
-            let deleted: u64 = facts.deleted_by_type.values().sum();
-            let of = [&summary.entities, &summary.relationships.counts];
-            let withheld: u64 = of.iter().map(|counts| counts.withheld).sum();
-            let kept: u64 = of.iter().map(|counts| counts.unchanged + counts.update).sum();
-            facts.full_listed = Some(lines);
-            facts.live_in_scope = kept + deleted + withheld + settled.skipped_live;
-            // Withheld deletions do not happen: the count is judged when they do.
-            if mode == Mode::Incremental {
-                facts.full_listed = None;
-            }
-        }
-        guards::evaluate(&self.input.settings.guards, facts)
     }
 
     fn warnings(&self, output: &PassOutput, settled: &Settled, alike: Vec<String>) -> Vec<String> {

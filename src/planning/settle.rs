@@ -109,8 +109,6 @@ pub struct Settled {
     pub entries: u64,
     /// Rejects that settling added.
     pub rejected: u64,
-    /// Live keys that an operator skips, of those that the plan would touch.
-    pub skipped_live: u64,
     /// Unsure keys that the batch does not change.
     pub unsure: HashSet<KeyHash>,
 }
@@ -232,11 +230,18 @@ pub fn run(
         moved: HashSet::new(),
         entries: 0,
         rejected: 0,
-        skipped_live: 0,
         unsure: HashSet::new(),
     };
     out.summary.entities.unchanged = unchanged[0];
     out.summary.relationships.counts.unchanged = unchanged[1];
+    if input.mode == Mode::Full {
+        // Each line that the pass found unchanged without a record is a live
+        // key of the scope. Withheld deletions do not happen: a batch that
+        // counts as incremental is judged when they do.
+        let in_place = unchanged.iter().sum();
+        out.facts.full_listed = Some(in_place);
+        out.facts.live_in_scope = in_place;
+    }
     out.facts.entities_live = own.map_or(0, |m| m.live(Kind::Entity));
     for counts in &out.counts {
         for (type_name, count) in counts {
@@ -310,18 +315,17 @@ impl Work<'_, '_> {
         // The unchanged line that came before all of these was counted then.
         let counted = lines.iter().all(|line| line.has(AGAIN));
         let skipped = lines.iter().any(|line| line.has(SKIPPED));
+        let own = self.input.view.own.as_ref();
+        let live = self.input.view.own_live(first.key, &mut self.reader)?;
+        if !counted && !first.has(OUTSIDE) {
+            self.in_scope(true, live.is_some());
+        }
         if lines.iter().any(|line| line.has(BAD)) {
             if counted {
                 self.uncount(kind);
             }
             return if skipped { self.skip(first) } else { self.except(first, None) };
         }
-        let own = self.input.view.own.as_ref();
-        let found = match own {
-            Some(own) => own.lookup(first.key, &mut self.reader.scratch)?,
-            None => None,
-        };
-        let live = found.filter(|found| found.entry.is_live());
         let conflict = lines.iter().any(|line| Says::of(line) != Says::of(first))
             || counted && Says::of(first) != Says::Published;
         if conflict {
@@ -414,6 +418,15 @@ impl Work<'_, '_> {
         self.candidate(first, live, unsure)
     }
 
+    /// Counts one key of the scope, by what the source's own snapshot has of it.
+    fn in_scope(&mut self, named: bool, live: bool) {
+        let facts = &mut self.out.facts;
+        if let Some(listed) = &mut facts.full_listed {
+            *listed += u64::from(named);
+            facts.live_in_scope += u64::from(live);
+        }
+    }
+
     fn uncount(&mut self, kind: Kind) {
         let unchanged = &mut self.out.summary.of(kind).unchanged;
         *unchanged = unchanged.saturating_sub(1);
@@ -452,14 +465,12 @@ impl Work<'_, '_> {
     /// A key that an operator skips: the batch says nothing of it, and nobody
     /// is asked to repair it.
     fn skip(&mut self, first: &Asserted) -> Result<()> {
-        let live = self.input.view.own_live(first.key, &mut self.reader)?.is_some();
         let key = self.key_of(first)?;
-        self.skip_key(first.key.kind(), key, live)
+        self.skip_key(first.key.kind(), key)
     }
 
-    fn skip_key(&mut self, kind: Kind, key: Option<Key>, live: bool) -> Result<()> {
+    fn skip_key(&mut self, kind: Kind, key: Option<Key>) -> Result<()> {
         self.out.summary.of(kind).skipped += 1;
-        self.out.skipped_live += u64::from(live);
         self.out.exceptions.extend(key);
         if self.out.summary.skipped() > MAX_SKIPPED {
             let (batch, source) = (&self.input.batch.id, self.input.batch.id.source());
@@ -552,10 +563,11 @@ impl Work<'_, '_> {
             }
             return Ok(());
         }
+        self.in_scope(false, true);
         if !self.input.skips.is_empty() {
             let key = own.body(&found, &mut self.reader.bodies)?.body()?.key();
             if self.input.skips.has(&key) {
-                return self.skip_key(absent.key.kind(), Some(key), true);
+                return self.skip_key(absent.key.kind(), Some(key));
             }
         }
         let stamp = self.tables.stamp(self.input.stamp);

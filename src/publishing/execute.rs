@@ -45,6 +45,8 @@ pub struct Executor<'a> {
     /// Called when the target has answered, with how many more changes are
     /// done, refused and skipped.
     pub progress: &'a (dyn Fn(Completion) + Sync),
+    /// The same of what the journal has from before: it took no time now.
+    pub resumed: &'a (dyn Fn(Completion) + Sync),
     /// Whether what is sent is suspected of failures.
     pub suspect: Suspect,
 }
@@ -223,7 +225,8 @@ impl Executor<'_> {
         }
         run.sender.suspect.vouched |= told.done > 0;
         run.executed.push(no);
-        self.tell(run, told);
+        run.out.completion = run.out.completion.plus(&told);
+        (self.resumed)(told);
         Ok(())
     }
 

@@ -88,6 +88,7 @@ impl Engine {
             }
             let objects = prefix.objects(&path)?;
             let found = InboxFolder {
+                never: false,
                 names: Some((id.source().clone(), id.folder().clone())),
                 signature: monitor::signature(&objects),
                 newest: objects.iter().map(|object| object.modified).max().unwrap_or(Timestamp::UNIX_EPOCH),

@@ -18,6 +18,9 @@ const EVERY: Duration = Duration::from_millis(250);
 struct Entry {
     phase: Phase,
     done: u64,
+    /// Of that, what was done before the phase began here: another run of the
+    /// process did it, and it says nothing of the rate.
+    before: u64,
     total: Option<u64>,
     since: Timestamp,
     began: Duration,
@@ -44,7 +47,8 @@ impl Live {
     /// A phase begins.
     pub fn begin(&self, id: &BatchId, phase: Phase, total: Option<u64>) {
         let now = self.clock.monotonic();
-        let entry = Entry { phase, done: 0, total, since: self.clock.now(), began: now, told: now };
+        let entry =
+            Entry { phase, done: 0, before: 0, total, since: self.clock.now(), began: now, told: now };
         self.lock().insert(id.clone(), entry);
         self.events.batch(EventKind::Progress, id);
     }
@@ -64,6 +68,14 @@ impl Live {
         self.events.batch(EventKind::Progress, id);
     }
 
+    /// So much of the present phase was done before it began here.
+    pub fn resume(&self, id: &BatchId, before: u64) {
+        if let Some(entry) = self.lock().get_mut(id) {
+            entry.before = entry.before.saturating_add(before);
+        }
+        self.add(id, before);
+    }
+
     /// The batch is out of work.
     pub fn end(&self, id: &BatchId) {
         self.lock().remove(id);
@@ -79,7 +91,8 @@ impl Live {
 
 fn progress(entry: &Entry, now: Duration) -> ProgressView {
     let seconds = now.saturating_sub(entry.began).as_secs_f64();
-    let rate = (seconds > 0.0 && entry.done > 0).then(|| entry.done as f64 / seconds);
+    let here = entry.done.saturating_sub(entry.before);
+    let rate = (seconds > 0.0 && here > 0).then(|| here as f64 / seconds);
     let unit = match entry.phase {
         Phase::Reading => ProgressUnit::Bytes,
         Phase::Planning | Phase::Executing | Phase::Committing => ProgressUnit::Changes,
@@ -91,6 +104,21 @@ fn progress(entry: &Entry, now: Duration) -> ProgressView {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+
+    #[test]
+    fn what_was_done_before_a_restart_is_no_part_of_the_rate() {
+        let clock = Arc::new(ManualClock::new("2026-11-24T12:00:00Z".parse().unwrap(), 1));
+        let live = Live::new(clock.clone(), Arc::new(Events::new(clock.clone())));
+        let id: BatchId = "w:20261124T010000Z_r".parse().unwrap();
+        live.begin(&id, Phase::Executing, Some(3000));
+        live.resume(&id, 700);
+        clock.advance(Duration::from_secs(3));
+        let progress = live.of(&id).unwrap();
+        assert_eq!((progress.done, progress.rate), (700, None));
+        live.add(&id, 150);
+        let progress = live.of(&id).unwrap();
+        assert_eq!((progress.done, progress.total, progress.rate), (850, Some(3000), Some(50.0)));
+    }
 
     #[test]
     fn progress_has_its_rate_and_is_told_four_times_a_second_at_most() {

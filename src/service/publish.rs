@@ -40,6 +40,19 @@ impl Engine {
         let changes = plan.manifest().operations.iter().map(|op| u64::from(op.changes)).sum();
         self.live.begin(id, Phase::Executing, Some(changes));
         self.progress.executing(id, changes);
+        let answered = |more: Completion| {
+            // It has answered: others need not wait for the end of this.
+            if more.done > 0 {
+                self.took(name);
+            }
+            if more.done + more.failed > 0
+                && self.work.trial_of(name).as_ref() == Some(id.source())
+                && let Err(error) = self.close_breaker(name)
+            {
+                tracing::debug!(batch = %id, source = %id.source(), %error, "a breaker could not be closed");
+            }
+            self.progress.executed(more.ended());
+        };
         let executed = Executor {
             store: &self.store,
             target: &*open.target,
@@ -56,18 +69,12 @@ impl Engine {
                 }
             },
             progress: &|more| {
-                // It has answered: others need not wait for the end of this.
-                if more.done > 0 {
-                    self.took(name);
-                }
-                if more.done + more.failed > 0
-                    && self.work.trial_of(name).as_ref() == Some(id.source())
-                    && let Err(error) = self.close_breaker(name)
-                {
-                    tracing::debug!(batch = %id, source = %id.source(), %error, "a breaker could not be closed");
-                }
+                answered(more);
                 self.live.add(id, more.ended());
-                self.progress.executed(more.ended());
+            },
+            resumed: &|before| {
+                answered(before);
+                self.live.resume(id, before.ended());
             },
             suspect: self.suspect(&record, name),
         }

@@ -1,5 +1,7 @@
 //! Taking requests apart, with a problem document for whatever is wrong.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use axum::body::Body;
@@ -7,7 +9,9 @@ use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde_path_to_error::Track;
 
 use super::problem::Problem;
 use crate::error::Error;
@@ -146,14 +150,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for LargeJson<T> {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut from = serde_json::Deserializer::from_slice(bytes);
+    let mut track = Track::new();
     let wrong = |place: &str, error: serde_json::Error| {
         let name = if place == "." { "the body".to_owned() } else { format!("`{place}` of the body") };
         Problem::usage(shorten(&format!("{name}: {error}")))
     };
-    let value = serde_path_to_error::deserialize(&mut from)
-        .map_err(|error| wrong(&error.path().to_string(), error.into_inner()))?;
+    let value = match object(serde_path_to_error::Deserializer::new(&mut from, &mut track)) {
+        Ok(value) => value,
+        Err(error) => return Err(wrong(&track.path().to_string(), error)),
+    };
     from.end().map_err(|error| wrong(".", error))?;
     Ok(value)
+}
+
+/// Takes an object and nothing else: by themselves the types would take an
+/// array of their fields' values too, and name themselves in messages.
+pub fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    from.deserialize_map(Object(PhantomData))
 }
 
 async fn read(body: Body, most: usize) -> Result<Vec<u8>, Problem> {

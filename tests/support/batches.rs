@@ -19,6 +19,8 @@ pub enum Line {
     BadKeyed(Key),
     /// The same, longer than what the store keeps.
     BadLong(Key),
+    /// The same, for a member that stands twice among the attributes.
+    BadTwice(Key),
     /// A bad line without a key, an entity's.
     BadKeyless(u8),
 }
@@ -134,6 +136,7 @@ fn render(line: &Line) -> (usize, String) {
         Line::BadLong(key) => {
             (which(key), format!("{},\"attributes\":[\"{}\"]}}", head(key), "y".repeat(10_000)))
         }
+        Line::BadTwice(key) => (which(key), format!("{},\"attributes\":{{\"x\":1,\"x\":2}}}}", head(key))),
         Line::BadKeyless(n) => (0, format!("{{\"type\":\"t\",\"bad\":{n}}}")),
     }
 }

@@ -30,7 +30,7 @@ pub fn listed(batch: &TestBatch) -> (BTreeMap<Key, Option<Attributes>>, BTreeSet
                 says.entry(key.clone()).or_default().insert("absent".into());
                 values.insert(key.clone(), None);
             }
-            Line::BadKeyed(key) | Line::BadLong(key) => {
+            Line::BadKeyed(key) | Line::BadLong(key) | Line::BadTwice(key) => {
                 exceptions.insert(key.clone());
             }
             Line::BadKeyless(_) => unreadable = true,

@@ -66,7 +66,10 @@ impl Book {
             for text in material::lines(batch)? {
                 let line: Value = serde_json::from_str(&text)
                     .map_err(|e| Error::internal("a line of the demo's material").caused_by(e))?;
-                book.take(&line);
+                // A bad line of the story: nothing of it is published.
+                if line.get("attributes").is_none_or(Value::is_object) {
+                    book.take(&line);
+                }
             }
         }
         Ok(book)

@@ -41,7 +41,10 @@ pub fn run(engine: Arc<Engine>, data: &Path, args: &DemoArgs, options: &LoadOpti
          on that. Their batches arrive as you look. Worth looking at:\n\
          \n\
          - the overview, while something is published\n\
-         - warehouse:20261105T112000Z_inc-0003, of which one line is a dead letter\n\
+         - warehouse:20261105T112000Z_inc-0003, of which one line is a dead letter\n  \
+           until the next full batch settles it\n\
+         - bi:20261106T100000Z_run-0003, of which one line stays a dead letter: the page\n  \
+           of dead letters has it, and a person can repair it there\n\
          - warehouse:20261106T010000Z_run-0005, whose extraction was cut off: a guard\n  \
            parks its plan until the repeated extraction leaves it nothing to do\n\
          - the BI tool's parked plan, some 40 seconds from now: it waits for you\n\

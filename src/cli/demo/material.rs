@@ -84,7 +84,7 @@ mod tests {
     use crate::intake::reader::ReadLimits;
 
     #[test]
-    fn every_batch_of_the_story_keeps_to_the_contract_but_for_the_one_bad_line() {
+    fn every_batch_of_the_story_keeps_to_the_contract_but_for_its_bad_lines() {
         let inbox = tempfile::tempdir().unwrap();
         let steps = steps().unwrap();
         for step in &steps {

@@ -145,7 +145,7 @@ impl Engine {
                 items.push(InboxFolderView {
                     inbox: url.clone(),
                     source_id: folder.names.as_ref().map(|names| names.0.clone()),
-                    state: InboxFolderState::Waiting,
+                    state: if folder.never { InboxFolderState::Ignored } else { InboxFolderState::Waiting },
                     reason: reason
                         .unwrap_or_else(|| "it is complete, and is accepted at the next look".to_owned()),
                     age_seconds: now.duration_since(folder.newest).as_secs().max(0).unsigned_abs(),

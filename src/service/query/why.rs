@@ -212,41 +212,51 @@ impl Engine {
             );
             return verdict(VerdictCode::Withheld, text, Some(stamp));
         }
-        let newest = voices.iter().filter(|voice| voice.stamp.is_some()).max_by(|a, b| a.stamp.cmp(&b.stamp));
-        let asserted = voices.iter().any(|voice| voice.shown.asserts == AssertionKind::Value);
-        if let Some(newest) = newest {
-            if let Some(late) = self.late(newest)? {
+        let asserting = || voices.iter().filter(|voice| voice.shown.asserts == AssertionKind::Value);
+        // Who decides: while anyone asserts the entity, another source's
+        // silence or deletion plays no part. Voices are in order of precedence.
+        let decides = asserting().next().or_else(|| {
+            voices.iter().filter(|voice| voice.stamp.is_some()).max_by(|a, b| a.stamp.cmp(&b.stamp))
+        });
+        if let Some(decides) = decides {
+            if let Some(late) = self.late(decides)? {
                 let text = format!(
                     "batch {late} was published last and is older than batch {}, which decides",
-                    text_of(newest.stamp.as_ref())
+                    text_of(decides.stamp.as_ref())
                 );
-                return verdict(VerdictCode::Superseded, text, newest.stamp.as_ref());
+                return verdict(VerdictCode::Superseded, text, decides.stamp.as_ref());
             }
-            let batch = text_of(newest.stamp.as_ref());
-            return match (asserted, live) {
+            let batch = text_of(decides.stamp.as_ref());
+            return match (decides.shown.asserts == AssertionKind::Value, live) {
                 (true, true) => {
-                    let text = format!("published; batch {batch} asserted last what is there");
-                    verdict(VerdictCode::Published, text, newest.stamp.as_ref())
+                    let others: Vec<String> =
+                        asserting().skip(1).map(|voice| text_of(voice.stamp.as_ref())).collect();
+                    let also = match others.as_slice() {
+                        [] => String::new(),
+                        others => format!(", and after it in precedence {}", others.join(", ")),
+                    };
+                    let text = format!("published; batch {batch} asserted last what is there{also}");
+                    verdict(VerdictCode::Published, text, decides.stamp.as_ref())
                 }
                 (false, false) => {
-                    let what = match newest.shown.asserts {
+                    let what = match decides.shown.asserts {
                         AssertionKind::Deleted => "deleted it",
                         AssertionKind::NotListed | AssertionKind::Nothing | AssertionKind::Value => {
                             "speaks for it and does not list it"
                         }
                     };
                     let text = format!("no source asserts it; batch {batch} {what}");
-                    verdict(VerdictCode::Absent, text, newest.stamp.as_ref())
+                    verdict(VerdictCode::Absent, text, decides.stamp.as_ref())
                 }
                 (true, false) => {
                     let text = "a source asserts it and the target does not have it: it was taken away there"
                         .to_owned();
-                    verdict(VerdictCode::Unknown, text, newest.stamp.as_ref())
+                    verdict(VerdictCode::Unknown, text, decides.stamp.as_ref())
                 }
                 (false, true) => {
                     let text =
                         "no source asserts it and the target has it: it came from elsewhere".to_owned();
-                    verdict(VerdictCode::Unknown, text, newest.stamp.as_ref())
+                    verdict(VerdictCode::Unknown, text, decides.stamp.as_ref())
                 }
             };
         }

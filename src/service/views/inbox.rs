@@ -53,7 +53,8 @@ pub struct LostInboxView {
 pub enum InboxFolderState {
     /// It is not complete, or its settings are missing.
     Waiting,
-    /// It can't be a batch.
+    /// It can't be a batch, and is never taken: its name is none of a batch,
+    /// or what it holds was refused.
     Ignored,
     /// It was changed after it became a batch.
     Changed,

@@ -21,7 +21,7 @@ use crate::service::views::{
 };
 use crate::store::LetterKind;
 use crate::web::AppState;
-use crate::web::extract::{Id, Json as Body, LargeJson, NoParams, Number, Params};
+use crate::web::extract::{Id, Json as Body, LargeJson, NoParams, Number, Params, object};
 use crate::web::lanes::Lane;
 use crate::web::problem::Problem;
 
@@ -415,6 +415,7 @@ pub async fn discard(
 #[serde(deny_unknown_fields)]
 pub struct DecideAll {
     /// Which of the open ones.
+    #[serde(deserialize_with = "object")]
     filter: LetterFilter,
     /// Most that are taken up by this request, 1 to 5000; 500 without it.
     limit: Option<usize>,
