@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::engine::Engine;
 use super::space::in_words;
 use super::views::CheckView;
@@ -25,6 +27,7 @@ pub(super) struct Spread {
     total: u64,
     left: u64,
     random: u64,
+    asked: u64,
     /// What was read: how many, and their bytes.
     pub(super) read: (u64, u64),
 }
@@ -32,19 +35,16 @@ pub(super) struct Spread {
 impl Spread {
     /// `total`: bytes of all there is.
     pub(super) fn over(total: u64, random: u64) -> Self {
-        Self { total, left: BUDGET, random, read: (0, 0) }
+        Self { total, left: BUDGET, random, asked: 0, read: (0, 0) }
     }
 
     /// Whether the next one is read.
     pub(super) fn takes(&mut self, bytes: u64) -> bool {
-        // Steele and others' SplitMix64: another number for each.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
+        // Another number for each.
+        self.asked += 1;
+        let drawn = xxh3_64_with_seed(&self.asked.to_le_bytes(), self.random);
         let chance = BUDGET as f64 / self.total.max(1) as f64;
-        let taken = bytes <= self.left && (mixed as f64) < chance * u64::MAX as f64;
+        let taken = bytes <= self.left && (drawn as f64) < chance * u64::MAX as f64;
         // Rounding must not leave one out where all can be read.
         let taken = taken || self.total <= BUDGET && bytes <= self.left;
         if taken {
