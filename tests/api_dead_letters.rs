@@ -127,7 +127,7 @@ fn a_content_is_kept_and_requeued_in_one_request() {
 fn a_manifest_is_shown_with_the_plan_that_its_batch_would_have() {
     let server = Server::with(|settings| {
         let guarded = settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap();
-        guarded.guards = GuardLimits { full_count_ratio: 0.5, ..guarded.guards };
+        guarded.guards = GuardLimits { full_count_ratio: 0.6, ..guarded.guards };
     });
     let names = ["a", "b", "c", "d"];
     server.publish(&TestBatch::full("alpha", 1).with(names.map(|name| says(entity(name), 1))));

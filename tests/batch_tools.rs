@@ -70,7 +70,10 @@ fn a_check_finds_what_would_fail_the_batch_when_it_is_delivered() {
     let ahead = folder(&shell, "ahead", GOOD, |manifest| {
         manifest["source_timestamp"] = json!("2999-01-01T00:00:00Z");
     });
-    assert!(check(&shell, 1, &ahead).contains("`source_timestamp`: its source timestamp 2999"));
+    assert!(
+        check(&shell, 1, &ahead)
+            .contains("`source_timestamp`: 2999-01-01T00:00:00Z is more than 10m (`limits.max_future`)")
+    );
 
     let told = check(&shell, 1, &folder(&shell, "inbox/other/20261124T020000Z_zz", GOOD, |_| {}));
     for text in [

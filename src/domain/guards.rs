@@ -137,7 +137,7 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
             "",
             0.0,
             n as f64,
-            format!("the full batch has no keys in its scope where the source's snapshot has {n}"),
+            format!("the full batch is empty: no keys in its scope where the source's snapshot has {n}"),
         );
     } else if let Some(listed) = facts.full_listed
         && (listed as f64) < limits.full_count_ratio * facts.live_in_scope as f64
