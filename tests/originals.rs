@@ -287,9 +287,9 @@ fn bytes_that_are_no_text_come_out_as_they_were_from_a_server_and_without_one() 
     server.stop();
 }
 
-#[test]
-fn a_batch_whose_originals_can_not_be_written_goes_on_at_a_time_that_a_restart_keeps() {
-    let mut world = World::new();
+/// A batch that was executed, and whose originals can't be written: a file is
+/// where their folder should be.
+fn stuck(world: &World) -> (BatchId, PathBuf) {
     let letters = world.data.path().join("state/alpha/letters");
     std::fs::create_dir_all(letters.parent().unwrap()).unwrap();
     std::fs::write(&letters, "in the way").unwrap();
@@ -297,6 +297,13 @@ fn a_batch_whose_originals_can_not_be_written_goes_on_at_a_time_that_a_restart_k
     let delivered = folder(&world.data.path().join("delivered"), "full", 1, bytes.as_bytes());
     let id = world.engine().accept(&delivered).unwrap();
     while world.engine().step().is_ok_and(|worked| worked.is_some()) {}
+    (id, letters)
+}
+
+#[test]
+fn a_batch_whose_originals_can_not_be_written_goes_on_at_a_time_that_a_restart_keeps() {
+    let mut world = World::new();
+    let (id, in_the_way) = stuck(&world);
     let view = world.engine().batch_view(&id).unwrap();
     assert_eq!(view.publish_state.status, PublishStatus::Executing);
     assert_eq!(view.retry.as_ref().unwrap().code, "IO_FAILED");
@@ -306,7 +313,7 @@ fn a_batch_whose_originals_can_not_be_written_goes_on_at_a_time_that_a_restart_k
     let told = told.iter().find(|check| check.check == "source alpha").unwrap();
     assert!(told.found.contains("IO_FAILED"), "{}", told.found);
 
-    std::fs::remove_file(&letters).unwrap();
+    std::fs::remove_file(&in_the_way).unwrap();
     world.restart();
     assert_eq!(world.engine().step().unwrap(), None, "its time has not come");
     let view = world.engine().batch_view(&id).unwrap();
@@ -321,14 +328,8 @@ fn a_batch_whose_originals_can_not_be_written_goes_on_at_a_time_that_a_restart_k
 #[test]
 fn who_asks_for_a_batch_that_goes_on_later_has_it_go_on_now() {
     let world = World::new();
-    let letters = world.data.path().join("state/alpha/letters");
-    std::fs::create_dir_all(letters.parent().unwrap()).unwrap();
-    std::fs::write(&letters, "in the way").unwrap();
-    let bytes = format!("{}\n{}\n", long_bad("a"), long_good("b", "z", 3));
-    let delivered = folder(&world.data.path().join("delivered"), "full", 1, bytes.as_bytes());
-    let id = world.engine().accept(&delivered).unwrap();
-    while world.engine().step().is_ok_and(|worked| worked.is_some()) {}
-    std::fs::remove_file(&letters).unwrap();
+    let (id, in_the_way) = stuck(&world);
+    std::fs::remove_file(&in_the_way).unwrap();
     assert_eq!(world.engine().step().unwrap(), None);
     world.engine().retry(&id, "ann", "the file is gone").unwrap();
     work(&world, &id);

@@ -289,6 +289,7 @@ impl LineSink for Checking<'_> {
         Ok(())
     }
 }
+
 /// That lines have members that are ignored.
 pub fn unknown_members(lines: u64) -> String {
     let have = if lines == 1 { "line has" } else { "lines have" };

@@ -77,6 +77,12 @@ impl<'a> Writer<'a> {
         }
         self.state.synced(&self.path)
     }
+
+    /// Removes what was written, and not finished.
+    pub(super) fn remove(self) {
+        // What is left is collected with the next commit of the source.
+        let _ = std::fs::remove_file(self.path.with_extension("partial"));
+    }
 }
 
 /// What was found of the long originals.
@@ -87,14 +93,6 @@ pub(in crate::service) struct Originals {
     pub spread: Spread,
     /// The letters of those that are not what was written, with what is wrong.
     pub bad: Vec<(u64, Error)>,
-}
-
-impl Writer<'_> {
-    /// Removes what was written, and not finished.
-    pub(super) fn remove(self) {
-        // What is left is collected with the next commit of the source.
-        let _ = std::fs::remove_file(self.path.with_extension("partial"));
-    }
 }
 
 impl Engine {
