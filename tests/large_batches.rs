@@ -56,6 +56,7 @@ fn batch(round: usize, salt: usize) -> TestBatch {
 fn world(fast: bool, max_changes: usize) -> World {
     World::with(|settings| {
         settings.planning.fast_path = fast;
+        settings.planning.dictionaries = fast;
         settings.max_changes = Some(max_changes);
     })
 }

@@ -376,6 +376,11 @@ pub const SECTIONS: &[Section] = &[
             key("threads", "number", "Threads that read a batch; 0: as many as there are cores, up to 4."),
             key("sort_memory", "size", "Memory that sorting may hold before it spills to disk."),
             key("index_memory", "size", "Memory for index blocks of snapshots."),
+            key(
+                "dictionaries",
+                "boolean",
+                "Whether what bodies of a type have in common is stored once a pack. Packs are smaller and read faster; the plan is the same either way.",
+            ),
         ],
     },
     Section {

@@ -32,8 +32,35 @@ impl Default for ReadLimits {
     }
 }
 
+/// What a sink makes of the bytes from the beginning of a line on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// It takes so many bytes, which are so many lines with a line feed each,
+    /// none of them blank or too long.
+    Taken {
+        /// The bytes.
+        bytes: usize,
+        /// The lines.
+        lines: u64,
+    },
+    /// It may take more bytes than there are: it is asked again with more of
+    /// them, unless the file ends.
+    More,
+    /// It takes the next line as such.
+    None,
+}
+
 /// Takes the lines of a file.
 pub trait LineSink {
+    /// Asked at the beginning of each line, with what is in memory of the
+    /// file from there on.
+    ///
+    /// # Errors
+    /// Ends the reading.
+    fn run(&mut self, _bytes: &[u8]) -> Result<Run> {
+        Ok(Run::None)
+    }
+
     /// A line without its end. Lines count from 1, blank ones included.
     ///
     /// # Errors
@@ -220,8 +247,10 @@ impl<'a> Lines<'a> {
         packed: bool,
         sink: &mut impl LineSink,
     ) -> Result<()> {
-        // Bytes of a line that is not complete, at the buffer's start.
+        // Bytes that were not taken yet, at the buffer's start.
         let mut held = 0;
+        // How many of them have no line end in them.
+        let mut searched = 0;
         // Set while the rest of a line that is too long goes by.
         let mut skipping = false;
         loop {
@@ -234,21 +263,35 @@ impl<'a> Lines<'a> {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(self.unreadable(e)),
             };
-            if n == 0 {
-                break;
-            }
             let first = self.unpacked == 0;
-            self.unpacked += n as u64;
-            self.check_expansion(if packed { stored(from) } else { 0 })?;
-            sink.passed(stored(from))?;
             let filled = held + n;
             let mut start = 0;
-            if first && self.buffer[..filled].starts_with(b"\xef\xbb\xbf") {
-                start = 3;
+            if n > 0 {
+                self.unpacked += n as u64;
+                self.check_expansion(if packed { stored(from) } else { 0 })?;
+                sink.passed(stored(from))?;
+                if first && self.buffer[..filled].starts_with(b"\xef\xbb\xbf") {
+                    start = 3;
+                }
             }
-            // The bytes that were held have no line end in them.
-            let mut search = held.max(start);
-            while let Some(at) = memchr::memchr(b'\n', &self.buffer[search..filled]) {
+            let mut search = searched.max(start);
+            searched = loop {
+                if n > 0 && search == start && !skipping {
+                    match sink.run(&self.buffer[start..filled])? {
+                        Run::Taken { bytes, lines } => {
+                            self.line_no += lines;
+                            self.count += lines;
+                            start += bytes;
+                            search = start;
+                            continue;
+                        }
+                        Run::More => break 0,
+                        Run::None => {}
+                    }
+                }
+                let Some(at) = memchr::memchr(b'\n', &self.buffer[search..filled]) else {
+                    break filled - start;
+                };
                 let end = search + at;
                 self.line_no += 1;
                 if std::mem::take(&mut skipping) {
@@ -258,25 +301,27 @@ impl<'a> Lines<'a> {
                 }
                 start = end + 1;
                 search = start;
-            }
+            };
             held = filled - start;
+            if n == 0 {
+                if held > 0 && !skipping {
+                    self.line_no += 1;
+                    self.hand_out(start, filled, sink)?;
+                }
+                return Ok(());
+            }
             if skipping {
-                held = 0;
-            } else if held > self.limits.max_line {
+                (held, searched) = (0, 0);
+            } else if searched > self.limits.max_line {
                 let line = &self.buffer[start..start + KEEP_OF_LONG.min(held)];
                 self.count += 1;
                 sink.bad_line(self.line_no + 1, line, too_long(self.limits.max_line))?;
                 skipping = true;
-                held = 0;
+                (held, searched) = (0, 0);
             } else if start > 0 {
                 self.buffer.copy_within(start..filled, 0);
             }
         }
-        if held > 0 && !skipping {
-            self.line_no += 1;
-            self.hand_out(0, held, sink)?;
-        }
-        Ok(())
     }
 
     #[inline]

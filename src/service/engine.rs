@@ -404,6 +404,10 @@ impl Engine {
             },
             sort_memory: share(settings.planning.sort_memory),
             index_memory: share(settings.planning.index_memory),
+            dictionary_samples: match settings.planning.dictionaries {
+                true => PlanningOptions::default().dictionary_samples,
+                false => 0,
+            },
             read: settings.limits,
         }
     }

@@ -11,11 +11,11 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::EmbeddedCatalogue;
 use super::buffered::Reader;
-use super::hand_over::{HandOver, Turn};
 use super::row::Row;
 use super::tables::{self, end_key, entity_key};
 use crate::domain::change::Action;
 use crate::domain::key::{EntityKey, Key, KeyHash, Kind};
+use crate::hand_over::{HandOver, Turn};
 use crate::targets::TargetChange;
 
 /// Below so many changes the writing thread looks them up itself.
@@ -111,8 +111,8 @@ pub fn entities<P: Placed>(
     })
 }
 
-/// Looks up all relationships of an operation, but those at an entity that the
-/// operation creates or deletes. `None` when the writing thread does better
+/// Looks up all relationships of an operation, but those that come to an entity
+/// that the operation creates or deletes. `None` when the writing thread does better
 /// alone.
 pub fn relationships(
     catalogue: &EmbeddedCatalogue,
@@ -187,7 +187,8 @@ fn look(
                 continue;
             }
         };
-        if !moving.is_empty() {
+        // Those that go do so before any entity comes or goes.
+        if !moving.is_empty() && change.action != Action::Delete {
             let moves = [moving.contains(&key.from.hash()), moving.contains(&key.to.hash())];
             if moves != [false; 2] {
                 // What is looked up now may not hold then; its pages will be at hand.
