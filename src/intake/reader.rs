@@ -384,3 +384,112 @@ impl<'a> Lines<'a> {
 fn too_long(limit: usize) -> BadLine {
     BadLine::new("", format!("is longer than {limit} bytes"))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes down what it is handed; takes a run at once where one of `runs`
+    /// stands.
+    #[derive(Default)]
+    struct Down {
+        runs: Vec<Vec<u8>>,
+        /// Number, of those that were handed over as lines, and content.
+        lines: Vec<(Option<u64>, Vec<u8>)>,
+        at_once: usize,
+    }
+
+    impl LineSink for Down {
+        fn run(&mut self, bytes: &[u8]) -> Result<Run> {
+            for run in &self.runs {
+                if bytes.starts_with(run) {
+                    let lines: Vec<&[u8]> = run[..run.len() - 1].split(|b| *b == b'\n').collect();
+                    self.lines.extend(lines.iter().map(|line| (None, line.to_vec())));
+                    self.at_once += 1;
+                    return Ok(Run::Taken { bytes: run.len(), lines: lines.len() as u64 });
+                }
+                if run.starts_with(bytes) {
+                    return Ok(Run::More);
+                }
+            }
+            Ok(Run::None)
+        }
+
+        fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
+            self.lines.push((Some(line_no), line.to_vec()));
+            Ok(())
+        }
+
+        fn bad_line(&mut self, line_no: u64, start: &[u8], _problem: BadLine) -> Result<()> {
+            self.lines.push((Some(line_no), start.to_vec()));
+            Ok(())
+        }
+    }
+
+    /// Hands out its bytes a few at a time.
+    struct Slow<'a>(&'a [u8], std::iter::Cycle<std::slice::Iter<'a, usize>>);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let n = self.0.len().min(into.len()).min(*self.1.next().unwrap());
+            into[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    fn read(bytes: &[u8], sizes: &[usize], buffer: usize, sink: &mut Down) -> (u64, u64, u64) {
+        let limits = ReadLimits { max_line: 60, ..ReadLimits::default() };
+        let mut lines = Lines::new("x", &limits);
+        lines.buffer = vec![0; buffer];
+        lines.read(&mut Slow(bytes, sizes.iter().cycle()), |_| 0, false, sink).unwrap();
+        (lines.line_no, lines.count, lines.unpacked)
+    }
+
+    proptest! {
+        /// Runs are a fast path: with them, and however the bytes come, the
+        /// lines and their numbers are the same.
+        #[test]
+        fn runs_change_nothing_of_the_lines(
+            lines in prop::collection::vec(prop_oneof![
+                4 => "[ab]{1,12}", 1 => "[ab]{30,59}", 1 => "[ab]{60,90}", 1 => "[ \t]{0,3}", 1 => "[ab]{0,4}\r",
+            ], 0..60),
+            runs in prop::collection::vec((0usize..60, 1usize..7), 0..6),
+            sizes in prop::collection::vec(1usize..50, 1..6),
+            (buffer, ended, marked) in (1usize..80, any::<bool>(), any::<bool>()),
+        ) {
+            let mut bytes = if marked { b"\xef\xbb\xbf".to_vec() } else { Vec::new() };
+            bytes.extend_from_slice(lines.join("\n").as_bytes());
+            if ended {
+                bytes.push(b'\n');
+            }
+            let fits = |line: &&String| !line.trim().is_empty() && !line.ends_with('\r') && line.len() <= 60;
+            let runs = runs.iter().filter_map(|(first, count)| {
+                let of = lines.get(*first..first + count)?;
+                of.iter().all(|line| fits(&line)).then(|| (of.join("\n") + "\n").into_bytes())
+            });
+            // A mark in front counts when it comes in one piece.
+            let sizes: Vec<usize> = sizes.iter().map(|n| n + 3).collect();
+            let buffer = buffer + 3;
+            let (mut plain, mut quick) = (Down::default(), Down { runs: runs.collect(), ..Down::default() });
+            let counts = read(&bytes, &[usize::MAX], 4096, &mut plain);
+            prop_assert_eq!(read(&bytes, &sizes, buffer, &mut quick), counts);
+            prop_assert_eq!(quick.lines.len(), plain.lines.len());
+            for ((number, line), expected) in quick.lines.iter().zip(&plain.lines) {
+                prop_assert_eq!(line, &expected.1);
+                prop_assert!(number.is_none() || *number == expected.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_taken_across_the_ends_of_a_buffer() {
+        let line = b"a line\n";
+        let bytes = line.repeat(40);
+        let mut sink = Down { runs: vec![line.repeat(8)], ..Down::default() };
+        assert_eq!(read(&bytes, &[5, 3], 10, &mut sink), (40, 40, 280));
+        assert_eq!((sink.at_once, sink.lines.len()), (5, 40));
+    }
+}
