@@ -478,7 +478,8 @@ mod tests {
             prop_assert_eq!(read(&bytes, &sizes, buffer, &mut quick), counts);
             prop_assert_eq!(quick.lines.len(), plain.lines.len());
             for ((number, line), expected) in quick.lines.iter().zip(&plain.lines) {
-                prop_assert_eq!(line, &expected.1);
+                // How much is kept of one that is too long depends on the buffer.
+                prop_assert_eq!(&line[..line.len().min(60)], &expected.1[..expected.1.len().min(60)]);
                 prop_assert!(number.is_none() || *number == expected.0);
             }
         }

@@ -464,15 +464,10 @@ mod tests {
 
     #[test]
     fn a_dictionary_makes_small_blocks_smaller() {
+        // Bodies of one type have the same members with other values.
         let block = |n: usize| -> Vec<u8> {
-            let body = |m: usize| {
-                let value = (n * 31 + m) * 7919 % 9973;
-                format!(
-                    "{{\"description\":\"of number {value}\",\"owner\":\"team-{}\",\"rows\":{n}}}",
-                    value % 20
-                )
-            };
-            (0..40).flat_map(|m| body(m).into_bytes()).collect()
+            let member = |m: usize| format!("\"the_{m}th_of_{}\":{},", m * 37, (n * 31 + m) * 7919 % 9973);
+            (0..40).flat_map(|m| member(m).into_bytes()).collect()
         };
         let blocks: Vec<Vec<u8>> = (0..64).map(block).collect();
         let dictionary = Arc::new(Dictionary::train(blocks.iter().map(Vec::as_slice)).unwrap());

@@ -66,7 +66,7 @@ impl BlockBuilder {
         &mut self,
         body: Vec<u8>,
         blocks: &mut Table<'_, u64, &'static [u8]>,
-        uses: &mut Table<'_, u64, u32>,
+        uses: &mut Uses,
     ) -> Result<BodyAt, redb::Error> {
         if !self.large {
             return Ok(BodyAt::Inline(body));
@@ -86,13 +86,13 @@ impl BlockBuilder {
     pub fn flush(
         &mut self,
         blocks: &mut Table<'_, u64, &'static [u8]>,
-        uses: &mut Table<'_, u64, u32>,
+        uses: &mut Uses,
     ) -> Result<(), redb::Error> {
         if self.uses > 0 {
             let mut packed = (self.raw.len() as u32).to_le_bytes().to_vec();
             packed.extend_from_slice(&self.zstd.compress(&self.raw).map_err(redb::Error::Io)?);
             blocks.insert(self.next, &packed[..])?;
-            uses.insert(self.next, self.uses)?;
+            *uses.0.entry(self.next).or_default() += i64::from(self.uses);
             self.uses = 0;
             self.next += 1;
         }
@@ -212,19 +212,15 @@ impl Uses {
         }
     }
 
-    /// Writes the counts; a block that nothing points to any more goes.
-    pub fn write(
-        self,
-        blocks: &mut Table<'_, u64, &'static [u8]>,
-        uses: &mut Table<'_, u64, u32>,
-    ) -> Result<(), redb::Error> {
+    /// Writes the counts. Blocks that nothing points to any more go to `emptied`.
+    pub fn write(self, uses: &mut Table<'_, u64, u32>, emptied: &mut Vec<u64>) -> Result<(), redb::Error> {
         for (block, more) in self.0.into_iter().filter(|(_, more)| *more != 0) {
             let before = uses.get(block)?.map_or(0, |uses| i64::from(uses.value()));
             match u32::try_from(before + more) {
                 Ok(left) if left > 0 => drop(uses.insert(block, left)?),
                 Ok(_) | Err(_) => {
                     uses.remove(block)?;
-                    blocks.remove(block)?;
+                    emptied.push(block);
                 }
             }
         }

@@ -36,8 +36,15 @@ struct Tables<'t> {
     forward: Writer<'t>,
     reverse: Writer<'t>,
     blocks: Table<'t, u64, &'static [u8]>,
-    uses: Table<'t, u64, u32>,
     types: Table<'t, u32, &'static str>,
+}
+
+/// What a stage adds to these tables is written beside the next one.
+struct Beside<'t> {
+    history: Writer<'t>,
+    uses: Table<'t, u64, u32>,
+    /// Blocks that nothing pointed to at some time.
+    emptied: Vec<u64>,
 }
 
 /// Applies changes within a transaction, in the order of their rows within
@@ -56,7 +63,6 @@ pub fn write(
         forward: tables::FORWARD.write(tx, rows, new)?,
         reverse: tables::REVERSE.write(tx, rows, new)?,
         blocks: tx.open_table(tables::BLOCKS)?,
-        uses: tx.open_table(tables::BLOCK_USE)?,
         types: tx.open_table(tables::TYPES)?,
     };
     let origin_no = {
@@ -79,16 +85,17 @@ pub fn write(
     let builder = BlockBuilder::new(with_body >= LARGE, next_block).map_err(redb::Error::Io)?;
     let history = tables::HISTORY.write(tx, rows, new)?;
     let has_history = !history.is_empty()?;
+    let uses = tx.open_table(tables::BLOCK_USE)?;
     let mut held = look_ahead::relationships(catalogue, changes)?;
     let mut outcomes = vec![ChangeOutcome::Done; changes.len()];
-    let (mut history, number) = std::thread::scope(|scope| -> Result<_, redb::Error> {
+    let (mut beside, number) = std::thread::scope(|scope| -> Result<_, redb::Error> {
         let mut work = Work {
             catalogue,
             scope,
             deletion: catalogue.options.deletion,
             history_limit: catalogue.options.history,
             has_history,
-            history: Aside::Here(history),
+            beside: Aside::Here(Beside { history, uses, emptied: Vec::new() }),
             origin: origin_no,
             next_number,
             tables: &mut tables,
@@ -102,17 +109,23 @@ pub fn write(
         for stage in 0..4 {
             work.stage(stage, changes, held.as_deref_mut(), &mut outcomes)?;
         }
-        let Work { tables, mut builder, moved, next_number, type_numbers, history, .. } = work;
+        let Work { tables, mut builder, mut moved, next_number, type_numbers, beside, .. } = work;
         feed::note(&catalogue.search.follower, tx, origin_no, changes, &type_numbers)?;
-        builder.flush(&mut tables.blocks, &mut tables.uses)?;
-        moved.write(&mut tables.blocks, &mut tables.uses)?;
-        Ok((history.into_inner()?, next_number))
+        builder.flush(&mut tables.blocks, &mut moved)?;
+        let mut beside = beside.into_inner()?;
+        moved.write(&mut beside.uses, &mut beside.emptied)?;
+        for block in std::mem::take(&mut beside.emptied) {
+            if beside.uses.get(block)?.is_none() {
+                tables.blocks.remove(block)?;
+            }
+        }
+        Ok((beside, next_number))
     })?;
     let folds: [(&[u8], &mut Writer<'_>); 4] = [
         (b"fold:entities", &mut tables.entities),
         (b"fold:forward", &mut tables.forward),
         (b"fold:reverse", &mut tables.reverse),
-        (b"fold:history", &mut history),
+        (b"fold:history", &mut beside.history),
     ];
     for (name, table) in folds {
         let before = meta.get(name)?.map_or_else(Vec::new, |cursor| cursor.value().to_vec());
@@ -171,8 +184,7 @@ struct Work<'a, 't, 'scope, 'env> {
     history_limit: u32,
     /// Whether there is any history: else no key has been there before.
     has_history: bool,
-    /// What a stage adds is written beside the next one.
-    history: Aside<'scope, Writer<'t>>,
+    beside: Aside<'scope, Beside<'t>>,
     origin: u32,
     next_number: u32,
     tables: &'a mut Tables<'t>,
@@ -241,15 +253,17 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         if ended.is_empty() {
             return Ok(());
         }
-        let mut write = move |history: &mut Writer<'t>| {
+        if rows < WORTH_A_THREAD {
             ended.sort_unstable();
-            ended.iter().try_for_each(|(key, row)| history.insert(key, row))
-        };
-        if rows >= WORTH_A_THREAD {
-            self.history.lend(self.scope, write)
-        } else {
-            write(self.history.here()?)
+            let history = &mut self.beside.here()?.history;
+            return ended.iter().try_for_each(|(key, row)| history.insert(key, row));
         }
+        let moved = std::mem::take(&mut self.moved);
+        self.beside.lend(self.scope, move |beside| {
+            ended.sort_unstable();
+            ended.iter().try_for_each(|(key, row)| beside.history.insert(key, row))?;
+            moved.write(&mut beside.uses, &mut beside.emptied)
+        })
     }
 
     fn type_number(&mut self, name: &str) -> Result<u32, redb::Error> {
@@ -312,7 +326,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
             Key::Entity(_) => attributes.to_vec(),
             Key::Relationship(key) => relationship_line(key, attributes)?,
         };
-        self.builder.push(body, &mut self.tables.blocks, &mut self.tables.uses)
+        self.builder.push(body, &mut self.tables.blocks, &mut self.moved)
     }
 
     fn body(&mut self, at: &BodyAt) -> Result<Vec<u8>, redb::Error> {
@@ -485,9 +499,11 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         for row in self.tables.forward.range(&from[..]..=&to[..])? {
             rows.push(row?.0.value().to_vec());
         }
+        let mut any_to = false;
         for row in self.tables.reverse.range(&from[..]..=&to[..])? {
             let (key, end) = row?;
             rows.push([end.value(), &key.value()[4..]].concat());
+            any_to = true;
         }
         for key in rows {
             let found = self.tables.forward.get(&key[..])?.and_then(|bytes| Row::decode(bytes.value()));
@@ -500,6 +516,9 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
             if let Some((to, _)) = self.find(&relationship.to)? {
                 self.tables.reverse.remove(&end_key(to, relationship_key.hash().0)[..])?;
             }
+        }
+        if !any_to {
+            return Ok(());
         }
         // One to itself, or to one that is gone.
         let mut rows: Vec<Vec<u8>> = Vec::new();
@@ -514,7 +533,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
 
     fn last_version(&mut self, hash: KeyHash) -> Result<u32, redb::Error> {
         let (from, to) = (version_key(hash.0, 0), version_key(hash.0, u32::MAX));
-        let rows = self.history.here()?.range(&from[..]..=&to[..])?;
+        let rows = self.beside.here()?.history.range(&from[..]..=&to[..])?;
         Ok(match rows.last() {
             Some(row) => {
                 let (found, _) = row?;
@@ -532,7 +551,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         self.ended.push((version_key(hash.0, row.version), entry.encode()));
         if row.version > self.history_limit {
             let oldest = version_key(hash.0, row.version - self.history_limit);
-            let history = self.history.here()?;
+            let history = &mut self.beside.here()?.history;
             let gone = history.get(&oldest[..])?.map(|bytes| bytes.value().to_vec());
             history.remove(&oldest[..])?;
             if let Some(old) = gone.and_then(|bytes| HistoryRow::decode(&bytes))
