@@ -260,7 +260,7 @@ pub const SECTIONS: &[Section] = &[
             key(
                 "cache_memory",
                 "size",
-                "`embedded`: most memory that pages of its file may hold, 4 MiB to 64 GiB: a quarter of the file's size when it is opened, up to this.",
+                "`embedded`: most memory that pages of its file may hold, 4 MiB to 64 GiB: a 64th of the file's size when it is opened, up to this.",
             ),
             key(
                 "search_memory",

@@ -59,19 +59,22 @@ fn is_worth_it(tx: &ReadTransaction, changes: usize) -> Result<bool, redb::Error
     Ok(changes >= FEW && threads > 1 && !tables::ENTITIES.read(tx)?.is_empty()?)
 }
 
-/// Calls `each` with every place of an entity, its key's hash and its row, in
-/// order, while another thread goes ahead of it and looks the rows up; where
-/// that one is not far enough ahead, both look up. Returns `false`, without a
-/// call, when the writing thread does better alone.
-pub fn entities<P: Placed>(
+/// Calls `begin`, which must not change rows of entities, and then `each` with
+/// every place of an entity, its key's hash and its row, in order, while another
+/// thread goes ahead of both and looks the rows up; where that one is not far
+/// enough ahead, both look up. Returns `false`, without a call of `each`, when
+/// the writing thread does better alone.
+pub fn entities<P: Placed, S>(
     catalogue: &EmbeddedCatalogue,
     places: &[P],
     changes: &[TargetChange],
-    mut each: impl FnMut(&P, KeyHash, Option<Row>) -> Result<(), redb::Error>,
+    state: &mut S,
+    begin: impl FnOnce(&mut S) -> Result<(), redb::Error>,
+    mut each: impl FnMut(&mut S, &P, KeyHash, Option<Row>) -> Result<(), redb::Error>,
 ) -> Result<bool, redb::Error> {
     let tx = catalogue.file.begin_read_beside()?;
     if !is_worth_it(&tx, places.len())? {
-        return Ok(false);
+        return begin(state).map(|()| false);
     }
     let (own, others) = (tables::ENTITIES.read(&tx)?, tables::ENTITIES.read(&tx)?);
     let chunks: Vec<&[P]> = places.chunks(CHUNK).collect();
@@ -92,6 +95,7 @@ pub fn entities<P: Placed>(
             }
         });
         let _side = hand_over.side();
+        begin(state)?;
         for (n, chunk) in chunks.iter().enumerate() {
             let rows = loop {
                 match hand_over.take(n) {
@@ -104,7 +108,7 @@ pub fn entities<P: Placed>(
                 }
             };
             for (place, (hash, row)) in chunk.iter().zip(rows) {
-                each(place, hash, row)?;
+                each(state, place, hash, row)?;
             }
         }
         Ok(true)

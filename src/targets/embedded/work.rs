@@ -106,8 +106,8 @@ pub fn write(
             last_from: None,
             ended: Vec::new(),
         };
-        for stage in 0..4 {
-            work.stage(stage, changes, held.as_deref_mut(), &mut outcomes)?;
+        for (stage, before) in [(1, Some(0)), (2, None), (3, None)] {
+            work.stage(stage, before, changes, held.as_deref_mut(), &mut outcomes)?;
         }
         let Work { tables, mut builder, mut moved, next_number, type_numbers, beside, .. } = work;
         feed::note(&catalogue.search.follower, tx, origin_no, changes, &type_numbers)?;
@@ -160,8 +160,8 @@ struct Place {
     ends: Option<(Vec<u8>, bool)>,
     /// Its place in the operation.
     n: usize,
-    /// Its body, if it was placed ahead.
-    body: Option<BodyAt>,
+    /// Its place among those of its stage, in the order of the operation.
+    nth: usize,
     /// Hash of its key and its row, if it was looked up ahead with its ends.
     held: Option<(KeyHash, Option<Row>)>,
 }
@@ -198,52 +198,76 @@ struct Work<'a, 't, 'scope, 'env> {
     ended: Vec<([u8; 20], Vec<u8>)>,
 }
 
+/// A stage at work.
+struct Doing<'d, 'a, 't, 'scope, 'env> {
+    work: &'d mut Work<'a, 't, 'scope, 'env>,
+    held: Option<&'d mut [Option<Held>]>,
+    outcomes: &'d mut [ChangeOutcome],
+    /// Bodies that were placed ahead, by the numbers of their places.
+    bodies: Vec<Option<BodyAt>>,
+    /// Rows for the reverse table.
+    reverse: Vec<(Vec<u8>, [u8; 4])>,
+}
+
+impl<'t: 'scope, 'scope> Doing<'_, '_, 't, 'scope, '_> {
+    fn change(
+        &mut self,
+        place: &Place,
+        held: Option<(KeyHash, Option<Row>)>,
+        change: &TargetChange,
+    ) -> Result<(), redb::Error> {
+        let body = self.bodies.get_mut(place.nth).and_then(Option::take);
+        self.outcomes[place.n] = self.work.change(place, body.as_ref(), held, change, &mut self.reverse)?;
+        Ok(())
+    }
+}
+
 impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     /// Applies the changes of one stage. Rows are written in the order of
     /// their keys: far fewer pages change hands. A key stands once in an
     /// operation, and what depends on each other is kept apart by the stages.
+    /// `before`: a stage of relationships that is done first, while rows of
+    /// this one, of entities, are looked up already.
     fn stage(
         &mut self,
         stage: u8,
+        before: Option<u8>,
         changes: &[TargetChange],
         mut held: Option<&mut [Option<Held>]>,
         outcomes: &mut [ChangeOutcome],
     ) -> Result<(), redb::Error> {
-        let mut places: Vec<Place> = Vec::new();
-        for (n, change) in changes.iter().enumerate() {
-            if stage_of(change) != stage {
-                continue;
-            }
-            let held = held.as_deref_mut().and_then(|held| held.get_mut(n)?.as_mut());
-            match self.place_of(change, n, held)? {
-                Some(mut place) => {
-                    // Bodies go to blocks as they come, so that what comes
-                    // together lies together; rows are written sorted.
-                    let there = place.ends.as_ref().is_none_or(|(_, there)| *there);
-                    if change.action == Action::Create && self.builder.is_large() && there {
-                        place.body = Some(self.place(&change.key, &change.set)?);
-                    }
-                    places.push(place);
-                }
-                // A relationship of an entity that was never there.
-                None => outcomes[n] = without_end(change),
-            }
-        }
-        places.sort_unstable_by(|a, b| a.row.cmp(&b.row));
+        let (places, creates) = self.places(stage, changes, held.as_deref_mut(), outcomes)?;
         let rows = places.len();
-        let mut reverse: Vec<(Vec<u8>, [u8; 4])> = Vec::new();
-        let of_entities = places.first().is_some_and(|place| place.ends.is_none());
-        let ahead = of_entities
-            && look_ahead::entities(self.catalogue, &places, changes, |place, hash, row| {
-                outcomes[place.n] = self.change(place, Some((hash, row)), &changes[place.n], &mut reverse)?;
-                Ok(())
-            })?;
+        let of_entities = before.is_some() || places.first().is_some_and(|place| place.ends.is_none());
+        let mut doing = Doing { work: self, held, outcomes, bodies: Vec::new(), reverse: Vec::new() };
+        let begin = |doing: &mut Doing<'_, '_, 't, 'scope, '_>| {
+            if let Some(before) = before {
+                doing.work.stage(before, None, changes, doing.held.as_deref_mut(), doing.outcomes)?;
+            }
+            doing.bodies = doing.work.bodies(&creates, rows, changes)?;
+            Ok(())
+        };
+        let ahead = if of_entities {
+            let catalogue = doing.work.catalogue;
+            look_ahead::entities(
+                catalogue,
+                &places,
+                changes,
+                &mut doing,
+                begin,
+                |doing, place, hash, row| doing.change(place, Some((hash, row)), &changes[place.n]),
+            )?
+        } else {
+            begin(&mut doing)?;
+            false
+        };
         if !ahead {
             for mut place in places {
                 let held = place.held.take();
-                outcomes[place.n] = self.change(&place, held, &changes[place.n], &mut reverse)?;
+                doing.change(&place, held, &changes[place.n])?;
             }
         }
+        let Doing { mut reverse, .. } = doing;
         reverse.sort_unstable();
         for (key, from) in reverse {
             self.tables.reverse.insert(&key[..], &from[..])?;
@@ -266,6 +290,56 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         })
     }
 
+    /// The places of the changes of a stage, in the order of their rows; and
+    /// which of them, in the order of the operation, get a body in a block.
+    fn places(
+        &mut self,
+        stage: u8,
+        changes: &[TargetChange],
+        mut held: Option<&mut [Option<Held>]>,
+        outcomes: &mut [ChangeOutcome],
+    ) -> Result<(Vec<Place>, Vec<(usize, usize)>), redb::Error> {
+        let mut places: Vec<Place> = Vec::new();
+        let mut creates = Vec::new();
+        for (n, change) in changes.iter().enumerate() {
+            if stage_of(change) != stage {
+                continue;
+            }
+            let held = held.as_deref_mut().and_then(|held| held.get_mut(n)?.as_mut());
+            match self.place_of(change, n, places.len(), held)? {
+                Some(place) => {
+                    let there = place.ends.as_ref().is_none_or(|(_, there)| *there);
+                    if change.action == Action::Create && there {
+                        creates.push((place.nth, n));
+                    }
+                    places.push(place);
+                }
+                // A relationship of an entity that was never there.
+                None => outcomes[n] = without_end(change),
+            }
+        }
+        places.sort_unstable_by(|a, b| a.row.cmp(&b.row));
+        Ok((places, creates))
+    }
+
+    /// Bodies of a stage by the numbers of their places. They go to blocks as
+    /// they come, so that what comes together lies together.
+    fn bodies(
+        &mut self,
+        creates: &[(usize, usize)],
+        places: usize,
+        changes: &[TargetChange],
+    ) -> Result<Vec<Option<BodyAt>>, redb::Error> {
+        if !self.builder.is_large() {
+            return Ok(Vec::new());
+        }
+        let mut bodies: Vec<Option<BodyAt>> = (0..places).map(|_| None).collect();
+        for (nth, n) in creates {
+            bodies[*nth] = Some(self.place(&changes[*n].key, &changes[*n].set)?);
+        }
+        Ok(bodies)
+    }
+
     fn type_number(&mut self, name: &str) -> Result<u32, redb::Error> {
         if let Some(number) = self.type_numbers.get(name) {
             return Ok(*number);
@@ -280,6 +354,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         &mut self,
         change: &TargetChange,
         n: usize,
+        nth: usize,
         held: Option<&mut Held>,
     ) -> Result<Option<Place>, redb::Error> {
         let known = held.as_ref().map(|held| held.ends);
@@ -287,7 +362,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         Ok(match &change.key {
             Key::Entity(key) => {
                 let row = entity_key(self.type_number(&key.type_name)?, &key.qualified_name);
-                Some(Place { row, ends: None, n, body: None, held })
+                Some(Place { row, ends: None, n, nth, held })
             }
             Key::Relationship(key) => {
                 let ends = match known {
@@ -297,7 +372,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
                 let (Some((from, from_there)), Some((to, to_there))) = ends else { return Ok(None) };
                 let hash = held.as_ref().map_or_else(|| change.key.hash(), |(hash, _)| *hash).0;
                 let ends = (end_key(to, hash).to_vec(), from_there && to_there);
-                Some(Place { row: end_key(from, hash).to_vec(), ends: Some(ends), n, body: None, held })
+                Some(Place { row: end_key(from, hash).to_vec(), ends: Some(ends), n, nth, held })
             }
         })
     }
@@ -350,11 +425,11 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     fn change(
         &mut self,
         place: &Place,
+        placed: Option<&BodyAt>,
         held: Option<(KeyHash, Option<Row>)>,
         change: &TargetChange,
         reverse: &mut Vec<(Vec<u8>, [u8; 4])>,
     ) -> Result<ChangeOutcome, redb::Error> {
-        let placed = place.body.as_ref();
         if let Some((_, false)) = &place.ends
             && change.action != Action::Delete
         {
