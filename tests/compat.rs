@@ -52,11 +52,7 @@ fn history(format: &str) -> Vec<TestBatch> {
             .with(many.clone())
             .with([says(edge("n1", "n2"), 1), says(edge("n1", "missing"), 1)]),
         TestBatch::incremental("alpha", 30).with([says(entity("n3"), 99), Line::Deleted(entity("n4"))]),
-        TestBatch::full("beta", 15).with([
-            says(entity("n1"), 7),
-            says(entity("ub"), 8),
-            says(edge("ub", "n1"), 1),
-        ]),
+        TestBatch::full("beta", 15).with(beta()),
         TestBatch::incremental("alpha", 20).with([says(entity("n3"), 50), Line::BadKeyed(entity("n5"))]),
         TestBatch::full("alpha", 40).with(many.take(3)),
     ];
@@ -66,11 +62,15 @@ fn history(format: &str) -> Vec<TestBatch> {
     all
 }
 
+fn beta() -> [Line; 3] {
+    [says(entity("n1"), 7), says(entity("ub"), 8), says(edge("ub", "n1"), 1)]
+}
+
 /// A full batch of a source that is large enough for a dictionary and for
 /// runs; each round changes 15 of its 1,500 values.
 fn large(round: u32) -> TestBatch {
     let line = |n: u32| {
-        let revision = if n % 100 == 0 { round } else { 0 };
+        let revision = if n.is_multiple_of(100) { round } else { 0 };
         let text = format!("{} of {n}, {}", "what is said of it ".repeat(12), n * 7919 % 1000);
         let value = [("text".to_owned(), text.into()), ("revision".to_owned(), revision.into())];
         Line::Value(entity(&format!("l{n}")), value.into(), 0)
@@ -173,6 +173,12 @@ fn every_released_format_opens_and_goes_on() {
         let id = engine.accept(&next.write(work.path())).unwrap();
         engine.run_until_idle().unwrap();
         assert_eq!(engine.batch(&id).unwrap().metrics.unwrap().entities_updated, 1);
+        // A full batch again: by the line order that is there.
+        let again = TestBatch::full("beta", 70).with(beta());
+        let id = engine.accept(&again.write(work.path())).unwrap();
+        engine.run_until_idle().unwrap();
+        let plan = engine.plan_of(&engine.batch(&id).unwrap()).unwrap().unwrap();
+        assert_eq!(plan.manifest().lines_in_order, 3);
         if format != "format-1" {
             let id = engine.accept(&large(2).write(work.path())).unwrap();
             engine.run_until_idle().unwrap();

@@ -59,6 +59,7 @@ fn world(fast: bool, max_changes: usize) -> World {
     World::with(|settings| {
         settings.planning.fast_path = fast;
         settings.planning.dictionaries = fast;
+        settings.planning.threads = if fast { 4 } else { 2 };
         settings.max_changes = Some(max_changes);
     })
 }

@@ -121,7 +121,7 @@ pub fn collect(input: &AbsentInput<'_>, readers: &mut [Reader], into: &mut Sorte
     Ok(())
 }
 
-type Into<'a> = Mutex<&'a mut Sorter<Absent>>;
+type Out<'a> = Mutex<&'a mut Sorter<Absent>>;
 
 /// Those that have a position in some chunks of the order. Returns how many
 /// positions have an entry at all.
@@ -130,7 +130,7 @@ fn in_order(
     order: &Order,
     chunks: Range<u32>,
     reader: &mut Reader,
-    into: &Into<'_>,
+    into: &Out<'_>,
 ) -> Result<u64> {
     let AbsentInput { snapshot, seen, halt, .. } = *input;
     order.scan_entries(
@@ -152,7 +152,7 @@ fn in_order(
 }
 
 /// Takes an entry that was not seen, if the batch speaks for it.
-fn take(input: &AbsentInput<'_>, found: &Found, reader: &mut Reader, into: &Into<'_>) -> Result<()> {
+fn take(input: &AbsentInput<'_>, found: &Found, reader: &mut Reader, into: &Out<'_>) -> Result<()> {
     let AbsentInput { snapshot, scope, stamp, newest, .. } = *input;
     if !(scope.is_everything() && newest) {
         let body = snapshot.body(found, &mut reader.bodies)?;

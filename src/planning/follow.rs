@@ -82,7 +82,7 @@ pub struct Follower<'a> {
     lost: bool,
     /// Position behind the line found last, and how many were found in a row.
     next: u32,
-    run: u32,
+    in_a_row: u32,
 }
 
 impl<'a> Follower<'a> {
@@ -90,7 +90,7 @@ impl<'a> Follower<'a> {
     pub fn new(shared: &'a SharedTable<'a>, path: &str) -> Result<Self> {
         let chunk = Chunk::default();
         let mut follower =
-            Self { shared, chunk_no: None, at: 0, chunk, fruitless: 0, lost: false, next: 0, run: 0 };
+            Self { shared, chunk_no: None, at: 0, chunk, fruitless: 0, lost: false, next: 0, in_a_row: 0 };
         follower.place(shared.order.first_chunk(path), 0)?;
         Ok(follower)
     }
@@ -171,9 +171,9 @@ impl<'a> Follower<'a> {
             self.at = place.position as usize % CHUNK + 1;
             return Ok(());
         }
-        self.run = if place.position == self.next { self.run + 1 } else { 0 };
+        self.in_a_row = if place.position == self.next { self.in_a_row + 1 } else { 0 };
         self.next = place.position + 1;
-        if self.run >= IN_ORDER {
+        if self.in_a_row >= IN_ORDER {
             self.lost = false;
             self.fruitless = 0;
             self.place(Some(place.position / CHUNK as u32), place.position as usize % CHUNK + 1)?;
@@ -193,7 +193,7 @@ impl<'a> Follower<'a> {
             self.fruitless = FRUITLESS / 2;
         } else if self.fruitless > FRUITLESS {
             self.lost = true;
-            self.run = 0;
+            self.in_a_row = 0;
             return Ok(());
         }
         self.place(Some(position / CHUNK as u32), position as usize % CHUNK + 1)

@@ -147,14 +147,15 @@ pub fn run(
     std::thread::scope(|scope| -> Result<()> {
         let (hand_over, judged) = (&hand_over, &judged);
         for judge in &mut judges {
+            let helper = hand_over.helper();
             scope.spawn(move || {
-                let _side = hand_over.side();
+                let _helper = helper;
                 while let Some(number) = hand_over.next_ahead() {
                     hand_over.put(number, judged(judge, number));
                 }
             });
         }
-        let _side = hand_over.side();
+        let _taker = hand_over.taker();
         for number in 0..count {
             input.halt.check()?;
             let (share, found) = loop {

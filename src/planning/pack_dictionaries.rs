@@ -6,6 +6,7 @@
 //! to the pack.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::format::block_file::{BlockWriter, Placed};
@@ -28,6 +29,8 @@ pub struct PackDictionaries<'a> {
     choices: Mutex<HashMap<u32, Choice>>,
     /// Blocks of a type that one is made from; 0: no block gets a dictionary.
     samples: usize,
+    /// Dictionaries so far.
+    made: AtomicUsize,
 }
 
 impl<'a> PackDictionaries<'a> {
@@ -38,7 +41,7 @@ impl<'a> PackDictionaries<'a> {
         types: &'a Types,
         samples: usize,
     ) -> Self {
-        Self { pack, before, types, choices: Mutex::default(), samples }
+        Self { pack, before, types, choices: Mutex::default(), samples, made: AtomicUsize::new(0) }
     }
 
     /// Blocks of a type that a dictionary is made from.
@@ -46,38 +49,29 @@ impl<'a> PackDictionaries<'a> {
         self.samples
     }
 
-    /// Whether that many blocks are worth a dictionary that is there already.
-    pub fn is_worth_asking(&self, blocks: usize) -> bool {
-        blocks == self.samples.div_ceil(4)
-    }
-
     /// The dictionary of a type. Where there is none yet one is made from
-    /// `blocks`, if they are enough. `None` when it has to be asked again with
-    /// more of them.
+    /// `blocks`, if there are `enough` of them. `None` when it has to be asked
+    /// again with more.
     pub fn choose<'b>(
         &self,
         type_id: u32,
         blocks: impl ExactSizeIterator<Item = &'b [u8]>,
+        enough: usize,
     ) -> Result<Option<Option<Placed>>> {
         let choice = {
             let mut choices = self.choices.lock().unwrap_or_else(PoisonError::into_inner);
-            let full = choices.len() >= MOST;
-            match choices.get(&type_id) {
-                Some(choice) => Arc::clone(choice),
-                None if full => return Ok(Some(None)),
-                None => Arc::clone(choices.entry(type_id).or_default()),
-            }
+            Arc::clone(choices.entry(type_id).or_default())
         };
         let mut choice = choice.lock().unwrap_or_else(PoisonError::into_inner);
         if choice.is_none() {
             let name = self.types.name(type_id);
-            let enough = blocks.len() >= self.samples;
             let found = match self.before.and_then(|before| before.dictionary(&name)) {
                 Some(found) => Some(found),
-                None if enough => Dictionary::train(blocks).map(Arc::new),
+                None if blocks.len() >= enough => Dictionary::train(blocks).map(Arc::new),
                 None => return Ok(None),
             };
-            *choice = Some(match found {
+            let room = |_: &Arc<Dictionary>| self.made.fetch_add(1, Ordering::Relaxed) < MOST;
+            *choice = Some(match found.filter(room) {
                 Some(found) => Some(self.pack.add_dictionary(&name, found)?),
                 None => None,
             });

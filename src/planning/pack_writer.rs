@@ -17,9 +17,12 @@ use crate::error::{Error, Result};
 const BLOCK_BYTES: usize = 4 << 10;
 /// Open blocks of one thread. Past it the fullest is closed.
 const OPEN_BLOCKS: usize = 64;
+/// A dictionary that is there already is worth using from this part of the
+/// blocks on that one is made from.
+const FEW: usize = 4;
 /// Bytes of blocks that one thread holds back.
-const HELD_BYTES: usize = 4 << 20;
-/// Bytes of a block that needs no dictionary: it has few bodies, which say
+const HELD_BYTES: usize = 8 << 20;
+/// Bytes of a block that gets no dictionary: it has few bodies, which say
 /// enough themselves.
 const LARGE_BLOCK: usize = 4 * BLOCK_BYTES;
 
@@ -27,6 +30,13 @@ const LARGE_BLOCK: usize = 4 * BLOCK_BYTES;
 struct Block {
     raw: Vec<u8>,
     waiting: Vec<Asserted>,
+}
+
+impl Block {
+    /// Bytes that it holds.
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.raw.capacity() + self.waiting.capacity() * size_of::<Asserted>()
+    }
 }
 
 /// Writes the bodies of one thread's lines.
@@ -80,45 +90,66 @@ impl<'a> PackWriter<'a> {
     }
 
     fn close(&mut self, type_id: u32, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
-        let Some(block) = self.open.get_mut(&type_id) else { return Ok(()) };
-        if block.waiting.is_empty() {
+        let Some(mut block) = self.open.remove(&type_id).filter(|block| !block.waiting.is_empty()) else {
             return Ok(());
-        }
+        };
         let samples = self.dictionaries.samples();
         let known = self.chosen.get(&type_id);
-        if known.is_some() || samples == 0 || block.raw.len() > LARGE_BLOCK {
-            let with = known.and_then(Option::as_ref);
-            write(self.file, &mut self.packer, block, with, done)?;
-            block.raw.clear();
-            if block.raw.capacity() > LARGE_BLOCK {
-                block.raw = Vec::new();
+        let large = block.raw.len() > LARGE_BLOCK;
+        if known.is_some() || samples == 0 || large {
+            let with = known.and_then(Option::as_ref).filter(|_| !large);
+            write(self.file, &mut self.packer, &mut block, with, done)?;
+            if !large && self.open.len() < OPEN_BLOCKS {
+                // Its room is used again.
+                block.raw.clear();
+                self.open.insert(type_id, block);
             }
             return Ok(());
         }
-        let block = std::mem::take(block);
-        self.held_bytes += block.raw.len();
+        self.held_bytes += block.held();
         let held = self.held.entry(type_id).or_default();
         held.push(block);
-        if self.dictionaries.is_worth_asking(held.len()) || held.len() >= samples {
-            let blocks = held.iter().map(|block| block.raw.as_slice());
-            if let Some(choice) = self.dictionaries.choose(type_id, blocks)? {
-                self.chosen.insert(type_id, choice);
+        let few = samples.div_ceil(FEW);
+        if held.len() == few || held.len() >= samples {
+            self.choose(type_id, samples, done)?;
+        }
+        if self.held_bytes > HELD_BYTES {
+            // Of so many types none has much: what there is has to do.
+            let types: Vec<u32> = self.held.keys().copied().collect();
+            for type_id in types {
+                if self.held.get(&type_id).is_some_and(|held| held.len() >= few) {
+                    self.choose(type_id, few, done)?;
+                }
                 self.release(type_id, done)?;
             }
         }
-        if self.held_bytes > HELD_BYTES {
-            // Of so many types none has much.
-            let types: Vec<u32> = self.held.keys().copied().collect();
-            types.into_iter().try_for_each(|type_id| self.release(type_id, done))?;
-        }
         Ok(())
+    }
+
+    /// Asks for the dictionary of a type, which may be made from so many
+    /// blocks, and writes what is held back of it if that is settled then.
+    fn choose(
+        &mut self,
+        type_id: u32,
+        enough: usize,
+        done: &mut impl FnMut(Asserted) -> Result<()>,
+    ) -> Result<()> {
+        let held = self.held.get(&type_id).map_or(&[][..], Vec::as_slice);
+        let blocks = held.iter().map(|block| block.raw.as_slice());
+        match self.dictionaries.choose(type_id, blocks, enough)? {
+            Some(choice) => {
+                self.chosen.insert(type_id, choice);
+                self.release(type_id, done)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Writes what is held back of a type.
     fn release(&mut self, type_id: u32, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
         let with = self.chosen.get(&type_id).and_then(Option::as_ref);
         for mut block in self.held.remove(&type_id).unwrap_or_default() {
-            self.held_bytes -= block.raw.len();
+            self.held_bytes -= block.held();
             write(self.file, &mut self.packer, &mut block, with, done)?;
         }
         Ok(())
@@ -131,7 +162,6 @@ impl<'a> PackWriter<'a> {
         for id in ids {
             self.close(id, done)?;
         }
-        self.open.retain(|_, block| !block.waiting.is_empty());
         Ok(())
     }
 

@@ -359,6 +359,7 @@ impl<'a> Worker<'a> {
             kind: file.kind,
             path: &file.path,
             passed: 0,
+            refused: None,
         };
         let report = read_file(&input.batch.folder, file, input.limits, &mut sink)
             .map_err(|e| e.context(format!("batch {}", input.batch.id)))?;
@@ -368,7 +369,8 @@ impl<'a> Worker<'a> {
         }
         (input.progress)(report.stored_bytes.saturating_sub(passed));
         // Blocks end with their file, so that what follows in a pack is what
-        // followed in the batch.
+        // followed in the batch, but for the first ones of a type, which wait
+        // for its dictionary.
         let sorter = &mut self.sorter;
         self.pack.end_of_file(&mut |asserted| sorter.push(asserted))
     }
@@ -395,6 +397,9 @@ struct Sink<'w, 'a> {
     path: &'w str,
     /// Stored bytes of the file that were told of.
     passed: u64,
+    /// Position of a run that did not stand here: it is not hashed again for
+    /// each new line that comes before what is left of it.
+    refused: Option<u32>,
 }
 
 impl LineSink for Sink<'_, '_> {
@@ -477,12 +482,17 @@ impl Sink<'_, '_> {
         let Some(follower) = self.follower.as_mut().filter(|_| self.new_order.is_none()) else {
             return Ok(Run::None);
         };
-        let Some(run) = follower.run()?.filter(|run| run.bytes <= shared.input.limits.max_line) else {
+        let Some(run) = follower.run()? else { return Ok(Run::None) };
+        if run.bytes > shared.input.limits.max_line || self.refused == Some(run.position) {
             return Ok(Run::None);
-        };
+        }
         let Some(bytes) = bytes.get(..run.bytes) else { return Ok(Run::More) };
         // Most that changed have another length.
-        if bytes.last() != Some(&b'\n') || run_hash(bytes) != run.hash {
+        if bytes.last() != Some(&b'\n') {
+            return Ok(Run::None);
+        }
+        if run_hash(bytes) != run.hash {
+            self.refused = Some(run.position);
             return Ok(Run::None);
         }
         let entities = shared.entities;

@@ -106,6 +106,7 @@ impl PackedBlock {
     /// The block with its sizes in front, for a temporary file. It must be one
     /// without a dictionary.
     pub fn encode(&self) -> Vec<u8> {
+        debug_assert_eq!(self.dictionary, 0, "a block with a dictionary can't be moved");
         let mut out = Vec::with_capacity(12 + self.bytes.len());
         for word in [self.bytes.len() as u32, self.raw, self.records] {
             out.extend_from_slice(&word.to_le_bytes());
@@ -288,6 +289,9 @@ impl BlockReader {
         let meta: Meta = serde_json::from_slice(&meta)
             .map_err(|e| invalid(path, format!("its meta can't be read: {e}")))?;
         let mut dictionaries = meta.dictionaries;
+        if dictionaries.iter().any(|dictionary| u64::from(dictionary.block) >= blocks) {
+            return Err(invalid(path, "a dictionary is in a block that is not there"));
+        }
         dictionaries.sort_unstable_by_key(|dictionary| dictionary.block);
         let dictionaries = dictionaries.into_iter().map(|at| (at, OnceLock::new())).collect();
         Ok(Self { path: path.into(), file, index, dictionaries })

@@ -19,8 +19,8 @@
 //! ```
 //!
 //! The hash of a run is over its lines, each with a line feed behind it. One
-//! of 0 bytes can't be taken at once: it is not full, has a bad line, or is
-//! too long. `TGORDER1` had no runs, and is read as it was.
+//! of 0 bytes can't be taken at once: it is not full, or too long, or has a
+//! line that is. Nor can one that has a line without an entry. `TGORDER1` had no runs, and is read as it was.
 
 use std::fs::File;
 use std::ops::Range;

@@ -88,13 +88,14 @@ pub fn entities<P: Placed, S>(
     };
     let hand_over = HandOver::new(chunks.len(), AHEAD);
     std::thread::scope(|scope| {
+        let helper = hand_over.helper();
         scope.spawn(|| {
-            let _side = hand_over.side();
+            let _helper = helper;
             while let Some(n) = hand_over.next_ahead() {
                 hand_over.put(n, look(&others, chunks[n]));
             }
         });
-        let _side = hand_over.side();
+        let _taker = hand_over.taker();
         begin(state)?;
         for (n, chunk) in chunks.iter().enumerate() {
             let rows = loop {

@@ -198,6 +198,10 @@ struct Work<'a, 't, 'scope, 'env> {
     ended: Vec<([u8; 20], Vec<u8>)>,
 }
 
+/// A place among those of its stage in the order of the operation, and in the
+/// operation.
+type Numbers = (usize, usize);
+
 /// A stage at work.
 struct Doing<'d, 'a, 't, 'scope, 'env> {
     work: &'d mut Work<'a, 't, 'scope, 'env>,
@@ -298,7 +302,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         changes: &[TargetChange],
         mut held: Option<&mut [Option<Held>]>,
         outcomes: &mut [ChangeOutcome],
-    ) -> Result<(Vec<Place>, Vec<(usize, usize)>), redb::Error> {
+    ) -> Result<(Vec<Place>, Vec<Numbers>), redb::Error> {
         let mut places: Vec<Place> = Vec::new();
         let mut creates = Vec::new();
         for (n, change) in changes.iter().enumerate() {
@@ -326,7 +330,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     /// they come, so that what comes together lies together.
     fn bodies(
         &mut self,
-        creates: &[(usize, usize)],
+        creates: &[Numbers],
         places: usize,
         changes: &[TargetChange],
     ) -> Result<Vec<Option<BodyAt>>, redb::Error> {
