@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod error;
+mod hand_over;
 pub mod intake;
 pub mod limits;
 mod loopback;

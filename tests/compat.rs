@@ -43,22 +43,39 @@ fn export(engine: &Engine) -> String {
 
 /// What the directory was made of: full and incremental batches of two sources
 /// with updates, deletions, a late batch, bad lines, a waiting relationship,
-/// and one that a guard parks.
-fn history() -> Vec<TestBatch> {
+/// and one that a guard parks; from format 2 on a source that is large enough
+/// for a dictionary and for runs.
+fn history(format: &str) -> Vec<TestBatch> {
     let many = (0..40).map(|n| says(entity(&format!("n{n}")), n));
-    vec![
+    let mut all = vec![
         TestBatch::full("alpha", 10)
             .with(many.clone())
             .with([says(edge("n1", "n2"), 1), says(edge("n1", "missing"), 1)]),
         TestBatch::incremental("alpha", 30).with([says(entity("n3"), 99), Line::Deleted(entity("n4"))]),
-        TestBatch::full("beta", 15).with([
-            says(entity("n1"), 7),
-            says(entity("ub"), 8),
-            says(edge("ub", "n1"), 1),
-        ]),
+        TestBatch::full("beta", 15).with(beta()),
         TestBatch::incremental("alpha", 20).with([says(entity("n3"), 50), Line::BadKeyed(entity("n5"))]),
         TestBatch::full("alpha", 40).with(many.take(3)),
-    ]
+    ];
+    if format != "format-1" {
+        all.extend([large(0), large(1)]);
+    }
+    all
+}
+
+fn beta() -> [Line; 3] {
+    [says(entity("n1"), 7), says(entity("ub"), 8), says(edge("ub", "n1"), 1)]
+}
+
+/// A full batch of a source that is large enough for a dictionary and for
+/// runs; each round changes 15 of its 1,500 values.
+fn large(round: u32) -> TestBatch {
+    let line = |n: u32| {
+        let revision = if n.is_multiple_of(100) { round } else { 0 };
+        let text = format!("{} of {n}, {}", "what is said of it ".repeat(12), n * 7919 % 1000);
+        let value = [("text".to_owned(), text.into()), ("revision".to_owned(), revision.into())];
+        Line::Value(entity(&format!("l{n}")), value.into(), 0)
+    };
+    TestBatch::full("gamma", 10 + round).with((0..1_500).map(line))
 }
 
 /// Walks over the files of a directory.
@@ -75,16 +92,16 @@ fn files(folder: &Path, below: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Makes the directory of the present format:
-/// `TIDEGATE_WRITE_COMPAT=format-1 cargo test --test compat -- --ignored`
+/// `TIDEGATE_WRITE_COMPAT=format-2 cargo test --test compat -- --ignored`
 #[test]
 #[ignore = "writes into the repository; run for a release that changes a stored format"]
 fn write_a_data_directory() {
     let name = std::env::var("TIDEGATE_WRITE_COMPAT").expect("TIDEGATE_WRITE_COMPAT names the format");
-    let into = root().join(name);
+    let into = root().join(&name);
     let work = support::folder();
     let data = work.path().join("data");
     let engine = open(&data);
-    for batch in history() {
+    for batch in history(&name) {
         engine.accept(&batch.write(work.path())).unwrap();
         engine.run_until_idle().unwrap();
     }
@@ -130,7 +147,8 @@ fn every_released_format_opens_and_goes_on() {
 
         // Batches, their timelines and plans, snapshots with every body.
         let batches = engine.store().read(|view| view.batches(&BatchFilter::default())).unwrap();
-        assert_eq!(batches.len(), history().len());
+        let format = folder.file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(batches.len(), history(&format).len());
         let parked = batches.iter().find(|batch| batch.hold.is_some()).expect("one is parked");
         for batch in &batches {
             assert!(!engine.store().read(|view| view.timeline(&batch.batch_id)).unwrap().is_empty());
@@ -155,6 +173,20 @@ fn every_released_format_opens_and_goes_on() {
         let id = engine.accept(&next.write(work.path())).unwrap();
         engine.run_until_idle().unwrap();
         assert_eq!(engine.batch(&id).unwrap().metrics.unwrap().entities_updated, 1);
+        // A full batch again: by the line order that is there.
+        let again = TestBatch::full("beta", 70).with(beta());
+        let id = engine.accept(&again.write(work.path())).unwrap();
+        engine.run_until_idle().unwrap();
+        let plan = engine.plan_of(&engine.batch(&id).unwrap()).unwrap().unwrap();
+        assert_eq!(plan.manifest().lines_in_order, 3);
+        if format != "format-1" {
+            let id = engine.accept(&large(2).write(work.path())).unwrap();
+            engine.run_until_idle().unwrap();
+            let record = engine.batch(&id).unwrap();
+            assert_eq!(record.metrics.unwrap().entities_updated, 15);
+            let in_order = engine.plan_of(&record).unwrap().unwrap().manifest().lines_in_order;
+            assert!(in_order > 1_400, "{in_order} lines were taken by their hashes");
+        }
     }
     assert!(formats > 0, "no format was looked at");
 }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use support::batches::{Line, TestBatch, edge, entity};
 use support::oracle;
 use support::world::World;
+use tidegate::domain::ids::SourceId;
 use tidegate::domain::key::{EntityKey, Key};
+use tidegate::planning::format::block_file::{BlockReader, FileKind};
 
 const ENTITIES: usize = 1_700;
 
@@ -56,6 +58,8 @@ fn batch(round: usize, salt: usize) -> TestBatch {
 fn world(fast: bool, max_changes: usize) -> World {
     World::with(|settings| {
         settings.planning.fast_path = fast;
+        settings.planning.dictionaries = fast;
+        settings.planning.threads = if fast { 4 } else { 2 };
         settings.max_changes = Some(max_changes);
     })
 }
@@ -72,6 +76,15 @@ fn history(world: &World, batches: &[TestBatch]) -> Vec<(String, String)> {
     all
 }
 
+fn has_dictionaries(world: &World) -> bool {
+    let packs = world.engine().state().source(&SourceId::new("alpha").unwrap()).join("packs");
+    let mut packs = std::fs::read_dir(packs).unwrap().map(|pack| pack.unwrap().path());
+    packs.any(|pack| {
+        let reader = BlockReader::open(&pack, FileKind::Pack).unwrap();
+        reader.dictionary("u").unwrap().is_some()
+    })
+}
+
 #[test]
 fn batches_in_any_order_of_lines_make_the_plans_of_the_slow_twin() {
     let batches = [batch(0, 0), batch(1, 5), batch(2, 6), batch(3, 0), batch(4, 0)];
@@ -83,6 +96,8 @@ fn batches_in_any_order_of_lines_make_the_plans_of_the_slow_twin() {
         let expected = oracle::export(&oracle::catalogue(&[&batches[n]], &BTreeMap::new()));
         assert!(a.1 == expected, "the catalogue after batch {n} is not what the batch says");
     }
+    // The one has dictionaries in its packs, the other has none.
+    assert!(has_dictionaries(&fast) && !has_dictionaries(&slow));
     // Shuffled lines were found without being parsed, and so were the others.
     for (batch, least) in [(&batches[1], 2_000), (&batches[3], 300), (&batches[4], 2_000)] {
         let record = fast.batch(&batch.id().parse().unwrap());

@@ -534,7 +534,7 @@ impl Backend {
         match self {
             Self::Server(_) => Ok(()),
             Self::Directory(engine, crash) => {
-                drop(engine);
+                engine.close();
                 crash.report()
             }
         }

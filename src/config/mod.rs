@@ -50,6 +50,8 @@ pub struct PlanningSettings {
     pub sort_memory: u64,
     /// Bytes of the index that may be kept.
     pub index_memory: u64,
+    /// Whether packs get dictionaries.
+    pub dictionaries: bool,
 }
 
 /// What becomes of a source that the settings do not name.
@@ -261,6 +263,7 @@ impl Settings {
                 threads: 0,
                 sort_memory: 96 << 20,
                 index_memory: 112 << 20,
+                dictionaries: true,
             },
             max_changes: None,
             retry: RetrySettings::default(),

@@ -272,6 +272,7 @@ impl Reading {
             });
             self.value(planning, "planning", "sort_memory", &mut into.sort_memory, size);
             self.value(planning, "planning", "index_memory", &mut into.index_memory, size);
+            self.value(planning, "planning", "dictionaries", &mut into.dictionaries, boolean);
         }
         if let Some(publishing) = self.section(table, "", "publishing") {
             self.unknown(publishing, "publishing", &reference::names("publishing"));

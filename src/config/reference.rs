@@ -260,7 +260,7 @@ pub const SECTIONS: &[Section] = &[
             key(
                 "cache_memory",
                 "size",
-                "`embedded`: most memory that pages of its file may hold, 4 MiB to 64 GiB: a quarter of the file's size when it is opened, up to this.",
+                "`embedded`: most memory that pages of its file may hold, 4 MiB to 64 GiB: a 64th of the file's size when it is opened, up to this.",
             ),
             key(
                 "search_memory",
@@ -376,6 +376,11 @@ pub const SECTIONS: &[Section] = &[
             key("threads", "number", "Threads that read a batch; 0: as many as there are cores, up to 4."),
             key("sort_memory", "size", "Memory that sorting may hold before it spills to disk."),
             key("index_memory", "size", "Memory for index blocks of snapshots."),
+            key(
+                "dictionaries",
+                "boolean",
+                "Whether what bodies of a type have in common is stored once a pack. Packs are smaller and read faster; the plan is the same either way.",
+            ),
         ],
     },
     Section {

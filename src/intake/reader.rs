@@ -32,8 +32,35 @@ impl Default for ReadLimits {
     }
 }
 
+/// What a sink makes of the bytes from the beginning of a line on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// It takes so many bytes, which are so many lines with a line feed each,
+    /// none of them blank or too long.
+    Taken {
+        /// The bytes.
+        bytes: usize,
+        /// The lines.
+        lines: u64,
+    },
+    /// It may take more bytes than there are: it is asked again with more of
+    /// them, unless the file ends.
+    More,
+    /// It takes the next line as such.
+    None,
+}
+
 /// Takes the lines of a file.
 pub trait LineSink {
+    /// Asked at the beginning of each line, with what is in memory of the
+    /// file from there on.
+    ///
+    /// # Errors
+    /// Ends the reading.
+    fn run(&mut self, _bytes: &[u8]) -> Result<Run> {
+        Ok(Run::None)
+    }
+
     /// A line without its end. Lines count from 1, blank ones included.
     ///
     /// # Errors
@@ -220,8 +247,10 @@ impl<'a> Lines<'a> {
         packed: bool,
         sink: &mut impl LineSink,
     ) -> Result<()> {
-        // Bytes of a line that is not complete, at the buffer's start.
+        // Bytes that were not taken yet, at the buffer's start.
         let mut held = 0;
+        // How many of them have no line end in them.
+        let mut searched = 0;
         // Set while the rest of a line that is too long goes by.
         let mut skipping = false;
         loop {
@@ -234,21 +263,35 @@ impl<'a> Lines<'a> {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(self.unreadable(e)),
             };
-            if n == 0 {
-                break;
-            }
             let first = self.unpacked == 0;
-            self.unpacked += n as u64;
-            self.check_expansion(if packed { stored(from) } else { 0 })?;
-            sink.passed(stored(from))?;
             let filled = held + n;
             let mut start = 0;
-            if first && self.buffer[..filled].starts_with(b"\xef\xbb\xbf") {
-                start = 3;
+            if n > 0 {
+                self.unpacked += n as u64;
+                self.check_expansion(if packed { stored(from) } else { 0 })?;
+                sink.passed(stored(from))?;
+                if first && self.buffer[..filled].starts_with(b"\xef\xbb\xbf") {
+                    start = 3;
+                }
             }
-            // The bytes that were held have no line end in them.
-            let mut search = held.max(start);
-            while let Some(at) = memchr::memchr(b'\n', &self.buffer[search..filled]) {
+            let mut search = searched.max(start);
+            searched = loop {
+                if n > 0 && search == start && !skipping {
+                    match sink.run(&self.buffer[start..filled])? {
+                        Run::Taken { bytes, lines } => {
+                            self.line_no += lines;
+                            self.count += lines;
+                            start += bytes;
+                            search = start;
+                            continue;
+                        }
+                        Run::More => break 0,
+                        Run::None => {}
+                    }
+                }
+                let Some(at) = memchr::memchr(b'\n', &self.buffer[search..filled]) else {
+                    break filled - start;
+                };
                 let end = search + at;
                 self.line_no += 1;
                 if std::mem::take(&mut skipping) {
@@ -258,25 +301,27 @@ impl<'a> Lines<'a> {
                 }
                 start = end + 1;
                 search = start;
-            }
+            };
             held = filled - start;
+            if n == 0 {
+                if held > 0 && !skipping {
+                    self.line_no += 1;
+                    self.hand_out(start, filled, sink)?;
+                }
+                return Ok(());
+            }
             if skipping {
-                held = 0;
-            } else if held > self.limits.max_line {
+                (held, searched) = (0, 0);
+            } else if searched > self.limits.max_line {
                 let line = &self.buffer[start..start + KEEP_OF_LONG.min(held)];
                 self.count += 1;
                 sink.bad_line(self.line_no + 1, line, too_long(self.limits.max_line))?;
                 skipping = true;
-                held = 0;
+                (held, searched) = (0, 0);
             } else if start > 0 {
                 self.buffer.copy_within(start..filled, 0);
             }
         }
-        if held > 0 && !skipping {
-            self.line_no += 1;
-            self.hand_out(0, held, sink)?;
-        }
-        Ok(())
     }
 
     #[inline]
@@ -338,4 +383,114 @@ impl<'a> Lines<'a> {
 
 fn too_long(limit: usize) -> BadLine {
     BadLine::new("", format!("is longer than {limit} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes down what it is handed; takes a run at once where one of `runs`
+    /// stands.
+    #[derive(Default)]
+    struct Down {
+        runs: Vec<Vec<u8>>,
+        /// Number, of those that were handed over as lines, and content.
+        lines: Vec<(Option<u64>, Vec<u8>)>,
+        at_once: usize,
+    }
+
+    impl LineSink for Down {
+        fn run(&mut self, bytes: &[u8]) -> Result<Run> {
+            for run in &self.runs {
+                if bytes.starts_with(run) {
+                    let lines: Vec<&[u8]> = run[..run.len() - 1].split(|b| *b == b'\n').collect();
+                    self.lines.extend(lines.iter().map(|line| (None, line.to_vec())));
+                    self.at_once += 1;
+                    return Ok(Run::Taken { bytes: run.len(), lines: lines.len() as u64 });
+                }
+                if run.starts_with(bytes) {
+                    return Ok(Run::More);
+                }
+            }
+            Ok(Run::None)
+        }
+
+        fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
+            self.lines.push((Some(line_no), line.to_vec()));
+            Ok(())
+        }
+
+        fn bad_line(&mut self, line_no: u64, start: &[u8], _problem: BadLine) -> Result<()> {
+            self.lines.push((Some(line_no), start.to_vec()));
+            Ok(())
+        }
+    }
+
+    /// Hands out its bytes a few at a time.
+    struct Slow<'a>(&'a [u8], std::iter::Cycle<std::slice::Iter<'a, usize>>);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let n = self.0.len().min(into.len()).min(*self.1.next().unwrap());
+            into[..n].copy_from_slice(&self.0[..n]);
+            self.0 = &self.0[n..];
+            Ok(n)
+        }
+    }
+
+    fn read(bytes: &[u8], sizes: &[usize], buffer: usize, sink: &mut Down) -> (u64, u64, u64) {
+        let limits = ReadLimits { max_line: 60, ..ReadLimits::default() };
+        let mut lines = Lines::new("x", &limits);
+        lines.buffer = vec![0; buffer];
+        lines.read(&mut Slow(bytes, sizes.iter().cycle()), |_| 0, false, sink).unwrap();
+        (lines.line_no, lines.count, lines.unpacked)
+    }
+
+    proptest! {
+        /// Runs are a fast path: with them, and however the bytes come, the
+        /// lines and their numbers are the same.
+        #[test]
+        fn runs_change_nothing_of_the_lines(
+            lines in prop::collection::vec(prop_oneof![
+                4 => "[ab]{1,12}", 1 => "[ab]{30,59}", 1 => "[ab]{60,90}", 1 => "[ \t]{0,3}", 1 => "[ab]{0,4}\r",
+            ], 0..60),
+            runs in prop::collection::vec((0usize..60, 1usize..7), 0..6),
+            sizes in prop::collection::vec(1usize..50, 1..6),
+            (buffer, ended, marked) in (1usize..80, any::<bool>(), any::<bool>()),
+        ) {
+            let mut bytes = if marked { b"\xef\xbb\xbf".to_vec() } else { Vec::new() };
+            bytes.extend_from_slice(lines.join("\n").as_bytes());
+            if ended {
+                bytes.push(b'\n');
+            }
+            let fits = |line: &&String| !line.trim().is_empty() && !line.ends_with('\r') && line.len() <= 60;
+            let runs = runs.iter().filter_map(|(first, count)| {
+                let of = lines.get(*first..first + count)?;
+                of.iter().all(|line| fits(&line)).then(|| (of.join("\n") + "\n").into_bytes())
+            });
+            // A mark in front counts when it comes in one piece.
+            let sizes: Vec<usize> = sizes.iter().map(|n| n + 3).collect();
+            let buffer = buffer + 3;
+            let (mut plain, mut quick) = (Down::default(), Down { runs: runs.collect(), ..Down::default() });
+            let counts = read(&bytes, &[usize::MAX], 4096, &mut plain);
+            prop_assert_eq!(read(&bytes, &sizes, buffer, &mut quick), counts);
+            prop_assert_eq!(quick.lines.len(), plain.lines.len());
+            for ((number, line), expected) in quick.lines.iter().zip(&plain.lines) {
+                // How much is kept of one that is too long depends on the buffer.
+                prop_assert_eq!(&line[..line.len().min(60)], &expected.1[..expected.1.len().min(60)]);
+                prop_assert!(number.is_none() || *number == expected.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_taken_across_the_ends_of_a_buffer() {
+        let line = b"a line\n";
+        let bytes = line.repeat(40);
+        let mut sink = Down { runs: vec![line.repeat(8)], ..Down::default() };
+        assert_eq!(read(&bytes, &[5, 3], 10, &mut sink), (40, 40, 280));
+        assert_eq!((sink.at_once, sink.lines.len()), (5, 40));
+    }
 }

@@ -13,12 +13,18 @@ use crate::error::Result;
 /// in which they were written, so a few hundred blocks do.
 const KEEP: usize = 2 << 20;
 
+/// Unpackers of a reader. The bodies before and after a change lie in two packs,
+/// and an unpacker that is used with one dictionary after the other has none at
+/// hand.
+const UNPACKERS: usize = 2;
+
 /// A pack, by its address, and a block of it.
 type BlockId = (usize, u32);
 
 /// Reads bodies; one per thread.
 pub struct Bodies {
-    unpacker: Unpacker,
+    /// Each with the pack that it was used for last, the one used last in front.
+    unpackers: [(usize, Unpacker); UNPACKERS],
     blocks: HashMap<BlockId, Arc<Vec<u8>>>,
     order: VecDeque<BlockId>,
     held: usize,
@@ -51,7 +57,7 @@ impl Bodies {
     /// A reader with an empty cache.
     pub fn new() -> Result<Self> {
         Ok(Self {
-            unpacker: Unpacker::new()?,
+            unpackers: [(0, Unpacker::new()?), (0, Unpacker::new()?)],
             blocks: HashMap::new(),
             order: VecDeque::new(),
             held: 0,
@@ -82,7 +88,11 @@ impl Bodies {
             return Ok(block);
         }
         let mut raw = std::mem::take(&mut self.spare);
-        pack.reader()?.read(key.1, &mut self.unpacker, &mut raw)?;
+        if self.unpackers[0].0 != key.0 {
+            self.unpackers.rotate_right(1);
+            self.unpackers[0].0 = key.0;
+        }
+        pack.reader()?.read(key.1, &mut self.unpackers[0].1, &mut raw)?;
         self.packs.entry(key.0).or_insert_with(|| Arc::clone(pack));
         let block = Arc::new(raw);
         self.held += block.len();

@@ -9,7 +9,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::format::order::{CHUNK, Chunk, Order};
+use super::format::order::{CHUNK, Chunk, Order, RUN};
 use super::line_table::LineTable;
 use crate::error::Result;
 
@@ -59,6 +59,17 @@ pub struct Place {
     pub entry: u32,
 }
 
+/// Lines that come one behind the other in the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Position of the first.
+    pub position: u32,
+    /// Their bytes, each with a line feed behind it.
+    pub bytes: usize,
+    /// Hash of these.
+    pub hash: u128,
+}
+
 /// The cursor of one file.
 pub struct Follower<'a> {
     shared: &'a SharedTable<'a>,
@@ -71,7 +82,7 @@ pub struct Follower<'a> {
     lost: bool,
     /// Position behind the line found last, and how many were found in a row.
     next: u32,
-    run: u32,
+    in_a_row: u32,
 }
 
 impl<'a> Follower<'a> {
@@ -79,7 +90,7 @@ impl<'a> Follower<'a> {
     pub fn new(shared: &'a SharedTable<'a>, path: &str) -> Result<Self> {
         let chunk = Chunk::default();
         let mut follower =
-            Self { shared, chunk_no: None, at: 0, chunk, fruitless: 0, lost: false, next: 0, run: 0 };
+            Self { shared, chunk_no: None, at: 0, chunk, fruitless: 0, lost: false, next: 0, in_a_row: 0 };
         follower.place(shared.order.first_chunk(path), 0)?;
         Ok(follower)
     }
@@ -95,6 +106,42 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
+    /// The number of the chunk that the cursor is in, the next one behind its end.
+    #[inline]
+    fn chunk(&mut self) -> Result<Option<u32>> {
+        if let Some(chunk_no) = self.chunk_no
+            && self.at >= CHUNK
+        {
+            self.place(self.shared.order.next_chunk(chunk_no), 0)?;
+        }
+        Ok(self.chunk_no)
+    }
+
+    /// The run that begins with the next line, if one does that may be taken
+    /// at once.
+    #[inline]
+    pub fn run(&mut self) -> Result<Option<Run>> {
+        if self.lost || !self.at.is_multiple_of(RUN) {
+            return Ok(None);
+        }
+        let Some(chunk_no) = self.chunk()? else { return Ok(None) };
+        let position = chunk_no * CHUNK as u32 + self.at as u32;
+        Ok(self.chunk.run(self.at).map(|(hash, bytes)| Run { position, bytes, hash }))
+    }
+
+    /// Whether each line of the run at the cursor has an entry for which `is` holds.
+    #[inline]
+    pub fn run_entries(&self, is: impl Fn(u32) -> bool) -> bool {
+        self.chunk.run_entries(self.at, is)
+    }
+
+    /// Goes on behind the run at the cursor.
+    #[inline]
+    pub fn took_run(&mut self) {
+        self.fruitless = 0;
+        self.at += RUN;
+    }
+
     /// The place of the published line of this hash: the next one or the one
     /// behind it; in a file of another order, wherever it is.
     #[inline]
@@ -102,12 +149,9 @@ impl<'a> Follower<'a> {
         if self.lost {
             return Ok(self.shared.get()?.and_then(|table| table.find(hash)));
         }
-        let Some(mut chunk_no) = self.chunk_no else { return Ok(None) };
-        if self.at >= CHUNK {
-            let next = self.shared.order.next_chunk(chunk_no);
-            self.place(next, 0)?;
-            let Some(next) = next else { return Ok(None) };
-            chunk_no = next;
+        let Some(chunk_no) = self.chunk()? else { return Ok(None) };
+        if !self.chunk.has_hashes() {
+            self.shared.order.read_hashes(chunk_no, &mut self.chunk)?;
         }
         let at = if self.chunk.matches(self.at, hash) {
             self.at
@@ -127,9 +171,9 @@ impl<'a> Follower<'a> {
             self.at = place.position as usize % CHUNK + 1;
             return Ok(());
         }
-        self.run = if place.position == self.next { self.run + 1 } else { 0 };
+        self.in_a_row = if place.position == self.next { self.in_a_row + 1 } else { 0 };
         self.next = place.position + 1;
-        if self.run >= IN_ORDER {
+        if self.in_a_row >= IN_ORDER {
             self.lost = false;
             self.fruitless = 0;
             self.place(Some(place.position / CHUNK as u32), place.position as usize % CHUNK + 1)?;
@@ -149,7 +193,7 @@ impl<'a> Follower<'a> {
             self.fruitless = FRUITLESS / 2;
         } else if self.fruitless > FRUITLESS {
             self.lost = true;
-            self.run = 0;
+            self.in_a_row = 0;
             return Ok(());
         }
         self.place(Some(position / CHUNK as u32), position as usize % CHUNK + 1)

@@ -6,8 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bodies::BodyRef;
 use super::candidate::{Candidate, GONE, NONE, REFRESH, UNSURE};
@@ -28,7 +27,8 @@ use crate::domain::ids::SourceId;
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::merge;
 use crate::domain::plan::{PlanDigest, PlanSummary};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::hand_over::{HandOver, Turn};
 
 /// What judging works on.
 pub struct JudgeInput<'a> {
@@ -77,91 +77,107 @@ impl Sections {
     }
 }
 
-/// Candidates that are judged at a time, by all threads together.
-const CHUNK: usize = 4_096;
 /// Candidates that a thread takes at a time.
 const SHARE: usize = 256;
-/// Below so many, one thread does as well.
+/// Shares that may be judged before the first of them is put into the plan.
+const AHEAD: usize = 24;
+/// Below so many candidates, one thread does as well.
 const FEW: usize = 64;
 /// Bytes of values that may be held ready of one share.
 const HOLD: usize = 1 << 20;
 
-/// Judges every candidate, then the relationships whose ends come or go.
+/// The candidates, cut into shares. They are read in order, whoever wants one.
+struct Shares {
+    candidates: Sorted<Candidate>,
+    /// Relationships whose ends come or go and that are no candidates.
+    moved: HashSet<KeyHash>,
+    /// The number of the share that is read next, and those that were read
+    /// for others.
+    next: usize,
+    read: HashMap<usize, Vec<Candidate>>,
+}
+
+impl Shares {
+    fn take(&mut self, number: usize) -> Result<Vec<Candidate>> {
+        while self.next <= number {
+            let mut share = Vec::with_capacity(SHARE);
+            while share.len() < SHARE
+                && let Some(candidate) = self.candidates.take_next()?
+            {
+                if candidate.key.kind() == Kind::Relationship {
+                    self.moved.remove(&candidate.key);
+                }
+                share.push(candidate);
+            }
+            self.read.insert(self.next, share);
+            self.next += 1;
+        }
+        Ok(self.read.remove(&number).unwrap_or_default())
+    }
+}
+
+/// Judges `count` candidates, then the relationships whose ends come or go.
 ///
-/// Candidates do not depend on each other: threads judge the shares of a chunk
-/// as they are free, while this one puts what was found of the chunk before
-/// into the sections, in the candidates' order.
+/// Candidates do not depend on each other: threads judge shares of them as
+/// they are free, while this one puts what was found into the sections, in the
+/// candidates' order, and judges too where it would have to wait.
 pub fn run(
     input: &JudgeInput<'_>,
-    mut candidates: Sorted<Candidate>,
-    mut moved: HashSet<KeyHash>,
+    (candidates, count): (Sorted<Candidate>, u64),
+    moved: HashSet<KeyHash>,
     sections: &mut Sections,
     summary: &mut PlanSummary,
     footprint: &mut Footprint,
     names: &mut LookAlikes,
 ) -> Result<PlanDigest> {
-    let mut judges = (0..input.threads.max(1)).map(|_| Judge::new(input)).collect::<Result<Vec<_>>>()?;
-    let mut last = Judge::new(input)?;
+    let others = if count < FEW as u64 { 0 } else { input.threads.max(1) - 1 };
+    let mut judges = (0..others).map(|_| Judge::new(input)).collect::<Result<Vec<_>>>()?;
+    let mut own = Judge::new(input)?;
     let mut out =
         Gathered { types: input.types, sections, summary, footprint, names, digest: PlanDigest::default() };
-    let mut before: Vec<(Vec<Candidate>, Judged)> = Vec::new();
-    loop {
-        let mut chunk = Vec::new();
-        while chunk.len() < CHUNK
-            && let Some(candidate) = candidates.take_next()?
-        {
-            if candidate.key.kind() == Kind::Relationship {
-                moved.remove(&candidate.key);
-            }
-            chunk.push(candidate);
+    let count = usize::try_from(count).unwrap_or(usize::MAX).div_ceil(SHARE);
+    let hand_over: HandOver<Result<(Vec<Candidate>, Judged)>> = HandOver::new(count, AHEAD);
+    let shares = Shares { candidates, moved, next: 0, read: HashMap::new() };
+    let shares = Mutex::new(shares);
+    let judged = |judge: &mut Judge<'_>, number: usize| {
+        let share = shares.lock().unwrap_or_else(PoisonError::into_inner).take(number)?;
+        let found = judge.share(&share)?;
+        Ok((share, found))
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let (hand_over, judged) = (&hand_over, &judged);
+        for judge in &mut judges {
+            let helper = hand_over.helper();
+            scope.spawn(move || {
+                let _helper = helper;
+                while let Some(number) = hand_over.next_ahead() {
+                    hand_over.put(number, judged(judge, number));
+                }
+            });
         }
-        input.halt.check()?;
-        (input.progress)(chunk.len() as u64);
-        let busy = if chunk.len() < FEW { 1 } else { judges.len() };
-        let shares: Vec<Vec<Candidate>> = chunk.chunks(SHARE).map(<[Candidate]>::to_vec).collect();
-        let ready = std::mem::take(&mut before);
-        let next = AtomicUsize::new(0);
-        let (gathered, found) = std::thread::scope(|scope| {
-            let (shares, next) = (&shares, &next);
-            let threads: Vec<_> = judges
-                .iter_mut()
-                .take(busy)
-                .map(|judge| {
-                    scope.spawn(move || -> Result<Vec<(usize, Judged)>> {
-                        let mut found = Vec::new();
-                        loop {
-                            let n = next.fetch_add(1, Ordering::Relaxed);
-                            let Some(share) = shares.get(n) else { return Ok(found) };
-                            found.push((n, judge.share(share)?));
-                        }
-                    })
-                })
-                .collect();
-            let gathered = out.take(ready, &mut last);
-            let found: Result<Vec<Vec<(usize, Judged)>>> = threads
-                .into_iter()
-                .map(|thread| match thread.join() {
-                    Ok(found) => found,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
-                .collect();
-            (gathered, found)
-        });
-        gathered?;
-        let mut found: Vec<(usize, Judged)> = found?.into_iter().flatten().collect();
-        found.sort_unstable_by_key(|(n, _)| *n);
-        before = shares.into_iter().zip(found.into_iter().map(|(_, found)| found)).collect();
-        if before.is_empty() {
-            break;
+        let _taker = hand_over.taker();
+        for number in 0..count {
+            input.halt.check()?;
+            let (share, found) = loop {
+                match hand_over.take(number) {
+                    Turn::Found(found) => break found?,
+                    Turn::LookUp(other) => hand_over.put(other, judged(&mut own, other)),
+                    Turn::Lost => return Err(Error::internal("a thread that judges has ended")),
+                }
+            };
+            (input.progress)(share.len() as u64);
+            out.take(&share, found, &mut own)?;
         }
-    }
-    let mut moved: Vec<KeyHash> = moved.into_iter().collect();
+        Ok(())
+    })?;
+    let shares = shares.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut moved: Vec<KeyHash> = shares.moved.into_iter().collect();
     moved.sort_unstable();
     let mut pace = input.halt.pace();
     for key in moved {
         pace.tick()?;
-        last.relationship(key, None)?;
-        out.put(last.hand_over(0))?;
+        own.relationship(key, None)?;
+        out.put(own.hand_over(0))?;
     }
     Ok(out.digest)
 }
@@ -188,15 +204,13 @@ struct Gathered<'a> {
 }
 
 impl Gathered<'_> {
-    /// Takes what was found of shares, and has `judge` do what was left of them.
-    fn take(&mut self, shares: Vec<(Vec<Candidate>, Judged)>, judge: &mut Judge<'_>) -> Result<()> {
-        for (share, found) in shares {
-            let judged = found.judged;
-            self.put(found)?;
-            for candidate in &share[judged..] {
-                judge.candidate(candidate)?;
-                self.put(judge.hand_over(1))?;
-            }
+    /// Takes what was found of a share, and has `judge` do what was left of it.
+    fn take(&mut self, share: &[Candidate], found: Judged, judge: &mut Judge<'_>) -> Result<()> {
+        let judged = found.judged;
+        self.put(found)?;
+        for candidate in &share[judged..] {
+            judge.candidate(candidate)?;
+            self.put(judge.hand_over(1))?;
         }
         Ok(())
     }

@@ -27,6 +27,7 @@ mod line_table;
 mod look_alikes;
 mod moving;
 pub mod next;
+mod pack_dictionaries;
 mod pack_writer;
 pub mod pass;
 pub mod plan_file;

@@ -103,7 +103,7 @@ impl Moving<'_> {
             moved.gone.extend(self.gone(found, reader, &mut moved.relationships)?);
         }
         for key in comes {
-            self.comes_or_goes(*key, reader, &mut moved.relationships)?;
+            self.comes_or_goes(*key, None, reader, &mut moved.relationships)?;
         }
         Ok(moved)
     }
@@ -132,25 +132,26 @@ impl Moving<'_> {
         match key.kind() {
             Kind::Relationship => gone.ends = body.ends().into(),
             Kind::Entity => {
-                for (relationship, from) in
-                    own.relationships_of(key, &mut reader.scratch, &mut reader.bodies)?
-                {
-                    let body = own.body(&relationship, &mut reader.bodies)?;
+                let at = own.relationships_of(key, &mut reader.scratch, &mut reader.bodies)?;
+                for (relationship, from) in &at {
+                    let body = own.body(relationship, &mut reader.bodies)?;
                     let body = body.body()?;
                     let contains = self.containment.iter().any(|glob| glob.matches(body.type_name()));
-                    gone.contents += u64::from(from && contains);
+                    gone.contents += u64::from(*from && contains);
                 }
-                self.comes_or_goes(key, reader, relationships)?;
+                self.comes_or_goes(key, Some(at), reader, relationships)?;
             }
         }
         Ok(Some(gone))
     }
 
     /// An entity of the source comes or goes: if no other source has it, the
-    /// relationships at it come and go with it, whoever asserts them.
+    /// relationships at it come and go with it, whoever asserts them. `own`:
+    /// the source's own ones, where they are known.
     fn comes_or_goes(
         &self,
         key: KeyHash,
+        own: Option<Vec<(Found, bool)>>,
         reader: &mut Reader,
         relationships: &mut Vec<KeyHash>,
     ) -> Result<()> {
@@ -158,11 +159,15 @@ impl Moving<'_> {
             return Ok(());
         }
         let Reader { scratch, bodies } = reader;
-        for snapshot in self.view.own.iter().chain(&self.view.others) {
-            for (relationship, _) in snapshot.relationships_of(key, scratch, bodies)? {
-                relationships.push(relationship.entry.key);
-            }
+        let mut all = match (own, &self.view.own) {
+            (Some(own), _) => own,
+            (None, Some(own)) => own.relationships_of(key, scratch, bodies)?,
+            (None, None) => Vec::new(),
+        };
+        for other in &self.view.others {
+            all.append(&mut other.relationships_of(key, scratch, bodies)?);
         }
+        relationships.extend(all.into_iter().map(|(relationship, _)| relationship.entry.key));
         Ok(())
     }
 }

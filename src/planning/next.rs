@@ -210,7 +210,7 @@ fn keep(
                 raw.clear();
             }
         }
-        writer.finish(b"{}")?;
+        writer.finish()?;
         state.synced(&path)?;
     }
 
@@ -331,7 +331,7 @@ fn raise(state: &StateDir, next: &mut SnapshotManifest, raised: &[(Key, StampInf
     if !raw.is_empty() {
         pack.append(&Packer::new()?.pack(&raw, entries.len() as u32)?)?;
     }
-    pack.finish(b"{}")?;
+    pack.finish()?;
     state.synced(&pack_path)?;
     let name = format!("{stem}.layer");
     let path = state.layer_path(&next.source_id, &name);

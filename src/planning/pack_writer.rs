@@ -1,12 +1,15 @@
 //! Puts bodies into blocks of one type each and hands out where they went.
 //!
-//! Execution goes type by type, so a block of one type is read once.
+//! Execution goes type by type, so a block of one type is read once. The first
+//! blocks of a type are held back until it is known which dictionary they are
+//! packed with: see [`PackDictionaries`].
 
 use std::collections::HashMap;
 
 use super::asserted::Asserted;
-use super::format::block_file::{BlockWriter, Packer, push_record};
+use super::format::block_file::{BlockWriter, Packer, Placed, push_record};
 use super::format::entry::Loc;
+use super::pack_dictionaries::PackDictionaries;
 use crate::error::{Error, Result};
 
 /// Raw bytes of a block. Small enough that reading one body costs little,
@@ -14,27 +17,56 @@ use crate::error::{Error, Result};
 const BLOCK_BYTES: usize = 4 << 10;
 /// Open blocks of one thread. Past it the fullest is closed.
 const OPEN_BLOCKS: usize = 64;
+/// A dictionary that is there already is worth using from this part of the
+/// blocks on that one is made from.
+const FEW: usize = 4;
+/// Bytes of blocks that one thread holds back.
+const HELD_BYTES: usize = 8 << 20;
+/// Bytes of a block that gets no dictionary: it has few bodies, which say
+/// enough themselves.
+const LARGE_BLOCK: usize = 4 * BLOCK_BYTES;
 
 #[derive(Default)]
-struct OpenBlock {
+struct Block {
     raw: Vec<u8>,
     waiting: Vec<Asserted>,
+}
+
+impl Block {
+    /// Bytes that it holds.
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.raw.capacity() + self.waiting.capacity() * size_of::<Asserted>()
+    }
 }
 
 /// Writes the bodies of one thread's lines.
 pub struct PackWriter<'a> {
     file: &'a BlockWriter,
+    dictionaries: &'a PackDictionaries<'a>,
     packer: Packer,
-    open: HashMap<u32, OpenBlock>,
+    open: HashMap<u32, Block>,
+    /// Full blocks of types whose dictionary is not known yet.
+    held: HashMap<u32, Vec<Block>>,
+    held_bytes: usize,
+    /// Types whose dictionary is known, or that have none.
+    chosen: HashMap<u32, Option<Placed>>,
 }
 
 impl<'a> PackWriter<'a> {
     /// A writer into `file`.
-    pub fn new(file: &'a BlockWriter) -> Result<Self> {
-        Ok(Self { file, packer: Packer::new()?, open: HashMap::new() })
+    pub fn new(file: &'a BlockWriter, dictionaries: &'a PackDictionaries<'a>) -> Result<Self> {
+        Ok(Self {
+            file,
+            dictionaries,
+            packer: Packer::new()?,
+            open: HashMap::new(),
+            held: HashMap::new(),
+            held_bytes: 0,
+            chosen: HashMap::new(),
+        })
     }
 
-    /// Puts a body into the block of its type. When the block is full, the
+    /// Puts a body into the block of its type. When the block is written, the
     /// assertions in it get their location and go to `done`.
     pub fn push(
         &mut self,
@@ -58,31 +90,106 @@ impl<'a> PackWriter<'a> {
     }
 
     fn close(&mut self, type_id: u32, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
-        let Some(block) = self.open.get_mut(&type_id) else { return Ok(()) };
-        let packed = self.packer.pack(&block.raw, block.waiting.len() as u32)?;
-        let number = self.file.append(&packed)?;
-        if number > Loc::MAX_BLOCK {
-            return Err(Error::internal("a pack is limited to 2^24 blocks"));
+        let Some(mut block) = self.open.remove(&type_id).filter(|block| !block.waiting.is_empty()) else {
+            return Ok(());
+        };
+        let samples = self.dictionaries.samples();
+        let known = self.chosen.get(&type_id);
+        let large = block.raw.len() > LARGE_BLOCK;
+        if known.is_some() || samples == 0 || large {
+            let with = known.and_then(Option::as_ref).filter(|_| !large);
+            write(self.file, &mut self.packer, &mut block, with, done)?;
+            if !large && self.open.len() < OPEN_BLOCKS {
+                // Its room is used again.
+                block.raw.clear();
+                self.open.insert(type_id, block);
+            }
+            return Ok(());
         }
-        for mut asserted in block.waiting.drain(..) {
-            asserted.loc = Loc::new(0, number, asserted.loc.offset());
-            done(asserted)?;
+        self.held_bytes += block.held();
+        let held = self.held.entry(type_id).or_default();
+        held.push(block);
+        let few = samples.div_ceil(FEW);
+        if held.len() == few || held.len() >= samples {
+            self.choose(type_id, samples, done)?;
         }
-        block.raw.clear();
-        if block.raw.capacity() > 4 * BLOCK_BYTES {
-            block.raw = Vec::new();
+        if self.held_bytes > HELD_BYTES {
+            // Of so many types none has much: what there is has to do.
+            let types: Vec<u32> = self.held.keys().copied().collect();
+            for type_id in types {
+                if self.held.get(&type_id).is_some_and(|held| held.len() >= few) {
+                    self.choose(type_id, few, done)?;
+                }
+                self.release(type_id, done)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the dictionary of a type, which may be made from so many
+    /// blocks, and writes what is held back of it if that is settled then.
+    fn choose(
+        &mut self,
+        type_id: u32,
+        enough: usize,
+        done: &mut impl FnMut(Asserted) -> Result<()>,
+    ) -> Result<()> {
+        let held = self.held.get(&type_id).map_or(&[][..], Vec::as_slice);
+        let blocks = held.iter().map(|block| block.raw.as_slice());
+        match self.dictionaries.choose(type_id, blocks, enough)? {
+            Some(choice) => {
+                self.chosen.insert(type_id, choice);
+                self.release(type_id, done)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is held back of a type.
+    fn release(&mut self, type_id: u32, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
+        let with = self.chosen.get(&type_id).and_then(Option::as_ref);
+        for mut block in self.held.remove(&type_id).unwrap_or_default() {
+            self.held_bytes -= block.held();
+            write(self.file, &mut self.packer, &mut block, with, done)?;
         }
         Ok(())
     }
 
     /// Closes all blocks, in order of their types.
-    pub fn finish(&mut self, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
+    pub fn end_of_file(&mut self, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
         let mut ids: Vec<u32> = self.open.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
             self.close(id, done)?;
         }
-        self.open.retain(|_, block| !block.waiting.is_empty());
         Ok(())
     }
+
+    /// Writes everything that is still held back, in order of types.
+    pub fn finish(&mut self, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
+        self.end_of_file(done)?;
+        let mut ids: Vec<u32> = self.held.keys().copied().collect();
+        ids.sort_unstable();
+        ids.into_iter().try_for_each(|id| self.release(id, done))
+    }
+}
+
+/// Writes a block, and tells where its bodies are.
+fn write(
+    file: &BlockWriter,
+    packer: &mut Packer,
+    block: &mut Block,
+    with: Option<&Placed>,
+    done: &mut impl FnMut(Asserted) -> Result<()>,
+) -> Result<()> {
+    let packed = packer.pack_with(&block.raw, block.waiting.len() as u32, with)?;
+    let number = file.append(&packed)?;
+    if number > Loc::MAX_BLOCK {
+        return Err(Error::internal("a pack is limited to 2^24 blocks"));
+    }
+    for mut asserted in block.waiting.drain(..) {
+        asserted.loc = Loc::new(0, number, asserted.loc.offset());
+        done(asserted)?;
+    }
+    Ok(())
 }

@@ -3,7 +3,8 @@
 //!
 //! A line goes three steps at most (`DESIGN`, Planning):
 //! 1. Its hash equals that of the next line in the order of the last full
-//!    batch: it asserts what is published, and is not parsed.
+//!    batch: it asserts what is published, and is not parsed. Where a run of
+//!    lines stands as it stood there, one hash says so for all of them.
 //! 2. Its raw attributes hash as the published ones do: unchanged.
 //! 3. Their comparison form hashes as the published one does: unchanged.
 //!
@@ -23,9 +24,10 @@ use super::format::block_file::BlockWriter;
 use super::format::body::{entity_head, relationship_head};
 use super::format::entry::{Loc, NO_POSITION};
 use super::format::layer::{Scratch, StampInfo};
-use super::format::order::{FileOrder, Order, OrderWriter};
+use super::format::order::{FileOrder, Order, OrderWriter, RUN, run_hash};
 use super::halt::Halt;
 use super::look_alikes::LookAlikes;
+use super::pack_dictionaries::PackDictionaries;
 use super::pack_writer::PackWriter;
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot, TypeEdge};
@@ -38,7 +40,7 @@ use crate::domain::settings::Mode;
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
-use crate::intake::reader::{LineSink, ReadLimits, read_file};
+use crate::intake::reader::{LineSink, ReadLimits, Run, read_file};
 
 /// What a pass works on.
 pub struct PassInput<'a> {
@@ -63,6 +65,8 @@ pub struct PassInput<'a> {
     pub skips: &'a Skips,
     /// Where bodies go.
     pub pack: &'a BlockWriter,
+    /// Blocks of a type that a dictionary for them is made from; 0: none is.
+    pub dictionary_samples: usize,
     /// Where the new line order goes, if one is written.
     pub new_order: Option<&'a OrderWriter>,
     /// Folder for runs of sorting.
@@ -138,6 +142,13 @@ impl Seen {
         self.bits[(slot / 64) as usize].fetch_or(mask, Ordering::Relaxed) & mask != 0
     }
 
+    /// Sets some bits of a word, unless one of them is set.
+    #[inline]
+    fn set_if_none(&self, word: usize, mask: u64) -> bool {
+        let set = |bits: u64| (bits & mask == 0).then_some(bits | mask);
+        self.bits[word].fetch_update(Ordering::Relaxed, Ordering::Relaxed, set).is_ok()
+    }
+
     /// Whether an entry was seen.
     pub fn contains(&self, snapshot: &Snapshot, found: &Found) -> bool {
         let slot = self.slot(snapshot, found);
@@ -189,8 +200,11 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
     };
     let table = input.order.map(|order| SharedTable::new(order, input.table_limit));
     let new_names = Mutex::new(LookAlikes::default());
+    let dictionaries =
+        PackDictionaries::new(input.pack, input.snapshot, input.types, input.dictionary_samples);
     let shared = Shared {
         input,
+        dictionaries: &dictionaries,
         seen: seen.as_ref(),
         table: table.as_ref(),
         entities,
@@ -219,6 +233,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
                         }
                         worker.read(index)?;
                     }
+                    worker.finish()?;
                     lock(total).add(&worker.tally);
                     lock(shared.new_names).absorb(worker.new_names);
                     lock(sorters).push(worker.sorter);
@@ -281,6 +296,7 @@ impl Tally {
 
 struct Shared<'a> {
     input: &'a PassInput<'a>,
+    dictionaries: &'a PackDictionaries<'a>,
     seen: Option<&'a Seen>,
     table: Option<&'a SharedTable<'a>>,
     /// How many entries of the base are entities: these are the first ones.
@@ -313,7 +329,7 @@ impl<'a> Worker<'a> {
         Ok(Self {
             shared,
             sorter: Sorter::new(input.tmp, format!("asserted-{thread}"), budget),
-            pack: PackWriter::new(input.pack)?,
+            pack: PackWriter::new(input.pack, shared.dictionaries)?,
             tally: Tally::default(),
             scratch: Scratch::default(),
             bodies: Bodies::new()?,
@@ -343,6 +359,7 @@ impl<'a> Worker<'a> {
             kind: file.kind,
             path: &file.path,
             passed: 0,
+            refused: None,
         };
         let report = read_file(&input.batch.folder, file, input.limits, &mut sink)
             .map_err(|e| e.context(format!("batch {}", input.batch.id)))?;
@@ -352,7 +369,13 @@ impl<'a> Worker<'a> {
         }
         (input.progress)(report.stored_bytes.saturating_sub(passed));
         // Blocks end with their file, so that what follows in a pack is what
-        // followed in the batch.
+        // followed in the batch, but for the first ones of a type, which wait
+        // for its dictionary.
+        let sorter = &mut self.sorter;
+        self.pack.end_of_file(&mut |asserted| sorter.push(asserted))
+    }
+
+    fn finish(&mut self) -> Result<()> {
         let sorter = &mut self.sorter;
         self.pack.finish(&mut |asserted| sorter.push(asserted))
     }
@@ -374,6 +397,9 @@ struct Sink<'w, 'a> {
     path: &'w str,
     /// Stored bytes of the file that were told of.
     passed: u64,
+    /// Position of a run that did not stand here: it is not hashed again for
+    /// each new line that comes before what is left of it.
+    refused: Option<u32>,
 }
 
 impl LineSink for Sink<'_, '_> {
@@ -385,13 +411,26 @@ impl LineSink for Sink<'_, '_> {
     }
 
     #[inline]
+    fn run(&mut self, bytes: &[u8]) -> Result<Run> {
+        match self.take_run(bytes)? {
+            Run::Taken { bytes, lines } => {
+                self.worker.tally.lines[self.kind as usize] += lines;
+                self.worker.tally.in_order += lines;
+                self.worker.tally.unchanged[self.kind as usize] += lines;
+                Ok(Run::Taken { bytes, lines })
+            }
+            other @ (Run::More | Run::None) => Ok(other),
+        }
+    }
+
+    #[inline]
     fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
         let shared = self.worker.shared;
         let input = shared.input;
         let hash =
             if input.order.is_some() || self.new_order.is_some() { XxHash3_128::oneshot(line) } else { 0 };
         let position = match &mut self.new_order {
-            Some(order) => order.push(hash)?,
+            Some(order) => order.push(hash, line)?,
             None => NO_POSITION,
         };
         if let Some(old) = self.take_next(hash)? {
@@ -411,7 +450,7 @@ impl LineSink for Sink<'_, '_> {
 
     fn bad_line(&mut self, line_no: u64, start_of_line: &[u8], problem: BadLine) -> Result<()> {
         if let Some(order) = &mut self.new_order {
-            order.push(0)?;
+            order.push_bad()?;
         }
         self.reject(line_no, start_of_line, true, problem, None)
     }
@@ -434,6 +473,46 @@ impl PassInput<'_> {
 }
 
 impl Sink<'_, '_> {
+    /// Step 1 for many lines: those of a run of the order, if they stand here
+    /// as they stood there, and each may be trusted as in [`Self::take_next`].
+    #[inline]
+    fn take_run(&mut self, bytes: &[u8]) -> Result<Run> {
+        let shared = self.worker.shared;
+        // A new order wants each line.
+        let Some(follower) = self.follower.as_mut().filter(|_| self.new_order.is_none()) else {
+            return Ok(Run::None);
+        };
+        let Some(run) = follower.run()? else { return Ok(Run::None) };
+        if run.bytes > shared.input.limits.max_line || self.refused == Some(run.position) {
+            return Ok(Run::None);
+        }
+        let Some(bytes) = bytes.get(..run.bytes) else { return Ok(Run::More) };
+        // Most that changed have another length.
+        if bytes.last() != Some(&b'\n') {
+            return Ok(Run::None);
+        }
+        if run_hash(bytes) != run.hash {
+            self.refused = Some(run.position);
+            return Ok(Run::None);
+        }
+        let entities = shared.entities;
+        let known = match self.kind {
+            Kind::Entity => follower.run_entries(|entry| entry < entities),
+            Kind::Relationship => follower.run_entries(|entry| entry >= entities),
+        };
+        let (word, mask) = (run.position as usize / 64, u64::from(u16::MAX) << (run.position % 64));
+        if !known || shared.dropped[word] & mask != 0 {
+            return Ok(Run::None);
+        }
+        if let Some(seen) = shared.seen
+            && !seen.set_if_none(word, mask)
+        {
+            return Ok(Run::None);
+        }
+        follower.took_run();
+        Ok(Run::Taken { bytes: run.bytes, lines: RUN as u64 })
+    }
+
     /// Step 1. `Some` when the line is the next of the order, or the one
     /// behind it, its entry may be trusted and no line took it before; with
     /// the number of its base entry where the new order wants to know it.

@@ -51,6 +51,9 @@ pub struct PlanningOptions {
     pub sort_memory: usize,
     /// Bytes of index blocks that may be kept.
     pub index_memory: usize,
+    /// Blocks of a type that a dictionary for them is made from; 0: packs have
+    /// no dictionaries. Same plan.
+    pub dictionary_samples: usize,
     /// Limits of reading.
     pub read: ReadLimits,
 }
@@ -62,6 +65,7 @@ impl Default for PlanningOptions {
             threads: std::thread::available_parallelism().map_or(2, |n| n.get().min(4)),
             sort_memory: 96 << 20,
             index_memory: 112 << 20,
+            dictionary_samples: 64,
             read: ReadLimits::default(),
         }
     }
@@ -284,6 +288,7 @@ impl<'a> Making<'a> {
             comparison: self.comparison,
             skips: self.input.skips,
             pack,
+            dictionary_samples: options.dictionary_samples,
             new_order: order,
             tmp: self.tmp,
             budget: options.sort_memory,
@@ -329,7 +334,9 @@ impl<'a> Making<'a> {
             let (order, scope, stamp) = (self.order.as_ref(), &batch.scope, &batch.stamp);
             let halt = input.halt;
             let input = AbsentInput { snapshot: own, order, seen, scope, stamp, newest, halt };
-            absent::collect(&input, &mut reader, &mut absent)?;
+            let mut readers =
+                (0..options.threads.max(1)).map(|_| Reader::new()).collect::<Result<Vec<_>>>()?;
+            absent::collect(&input, &mut readers, &mut absent)?;
         }
         if mode == Mode::Full && output.unreadable != [0; 2] && !batch.withholds_nothing {
             mode = Mode::Incremental;
@@ -357,7 +364,7 @@ impl<'a> Making<'a> {
                 ),
             ));
         }
-        writer.finish(b"{}")?;
+        writer.finish()?;
         state.synced(&pack_path)?;
         let pack = state.pack(&pack_path);
 
@@ -419,7 +426,8 @@ impl<'a> Making<'a> {
         let limits = input.operation_limits;
         let mut sections = Sections::new(tmp, limits.changes, limits.bytes)?;
         let mut footprint = Footprint::new(tmp, options.sort_memory / 8);
-        (input.progress)(Step::Settled(candidates.len()));
+        let count = candidates.len();
+        (input.progress)(Step::Settled(count));
         let mut summary = settled.summary;
         let digest = judge::run(
             &JudgeInput {
@@ -433,7 +441,7 @@ impl<'a> Making<'a> {
                 progress: &|keys| (input.progress)(Step::Judged(keys)),
                 halt: input.halt,
             },
-            candidates.finish()?,
+            (candidates.finish()?, count),
             std::mem::take(&mut settled.moved),
             &mut sections,
             &mut summary,
@@ -441,23 +449,35 @@ impl<'a> Making<'a> {
             &mut output.new_names,
         )?;
         drop(layer);
-        let alike = std::mem::take(&mut output.new_names).warnings(&self.types, self.view, &mut reader)?;
         tracing::debug!(plan = %input.plan_id, "changes are judged");
         let plan_path = state.plan_path(source, &input.plan_id);
-        let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
         let mut operations = Vec::new();
-        sections.relationships_gone.append_to(&out, &mut operations)?;
-        sections.entities.append_to(&out, &mut operations)?;
-        sections.relationships.append_to(&out, &mut operations)?;
-        sections.entities_gone.append_to(&out, &mut operations)?;
-        if input.operation_limits.atomic {
-            join_operations(&mut operations, limits.changes, limits.bytes);
-        }
         let reject_count = rejects.len();
-        let rejects = rejects.into_section().append_to(&out)?;
-        let footprint = footprint.append_to(tmp, &out, self.touches_everything())?;
-        out.finish(b"{}")?;
-        state.synced(&plan_path)?;
+        let names = std::mem::take(&mut output.new_names);
+        let touches_everything = self.touches_everything();
+        let (alike, written) = std::thread::scope(|scope| {
+            let alike = scope.spawn(|| names.warnings(&self.types, self.view, &mut reader));
+            let written = (|| {
+                let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
+                sections.relationships_gone.append_to(&out, &mut operations)?;
+                sections.entities.append_to(&out, &mut operations)?;
+                sections.relationships.append_to(&out, &mut operations)?;
+                sections.entities_gone.append_to(&out, &mut operations)?;
+                if input.operation_limits.atomic {
+                    join_operations(&mut operations, limits.changes, limits.bytes);
+                }
+                let rejects = rejects.into_section().append_to(&out)?;
+                let footprint = footprint.append_to(tmp, &out, touches_everything)?;
+                out.finish()?;
+                state.synced(&plan_path)?;
+                Ok((rejects, footprint))
+            })();
+            match alike.join() {
+                Ok(alike) => (alike, written),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        });
+        let (alike, (rejects, footprint)) = (alike?, written?);
 
         tracing::debug!(plan = %input.plan_id, "changes are written");
         let trips = guards::evaluate(&self.input.settings.guards, &settled.facts);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bodies::{Bodies, BodyRef};
 use super::format::block_file::invalid;
+use super::format::dictionary::Dictionary;
 use super::format::entry::{Entry, Loc};
 use super::format::layer::{CacheBudget, Layer, Scratch, StampInfo};
 use super::format::order::Order;
@@ -17,6 +18,9 @@ use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::scope::Scope;
 use crate::error::Result;
+
+/// Packs that are looked through for a dictionary.
+const DICTIONARY_PACKS: usize = 8;
 
 /// The format that this version writes.
 pub const FORMAT: &str = "tidegate.snapshot/1";
@@ -262,6 +266,21 @@ impl Snapshot {
         open.packs.get(loc.pack() as usize).ok_or_else(|| {
             let name = &self.manifest.layers[layer].file;
             invalid(std::path::Path::new(name), format!("pack {} is not in its table", loc.pack()))
+        })
+    }
+
+    /// A dictionary that bodies of a type are packed with, from the packs in
+    /// which one is most likely: the base's first and the newest ones. One
+    /// that can't be read is passed over: nothing depends on it.
+    pub fn dictionary(&self, type_name: &str) -> Option<Arc<Dictionary>> {
+        let first = self.layers.first().and_then(|base| base.packs.first());
+        let newest = self.layers.iter().rev().flat_map(|open| open.packs.iter().rev());
+        first.into_iter().chain(newest).take(DICTIONARY_PACKS).find_map(|pack| {
+            let found = pack.reader().and_then(|reader| reader.dictionary(type_name));
+            found.unwrap_or_else(|error| {
+                tracing::debug!(%error, "no dictionary from this pack");
+                None
+            })
         })
     }
 

@@ -75,7 +75,8 @@ impl Store {
         }
         let path = folder.join(FILE);
         let pid_file = folder.join(PID_FILE);
-        let (cache, owner) = (page_cache::bytes_for(&path, options.cache_bytes), options.owner);
+        let (cache, owner) =
+            (page_cache::bytes_for(&path, page_cache::Part::Quarter, options.cache_bytes), options.owner);
         // What redb takes for impossible in a damaged file it panics about.
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let db = Database::builder().set_cache_size(cache).create(&path);

@@ -4,6 +4,7 @@
 pub mod block_file;
 pub mod body;
 pub mod bytes;
+pub mod dictionary;
 pub mod entry;
 pub mod layer;
 pub mod order;

@@ -5,22 +5,32 @@
 //! the batch. Unused positions, and those whose line gave no key its value,
 //! have no entry.
 //!
+//! 16 positions are a run. A batch that has its lines as one behind the other
+//! is recognised by one hash for all of them.
+//!
 //! ```text
-//! header   magic "TGORDER1"
-//! hashes   per chunk 4096 × XXH3-128 of the line
+//! header   magic "TGORDER2"
+//! chunks   per chunk 256 × XXH3-128 of a run, 256 × u32 bytes of a run,
+//!          4096 × XXH3-128 of the line
 //! entries  per chunk 4096 × u32: number of the entry in the base layer, or all ones
-//! tables   xxh3 of each chunk's hashes u64 …, xxh3 of each chunk's entries u64 …
+//! tables   xxh3 of each chunk's runs u64 …, of its line hashes u64 …, of its entries u64 …
 //! meta     JSON: which chunks belong to which file, in order
 //! trailer  chunks u64, meta length u64, xxh3 of header + tables + meta u64, "TGORDEND"
 //! ```
+//!
+//! The hash of a run is over its lines, each with a line feed behind it. One
+//! of 0 bytes can't be taken at once: it is not full, or too long, or has a
+//! line that is. Nor can one that has a line without an entry. `TGORDER1` had no runs, and is read as it was.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::block_file::invalid;
@@ -29,12 +39,20 @@ use super::entry::NO_POSITION;
 use super::sealed::Sealed;
 use crate::error::{Error, Result};
 
-const MAGIC: &[u8; 8] = b"TGORDER1";
+const MAGIC: &[u8; 8] = b"TGORDER2";
+/// Of the version before, without runs.
+const MAGIC_1: &[u8; 8] = b"TGORDER1";
 const END: &[u8; 8] = b"TGORDEND";
 const HEADER: u64 = 8;
 const TRAILER: usize = 32;
 /// Positions of a chunk.
 pub const CHUNK: usize = 4096;
+/// Positions of a run.
+pub const RUN: usize = 16;
+const RUNS: usize = CHUNK / RUN;
+/// Most bytes of a run that is taken at once: it has to be in memory as a whole.
+pub const MAX_RUN: usize = 64 << 10;
+const RUN_BYTES: usize = RUNS * 20;
 const HASH_BYTES: usize = CHUNK * 16;
 const ENTRY_BYTES: usize = CHUNK * 4;
 
@@ -62,7 +80,8 @@ pub struct OrderWriter {
 
 #[derive(Default)]
 struct Done {
-    hashes: Vec<(u32, u64)>,
+    /// Number of the chunk, hash of its runs and of its line hashes.
+    chunks: Vec<(u32, u64, u64)>,
     files: Vec<FileChunks>,
 }
 
@@ -77,7 +96,13 @@ impl OrderWriter {
     /// Begins the order of one file.
     pub fn file(&self, path: &str) -> FileOrder<'_> {
         let chunks = FileChunks { path: path.into(), chunks: Vec::new() };
-        FileOrder { writer: self, chunks, buffer: Vec::with_capacity(HASH_BYTES) }
+        FileOrder {
+            writer: self,
+            chunks,
+            hashes: Vec::with_capacity(HASH_BYTES),
+            runs: Vec::with_capacity(RUNS),
+            run: Some(Vec::new()),
+        }
     }
 
     /// Positions handed out so far, those of begun chunks included.
@@ -90,16 +115,18 @@ impl OrderWriter {
     /// [`NO_POSITION`]. Returns the file's size.
     pub fn finish(self, entries: &[u32]) -> Result<u64> {
         let chunks = self.chunks.into_inner() as usize;
-        let Done { mut hashes, mut files } =
+        let Done { chunks: mut done, mut files } =
             self.done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        hashes.sort_unstable();
+        done.sort_unstable();
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        if hashes.len() != chunks || entries.len() != chunks * CHUNK {
+        if done.len() != chunks || entries.len() != chunks * CHUNK {
             return Err(Error::internal("a line order is not whole"));
         }
         let at = |e| Error::io(&self.path, e);
-        let mut offset = HEADER + (chunks * HASH_BYTES) as u64;
-        let mut tables: Vec<u8> = hashes.iter().flat_map(|(_, hash)| hash.to_le_bytes()).collect();
+        let mut offset = HEADER + (chunks * (RUN_BYTES + HASH_BYTES)) as u64;
+        let runs = done.iter().flat_map(|(_, runs, _)| runs.to_le_bytes());
+        let mut tables: Vec<u8> =
+            runs.chain(done.iter().flat_map(|(.., hashes)| hashes.to_le_bytes())).collect();
         for chunk in entries.chunks_exact(CHUNK) {
             let bytes: Vec<u8> = chunk.iter().flat_map(|n| n.to_le_bytes()).collect();
             tables.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
@@ -128,14 +155,36 @@ impl OrderWriter {
 pub struct FileOrder<'a> {
     writer: &'a OrderWriter,
     chunks: FileChunks,
-    buffer: Vec<u8>,
+    /// Hashes of the lines of the chunk that is being filled.
+    hashes: Vec<u8>,
+    /// Hash and bytes of its full runs.
+    runs: Vec<(u128, u32)>,
+    /// The lines of the run that is being filled; `None` when it can't be
+    /// taken at once.
+    run: Option<Vec<u8>>,
 }
 
 impl FileOrder<'_> {
-    /// Takes the hash of the next line and returns its position.
+    /// Takes the hash of the next line, and the line, and returns its position.
     #[inline]
-    pub fn push(&mut self, hash: u128) -> Result<u32> {
-        if self.buffer.is_empty() {
+    pub fn push(&mut self, hash: u128, line: &[u8]) -> Result<u32> {
+        if let Some(run) = self.run.as_mut().filter(|run| run.len() + line.len() < MAX_RUN) {
+            run.extend_from_slice(line);
+            run.push(b'\n');
+        } else {
+            self.run = None;
+        }
+        self.place(hash)
+    }
+
+    /// Takes a line that can't be read.
+    pub fn push_bad(&mut self) -> Result<()> {
+        self.run = None;
+        self.place(0).map(drop)
+    }
+
+    fn place(&mut self, hash: u128) -> Result<u32> {
+        if self.hashes.is_empty() {
             let chunk = self.writer.chunks.fetch_add(1, Ordering::Relaxed);
             if chunk >= u32::MAX / CHUNK as u32 {
                 return Err(Error::internal("a line order is limited to 2^32 lines"));
@@ -143,24 +192,35 @@ impl FileOrder<'_> {
             self.chunks.chunks.push(chunk);
         }
         let chunk = self.chunks.chunks.last().copied().unwrap_or_default();
-        let position = chunk * CHUNK as u32 + (self.buffer.len() / 16) as u32;
-        self.buffer.extend_from_slice(&hash.to_le_bytes());
-        if self.buffer.len() == HASH_BYTES {
+        let position = chunk * CHUNK as u32 + (self.hashes.len() / 16) as u32;
+        self.hashes.extend_from_slice(&hash.to_le_bytes());
+        if self.hashes.len().is_multiple_of(RUN * 16) {
+            let run = self.run.as_ref().map_or((0, 0), |run| (run_hash(run), run.len() as u32));
+            self.runs.push(run);
+            self.run.get_or_insert_default().clear();
+        }
+        if self.hashes.len() == HASH_BYTES {
             self.flush()?;
         }
         Ok(position)
     }
 
     fn flush(&mut self) -> Result<()> {
-        let Some(chunk) = self.chunks.chunks.last().copied().filter(|_| !self.buffer.is_empty()) else {
+        let Some(chunk) = self.chunks.chunks.last().copied().filter(|_| !self.hashes.is_empty()) else {
             return Ok(());
         };
-        self.buffer.resize(HASH_BYTES, 0);
-        let offset = HEADER + u64::from(chunk) * HASH_BYTES as u64;
-        self.writer.file.write_all_at(&self.buffer, offset).map_err(|e| Error::io(&self.writer.path, e))?;
+        self.hashes.resize(HASH_BYTES, 0);
+        self.runs.resize(RUNS, (0, 0));
+        let mut runs: Vec<u8> = self.runs.iter().flat_map(|(hash, _)| hash.to_le_bytes()).collect();
+        runs.extend(self.runs.iter().flat_map(|(_, bytes)| bytes.to_le_bytes()));
+        let at = |e| Error::io(&self.writer.path, e);
+        let offset = HEADER + u64::from(chunk) * (RUN_BYTES + HASH_BYTES) as u64;
+        self.writer.file.write_all_at(&runs, offset).map_err(at)?;
+        self.writer.file.write_all_at(&self.hashes, offset + RUN_BYTES as u64).map_err(at)?;
         let mut done = self.writer.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        done.hashes.push((chunk, xxh3_64(&self.buffer)));
-        self.buffer.clear();
+        done.chunks.push((chunk, xxh3_64(&runs), xxh3_64(&self.hashes)));
+        self.hashes.clear();
+        self.runs.clear();
         Ok(())
     }
 
@@ -173,11 +233,18 @@ impl FileOrder<'_> {
     }
 }
 
+/// The hash of a run: of its lines, each with a line feed behind it.
+#[inline]
+pub fn run_hash(lines: &[u8]) -> u128 {
+    XxHash3_128::oneshot(lines)
+}
+
 /// An open order.
 pub struct Order {
     path: PathBuf,
     file: File,
     chunks: u32,
+    has_runs: bool,
     tables: Vec<u8>,
     files: Vec<FileChunks>,
     /// For each chunk the next one of the same file.
@@ -189,7 +256,8 @@ impl Order {
     /// as they are read.
     pub fn open(path: &Path) -> Result<Self> {
         let Sealed { file, header, body_end, trailer } = Sealed::<8, TRAILER>::open(path)?;
-        if &header != MAGIC || &trailer[24..] != END {
+        let has_runs = &header == MAGIC;
+        if !(has_runs || &header == MAGIC_1) || &trailer[24..] != END {
             return Err(invalid(path, "this is no line order of a known version, or it is cut short"));
         }
         let (chunks, meta_len) = (u64_at(&trailer, 0), u64_at(&trailer, 8));
@@ -197,11 +265,13 @@ impl Order {
         if chunks > u64::from(u32::MAX) / CHUNK as u64 || meta_len > body_end {
             return Err(bad());
         }
-        let tables_at = HEADER + chunks * (HASH_BYTES + ENTRY_BYTES) as u64;
-        if tables_at + chunks * 16 + meta_len != body_end {
+        let run_bytes = if has_runs { RUN_BYTES } else { 0 };
+        let rows = if has_runs { 3 } else { 2 };
+        let tables_at = HEADER + chunks * (run_bytes + HASH_BYTES + ENTRY_BYTES) as u64;
+        if tables_at + chunks * rows * 8 + meta_len != body_end {
             return Err(bad());
         }
-        let mut tables = vec![0; (chunks * 16 + meta_len) as usize];
+        let mut tables = vec![0; (chunks * rows * 8 + meta_len) as usize];
         file.read_exact_at(&mut tables, tables_at).map_err(|e| Error::io(path, e))?;
         let mut hash = Xxh3::new();
         hash.update(&header);
@@ -209,7 +279,7 @@ impl Order {
         if hash.digest() != u64_at(&trailer, 16) {
             return Err(invalid(path, "the checksum of its tables does not match"));
         }
-        let meta: Meta = serde_json::from_slice(&tables[chunks as usize * 16..])
+        let meta: Meta = serde_json::from_slice(&tables[(chunks * rows * 8) as usize..])
             .map_err(|e| invalid(path, format!("its meta can't be read: {e}")))?;
         let mut next = vec![u32::MAX; chunks as usize];
         for file in &meta.files {
@@ -217,12 +287,17 @@ impl Order {
                 *next.get_mut(pair[0] as usize).ok_or_else(bad)? = pair[1];
             }
         }
-        Ok(Self { path: path.into(), file, chunks: chunks as u32, tables, files: meta.files, next })
+        Ok(Self { path: path.into(), file, chunks: chunks as u32, has_runs, tables, files: meta.files, next })
     }
 
     /// Number of positions, unused ones included.
     pub fn positions(&self) -> u32 {
         self.chunks * CHUNK as u32
+    }
+
+    /// Number of chunks.
+    pub fn chunks(&self) -> u32 {
+        self.chunks
     }
 
     /// The first chunk of a file of this path.
@@ -235,13 +310,39 @@ impl Order {
         self.next.get(chunk as usize).copied().filter(|next| *next < self.chunks)
     }
 
-    /// Reads and checks a chunk.
+    /// Where a chunk's parts are: its runs, its line hashes and its entries.
+    fn places(&self, chunk: u32) -> [u64; 3] {
+        let run_bytes = if self.has_runs { RUN_BYTES as u64 } else { 0 };
+        let block = run_bytes + HASH_BYTES as u64;
+        let runs = HEADER + u64::from(chunk) * block;
+        let entries = HEADER + u64::from(self.chunks) * block + u64::from(chunk) * ENTRY_BYTES as u64;
+        [runs, runs + run_bytes, entries]
+    }
+
+    /// Reads and checks the runs and entries of a chunk. The hashes of its
+    /// lines are read by [`Self::read_hashes`], when they are needed.
     pub fn read(&self, chunk: u32, into: &mut Chunk) -> Result<()> {
         self.read_entries(chunk, &mut into.entries)?;
+        into.hashes.clear();
+        into.runs.clear();
+        if self.has_runs {
+            into.runs.resize(RUN_BYTES, 0);
+            self.fill(&mut into.runs, self.places(chunk)[0])?;
+            self.check(chunk as usize, &into.runs, "runs", chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Reads and checks the line hashes of a chunk that [`Self::read`] has read.
+    pub fn read_hashes(&self, chunk: u32, into: &mut Chunk) -> Result<()> {
         into.hashes.resize(HASH_BYTES, 0);
-        let offset = HEADER + u64::from(chunk) * HASH_BYTES as u64;
-        self.file.read_exact_at(&mut into.hashes, offset).map_err(|e| Error::io(&self.path, e))?;
-        self.check(chunk as usize, &into.hashes, "hashes", chunk)
+        self.fill(&mut into.hashes, self.places(chunk)[1])?;
+        let row = if self.has_runs { self.chunks + chunk } else { chunk };
+        self.check(row as usize, &into.hashes, "hashes", chunk)
+    }
+
+    fn fill(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read_exact_at(into, offset).map_err(|e| Error::io(&self.path, e))
     }
 
     fn read_entries(&self, chunk: u32, into: &mut Vec<u8>) -> Result<()> {
@@ -249,10 +350,9 @@ impl Order {
             return Err(invalid(&self.path, format!("chunk {chunk} is not there")));
         }
         into.resize(ENTRY_BYTES, 0);
-        let offset =
-            HEADER + u64::from(self.chunks) * HASH_BYTES as u64 + u64::from(chunk) * ENTRY_BYTES as u64;
-        self.file.read_exact_at(into, offset).map_err(|e| Error::io(&self.path, e))?;
-        self.check(self.chunks as usize + chunk as usize, into, "entries", chunk)
+        self.fill(into, self.places(chunk)[2])?;
+        let row = self.chunks * if self.has_runs { 2 } else { 1 } + chunk;
+        self.check(row as usize, into, "entries", chunk)
     }
 
     fn check(&self, row: usize, bytes: &[u8], what: &str, chunk: u32) -> Result<()> {
@@ -267,6 +367,7 @@ impl Order {
         let mut chunk = Chunk::default();
         for number in 0..self.chunks {
             self.read(number, &mut chunk)?;
+            self.read_hashes(number, &mut chunk)?;
             for n in 0..CHUNK {
                 each(u128_at(&chunk.hashes, n * 16), u32_at(&chunk.entries, n * 4));
             }
@@ -274,18 +375,19 @@ impl Order {
         Ok(())
     }
 
-    /// Hands out the entry numbers of some positions, those that have one, in
-    /// order. `wanted` is asked for 64 positions at a time, and answers with a
+    /// Hands out the entry numbers of some positions of these chunks, those that
+    /// have one, in order. `wanted` is asked for 64 positions at a time, and answers with a
     /// bit for each, the lowest for the first. Returns how many positions have
     /// an entry at all.
     pub fn scan_entries(
         &self,
+        chunks: Range<u32>,
         mut wanted: impl FnMut(usize) -> Result<u64>,
         mut each: impl FnMut(u32) -> Result<()>,
     ) -> Result<u64> {
         let mut bytes = Vec::new();
         let mut count = 0;
-        for chunk in 0..self.chunks {
+        for chunk in chunks {
             self.read_entries(chunk, &mut bytes)?;
             count += bytes.chunks_exact(4).filter(|entry| *entry != NO_POSITION.to_le_bytes()).count() as u64;
             for (n, entries) in bytes.chunks_exact(64 * 4).enumerate() {
@@ -306,11 +408,39 @@ impl Order {
 /// A chunk in memory.
 #[derive(Default)]
 pub struct Chunk {
+    /// Empty until they are needed.
     hashes: Vec<u8>,
     entries: Vec<u8>,
+    /// Empty where the order has none.
+    runs: Vec<u8>,
 }
 
 impl Chunk {
+    /// Whether the hashes of its lines are read.
+    #[inline]
+    pub fn has_hashes(&self) -> bool {
+        !self.hashes.is_empty()
+    }
+
+    /// Hash and bytes of the run that begins at place `n`; `None` when none
+    /// does, or it can't be taken at once.
+    #[inline]
+    pub fn run(&self, n: usize) -> Option<(u128, usize)> {
+        if n >= CHUNK || !n.is_multiple_of(RUN) {
+            return None;
+        }
+        let bytes = u32_at(&self.runs, RUNS * 16 + n / RUN * 4) as usize;
+        (bytes > 0).then(|| (u128_at(&self.runs, n / RUN * 16), bytes))
+    }
+
+    /// Whether every place of the run at `n` has an entry, and `is` holds for each.
+    #[inline]
+    pub fn run_entries(&self, n: usize, is: impl Fn(u32) -> bool) -> bool {
+        let entries = self.entries.get(n * 4..(n + RUN) * 4).unwrap_or_default();
+        let number = |at: &[u8]| u32_at(at, 0);
+        !entries.is_empty() && entries.chunks_exact(4).map(number).all(|n| n != NO_POSITION && is(n))
+    }
+
     /// Whether the line at place `n` of the chunk has this hash and an entry.
     #[inline]
     pub fn matches(&self, n: usize, hash: u128) -> bool {
@@ -339,10 +469,10 @@ mod tests {
         let mut first = writer.file("a");
         let mut second = writer.file("b");
         for n in 0..5000u128 {
-            let position = first.push(n + 1).unwrap();
+            let position = first.push(n + 1, n.to_string().as_bytes()).unwrap();
             assert_eq!(position, if n < 4096 { n as u32 } else { n as u32 + 4096 });
             if n == 10 {
-                assert_eq!(second.push(77).unwrap(), 4096);
+                assert_eq!(second.push(77, b"x").unwrap(), 4096);
             }
         }
         first.finish().unwrap();
@@ -365,12 +495,20 @@ mod tests {
             (Some(0), Some(2), None)
         );
         order.read(0, &mut chunk).unwrap();
+        assert!(!chunk.has_hashes());
+        let lines: Vec<u8> = (32..48).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+        assert_eq!(chunk.run(32), Some((run_hash(&lines), 48)));
+        assert_eq!(chunk.run(33), None);
+        order.read_hashes(0, &mut chunk).unwrap();
         assert!(chunk.matches(0, 1) && !chunk.matches(0, 2) && !chunk.matches(1, 2) && chunk.is_used(4095));
         order.read(order.first_chunk("b").unwrap(), &mut chunk).unwrap();
+        assert_eq!(chunk.run(0), None, "a run that is not full");
+        order.read_hashes(1, &mut chunk).unwrap();
         assert!(chunk.matches(0, 77) && !chunk.is_used(1));
         let mut seen = Vec::new();
         let mut scan = |bits: u64| {
             let count = order.scan_entries(
+                0..order.chunks(),
                 |_| Ok(bits),
                 |entry| {
                     seen.push(entry);
@@ -390,8 +528,8 @@ mod tests {
         // One chunk, so that every byte can be tried; all chunks are alike.
         let writer = OrderWriter::create(&path).unwrap();
         let mut first = writer.file("a");
-        for n in 0..5 {
-            first.push(n + 1).unwrap();
+        for n in 0..20 {
+            first.push(n + 1, b"line").unwrap();
         }
         first.finish().unwrap();
         let count = writer.positions() as usize;
@@ -399,7 +537,10 @@ mod tests {
         let read = || -> Result<()> {
             let order = Order::open(&path)?;
             let mut chunk = Chunk::default();
-            (0..order.chunks).try_for_each(|n| order.read(n, &mut chunk))
+            (0..order.chunks).try_for_each(|n| {
+                order.read(n, &mut chunk)?;
+                order.read_hashes(n, &mut chunk)
+            })
         };
         read().unwrap();
         let good = std::fs::read(&path).unwrap();

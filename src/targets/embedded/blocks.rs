@@ -66,7 +66,7 @@ impl BlockBuilder {
         &mut self,
         body: Vec<u8>,
         blocks: &mut Table<'_, u64, &'static [u8]>,
-        uses: &mut Table<'_, u64, u32>,
+        uses: &mut Uses,
     ) -> Result<BodyAt, redb::Error> {
         if !self.large {
             return Ok(BodyAt::Inline(body));
@@ -86,13 +86,13 @@ impl BlockBuilder {
     pub fn flush(
         &mut self,
         blocks: &mut Table<'_, u64, &'static [u8]>,
-        uses: &mut Table<'_, u64, u32>,
+        uses: &mut Uses,
     ) -> Result<(), redb::Error> {
         if self.uses > 0 {
             let mut packed = (self.raw.len() as u32).to_le_bytes().to_vec();
             packed.extend_from_slice(&self.zstd.compress(&self.raw).map_err(redb::Error::Io)?);
             blocks.insert(self.next, &packed[..])?;
-            uses.insert(self.next, self.uses)?;
+            *uses.0.entry(self.next).or_default() += i64::from(self.uses);
             self.uses = 0;
             self.next += 1;
         }
@@ -212,22 +212,50 @@ impl Uses {
         }
     }
 
-    /// Writes the counts; a block that nothing points to any more goes.
-    pub fn write(
-        self,
-        blocks: &mut Table<'_, u64, &'static [u8]>,
-        uses: &mut Table<'_, u64, u32>,
-    ) -> Result<(), redb::Error> {
-        for (block, more) in self.0.into_iter().filter(|(_, more)| *more != 0) {
+    /// Writes the counts. Blocks that nothing points to any more go to `emptied`.
+    pub fn write(self, uses: &mut Table<'_, u64, u32>, emptied: &mut Vec<u64>) -> Result<(), redb::Error> {
+        for (block, more) in self.0 {
             let before = uses.get(block)?.map_or(0, |uses| i64::from(uses.value()));
             match u32::try_from(before + more) {
+                // One that was written and is not used after all has no count yet.
+                Ok(left) if left > 0 && more == 0 => {}
                 Ok(left) if left > 0 => drop(uses.insert(block, left)?),
                 Ok(_) | Err(_) => {
                     uses.remove(block)?;
-                    blocks.remove(block)?;
+                    emptied.push(block);
                 }
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{Database, ReadableDatabase};
+
+    use super::super::tables::BLOCK_USE;
+    use super::*;
+
+    #[test]
+    fn blocks_that_nothing_points_to_are_told_also_when_nothing_ever_did() {
+        let db = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let tx = db.begin_write().unwrap();
+        let mut emptied = Vec::new();
+        let moves = |all: &[(u64, i64)]| Uses(all.iter().copied().collect());
+        {
+            let mut uses = tx.open_table(BLOCK_USE).unwrap();
+            // 4: written, and every body in it was taken back.
+            moves(&[(1, 5), (2, 1), (3, 2), (4, 3 - 3)]).write(&mut uses, &mut emptied).unwrap();
+            assert_eq!(emptied, [4]);
+            moves(&[(1, -4), (2, -1), (3, 0)]).write(&mut uses, &mut emptied).unwrap();
+        }
+        tx.commit().unwrap();
+        assert_eq!(emptied, [4, 2]);
+        let tx = db.begin_read().unwrap();
+        let rows = tx.open_table(BLOCK_USE).unwrap();
+        let rows: Vec<_> =
+            rows.iter().unwrap().map(|row| row.map(|(b, n)| (b.value(), n.value())).unwrap()).collect();
+        assert_eq!(rows, [(1, 1), (3, 2)]);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::page_cache::bytes_for;
+use crate::page_cache::{Part, bytes_for};
 
 /// See the head of this file.
 pub(super) struct CatalogueFile {
@@ -31,7 +31,7 @@ impl CatalogueFile {
     /// [`ErrorKind::StoreInUse`] when another process has it open,
     /// [`ErrorKind::StoreNewer`] when it has a newer format of redb's.
     pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
-        let db = Database::builder().set_cache_size(bytes_for(path, cache_bytes)).create(path);
+        let db = Database::builder().set_cache_size(bytes_for(path, Part::Inner, cache_bytes)).create(path);
         let db = db.map_err(|e| opening(path, e))?;
         Ok(Self { path: path.to_owned(), cache_bytes, state: Mutex::new(State::Open(Arc::new(db))) })
     }
@@ -63,7 +63,7 @@ impl CatalogueFile {
             State::Failed(kind) => *kind,
         };
         // Not made anew: what was published is in it, or nowhere.
-        let cache = bytes_for(&self.path, self.cache_bytes);
+        let cache = bytes_for(&self.path, Part::Inner, self.cache_bytes);
         let again = Database::builder().set_cache_size(cache).open(&self.path);
         match again.map_err(|e| opening(&self.path, e)) {
             Ok(db) => {

@@ -11,11 +11,11 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::EmbeddedCatalogue;
 use super::buffered::Reader;
-use super::hand_over::{HandOver, Turn};
 use super::row::Row;
 use super::tables::{self, end_key, entity_key};
 use crate::domain::change::Action;
 use crate::domain::key::{EntityKey, Key, KeyHash, Kind};
+use crate::hand_over::{HandOver, Turn};
 use crate::targets::TargetChange;
 
 /// Below so many changes the writing thread looks them up itself.
@@ -59,19 +59,22 @@ fn is_worth_it(tx: &ReadTransaction, changes: usize) -> Result<bool, redb::Error
     Ok(changes >= FEW && threads > 1 && !tables::ENTITIES.read(tx)?.is_empty()?)
 }
 
-/// Calls `each` with every place of an entity, its key's hash and its row, in
-/// order, while another thread goes ahead of it and looks the rows up; where
-/// that one is not far enough ahead, both look up. Returns `false`, without a
-/// call, when the writing thread does better alone.
-pub fn entities<P: Placed>(
+/// Calls `begin`, which must not change rows of entities, and then `each` with
+/// every place of an entity, its key's hash and its row, in order, while another
+/// thread goes ahead of both and looks the rows up; where that one is not far
+/// enough ahead, both look up. Returns `false`, without a call of `each`, when
+/// the writing thread does better alone.
+pub fn entities<P: Placed, S>(
     catalogue: &EmbeddedCatalogue,
     places: &[P],
     changes: &[TargetChange],
-    mut each: impl FnMut(&P, KeyHash, Option<Row>) -> Result<(), redb::Error>,
+    state: &mut S,
+    begin: impl FnOnce(&mut S) -> Result<(), redb::Error>,
+    mut each: impl FnMut(&mut S, &P, KeyHash, Option<Row>) -> Result<(), redb::Error>,
 ) -> Result<bool, redb::Error> {
     let tx = catalogue.file.begin_read_beside()?;
     if !is_worth_it(&tx, places.len())? {
-        return Ok(false);
+        return begin(state).map(|()| false);
     }
     let (own, others) = (tables::ENTITIES.read(&tx)?, tables::ENTITIES.read(&tx)?);
     let chunks: Vec<&[P]> = places.chunks(CHUNK).collect();
@@ -85,13 +88,15 @@ pub fn entities<P: Placed>(
     };
     let hand_over = HandOver::new(chunks.len(), AHEAD);
     std::thread::scope(|scope| {
+        let helper = hand_over.helper();
         scope.spawn(|| {
-            let _side = hand_over.side();
+            let _helper = helper;
             while let Some(n) = hand_over.next_ahead() {
                 hand_over.put(n, look(&others, chunks[n]));
             }
         });
-        let _side = hand_over.side();
+        let _taker = hand_over.taker();
+        begin(state)?;
         for (n, chunk) in chunks.iter().enumerate() {
             let rows = loop {
                 match hand_over.take(n) {
@@ -104,15 +109,15 @@ pub fn entities<P: Placed>(
                 }
             };
             for (place, (hash, row)) in chunk.iter().zip(rows) {
-                each(place, hash, row)?;
+                each(state, place, hash, row)?;
             }
         }
         Ok(true)
     })
 }
 
-/// Looks up all relationships of an operation, but those at an entity that the
-/// operation creates or deletes. `None` when the writing thread does better
+/// Looks up all relationships of an operation, but those that come to an entity
+/// that the operation creates or deletes. `None` when the writing thread does better
 /// alone.
 pub fn relationships(
     catalogue: &EmbeddedCatalogue,
@@ -187,7 +192,8 @@ fn look(
                 continue;
             }
         };
-        if !moving.is_empty() {
+        // Those that go do so before any entity comes or goes.
+        if !moving.is_empty() && change.action != Action::Delete {
             let moves = [moving.contains(&key.from.hash()), moving.contains(&key.to.hash())];
             if moves != [false; 2] {
                 // What is looked up now may not hold then; its pages will be at hand.

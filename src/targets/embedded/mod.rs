@@ -12,7 +12,6 @@ mod blocks;
 mod buffered;
 mod export;
 mod file;
-mod hand_over;
 mod lineage;
 mod look_ahead;
 mod read;

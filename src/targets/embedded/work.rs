@@ -36,8 +36,15 @@ struct Tables<'t> {
     forward: Writer<'t>,
     reverse: Writer<'t>,
     blocks: Table<'t, u64, &'static [u8]>,
-    uses: Table<'t, u64, u32>,
     types: Table<'t, u32, &'static str>,
+}
+
+/// What a stage adds to these tables is written beside the next one.
+struct Beside<'t> {
+    history: Writer<'t>,
+    uses: Table<'t, u64, u32>,
+    /// Blocks that nothing pointed to at some time.
+    emptied: Vec<u64>,
 }
 
 /// Applies changes within a transaction, in the order of their rows within
@@ -56,7 +63,6 @@ pub fn write(
         forward: tables::FORWARD.write(tx, rows, new)?,
         reverse: tables::REVERSE.write(tx, rows, new)?,
         blocks: tx.open_table(tables::BLOCKS)?,
-        uses: tx.open_table(tables::BLOCK_USE)?,
         types: tx.open_table(tables::TYPES)?,
     };
     let origin_no = {
@@ -79,16 +85,17 @@ pub fn write(
     let builder = BlockBuilder::new(with_body >= LARGE, next_block).map_err(redb::Error::Io)?;
     let history = tables::HISTORY.write(tx, rows, new)?;
     let has_history = !history.is_empty()?;
+    let uses = tx.open_table(tables::BLOCK_USE)?;
     let mut held = look_ahead::relationships(catalogue, changes)?;
     let mut outcomes = vec![ChangeOutcome::Done; changes.len()];
-    let (mut history, number) = std::thread::scope(|scope| -> Result<_, redb::Error> {
+    let (mut beside, number) = std::thread::scope(|scope| -> Result<_, redb::Error> {
         let mut work = Work {
             catalogue,
             scope,
             deletion: catalogue.options.deletion,
             history_limit: catalogue.options.history,
             has_history,
-            history: Aside::Here(history),
+            beside: Aside::Here(Beside { history, uses, emptied: Vec::new() }),
             origin: origin_no,
             next_number,
             tables: &mut tables,
@@ -99,20 +106,26 @@ pub fn write(
             last_from: None,
             ended: Vec::new(),
         };
-        for stage in 0..4 {
-            work.stage(stage, changes, held.as_deref_mut(), &mut outcomes)?;
+        for (stage, before) in [(1, Some(0)), (2, None), (3, None)] {
+            work.stage(stage, before, changes, held.as_deref_mut(), &mut outcomes)?;
         }
-        let Work { tables, mut builder, moved, next_number, type_numbers, history, .. } = work;
+        let Work { tables, mut builder, mut moved, next_number, type_numbers, beside, .. } = work;
         feed::note(&catalogue.search.follower, tx, origin_no, changes, &type_numbers)?;
-        builder.flush(&mut tables.blocks, &mut tables.uses)?;
-        moved.write(&mut tables.blocks, &mut tables.uses)?;
-        Ok((history.into_inner()?, next_number))
+        builder.flush(&mut tables.blocks, &mut moved)?;
+        let mut beside = beside.into_inner()?;
+        moved.write(&mut beside.uses, &mut beside.emptied)?;
+        for block in std::mem::take(&mut beside.emptied) {
+            if beside.uses.get(block)?.is_none() {
+                tables.blocks.remove(block)?;
+            }
+        }
+        Ok((beside, next_number))
     })?;
     let folds: [(&[u8], &mut Writer<'_>); 4] = [
         (b"fold:entities", &mut tables.entities),
         (b"fold:forward", &mut tables.forward),
         (b"fold:reverse", &mut tables.reverse),
-        (b"fold:history", &mut history),
+        (b"fold:history", &mut beside.history),
     ];
     for (name, table) in folds {
         let before = meta.get(name)?.map_or_else(Vec::new, |cursor| cursor.value().to_vec());
@@ -147,8 +160,8 @@ struct Place {
     ends: Option<(Vec<u8>, bool)>,
     /// Its place in the operation.
     n: usize,
-    /// Its body, if it was placed ahead.
-    body: Option<BodyAt>,
+    /// Its place among those of its stage, in the order of the operation.
+    nth: usize,
     /// Hash of its key and its row, if it was looked up ahead with its ends.
     held: Option<(KeyHash, Option<Row>)>,
 }
@@ -171,8 +184,7 @@ struct Work<'a, 't, 'scope, 'env> {
     history_limit: u32,
     /// Whether there is any history: else no key has been there before.
     has_history: bool,
-    /// What a stage adds is written beside the next one.
-    history: Aside<'scope, Writer<'t>>,
+    beside: Aside<'scope, Beside<'t>>,
     origin: u32,
     next_number: u32,
     tables: &'a mut Tables<'t>,
@@ -186,52 +198,80 @@ struct Work<'a, 't, 'scope, 'env> {
     ended: Vec<([u8; 20], Vec<u8>)>,
 }
 
+/// A place among those of its stage in the order of the operation, and in the
+/// operation.
+type Numbers = (usize, usize);
+
+/// A stage at work.
+struct Doing<'d, 'a, 't, 'scope, 'env> {
+    work: &'d mut Work<'a, 't, 'scope, 'env>,
+    held: Option<&'d mut [Option<Held>]>,
+    outcomes: &'d mut [ChangeOutcome],
+    /// Bodies that were placed ahead, by the numbers of their places.
+    bodies: Vec<Option<BodyAt>>,
+    /// Rows for the reverse table.
+    reverse: Vec<(Vec<u8>, [u8; 4])>,
+}
+
+impl<'t: 'scope, 'scope> Doing<'_, '_, 't, 'scope, '_> {
+    fn change(
+        &mut self,
+        place: &Place,
+        held: Option<(KeyHash, Option<Row>)>,
+        change: &TargetChange,
+    ) -> Result<(), redb::Error> {
+        let body = self.bodies.get_mut(place.nth).and_then(Option::take);
+        self.outcomes[place.n] = self.work.change(place, body.as_ref(), held, change, &mut self.reverse)?;
+        Ok(())
+    }
+}
+
 impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     /// Applies the changes of one stage. Rows are written in the order of
     /// their keys: far fewer pages change hands. A key stands once in an
     /// operation, and what depends on each other is kept apart by the stages.
+    /// `before`: a stage of relationships that is done first, while rows of
+    /// this one, of entities, are looked up already.
     fn stage(
         &mut self,
         stage: u8,
+        before: Option<u8>,
         changes: &[TargetChange],
         mut held: Option<&mut [Option<Held>]>,
         outcomes: &mut [ChangeOutcome],
     ) -> Result<(), redb::Error> {
-        let mut places: Vec<Place> = Vec::new();
-        for (n, change) in changes.iter().enumerate() {
-            if stage_of(change) != stage {
-                continue;
-            }
-            let held = held.as_deref_mut().and_then(|held| held.get_mut(n)?.as_mut());
-            match self.place_of(change, n, held)? {
-                Some(mut place) => {
-                    // Bodies go to blocks as they come, so that what comes
-                    // together lies together; rows are written sorted.
-                    let there = place.ends.as_ref().is_none_or(|(_, there)| *there);
-                    if change.action == Action::Create && self.builder.is_large() && there {
-                        place.body = Some(self.place(&change.key, &change.set)?);
-                    }
-                    places.push(place);
-                }
-                // A relationship of an entity that was never there.
-                None => outcomes[n] = without_end(change),
-            }
-        }
-        places.sort_unstable_by(|a, b| a.row.cmp(&b.row));
+        let (places, creates) = self.places(stage, changes, held.as_deref_mut(), outcomes)?;
         let rows = places.len();
-        let mut reverse: Vec<(Vec<u8>, [u8; 4])> = Vec::new();
-        let of_entities = places.first().is_some_and(|place| place.ends.is_none());
-        let ahead = of_entities
-            && look_ahead::entities(self.catalogue, &places, changes, |place, hash, row| {
-                outcomes[place.n] = self.change(place, Some((hash, row)), &changes[place.n], &mut reverse)?;
-                Ok(())
-            })?;
+        let of_entities = before.is_some() || places.first().is_some_and(|place| place.ends.is_none());
+        let mut doing = Doing { work: self, held, outcomes, bodies: Vec::new(), reverse: Vec::new() };
+        let begin = |doing: &mut Doing<'_, '_, 't, 'scope, '_>| {
+            if let Some(before) = before {
+                doing.work.stage(before, None, changes, doing.held.as_deref_mut(), doing.outcomes)?;
+            }
+            doing.bodies = doing.work.bodies(&creates, rows, changes)?;
+            Ok(())
+        };
+        let ahead = if of_entities {
+            let catalogue = doing.work.catalogue;
+            look_ahead::entities(
+                catalogue,
+                &places,
+                changes,
+                &mut doing,
+                begin,
+                |doing, place, hash, row| doing.change(place, Some((hash, row)), &changes[place.n]),
+            )?
+        } else {
+            begin(&mut doing)?;
+            false
+        };
         if !ahead {
             for mut place in places {
                 let held = place.held.take();
-                outcomes[place.n] = self.change(&place, held, &changes[place.n], &mut reverse)?;
+                doing.change(&place, held, &changes[place.n])?;
             }
         }
+        let Doing { mut reverse, .. } = doing;
         reverse.sort_unstable();
         for (key, from) in reverse {
             self.tables.reverse.insert(&key[..], &from[..])?;
@@ -241,15 +281,67 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         if ended.is_empty() {
             return Ok(());
         }
-        let mut write = move |history: &mut Writer<'t>| {
+        if rows < WORTH_A_THREAD {
             ended.sort_unstable();
-            ended.iter().try_for_each(|(key, row)| history.insert(key, row))
-        };
-        if rows >= WORTH_A_THREAD {
-            self.history.lend(self.scope, write)
-        } else {
-            write(self.history.here()?)
+            let history = &mut self.beside.here()?.history;
+            return ended.iter().try_for_each(|(key, row)| history.insert(key, row));
         }
+        let moved = std::mem::take(&mut self.moved);
+        self.beside.lend(self.scope, move |beside| {
+            ended.sort_unstable();
+            ended.iter().try_for_each(|(key, row)| beside.history.insert(key, row))?;
+            moved.write(&mut beside.uses, &mut beside.emptied)
+        })
+    }
+
+    /// The places of the changes of a stage, in the order of their rows; and
+    /// which of them, in the order of the operation, get a body in a block.
+    fn places(
+        &mut self,
+        stage: u8,
+        changes: &[TargetChange],
+        mut held: Option<&mut [Option<Held>]>,
+        outcomes: &mut [ChangeOutcome],
+    ) -> Result<(Vec<Place>, Vec<Numbers>), redb::Error> {
+        let mut places: Vec<Place> = Vec::new();
+        let mut creates = Vec::new();
+        for (n, change) in changes.iter().enumerate() {
+            if stage_of(change) != stage {
+                continue;
+            }
+            let held = held.as_deref_mut().and_then(|held| held.get_mut(n)?.as_mut());
+            match self.place_of(change, n, places.len(), held)? {
+                Some(place) => {
+                    let there = place.ends.as_ref().is_none_or(|(_, there)| *there);
+                    if change.action == Action::Create && there {
+                        creates.push((place.nth, n));
+                    }
+                    places.push(place);
+                }
+                // A relationship of an entity that was never there.
+                None => outcomes[n] = without_end(change),
+            }
+        }
+        places.sort_unstable_by(|a, b| a.row.cmp(&b.row));
+        Ok((places, creates))
+    }
+
+    /// Bodies of a stage by the numbers of their places. They go to blocks as
+    /// they come, so that what comes together lies together.
+    fn bodies(
+        &mut self,
+        creates: &[Numbers],
+        places: usize,
+        changes: &[TargetChange],
+    ) -> Result<Vec<Option<BodyAt>>, redb::Error> {
+        if !self.builder.is_large() {
+            return Ok(Vec::new());
+        }
+        let mut bodies: Vec<Option<BodyAt>> = (0..places).map(|_| None).collect();
+        for (nth, n) in creates {
+            bodies[*nth] = Some(self.place(&changes[*n].key, &changes[*n].set)?);
+        }
+        Ok(bodies)
     }
 
     fn type_number(&mut self, name: &str) -> Result<u32, redb::Error> {
@@ -266,6 +358,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         &mut self,
         change: &TargetChange,
         n: usize,
+        nth: usize,
         held: Option<&mut Held>,
     ) -> Result<Option<Place>, redb::Error> {
         let known = held.as_ref().map(|held| held.ends);
@@ -273,7 +366,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         Ok(match &change.key {
             Key::Entity(key) => {
                 let row = entity_key(self.type_number(&key.type_name)?, &key.qualified_name);
-                Some(Place { row, ends: None, n, body: None, held })
+                Some(Place { row, ends: None, n, nth, held })
             }
             Key::Relationship(key) => {
                 let ends = match known {
@@ -283,7 +376,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
                 let (Some((from, from_there)), Some((to, to_there))) = ends else { return Ok(None) };
                 let hash = held.as_ref().map_or_else(|| change.key.hash(), |(hash, _)| *hash).0;
                 let ends = (end_key(to, hash).to_vec(), from_there && to_there);
-                Some(Place { row: end_key(from, hash).to_vec(), ends: Some(ends), n, body: None, held })
+                Some(Place { row: end_key(from, hash).to_vec(), ends: Some(ends), n, nth, held })
             }
         })
     }
@@ -312,7 +405,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
             Key::Entity(_) => attributes.to_vec(),
             Key::Relationship(key) => relationship_line(key, attributes)?,
         };
-        self.builder.push(body, &mut self.tables.blocks, &mut self.tables.uses)
+        self.builder.push(body, &mut self.tables.blocks, &mut self.moved)
     }
 
     fn body(&mut self, at: &BodyAt) -> Result<Vec<u8>, redb::Error> {
@@ -336,11 +429,11 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     fn change(
         &mut self,
         place: &Place,
+        placed: Option<&BodyAt>,
         held: Option<(KeyHash, Option<Row>)>,
         change: &TargetChange,
         reverse: &mut Vec<(Vec<u8>, [u8; 4])>,
     ) -> Result<ChangeOutcome, redb::Error> {
-        let placed = place.body.as_ref();
         if let Some((_, false)) = &place.ends
             && change.action != Action::Delete
         {
@@ -485,9 +578,11 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         for row in self.tables.forward.range(&from[..]..=&to[..])? {
             rows.push(row?.0.value().to_vec());
         }
+        let mut any_to = false;
         for row in self.tables.reverse.range(&from[..]..=&to[..])? {
             let (key, end) = row?;
             rows.push([end.value(), &key.value()[4..]].concat());
+            any_to = true;
         }
         for key in rows {
             let found = self.tables.forward.get(&key[..])?.and_then(|bytes| Row::decode(bytes.value()));
@@ -500,6 +595,9 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
             if let Some((to, _)) = self.find(&relationship.to)? {
                 self.tables.reverse.remove(&end_key(to, relationship_key.hash().0)[..])?;
             }
+        }
+        if !any_to {
+            return Ok(());
         }
         // One to itself, or to one that is gone.
         let mut rows: Vec<Vec<u8>> = Vec::new();
@@ -514,7 +612,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
 
     fn last_version(&mut self, hash: KeyHash) -> Result<u32, redb::Error> {
         let (from, to) = (version_key(hash.0, 0), version_key(hash.0, u32::MAX));
-        let rows = self.history.here()?.range(&from[..]..=&to[..])?;
+        let rows = self.beside.here()?.history.range(&from[..]..=&to[..])?;
         Ok(match rows.last() {
             Some(row) => {
                 let (found, _) = row?;
@@ -532,7 +630,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         self.ended.push((version_key(hash.0, row.version), entry.encode()));
         if row.version > self.history_limit {
             let oldest = version_key(hash.0, row.version - self.history_limit);
-            let history = self.history.here()?;
+            let history = &mut self.beside.here()?.history;
             let gone = history.get(&oldest[..])?.map(|bytes| bytes.value().to_vec());
             history.remove(&oldest[..])?;
             if let Some(old) = gone.and_then(|bytes| HistoryRow::decode(&bytes))

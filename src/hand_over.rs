@@ -1,6 +1,6 @@
-//! Chunks of work that one thread does in order, while another goes ahead and
-//! looks up what they need. Where that one is not far enough ahead, both look
-//! up, so that nobody waits while there is something to do.
+//! Chunks of work that one thread does in order, while others go ahead and look
+//! up what they need. Where these are not far enough ahead, all look up, so that
+//! nobody waits while there is something to do.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +19,10 @@ struct State<T> {
     next: usize,
     /// The chunk that is wanted; those before it were taken.
     wanted: usize,
-    /// Whether either side has left: there is nothing more to look up.
+    /// Threads that go ahead and have not left.
+    helpers: usize,
+    /// Whether the thread that takes has left, or one that went ahead did with
+    /// a chunk that it had begun: there is nothing more to look up.
     left: bool,
 }
 
@@ -34,12 +37,27 @@ pub enum Turn<T> {
     Lost,
 }
 
-/// Says that a side has left, however it does: the other must not wait for it.
-pub struct Leaving<'a, T>(&'a HandOver<T>);
+/// Says that the thread that takes has left, however it does: the others must
+/// not wait for it.
+pub struct Taker<'a, T>(&'a HandOver<T>);
 
-impl<T> Drop for Leaving<'_, T> {
+impl<T> Drop for Taker<'_, T> {
     fn drop(&mut self) {
         self.0.lock().left = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Says that a thread that goes ahead has left. When it panics, the chunk that
+/// it had begun will not come.
+pub struct Helper<'a, T>(&'a HandOver<T>);
+
+impl<T> Drop for Helper<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.helpers -= 1;
+        state.left |= std::thread::panicking();
+        drop(state);
         self.0.changed.notify_all();
     }
 }
@@ -49,13 +67,20 @@ impl<T> HandOver<T> {
     /// that is wanted is taken.
     pub fn new(chunks: usize, ahead: usize) -> Self {
         let found = (0..chunks).map(|_| None).collect();
-        let state = State { found, next: 0, wanted: 0, left: false };
+        let state = State { found, next: 0, wanted: 0, helpers: 0, left: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), ahead: ahead.max(1) }
     }
 
-    /// To be held by each side as long as it works.
-    pub fn side(&self) -> Leaving<'_, T> {
-        Leaving(self)
+    /// To be held by the thread that takes, as long as it does.
+    pub fn taker(&self) -> Taker<'_, T> {
+        Taker(self)
+    }
+
+    /// To be held by a thread that goes ahead as long as it does; made before
+    /// the thread is, so that it counts from then on.
+    pub fn helper(&self) -> Helper<'_, T> {
+        self.lock().helpers += 1;
+        Helper(self)
     }
 
     /// The next chunk to look up ahead, as soon as it is not too far ahead;
@@ -96,7 +121,7 @@ impl<T> HandOver<T> {
             if let Some(other) = state.begin(self.ahead) {
                 return Turn::LookUp(other);
             }
-            if state.left {
+            if state.is_lost() {
                 return Turn::Lost;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -109,6 +134,12 @@ impl<T> HandOver<T> {
 }
 
 impl<T> State<T> {
+    /// Whether a chunk that was begun and is not found will never be: whoever
+    /// leaves in order has put what it began.
+    fn is_lost(&self) -> bool {
+        self.left || self.helpers == 0
+    }
+
     fn begin(&mut self, ahead: usize) -> Option<usize> {
         let may = self.next < self.found.len().min(self.wanted.saturating_add(ahead));
         may.then(|| {
@@ -129,13 +160,14 @@ mod tests {
         let hand_over = HandOver::new(chunks, ahead);
         let taken = AtomicUsize::new(0);
         std::thread::scope(|scope| {
+            let helper = hand_over.helper();
             scope.spawn(|| {
-                let _side = hand_over.side();
+                let _helper = helper;
                 while let Some(chunk) = hand_over.next_ahead() {
                     hand_over.put(chunk, look(chunk, taken.load(Ordering::SeqCst)));
                 }
             });
-            let _side = hand_over.side();
+            let _taker = hand_over.taker();
             let mut all = Vec::new();
             while all.len() < chunks {
                 match hand_over.take(all.len()) {
@@ -165,6 +197,7 @@ mod tests {
     #[test]
     fn nobody_goes_further_ahead_than_allowed() {
         let hand_over = HandOver::new(10, 3);
+        let _helper = hand_over.helper();
         for chunk in 0..3 {
             assert_eq!(hand_over.take(0), Turn::LookUp(chunk));
         }
@@ -179,12 +212,39 @@ mod tests {
     #[test]
     fn a_side_that_leaves_is_not_waited_for() {
         let hand_over: HandOver<()> = HandOver::new(5, 1);
+        let (helper, _other) = (hand_over.helper(), hand_over.helper());
         assert_eq!(hand_over.next_ahead(), Some(0));
         std::thread::scope(|scope| {
             let taking = scope.spawn(|| hand_over.take(0));
-            drop(hand_over.side());
+            let panicked = scope.spawn(move || {
+                let _helper = helper;
+                panic!("as it should");
+            });
+            assert!(panicked.join().is_err());
             assert_eq!(taking.join().unwrap(), Turn::Lost);
         });
         assert_eq!(hand_over.next_ahead(), None);
+        let hand_over: HandOver<()> = HandOver::new(5, 1);
+        let _helper = hand_over.helper();
+        drop(hand_over.taker());
+        assert_eq!(hand_over.next_ahead(), None);
+    }
+
+    /// Of several that go ahead, the first that finds nothing more to do says
+    /// nothing about what the others have begun.
+    #[test]
+    fn a_helper_that_is_done_leaves_the_others_at_work() {
+        let hand_over = HandOver::new(1, 8);
+        let (slow, idle) = (hand_over.helper(), hand_over.helper());
+        assert_eq!(hand_over.next_ahead(), Some(0));
+        assert_eq!(hand_over.next_ahead(), None);
+        drop(idle);
+        assert!(!hand_over.lock().is_lost());
+        std::thread::scope(|scope| {
+            let taking = scope.spawn(|| hand_over.take(0));
+            hand_over.put(0, 7);
+            drop(slow);
+            assert_eq!(taking.join().unwrap(), Turn::Found(7));
+        });
     }
 }
