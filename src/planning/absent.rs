@@ -7,7 +7,7 @@ use super::format::bytes::{u32_at, u128_at};
 use super::format::entry::NO_POSITION;
 use super::format::order::Order;
 use super::halt::Halt;
-use super::pass::Seen;
+use super::seen::Seen;
 use super::snapshot::{Found, Snapshot};
 use super::sorter::{Record, Sorter};
 use super::view::Reader;

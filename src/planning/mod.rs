@@ -37,6 +37,7 @@ pub mod ranks;
 pub mod records;
 pub mod recover;
 pub mod rejects;
+mod seen;
 mod settle;
 pub mod snapshot;
 pub mod sorter;

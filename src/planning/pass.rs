@@ -12,7 +12,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_64;
@@ -30,6 +30,7 @@ use super::look_alikes::LookAlikes;
 use super::pack_dictionaries::PackDictionaries;
 use super::pack_writer::PackWriter;
 use super::rejects::{Reject, Rejects};
+use super::seen::{Seen, dropped};
 use super::snapshot::{Found, Snapshot, TypeEdge};
 use super::sorter::Sorter;
 use super::types::Types;
@@ -111,68 +112,6 @@ pub struct PassOutput {
     pub unknown_members: u64,
     /// Names of entities that the source did not assert before.
     pub new_names: LookAlikes,
-}
-
-/// A bit for each live key of the snapshot.
-pub struct Seen {
-    bits: Vec<AtomicU64>,
-    positions: u64,
-}
-
-impl Seen {
-    fn new(positions: u64, entries: u64) -> Self {
-        let words = (positions + entries).div_ceil(64) as usize;
-        Self { bits: (0..words).map(|_| AtomicU64::new(0)).collect(), positions }
-    }
-
-    /// The bit of an entry: that of its position in the line order, so that
-    /// step 1 need not know the entry, or one of its own.
-    fn slot(&self, snapshot: &Snapshot, found: &Found) -> u64 {
-        if self.positions > 0 && found.layer == 0 && found.entry.pos != NO_POSITION {
-            u64::from(found.entry.pos)
-        } else {
-            self.positions + snapshot.slot(found)
-        }
-    }
-
-    /// Sets a bit and tells whether it was set before.
-    #[inline]
-    fn test_and_set(&self, slot: u64) -> bool {
-        let mask = 1 << (slot % 64);
-        self.bits[(slot / 64) as usize].fetch_or(mask, Ordering::Relaxed) & mask != 0
-    }
-
-    /// Sets some bits of a word, unless one of them is set.
-    #[inline]
-    fn set_if_none(&self, word: usize, mask: u64) -> bool {
-        let set = |bits: u64| (bits & mask == 0).then_some(bits | mask);
-        self.bits[word].fetch_update(Ordering::Relaxed, Ordering::Relaxed, set).is_ok()
-    }
-
-    /// Whether an entry was seen.
-    pub fn contains(&self, snapshot: &Snapshot, found: &Found) -> bool {
-        let slot = self.slot(snapshot, found);
-        self.bits[(slot / 64) as usize].load(Ordering::Relaxed) >> (slot % 64) & 1 == 1
-    }
-
-    /// The bits of 64 positions of the line order, the lowest that of the first.
-    pub fn word(&self, word: usize) -> u64 {
-        self.bits[word].load(Ordering::Relaxed)
-    }
-}
-
-/// Positions of the line order whose entry a newer layer hides.
-fn dropped(snapshot: &Snapshot, positions: u32) -> Result<Vec<u64>> {
-    let mut bits = vec![0u64; (positions as usize).div_ceil(64)];
-    for index in 1..snapshot.layers() {
-        let mut scan = snapshot.layer(index).scan();
-        while let Some((_, entry)) = scan.advance()? {
-            if entry.pos < positions {
-                bits[entry.pos as usize / 64] |= 1 << (entry.pos % 64);
-            }
-        }
-    }
-    Ok(bits)
 }
 
 /// Reads the batch.
