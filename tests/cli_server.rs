@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use support::batches::{Line, TestBatch, edge, entity, says};
+use support::limit::Limit;
 use support::receiver::Receiver;
 use support::shell::Shell;
 use tidegate::clock::{Clock, SystemClock};
@@ -20,6 +21,13 @@ fn first() -> TestBatch {
 
 fn many(time: u32, count: u32) -> TestBatch {
     TestBatch::full("alpha", time).with((0..count).map(|n| says(entity(&format!("e{n}")), 1)))
+}
+
+/// A port that nothing is given while its server is away: the system hands out
+/// higher ones to whoever asks for any.
+fn lasting_port() -> u16 {
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    (first..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// A data directory in which much has happened, and nothing is going on.
@@ -205,6 +213,7 @@ fn wait_ends_when_the_batch_has_ended_and_tells_how_by_its_exit_code() {
         // It is waited for before it is there.
         let waiting = wait(&batch.id());
         shell.bring(&batch);
+        let _limit = Limit::of(&waiting);
         let output = waiting.wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(code), "{text}");
@@ -351,6 +360,7 @@ fn watch_tells_each_change_on_a_line_and_ends_with_its_batch() {
     shell.settings("[sources.alpha]\n");
     let server = shell.serve();
     let mut all = shell.command(&["batches", "watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let _limit = Limit::of(&all);
     let mut lines = BufReader::new(all.stdout.take().unwrap()).lines();
     let batch = many(1, 30);
     shell.expect(0, &["sources", "pause", "alpha"]);
@@ -359,6 +369,7 @@ fn watch_tells_each_change_on_a_line_and_ends_with_its_batch() {
     assert_eq!(seen["publish_state"]["batch_id"], id);
     let one = shell.command(&["batches", "watch", &id]).stdout(Stdio::piped()).spawn().unwrap();
     shell.expect(0, &["sources", "resume", "alpha"]);
+    let _one = Limit::of(&one);
     let output = one.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -379,30 +390,34 @@ fn watch_tells_each_change_on_a_line_and_ends_with_its_batch() {
     assert!(error.contains("no server"), "{error}");
 }
 
+/// A watch that has seen no batch yet is told of those that ended while the
+/// server was away, too.
 #[test]
 fn watch_says_at_once_that_its_server_is_gone_and_goes_on_when_it_is_back() {
     let shell = Shell::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     std::fs::create_dir_all(shell.data()).unwrap();
-    let settings = format!("[server]\nlisten = \"127.0.0.1:{port}\"\n");
+    let settings = format!("[server]\nlisten = \"127.0.0.1:{}\"\n", lasting_port());
     std::fs::write(shell.data().join("tidegate.toml"), settings).unwrap();
     let server = shell.serve();
     let mut command = shell.command(&["batches", "watch"]);
     let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _limit = Limit::of(&watch);
     let mut told = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut said = BufReader::new(watch.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let first = shell.bring(&many(1, 3));
-    assert!(told.any(|line| line.contains(&first) && line.contains("COMPLETE")));
     let clock = SystemClock::default();
     let url = server.url.clone();
+    assert_eq!(said.next().unwrap(), format!("watching the server {url}"));
     server.stop();
     let stopped = clock.monotonic();
     let line = said.next().unwrap();
     assert!(line.contains(&url) && line.contains("does not answer any more"), "{line}");
     assert!(clock.monotonic() - stopped < std::time::Duration::from_secs(5));
+    shell.expect(0, &["publish", &shell.write(&many(1, 3))]);
     let server = shell.serve();
-    let second = shell.bring(&many(2, 3));
     assert!(said.next().unwrap().contains("answers again"));
+    let line = told.next().unwrap();
+    assert!(line.contains(&many(1, 3).id()) && line.contains("COMPLETE"), "{line}");
+    let second = shell.bring(&many(2, 3));
     assert!(told.any(|line| line.contains(&second) && line.contains("COMPLETE")));
     watch.kill().unwrap();
     watch.wait().unwrap();

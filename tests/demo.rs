@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use support::limit::Limit;
 
 fn tidegate() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
@@ -62,6 +63,7 @@ fn the_demo_is_the_real_service_and_cleans_up_when_it_is_asked_to_end() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let _limit = Limit::of(&demo);
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let url = lines.by_ref().map(Result::unwrap).find_map(|line| {
         line.strip_prefix("The demo company is published at").map(|url| url.trim().to_owned())

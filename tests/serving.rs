@@ -12,6 +12,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::batches::{Line, TestBatch, edge, entity, says};
+use support::limit::Limit;
 use support::oracle;
 
 fn tidegate(data: &Path) -> Command {
@@ -35,6 +36,7 @@ fn deliver(data: &Path, batch: &TestBatch) {
 /// A server whose log is read.
 struct Server {
     process: Child,
+    _limit: Limit,
     log: Lines<BufReader<ChildStderr>>,
     seen: Vec<String>,
 }
@@ -45,7 +47,7 @@ impl Server {
         command.arg("serve").envs(environment.iter().copied()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let log = BufReader::new(process.stderr.take().unwrap()).lines();
-        Self { process, log, seen: Vec::new() }
+        Self { _limit: Limit::of(&process), process, log, seen: Vec::new() }
     }
 
     /// Reads on until a line holds all of these.

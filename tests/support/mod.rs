@@ -8,6 +8,7 @@ pub mod faults;
 pub mod faulty_store;
 pub mod history;
 pub mod hooked;
+pub mod limit;
 pub mod moment;
 pub mod oracle;
 pub mod python;

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use serde_json::Value;
 
 use super::batches::TestBatch;
+use super::limit::Limit;
 
 pub struct Shell {
     pub folder: tempfile::TempDir,
@@ -29,7 +30,11 @@ impl Shell {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        let mut command = self.command(arguments);
+        let process =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let _limit = Limit::of(&process);
+        process.wait_with_output().unwrap()
     }
 
     /// Runs a command that has to end with this code, and returns its results.
@@ -98,11 +103,13 @@ pub struct Serving {
     pub process: Child,
     pub url: String,
     log: Option<std::thread::JoinHandle<String>>,
+    _limit: Limit,
 }
 
 impl Serving {
     fn start(mut command: Command, data: &Path) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let limit = Limit::of(&process);
         let mut log = BufReader::new(process.stderr.take().unwrap());
         let mut seen = String::new();
         // It says where it is once it can be reached.
@@ -111,7 +118,7 @@ impl Serving {
         }
         let url = seen.split("Tidegate serves ").nth(1).unwrap().trim().to_owned();
         assert!(data.join("tidegate.server").exists());
-        Self { process, url, log: Some(std::thread::spawn(move || drain(log))) }
+        Self { process, url, log: Some(std::thread::spawn(move || drain(log))), _limit: limit }
     }
 
     /// Asks it to stop, and waits until it has.

@@ -40,7 +40,7 @@ struct Watch<'a> {
     only: Option<&'a BatchId>,
     /// What was printed last of each batch.
     told: HashMap<String, String>,
-    /// Whether the server answered at all.
+    /// Whether the server answered at all: what has ended by then is no news.
     reached: bool,
     clock: Arc<dyn Clock>,
 }
@@ -88,7 +88,11 @@ impl<'a> Watch<'a> {
                 }
                 Err(error) => return Err(error),
             }
-            self.reached = true;
+            if !std::mem::replace(&mut self.reached, true) && self.only.is_none() {
+                // From here on nothing is missed; until something happens there
+                // is nothing else to be seen.
+                eprintln!("watching the server {}", self.client.url());
+            }
             if gone.take().is_some() {
                 eprintln!("the server {} answers again", self.client.url());
             }
@@ -136,13 +140,11 @@ impl<'a> Watch<'a> {
         let seen: OverviewView = self.client.get(&["api", "v1", "overview"], &[])?;
         let mut ids: Vec<String> = seen.waiting.iter().map(|item| item.batch_id.to_string()).collect();
         let mut batches: Vec<BatchView> = Vec::new();
-        // What ended is news only if it was not so when the watch began.
-        let began = self.told.is_empty();
         for batch in seen.results.into_iter().rev() {
-            if began {
-                self.told.insert(batch.publish_state.batch_id.clone(), what(&batch));
-            } else {
+            if self.reached {
                 batches.push(batch);
+            } else {
+                self.told.insert(batch.publish_state.batch_id.clone(), self.now(&batch));
             }
         }
         batches.extend(seen.parked.into_iter().chain(seen.running));
@@ -198,9 +200,14 @@ impl<'a> Watch<'a> {
         Ok(ended.then(|| render::batch::exit_code(&batch)))
     }
 
+    /// How a batch stands, as far as a change of it is told.
+    fn now(&self, batch: &BatchView) -> String {
+        if self.global.verbose > 0 { line(batch) } else { what(batch) }
+    }
+
     /// Prints how a batch stands, if it stood otherwise before.
     fn tell(&mut self, batch: &BatchView) -> Result<()> {
-        let now = if self.global.verbose > 0 { line(batch) } else { what(batch) };
+        let now = self.now(batch);
         if self.told.get(&batch.publish_state.batch_id) == Some(&now) {
             return Ok(());
         }
