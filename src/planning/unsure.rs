@@ -4,6 +4,8 @@
 //! A change of the source's own that was not published is no such key: the
 //! snapshot keeps the old value, and the next diff finds it again.
 
+use std::collections::HashSet;
+
 use super::bodies::Bodies;
 use super::format::layer::{CacheBudget, Layer, Scratch};
 use super::next::PlanOutcome;
@@ -36,33 +38,83 @@ pub fn keys(
     };
     let mut bodies = Bodies::new()?;
     let mut keys = Vec::new();
-    let mut stayed = Vec::new();
+    let mut ends = Ends::default();
     plan.changes(|change| {
         if finding.is_unsure(&change)? {
             keys.push(key_of(plan, &change, &mut bodies)?);
         }
-        let failed = outcome.failed.contains_key(&change.hash);
-        if change.hash.kind() == Kind::Entity && change.action == Action::Delete && failed {
-            stayed.push(change.hash);
-        }
+        ends.take(&change, outcome);
         Ok(())
     })?;
-    if !stayed.is_empty() {
+    // Without a snapshot before nothing went, and nothing waited.
+    let half_way = !outcome.complete && own.is_some() && !ends.came.is_empty();
+    if ends.refused.is_empty() && !half_way {
+        return Ok(keys);
+    }
+    let budget = CacheBudget::new(16 << 20);
+    let header = &manifest.header;
+    let mut snapshots = vec![Snapshot::from_manifest(state, next.clone(), &budget)?];
+    for (source, id) in header.bases.iter().filter(|(source, _)| **source != header.source_id) {
+        snapshots.push(Snapshot::open(state, source, &header.target, id, &budget)?);
+    }
+    for (n, snapshot) in snapshots.iter().enumerate() {
         // What was to wait for an end that should have gone does not wait,
         // whoever asserts it.
-        let budget = CacheBudget::new(16 << 20);
-        let header = &manifest.header;
-        let mut snapshots = vec![Snapshot::from_manifest(state, next.clone(), &budget)?];
-        for (source, id) in header.bases.iter().filter(|(source, _)| **source != header.source_id) {
-            snapshots.push(Snapshot::open(state, source, &header.target, id, &budget)?);
-        }
-        for (snapshot, entity) in snapshots.iter().flat_map(|s| stayed.iter().map(move |e| (s, *e))) {
-            for (found, _) in snapshot.relationships_of(entity, &mut finding.scratch, &mut bodies)? {
+        for entity in &ends.refused {
+            for (found, _) in snapshot.relationships_of(*entity, &mut finding.scratch, &mut bodies)? {
                 keys.push(snapshot.body(&found, &mut bodies)?.body()?.key());
+            }
+        }
+        if !half_way {
+            continue;
+        }
+        // Nor does what has got an end that came, if what would have kept it
+        // from being there did not happen: that its other end went, or that
+        // the source took it back or changed it.
+        for entity in &ends.came {
+            for (found, is_from) in snapshot.relationships_of(*entity, &mut finding.scratch, &mut bodies)? {
+                let body = snapshot.body(&found, &mut bodies)?;
+                let body = body.body()?;
+                let (from, to) = body.ends();
+                let other = if is_from { to } else { from };
+                let hash = found.entry.key;
+                let taken_back = n == 0 && !outcome.done.contains(&hash) && finding.is_in_layer(hash)?;
+                if taken_back || ends.stayed.contains(&other) {
+                    keys.push(body.key());
+                }
             }
         }
     }
     Ok(keys)
+}
+
+/// Entities that are, or are not, there other than the plan had it.
+#[derive(Default)]
+struct Ends {
+    /// Those whose deletion was refused.
+    refused: Vec<KeyHash>,
+    /// Those whose deletion was not done, for whatever reason.
+    stayed: HashSet<KeyHash>,
+    /// Those that came; only of an incomplete plan.
+    came: Vec<KeyHash>,
+}
+
+impl Ends {
+    fn take(&mut self, change: &PlannedChange, outcome: &PlanOutcome) {
+        if change.hash.kind() != Kind::Entity {
+            return;
+        }
+        let failed = outcome.failed.contains_key(&change.hash);
+        let done = outcome.done.contains(&change.hash);
+        match change.action {
+            Action::Delete if failed => self.refused.push(change.hash),
+            Action::Create if !outcome.complete && done => self.came.push(change.hash),
+            Action::Create | Action::Update | Action::Delete => {}
+        }
+        if change.action == Action::Delete && (failed || !outcome.complete && !done) {
+            self.stayed.insert(change.hash);
+        }
+    }
 }
 
 struct Finding<'a> {
@@ -74,6 +126,11 @@ struct Finding<'a> {
 }
 
 impl Finding<'_> {
+    /// Whether the plan says something of the key by itself.
+    fn is_in_layer(&mut self, hash: KeyHash) -> Result<bool> {
+        Ok(self.layer.lookup(hash, &mut self.scratch)?.is_some())
+    }
+
     fn is_unsure(&mut self, change: &PlannedChange) -> Result<bool> {
         let hash = change.hash;
         // An end came or went: that may have been for nothing, or not be so yet.
