@@ -401,7 +401,7 @@ fn watch_says_at_once_that_its_server_is_gone_and_goes_on_when_it_is_back() {
     let server = shell.serve();
     let mut command = shell.command(&["batches", "watch"]);
     let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let _limit = Limit::of(&watch);
+    let limit = Limit::of(&watch);
     let mut told = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut said = BufReader::new(watch.stderr.take().unwrap()).lines().map(Result::unwrap);
     let clock = SystemClock::default();
@@ -421,6 +421,7 @@ fn watch_says_at_once_that_its_server_is_gone_and_goes_on_when_it_is_back() {
     assert!(told.any(|line| line.contains(&second) && line.contains("COMPLETE")));
     watch.kill().unwrap();
     watch.wait().unwrap();
+    drop(limit);
     server.stop();
 }
 

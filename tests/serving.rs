@@ -142,6 +142,7 @@ fn a_kill_while_several_sources_are_published_at_once_loses_and_repeats_nothing(
                 }
             }
             let survived = killed.process.wait().unwrap().signal() != Some(9);
+            drop(killed);
             let mut server = Server::start(&data, &[]);
             for batch in &last {
                 deliver(&data, batch);

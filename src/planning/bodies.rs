@@ -10,7 +10,7 @@ use super::state_dir::Pack;
 use crate::error::Result;
 
 /// Blocks that a reader keeps, in bytes. Bodies are mostly read in the order
-/// in which they were written, so a few hundred blocks do.
+/// in which they were written, so some hundred blocks do.
 const KEEP: usize = 2 << 20;
 
 /// Unpackers of a reader. The bodies before and after a change lie in two packs,
@@ -95,14 +95,14 @@ impl Bodies {
         pack.reader()?.read(key.1, &mut self.unpackers[0].1, &mut raw)?;
         self.packs.entry(key.0).or_insert_with(|| Arc::clone(pack));
         let block = Arc::new(raw);
-        self.held += block.len();
+        self.held += block.capacity();
         self.blocks.insert(key, Arc::clone(&block));
         self.order.push_back(key);
         while self.held > KEEP && self.order.len() > 1 {
             if let Some(oldest) = self.order.pop_front()
                 && let Some(gone) = self.blocks.remove(&oldest)
             {
-                self.held -= gone.len();
+                self.held -= gone.capacity();
                 if let Ok(room) = Arc::try_unwrap(gone) {
                     self.spare = room;
                 }

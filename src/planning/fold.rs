@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::format::entry::{Entry, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerWriter, Scan};
+use super::format::written::Written;
 use super::halt::Halt;
 use super::settle::{EndRecord, LayerTables};
 use super::snapshot::{Found, Snapshot};
@@ -90,9 +91,18 @@ pub struct FoldInput<'a> {
     pub halt: Halt<'a>,
 }
 
-/// Writes the folded layer. Returns its number of entries, and for each
-/// position of the new line order the number of its entry.
-pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<(u64, Vec<u32>)> {
+/// What folding made.
+pub struct Folded {
+    /// The folded layer.
+    pub layer: Written,
+    /// Number of its entries.
+    pub entries: u64,
+    /// For each position of the new line order the number of its entry.
+    pub order: Vec<u32>,
+}
+
+/// Writes the folded layer.
+pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded> {
     let next = input.next;
     let top = next.layers() - 1;
     let mut writer = LayerWriter::create(path)?;
@@ -182,8 +192,8 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<(u64, V
         }
     }
     let entries = writer.len();
-    writer.finish(&tables.into_meta(input.comparison))?;
-    Ok((entries, order))
+    let layer = writer.finish(&tables.into_meta(input.comparison))?;
+    Ok(Folded { layer, entries, order })
 }
 
 /// Whether an entry has nothing to say in the folded layer.

@@ -194,7 +194,7 @@ mod tests {
         let path = folder.join(name);
         let out = BlockWriter::create(&path, FileKind::Plan).unwrap();
         let stored = footprint.append_to(folder, &out, whole).unwrap();
-        out.finish().unwrap();
+        out.finish().unwrap().sync().unwrap();
         (path, stored)
     }
 

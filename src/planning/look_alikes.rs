@@ -22,6 +22,8 @@ const COMPARED: usize = 100_000;
 const HELD: usize = 4_096;
 /// Spellings that are looked up among what is published.
 const LOOKED_UP: usize = 4_096;
+/// Below so many look-ups one thread does as well.
+const FEW: usize = 256;
 /// Warnings of one plan.
 const WARNINGS: usize = 10;
 
@@ -90,8 +92,9 @@ impl LookAlikes {
         }
     }
 
-    /// Tells of those that look like another, or like one that is published.
-    pub fn warnings(self, types: &Types, view: &TargetView, reader: &mut Reader) -> Result<Vec<String>> {
+    /// Tells of those that look like another, or like one that is published,
+    /// which is looked up on a thread for each reader.
+    pub fn warnings(self, types: &Types, view: &TargetView, readers: &mut [Reader]) -> Result<Vec<String>> {
         let mut groups: Vec<Group> = Vec::new();
         let mut last = None;
         for (hash, type_id, name) in self.names {
@@ -103,7 +106,7 @@ impl LookAlikes {
         }
         let is_first = view.own.is_none() && view.others.is_empty();
         if !is_first {
-            look_up(&mut groups, types, view, reader)?;
+            look_up(&mut groups, types, view, readers)?;
         }
         let mut found = BTreeSet::new();
         for Group { type_id, names, published } in groups {
@@ -122,12 +125,12 @@ impl LookAlikes {
 
 /// Adds what is published under other spellings: the likeliest of every name
 /// first, then the next ones, for as many as are looked up.
-fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, reader: &mut Reader) -> Result<()> {
+fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, readers: &mut [Reader]) -> Result<()> {
     let mut left = LOOKED_UP;
     for round in 0.. {
-        let mut any = false;
-        for Group { type_id, names, published } in &mut *groups {
-            for name in &*names {
+        let (mut wanted, mut any) = (Vec::new(), false);
+        for (at, Group { type_id, names, published }) in groups.iter().enumerate() {
+            for name in names {
                 let other = match spelling(name, round) {
                     Spelling::Other(other) => other,
                     Spelling::Known => {
@@ -137,24 +140,60 @@ fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, reader: &mut 
                     Spelling::NoMore => continue,
                 };
                 any = true;
-                if names.iter().any(|name| **name == *other) || published.contains(&other) {
+                // Two names of a group may be spelled alike otherwise.
+                let twice = |wanted: &[Wanted]| {
+                    wanted.iter().rev().take_while(|w| w.at == at).any(|w| w.other == other)
+                };
+                let known = names.iter().any(|name| **name == *other) || published.contains(&other);
+                if left == 0 || known || twice(&wanted) {
                     continue;
-                }
-                if left == 0 {
-                    return Ok(());
                 }
                 left -= 1;
                 let key = KeyHash::of_entity(&types.name(*type_id), &other);
-                if view.own_live(key, reader)?.is_some() || view.others_have(key, reader)? {
-                    published.push(other);
-                }
+                wanted.push(Wanted { at, other, key });
             }
         }
-        if !any {
+        for Wanted { at, other, .. } in published_of(wanted, view, readers)? {
+            groups[at].published.push(other);
+        }
+        if !any || left == 0 {
             break;
         }
     }
     Ok(())
+}
+
+/// Another spelling of a name of a group, to be looked up.
+struct Wanted {
+    at: usize,
+    other: String,
+    key: KeyHash,
+}
+
+/// Those that are published, looked up on a thread for each reader.
+fn published_of(mut wanted: Vec<Wanted>, view: &TargetView, readers: &mut [Reader]) -> Result<Vec<Wanted>> {
+    let share = wanted.len().div_ceil(readers.len().max(1)).max(FEW);
+    let look = |wanted: &[Wanted], reader: &mut Reader| -> Result<Vec<bool>> {
+        let there = |wanted: &Wanted| {
+            Ok(view.own_live(wanted.key, reader)?.is_some() || view.others_have(wanted.key, reader)?)
+        };
+        wanted.iter().map(there).collect()
+    };
+    let there: Vec<Result<Vec<bool>>> = std::thread::scope(|scope| {
+        let mut shares = wanted.chunks(share).zip(readers);
+        let first = shares.next();
+        let others: Vec<_> = shares.map(|(share, reader)| scope.spawn(move || look(share, reader))).collect();
+        let first = first.map(|(share, reader)| look(share, reader));
+        let others = others.into_iter().map(|thread| match thread.join() {
+            Ok(there) => there,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        first.into_iter().chain(others).collect()
+    });
+    let there: Vec<bool> = there.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    let mut there = there.into_iter();
+    wanted.retain(|_| there.next() == Some(true));
+    Ok(wanted)
 }
 
 /// A way to spell a name.

@@ -17,6 +17,7 @@ pub mod bodies;
 pub mod candidate;
 pub mod check;
 pub mod collect;
+mod durable;
 pub mod fold;
 mod follow;
 pub mod footprint;

@@ -1,8 +1,8 @@
-//! Keys of the source that come or go, and what moves with them: looked up on
-//! several threads, for each reads blocks all over the snapshots.
+//! Keys of the source that come or go, and what moves with them: looked up
+//! beside settling, for each reads blocks all over the snapshots.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::format::layer::StampInfo;
 use super::pass::name_depth;
@@ -10,12 +10,12 @@ use super::snapshot::Found;
 use super::view::{Reader, TargetView};
 use crate::domain::glob::Glob;
 use crate::domain::key::{KeyHash, Kind};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// Below so many keys one thread does as well.
-const FEW: usize = 64;
-/// Keys that a thread takes at a time.
-const SHARE: usize = 32;
+/// Keys that are looked up together.
+const SHARE: usize = 128;
+/// Shares that may wait for a helper.
+const AHEAD: usize = 64;
 
 /// What the look-ups need to know.
 pub struct Moving<'a> {
@@ -48,55 +48,175 @@ pub struct Gone {
 /// What was found.
 #[derive(Default)]
 pub struct Moved {
-    /// The keys that go, in the order in which they were given.
+    /// The keys that go.
     pub gone: Vec<Gone>,
     /// Relationships that come or go with an entity.
     pub relationships: Vec<KeyHash>,
 }
 
-impl Moving<'_> {
-    /// Looks up the keys that go and the entities that come; one thread for
-    /// each reader.
-    pub fn look(&self, goes: &[Found], comes: &[KeyHash], readers: &mut [Reader]) -> Result<Moved> {
-        let busy = if goes.len() + comes.len() < FEW { 1 } else { readers.len().max(1) };
-        // An entity costs far more than a relationship: whoever is free takes
-        // the next few.
-        let shares: Vec<(&[Found], &[KeyHash])> = goes
-            .chunks(SHARE)
-            .map(|goes| (goes, &[][..]))
-            .chain(comes.chunks(SHARE).map(|comes| (&[][..], comes)))
-            .collect();
-        let next = AtomicUsize::new(0);
-        let work = |reader: &mut Reader| -> Result<Vec<(usize, Moved)>> {
-            let mut parts = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some((goes, comes)) = shares.get(number) else { return Ok(parts) };
-                parts.push((number, self.share(goes, comes, reader)?));
-            }
-        };
-        let parts: Vec<Result<Vec<(usize, Moved)>>> = std::thread::scope(|scope| {
-            let mut readers = readers.iter_mut().take(busy);
-            let first = readers.next();
-            let others: Vec<_> = readers.map(|reader| scope.spawn(|| work(reader))).collect();
-            let first = first.map(&work);
-            let others = others.into_iter().map(|thread| match thread.join() {
-                Ok(part) => part,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            first.into_iter().chain(others).collect()
-        });
-        let mut parts: Vec<(usize, Moved)> =
-            parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        parts.sort_unstable_by_key(|(number, _)| *number);
-        let mut all = Moved::default();
-        for (_, mut part) in parts {
-            all.gone.append(&mut part.gone);
-            all.relationships.append(&mut part.relationships);
-        }
-        Ok(all)
+/// Some keys.
+#[derive(Default)]
+struct Share {
+    goes: Vec<Found>,
+    comes: Vec<KeyHash>,
+}
+
+impl Share {
+    fn is_full(&self) -> bool {
+        self.goes.len() + self.comes.len() >= SHARE
+    }
+}
+
+/// Look-ups that threads of their own do while settling goes on. Their results
+/// come in any order.
+pub struct LookUps<'a> {
+    moving: Moving<'a>,
+    state: Mutex<State>,
+    /// Told when there is something to do or to take.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Share>,
+    found: Vec<Result<Moved>>,
+    /// Shares that helpers are at.
+    taken: usize,
+    /// Nothing more is coming.
+    closed: bool,
+    /// A helper ended in the middle of a share.
+    lost: bool,
+}
+
+/// The side that settles. Closes the look-ups when it goes, however it does:
+/// the helpers must not wait for it.
+pub struct Asking<'l, 'a> {
+    look_ups: &'l LookUps<'a>,
+    reader: Reader,
+    share: Share,
+}
+
+/// A share that a helper is at.
+struct Taken<'l, 'a>(&'l LookUps<'a>);
+
+impl Drop for Taken<'_, '_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.taken -= 1;
+        state.lost |= std::thread::panicking();
+        drop(state);
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Asking<'_, '_> {
+    fn drop(&mut self) {
+        let mut state = self.look_ups.lock();
+        state.closed = true;
+        // Of use to nobody, unless everything was taken.
+        state.waiting.clear();
+        drop(state);
+        self.look_ups.changed.notify_all();
+    }
+}
+
+impl<'a> LookUps<'a> {
+    /// Nothing so far.
+    pub fn new(moving: Moving<'a>) -> Self {
+        Self { moving, state: Mutex::default(), changed: Condvar::new() }
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks up what is asked for until that is over; one thread, one reader.
+    pub fn help(&self, reader: &mut Reader) {
+        loop {
+            let mut state = self.lock();
+            let share = loop {
+                if let Some(share) = state.waiting.pop_front() {
+                    break share;
+                }
+                if state.closed {
+                    return;
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            };
+            state.taken += 1;
+            drop(state);
+            let _taken = Taken(self);
+            let found = self.moving.share(&share.goes, &share.comes, reader);
+            self.lock().found.push(found);
+        }
+    }
+
+    /// Begins to ask.
+    pub fn ask(&self, reader: Reader) -> Asking<'_, 'a> {
+        Asking { look_ups: self, reader, share: Share::default() }
+    }
+}
+
+impl Asking<'_, '_> {
+    /// A key that goes. Returns what was found meanwhile.
+    pub fn goes(&mut self, found: Found) -> Vec<Result<Moved>> {
+        self.share.goes.push(found);
+        self.pass_on()
+    }
+
+    /// An entity that comes. Returns what was found meanwhile.
+    pub fn comes(&mut self, key: KeyHash) -> Vec<Result<Moved>> {
+        let view = self.look_ups.moving.view;
+        if view.own.is_none() && view.others.is_empty() {
+            // There is nothing that could move with it.
+            return Vec::new();
+        }
+        self.share.comes.push(key);
+        self.pass_on()
+    }
+
+    fn pass_on(&mut self) -> Vec<Result<Moved>> {
+        if !self.share.is_full() {
+            return Vec::new();
+        }
+        let mut state = self.look_ups.lock();
+        state.waiting.push_back(std::mem::take(&mut self.share));
+        // Helpers that fall behind are helped.
+        let own = if state.waiting.len() > AHEAD { state.waiting.pop_front() } else { None };
+        let mut found = std::mem::take(&mut state.found);
+        drop(state);
+        self.look_ups.changed.notify_all();
+        found.extend(own.map(|share| self.look(&share)));
+        found
+    }
+
+    fn look(&mut self, share: &Share) -> Result<Moved> {
+        self.look_ups.moving.share(&share.goes, &share.comes, &mut self.reader)
+    }
+
+    /// Everything that was not returned yet.
+    pub fn finish(&mut self) -> Vec<Result<Moved>> {
+        let rest = std::mem::take(&mut self.share);
+        self.look_ups.lock().waiting.push_back(rest);
+        loop {
+            // A guard in the condition would be held while it is looked up.
+            let next = self.look_ups.lock().waiting.pop_front();
+            let Some(share) = next else { break };
+            let found = self.look(&share);
+            self.look_ups.lock().found.push(found);
+        }
+        let mut state = self.look_ups.lock();
+        while state.taken > 0 {
+            state = self.look_ups.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.lost {
+            state.found.push(Err(Error::internal("a thread that looks up has ended")));
+        }
+        std::mem::take(&mut state.found)
+    }
+}
+
+impl Moving<'_> {
     fn share(&self, goes: &[Found], comes: &[KeyHash], reader: &mut Reader) -> Result<Moved> {
         let mut moved = Moved::default();
         for found in goes {

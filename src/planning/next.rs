@@ -210,8 +210,7 @@ fn keep(
                 raw.clear();
             }
         }
-        writer.finish()?;
-        state.synced(&path)?;
+        state.make_durable(&writer.finish()?)?;
     }
 
     let name = format!("{}-kept.layer", manifest.header.plan_id);
@@ -262,8 +261,7 @@ fn keep(
         Some(_) | None => Ok(()),
     })?;
     let entries = writer.len();
-    writer.finish(&tables.into_meta(manifest.comparison))?;
-    state.synced(&path)?;
+    state.make_durable(&writer.finish(&tables.into_meta(manifest.comparison))?)?;
     Ok(LayerRef { file: name, entries })
 }
 
@@ -331,8 +329,7 @@ fn raise(state: &StateDir, next: &mut SnapshotManifest, raised: &[(Key, StampInf
     if !raw.is_empty() {
         pack.append(&Packer::new()?.pack(&raw, entries.len() as u32)?)?;
     }
-    pack.finish()?;
-    state.synced(&pack_path)?;
+    state.make_durable(&pack.finish()?)?;
     let name = format!("{stem}.layer");
     let path = state.layer_path(&next.source_id, &name);
     let mut writer = LayerWriter::create(&path)?;
@@ -341,8 +338,7 @@ fn raise(state: &StateDir, next: &mut SnapshotManifest, raised: &[(Key, StampInf
     }
     // Relationships are in the end index of the layer that has their body.
     let count = writer.len();
-    writer.finish(&tables.into_meta(next.comparison))?;
-    state.synced(&path)?;
+    state.make_durable(&writer.finish(&tables.into_meta(next.comparison))?)?;
     next.layers.push(LayerRef { file: name, entries: count });
     Ok(())
 }

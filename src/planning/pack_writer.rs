@@ -12,9 +12,14 @@ use super::format::entry::Loc;
 use super::pack_dictionaries::PackDictionaries;
 use crate::error::{Error, Result};
 
-/// Raw bytes of a block. Small enough that reading one body costs little,
-/// large enough that zstd finds what repeats.
-const BLOCK_BYTES: usize = 4 << 10;
+/// Raw bytes of a block. Small, for one is unpacked for a single body; what
+/// bodies have in common is in the dictionary.
+const BLOCK_BYTES: usize = 2 << 10;
+/// Blocks of a pack from which on, and at each multiple of which, its blocks get
+/// twice as large: their number is limited, and their index is read as a whole.
+const MANY_BLOCKS: u32 = 1 << 20;
+/// How often that happens at most: to 64 KiB.
+const MOST_DOUBLED: u32 = 5;
 /// Open blocks of one thread. Past it the fullest is closed.
 const OPEN_BLOCKS: usize = 64;
 /// A dictionary that is there already is worth using from this part of the
@@ -24,7 +29,7 @@ const FEW: usize = 4;
 const HELD_BYTES: usize = 8 << 20;
 /// Bytes of a block that gets no dictionary: it has few bodies, which say
 /// enough themselves.
-const LARGE_BLOCK: usize = 4 * BLOCK_BYTES;
+const LARGE_BLOCK: usize = 8 * BLOCK_BYTES;
 
 #[derive(Default)]
 struct Block {
@@ -44,6 +49,8 @@ pub struct PackWriter<'a> {
     file: &'a BlockWriter,
     dictionaries: &'a PackDictionaries<'a>,
     packer: Packer,
+    /// Raw bytes from which on a block is closed.
+    full: usize,
     open: HashMap<u32, Block>,
     /// Full blocks of types whose dictionary is not known yet.
     held: HashMap<u32, Vec<Block>>,
@@ -59,6 +66,7 @@ impl<'a> PackWriter<'a> {
             file,
             dictionaries,
             packer: Packer::new()?,
+            full: BLOCK_BYTES,
             open: HashMap::new(),
             held: HashMap::new(),
             held_bytes: 0,
@@ -86,7 +94,7 @@ impl<'a> PackWriter<'a> {
         asserted.size = (block.raw.len() - offset - 4) as u32;
         asserted.loc = Loc::new(0, 0, offset);
         block.waiting.push(asserted);
-        if block.raw.len() >= BLOCK_BYTES { self.close(asserted.type_id, done) } else { Ok(()) }
+        if block.raw.len() >= self.full { self.close(asserted.type_id, done) } else { Ok(()) }
     }
 
     fn close(&mut self, type_id: u32, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
@@ -98,7 +106,8 @@ impl<'a> PackWriter<'a> {
         let large = block.raw.len() > LARGE_BLOCK;
         if known.is_some() || samples == 0 || large {
             let with = known.and_then(Option::as_ref).filter(|_| !large);
-            write(self.file, &mut self.packer, &mut block, with, done)?;
+            let number = write(self.file, &mut self.packer, &mut block, with, done)?;
+            self.full = BLOCK_BYTES << (number / MANY_BLOCKS).min(MOST_DOUBLED);
             if !large && self.open.len() < OPEN_BLOCKS {
                 // Its room is used again.
                 block.raw.clear();
@@ -174,14 +183,14 @@ impl<'a> PackWriter<'a> {
     }
 }
 
-/// Writes a block, and tells where its bodies are.
+/// Writes a block, tells where its bodies are, and returns its number.
 fn write(
     file: &BlockWriter,
     packer: &mut Packer,
     block: &mut Block,
     with: Option<&Placed>,
     done: &mut impl FnMut(Asserted) -> Result<()>,
-) -> Result<()> {
+) -> Result<u32> {
     let packed = packer.pack_with(&block.raw, block.waiting.len() as u32, with)?;
     let number = file.append(&packed)?;
     if number > Loc::MAX_BLOCK {
@@ -191,5 +200,5 @@ fn write(
         asserted.loc = Loc::new(0, number, asserted.loc.offset());
         done(asserted)?;
     }
-    Ok(())
+    Ok(number)
 }

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::absent::{self, Absent, AbsentInput};
 use super::candidate::{Candidate, NONE, REFRESH, UNSURE, group};
-use super::fold::{self, Covering, Fold, FoldInput};
+use super::durable::Durable;
+use super::fold::{self, Covering, Fold, FoldInput, Folded};
 use super::footprint::Footprint;
 use super::format::block_file::{BlockWriter, FileKind};
 use super::format::entry::Loc;
@@ -65,7 +66,7 @@ impl Default for PlanningOptions {
             threads: std::thread::available_parallelism().map_or(2, |n| n.get().min(4)),
             sort_memory: 96 << 20,
             index_memory: 112 << 20,
-            dictionary_samples: 64,
+            dictionary_samples: 128,
             read: ReadLimits::default(),
         }
     }
@@ -160,18 +161,20 @@ impl<'a> Planner<'a> {
         let view = self.view(source, input.target, &input.bases)?;
         let work = self.state.work_folder(&input.plan_id)?;
         let making = Making::new(self, input, &view, work.path())?;
-        let manifest = making.run()?;
-        super::check::check(
-            self.state,
-            &view,
-            &manifest,
-            work.path(),
-            (self.options.threads, self.options.sort_memory / 3),
-            input.halt,
-        )?;
-        tracing::debug!(plan = %input.plan_id, "checked");
-        self.state.write_checked(&self.state.plan_manifest_path(source, &input.plan_id), &manifest)?;
-        Ok(manifest)
+        std::thread::scope(|scope| {
+            let durable = Durable::new(self.state, scope);
+            let threads = (self.options.threads, self.options.sort_memory / 3);
+            let made = making.run(&durable).and_then(|manifest| {
+                super::check::check(self.state, &view, &manifest, work.path(), threads, input.halt)?;
+                tracing::debug!(plan = %input.plan_id, "checked");
+                Ok(manifest)
+            });
+            // A disk that failed explains whatever was read of these files since.
+            durable.wait()?;
+            let manifest = made?;
+            self.state.write_checked(&self.state.plan_manifest_path(source, &input.plan_id), &manifest)?;
+            Ok(manifest)
+        })
     }
 }
 
@@ -306,7 +309,7 @@ impl<'a> Making<'a> {
         Ok(Rejects::new(SectionWriter::new(self.tmp, "rejects")?))
     }
 
-    fn run(mut self) -> Result<PlanManifest> {
+    fn run(mut self, durable: &Durable<'_, '_>) -> Result<PlanManifest> {
         let (state, options, input) = (self.planner.state, self.planner.options, self.input);
         let (source, batch) = (input.batch.id.source(), input.batch);
         let tmp = self.tmp;
@@ -344,6 +347,8 @@ impl<'a> Making<'a> {
             if self.fold == Fold::Base && self.view.own.is_some() {
                 self.fold = fold::due(self.view.own.as_ref(), false, false);
             }
+            // What the first one still holds must not get into the new file.
+            drop(writer);
             writer = BlockWriter::create(&pack_path, FileKind::Pack)?;
             rejects = self.rejects()?;
             output = self.pass(mode, &writer, None, &rejects)?;
@@ -364,18 +369,16 @@ impl<'a> Making<'a> {
                 ),
             ));
         }
-        writer.finish()?;
-        state.synced(&pack_path)?;
+        durable.begin(writer.finish()?)?;
         let pack = state.pack(&pack_path);
 
-        tracing::debug!(plan = %input.plan_id, "the pack is synced");
         // The source's own changes.
         let edges = all_edges(self.view, &self.types);
         let ranks = type_ranks(&edges, &input.settings.containment);
         let layer_name = self.name(".layer");
         let layer_path = state.layer_path(source, &layer_name);
         let mut candidates = Sorter::new(tmp, "candidates", options.sort_memory / 2);
-        let mut settled = settle::run(
+        let (mut settled, layer) = settle::run(
             &SettleInput {
                 batch,
                 mode,
@@ -400,7 +403,7 @@ impl<'a> Making<'a> {
             &mut candidates,
             output.unchanged,
         )?;
-        state.synced(&layer_path)?;
+        durable.begin(layer)?;
         for kind in [Kind::Entity, Kind::Relationship] {
             // Settling goes by keys, and these have none.
             settled.summary.of(kind).rejected += output.unreadable[kind as usize];
@@ -455,8 +458,9 @@ impl<'a> Making<'a> {
         let reject_count = rejects.len();
         let names = std::mem::take(&mut output.new_names);
         let touches_everything = self.touches_everything();
+        let mut readers = (0..options.threads.max(1)).map(|_| Reader::new()).collect::<Result<Vec<_>>>()?;
         let (alike, written) = std::thread::scope(|scope| {
-            let alike = scope.spawn(|| names.warnings(&self.types, self.view, &mut reader));
+            let alike = scope.spawn(|| names.warnings(&self.types, self.view, &mut readers));
             let written = (|| {
                 let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
                 sections.relationships_gone.append_to(&out, &mut operations)?;
@@ -468,8 +472,7 @@ impl<'a> Making<'a> {
                 }
                 let rejects = rejects.into_section().append_to(&out)?;
                 let footprint = footprint.append_to(tmp, &out, touches_everything)?;
-                out.finish()?;
-                state.synced(&plan_path)?;
+                durable.begin(out.finish()?)?;
                 Ok((rejects, footprint))
             })();
             match alike.join() {
@@ -521,7 +524,7 @@ impl<'a> Making<'a> {
             lines_in_order: output.in_order,
         };
         tracing::debug!(plan = %input.plan_id, fold = ?self.fold, "folding");
-        manifest.fold = self.fold(&manifest, &output, new_order, &order_name)?;
+        manifest.fold = self.fold(&manifest, &output, new_order, &order_name, durable)?;
         tracing::debug!(plan = %input.plan_id, "folded");
         Ok(manifest)
     }
@@ -604,6 +607,7 @@ impl<'a> Making<'a> {
         output: &PassOutput,
         new_order: Option<OrderWriter>,
         order_name: &str,
+        durable: &Durable<'_, '_>,
     ) -> Result<Option<FoldRef>> {
         let (state, source) = (self.planner.state, self.input.batch.id.source());
         let (from, suffix) = match self.fold {
@@ -627,7 +631,6 @@ impl<'a> Making<'a> {
             fingerprint: self.fingerprint,
             lines,
         };
-        let order_path = state.order_path(source, order_name);
         if own.is_none() {
             // The plan's layer is the base; only the order needs its entries.
             let mut entries = vec![u32::MAX; positions as usize];
@@ -638,8 +641,7 @@ impl<'a> Making<'a> {
                         *slot = number;
                     }
                 }
-                new_order.finish(&entries)?;
-                state.synced(&order_path)?;
+                durable.begin(new_order.finish(&entries)?)?;
                 let order = Some(order_ref(manifest.lines));
                 return Ok(Some(FoldRef { keep: 0, layer: manifest.layer.clone(), order }));
             }
@@ -656,7 +658,7 @@ impl<'a> Making<'a> {
         }
         let name = self.name(suffix);
         let path = state.layer_path(source, &name);
-        let (entries, order) = fold::run(
+        let Folded { layer, entries, order } = fold::run(
             &FoldInput {
                 next: &next,
                 from,
@@ -672,11 +674,10 @@ impl<'a> Making<'a> {
             &path,
             positions,
         )?;
-        state.synced(&path)?;
+        durable.begin(layer)?;
         let order = match new_order {
             Some(new_order) => {
-                new_order.finish(&order)?;
-                state.synced(&order_path)?;
+                durable.begin(new_order.finish(&order)?)?;
                 Some(order_ref(manifest.lines))
             }
             None => None,

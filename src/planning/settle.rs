@@ -11,8 +11,9 @@ use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SKIPPED, SUPERSEDE
 use super::candidate::{Candidate, GONE, NONE, UNSURE, group};
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix};
+use super::format::written::Written;
 use super::halt::Halt;
-use super::moving::{Gone, Moving, rank};
+use super::moving::{Asking, Gone, LookUps, Moved, Moving, rank};
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot};
 use super::sorter::{Sorted, Sorter};
@@ -28,9 +29,6 @@ use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::limits::{MAX_LINE, MAX_SKIPPED, MAX_WITHHELD};
-
-/// Keys that come or go that are looked up together.
-const WAITING: usize = 8_192;
 
 /// Bytes of what a batch says of one key, beyond which only the first and the
 /// last of it are kept.
@@ -168,18 +166,15 @@ impl LayerTables {
     }
 }
 
-struct Work<'a, 'b> {
+struct Work<'a, 'b, 'l> {
     input: &'a SettleInput<'a>,
     layer: LayerWriter,
     tables: LayerTables,
     ends: Sorter<EndRecord>,
     candidates: &'b mut Sorter<Candidate>,
     reader: Reader,
-    /// One for each thread that looks up what comes and goes.
-    readers: Vec<Reader>,
-    /// What goes and what comes, until it is looked up.
-    goes: Vec<Found>,
-    comes: Vec<KeyHash>,
+    /// Looks up what comes and goes.
+    asking: Asking<'l, 'a>,
     out: Settled,
     unsure: HashSet<KeyHash>,
 }
@@ -208,16 +203,17 @@ impl super::sorter::Record for EndRecord {
     }
 }
 
-/// Settles every key, writes the layer and hands the candidates to `candidates`.
+/// Settles every key, hands the candidates to `candidates`, and returns the
+/// layer that it wrote too.
 pub fn run(
     input: &SettleInput<'_>,
-    mut asserted: Sorted<Asserted>,
-    mut absent: Sorted<Absent>,
+    asserted: Sorted<Asserted>,
+    absent: Sorted<Absent>,
     layer: LayerWriter,
     ends: Sorter<EndRecord>,
     candidates: &mut Sorter<Candidate>,
     unchanged: [u64; 2],
-) -> Result<Settled> {
+) -> Result<(Settled, Written)> {
     let own = input.view.own.as_ref().map(Snapshot::manifest);
     let counts =
         own.map_or_else(Default::default, |m| [m.entity_counts.clone(), m.relationship_counts.clone()]);
@@ -248,64 +244,74 @@ pub fn run(
             *out.facts.live_by_type.entry(type_name.clone()).or_default() += count;
         }
     }
-    let mut work = Work {
-        input,
-        layer,
-        tables: LayerTables::default(),
-        ends,
-        candidates,
-        reader: Reader::new()?,
-        readers: (0..input.threads.max(1)).map(|_| Reader::new()).collect::<Result<_>>()?,
-        goes: Vec::new(),
-        comes: Vec::new(),
-        out,
-        unsure: own.map_or_else(HashSet::new, |m| m.unsure.iter().map(Key::hash).collect()),
-    };
+    let unsure = own.map_or_else(HashSet::new, |m| m.unsure.iter().map(Key::hash).collect());
+    let look_ups = LookUps::new(Moving {
+        view: input.view,
+        stamp: input.stamp,
+        ranks: input.ranks,
+        containment: input.containment,
+    });
+    let mut readers = (1..input.threads).map(|_| Reader::new()).collect::<Result<Vec<_>>>()?;
+    let (asking, reader) = (look_ups.ask(Reader::new()?), Reader::new()?);
+    let tables = LayerTables::default();
+    let mut work = Work { input, layer, tables, ends, candidates, reader, asking, out, unsure };
     // The plan's own pack is number 0 of its layer, as in its records.
     work.tables.pack(input.pack.1)?;
-
-    let mut line = asserted.take_next()?;
-    let mut gone = absent.take_next()?;
-    let mut lines = Vec::new();
-    let mut pace = input.halt.pace();
-    loop {
-        pace.tick()?;
-        match (&line, &gone) {
-            (None, None) => break,
-            (Some(first), gone_next) if gone_next.is_none_or(|gone| first.key <= gone.key) => {
-                let key = first.key;
-                lines.clear();
-                while let Some(next) = line.filter(|next| next.key == key) {
-                    lines.push(next);
-                    line = asserted.take_next()?;
-                }
-                work.asserted(&lines)?;
-                // A key can't be listed and absent; should it be, it is listed.
-                while gone.is_some_and(|gone| gone.key == key) {
-                    gone = absent.take_next()?;
-                }
-            }
-            (_, Some(next)) => {
-                work.absent(*next)?;
-                gone = absent.take_next()?;
-            }
-            (Some(_), None) => unreachable!("the second arm takes every line when no absent key is left"),
+    std::thread::scope(|scope| {
+        // Whoever leaves drops `work`, which ends the helpers.
+        let mut work = work;
+        for reader in &mut readers {
+            scope.spawn(|| look_ups.help(reader));
         }
-    }
-    work.finish()
+        work.all(asserted, absent)?;
+        work.finish()
+    })
 }
 
-impl Work<'_, '_> {
-    fn finish(mut self) -> Result<Settled> {
-        self.moved(1)?;
+impl Work<'_, '_, '_> {
+    /// Every key, in order.
+    fn all(&mut self, mut asserted: Sorted<Asserted>, mut absent: Sorted<Absent>) -> Result<()> {
+        let mut line = asserted.take_next()?;
+        let mut gone = absent.take_next()?;
+        let mut lines = Vec::new();
+        let mut pace = self.input.halt.pace();
+        loop {
+            pace.tick()?;
+            match (&line, &gone) {
+                (None, None) => return Ok(()),
+                (Some(first), gone_next) if gone_next.is_none_or(|gone| first.key <= gone.key) => {
+                    let key = first.key;
+                    lines.clear();
+                    while let Some(next) = line.filter(|next| next.key == key) {
+                        lines.push(next);
+                        line = asserted.take_next()?;
+                    }
+                    self.asserted(&lines)?;
+                    // A key can't be listed and absent; should it be, it is listed.
+                    while gone.is_some_and(|gone| gone.key == key) {
+                        gone = absent.take_next()?;
+                    }
+                }
+                (_, Some(next)) => {
+                    self.absent(*next)?;
+                    gone = absent.take_next()?;
+                }
+                (Some(_), None) => unreachable!("the second arm takes every line when no absent key is left"),
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<(Settled, Written)> {
+        let found = self.asking.finish();
+        self.moved(found)?;
         let mut ends = self.ends.finish()?;
         while let Some(end) = ends.take_next()? {
             self.layer.push_end(end.0)?;
         }
         self.out.entries = self.layer.len();
-        self.layer.finish(&self.tables.into_meta(self.input.comparison))?;
+        let layer = self.layer.finish(&self.tables.into_meta(self.input.comparison))?;
         self.out.unsure = self.unsure;
-        Ok(self.out)
+        Ok((self.out, layer))
     }
 
     /// All lines of one key.
@@ -586,32 +592,24 @@ impl Work<'_, '_> {
 
     /// A live key goes.
     fn gone(&mut self, found: Found) -> Result<()> {
-        self.goes.push(found);
-        self.moved(WAITING)
+        let found = self.asking.goes(found);
+        self.moved(found)
     }
 
     /// An entity of the source comes.
     fn comes(&mut self, key: KeyHash) -> Result<()> {
-        self.comes.push(key);
-        self.moved(WAITING)
+        let found = self.asking.comes(key);
+        self.moved(found)
     }
 
-    /// Looks up what comes and goes, once there is so much of it.
-    fn moved(&mut self, least: usize) -> Result<()> {
-        if self.goes.len() + self.comes.len() < least {
-            return Ok(());
-        }
-        let (goes, comes) = (std::mem::take(&mut self.goes), std::mem::take(&mut self.comes));
-        let moving = Moving {
-            view: self.input.view,
-            stamp: self.input.stamp,
-            ranks: self.input.ranks,
-            containment: self.input.containment,
-        };
-        let moved = moving.look(&goes, &comes, &mut self.readers)?;
-        self.out.moved.extend(moved.relationships);
-        for gone in moved.gone {
-            self.take_gone(gone)?;
+    /// Takes what was found of keys that come or go.
+    fn moved(&mut self, found: Vec<Result<Moved>>) -> Result<()> {
+        for moved in found {
+            let moved = moved?;
+            self.out.moved.extend(moved.relationships);
+            for gone in moved.gone {
+                self.take_gone(gone)?;
+            }
         }
         Ok(())
     }

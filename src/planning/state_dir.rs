@@ -25,6 +25,7 @@ use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::format::block_file::{BlockReader, FileKind, invalid};
+use super::format::written::Written;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -55,7 +56,7 @@ impl Pack {
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
         }
-        // One thread opens it: the index of a large pack is some megabytes.
+        // One thread opens it: the index of a large pack is many megabytes.
         let _opening = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
@@ -272,6 +273,12 @@ impl StateDir {
             sync_folder(path)?;
         }
         Ok(())
+    }
+
+    /// Makes a file durable that was written, and its name.
+    pub fn make_durable(&self, written: &Written) -> Result<()> {
+        written.sync()?;
+        self.synced(written.path())
     }
 
     /// Says that a file that was written and synced is complete: its name is

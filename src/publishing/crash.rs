@@ -4,7 +4,8 @@
 //! process with SIGKILL right after the n-th durable commit of
 //! `tidegate.redb`, the n-th answer of a target, or the n-th durable file
 //! under the state URL. `TIDEGATE_CRASH_COUNT=<file>` has an undisturbed run
-//! write down how many of each there were. Neither is of use outside tests.
+//! write down how many of each there were. Neither is of use outside tests. Which
+//! file is the n-th is left to the threads that make them durable.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -103,7 +103,7 @@ pub struct Serving {
     pub process: Child,
     pub url: String,
     log: Option<std::thread::JoinHandle<String>>,
-    _limit: Limit,
+    limit: Option<Limit>,
 }
 
 impl Serving {
@@ -118,7 +118,7 @@ impl Serving {
         }
         let url = seen.split("Tidegate serves ").nth(1).unwrap().trim().to_owned();
         assert!(data.join("tidegate.server").exists());
-        Self { process, url, log: Some(std::thread::spawn(move || drain(log))), _limit: limit }
+        Self { process, url, log: Some(std::thread::spawn(move || drain(log))), limit: Some(limit) }
     }
 
     /// Asks it to stop, and waits until it has.
@@ -130,6 +130,7 @@ impl Serving {
     pub fn stop_with_log(mut self) -> (ExitStatus, String) {
         self.signal(rustix::process::Signal::TERM);
         let status = self.process.wait().unwrap();
+        self.limit = None;
         let log = self.log.take().unwrap().join().unwrap();
         (status, log)
     }

@@ -89,9 +89,10 @@ impl<'a> Watch<'a> {
                 Err(error) => return Err(error),
             }
             if !std::mem::replace(&mut self.reached, true) && self.only.is_none() {
-                // From here on nothing is missed; until something happens there
-                // is nothing else to be seen.
-                eprintln!("watching the server {}", self.client.url());
+                // Until something happens there is nothing else to be seen.
+                if !self.global.quiet {
+                    eprintln!("watching the server {}", self.client.url());
+                }
             }
             if gone.take().is_some() {
                 eprintln!("the server {} answers again", self.client.url());

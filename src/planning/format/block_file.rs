@@ -27,6 +27,7 @@ use zstd::zstd_safe::{self, CCtx, DCtx};
 use super::bytes::{u32_at, u64_at};
 use super::dictionary::{Dictionary, DictionaryRef};
 use super::sealed::Sealed;
+use super::written::Written;
 use crate::error::{Error, ErrorKind, Result};
 
 const MAGIC: &[u8; 8] = b"TGBLOCKS";
@@ -43,7 +44,7 @@ pub const LEVEL: i32 = 1;
 const MAX_DICTIONARY: usize = 1 << 20;
 
 /// Room for a raw block is made in steps of so many bytes.
-const ROOM: usize = 8 << 10;
+const ROOM: usize = 1 << 10;
 
 /// What a block file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,8 +224,8 @@ impl BlockWriter {
         (inner.index.len() / INDEX_ROW) as u32
     }
 
-    /// Writes index, meta and trailer, and makes the file durable. Returns its size.
-    pub fn finish(self) -> Result<u64> {
+    /// Writes index, meta and trailer.
+    pub fn finish(self) -> Result<Written> {
         let inner = self.inner.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let Inner { mut out, offset, index, meta } = inner;
         let meta = serde_json::to_vec(&meta).map_err(|e| Error::internal("pack meta").caused_by(e))?;
@@ -243,8 +244,7 @@ impl BlockWriter {
         out.write_all(&meta).map_err(at)?;
         out.write_all(&trailer).map_err(at)?;
         let file = out.into_inner().map_err(|e| at(e.into_error()))?;
-        file.sync_all().map_err(at)?;
-        Ok(offset + index.len() as u64 + meta.len() as u64 + TRAILER as u64)
+        Ok(Written::new(file, self.path))
     }
 }
 
@@ -432,7 +432,7 @@ mod tests {
             let packed = packer.pack_with(&raw, 2, with).unwrap();
             assert_eq!(writer.append(&packed).unwrap(), u32::from(n) + 1);
         }
-        writer.finish().unwrap();
+        writer.finish().unwrap().sync().unwrap();
     }
 
     fn read(path: &Path) -> Result<Vec<Vec<u8>>> {
@@ -492,7 +492,7 @@ mod tests {
         let mut raw = Vec::new();
         push_record(&mut raw, |out| out.extend_from_slice(b"body"));
         writer.append(&Packer::new().unwrap().pack(&raw, 1).unwrap()).unwrap();
-        writer.finish().unwrap();
+        writer.finish().unwrap().sync().unwrap();
         // Version 1: the same without dictionaries.
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[12] = 1;

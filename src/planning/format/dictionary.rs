@@ -14,8 +14,8 @@ use zstd::zstd_safe::{CDict, DDict};
 use super::block_file::LEVEL;
 use crate::error::{Error, Result};
 
-/// Bytes of a dictionary. Twice as much brings less than a twentieth.
-const SIZE: usize = 16 << 10;
+/// Bytes of a dictionary. Twice as much brings less than a fiftieth.
+const SIZE: usize = 32 << 10;
 /// Bytes of samples that one is made from.
 const SAMPLES: usize = 1 << 20;
 

@@ -25,6 +25,7 @@ use super::block_file::invalid;
 use super::bytes::{u32_at, u64_at, u128_at};
 use super::entry::{ENTRY, Entry};
 use super::sealed::Sealed;
+use super::written::Written;
 use crate::domain::key::KeyHash;
 use crate::domain::stamp::Stamp;
 use crate::error::{Error, Result};
@@ -175,8 +176,8 @@ impl LayerWriter {
         if self.block.len() == END_BLOCK * END_ROW { self.flush_ends() } else { Ok(()) }
     }
 
-    /// Writes tables, meta and trailer, and makes the file durable. Returns its size.
-    pub fn finish(mut self, meta: &LayerMeta) -> Result<u64> {
+    /// Writes tables, meta and trailer.
+    pub fn finish(mut self, meta: &LayerMeta) -> Result<Written> {
         if self.ends == 0 {
             self.flush_entries()?;
         } else {
@@ -199,8 +200,7 @@ impl LayerWriter {
         trailer[32..].copy_from_slice(END);
         self.out.write_all(&trailer).map_err(at)?;
         let file = self.out.into_inner().map_err(|e| Error::io(&self.path, e.into_error()))?;
-        file.sync_all().map_err(|e| Error::io(&self.path, e))?;
-        file.metadata().map(|m| m.len()).map_err(|e| Error::io(&self.path, e))
+        Ok(Written::new(file, self.path))
     }
 }
 
@@ -506,7 +506,11 @@ mod tests {
         for n in 0..ends {
             writer.push_end(EndRow { end: n / 3, entry: n as u32, to: n % 2 == 1 }).unwrap();
         }
-        writer.finish(&LayerMeta { packs: vec!["p".into()], ..LayerMeta::default() }).unwrap();
+        writer
+            .finish(&LayerMeta { packs: vec!["p".into()], ..LayerMeta::default() })
+            .unwrap()
+            .sync()
+            .unwrap();
     }
 
     #[test]

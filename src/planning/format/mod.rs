@@ -9,3 +9,4 @@ pub mod entry;
 pub mod layer;
 pub mod order;
 mod sealed;
+pub mod written;

@@ -37,6 +37,7 @@ use super::block_file::invalid;
 use super::bytes::{u32_at, u64_at, u128_at};
 use super::entry::NO_POSITION;
 use super::sealed::Sealed;
+use super::written::Written;
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"TGORDER2";
@@ -110,10 +111,9 @@ impl OrderWriter {
         self.chunks.load(Ordering::Relaxed).saturating_mul(CHUNK as u32)
     }
 
-    /// Writes the entries, tables and trailer, and makes the file durable.
-    /// `entries` has the number of the base entry of each position, or
-    /// [`NO_POSITION`]. Returns the file's size.
-    pub fn finish(self, entries: &[u32]) -> Result<u64> {
+    /// Writes the entries, tables and trailer. `entries` has the number of the
+    /// base entry of each position, or [`NO_POSITION`].
+    pub fn finish(self, entries: &[u32]) -> Result<Written> {
         let chunks = self.chunks.into_inner() as usize;
         let Done { chunks: mut done, mut files } =
             self.done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -146,8 +146,7 @@ impl OrderWriter {
         tail.extend_from_slice(&hash.digest().to_le_bytes());
         tail.extend_from_slice(END);
         self.file.write_all_at(&tail, offset).map_err(at)?;
-        self.file.sync_all().map_err(at)?;
-        Ok(offset + tail.len() as u64)
+        Ok(Written::new(self.file, self.path))
     }
 }
 
@@ -480,7 +479,7 @@ mod tests {
         let mut entries = vec![NO_POSITION; writer.positions() as usize];
         entries[0] = 5;
         entries[4096] = 6;
-        writer.finish(&entries).unwrap();
+        writer.finish(&entries).unwrap().sync().unwrap();
     }
 
     #[test]
@@ -533,7 +532,7 @@ mod tests {
         }
         first.finish().unwrap();
         let count = writer.positions() as usize;
-        writer.finish(&vec![NO_POSITION; count]).unwrap();
+        writer.finish(&vec![NO_POSITION; count]).unwrap().sync().unwrap();
         let read = || -> Result<()> {
             let order = Order::open(&path)?;
             let mut chunk = Chunk::default();
