@@ -10,7 +10,7 @@ use super::state_dir::Pack;
 use crate::error::Result;
 
 /// Blocks that a reader keeps, in bytes. Bodies are mostly read in the order
-/// in which they were written, so some hundred blocks do.
+/// in which they were written, so several hundred blocks do.
 const KEEP: usize = 2 << 20;
 
 /// Unpackers of a reader. The bodies before and after a change lie in two packs,

@@ -129,8 +129,11 @@ fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, readers: &mut
     let mut left = LOOKED_UP;
     for round in 0.. {
         let (mut wanted, mut any) = (Vec::new(), false);
-        for (at, Group { type_id, names, published }) in groups.iter().enumerate() {
+        'names: for (at, Group { type_id, names, published }) in groups.iter().enumerate() {
             for name in names {
+                if left == 0 {
+                    break 'names;
+                }
                 let other = match spelling(name, round) {
                     Spelling::Other(other) => other,
                     Spelling::Known => {
@@ -145,7 +148,7 @@ fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, readers: &mut
                     wanted.iter().rev().take_while(|w| w.at == at).any(|w| w.other == other)
                 };
                 let known = names.iter().any(|name| **name == *other) || published.contains(&other);
-                if left == 0 || known || twice(&wanted) {
+                if known || twice(&wanted) {
                     continue;
                 }
                 left -= 1;

@@ -113,7 +113,7 @@ impl Drop for Asking<'_, '_> {
     fn drop(&mut self) {
         let mut state = self.look_ups.lock();
         state.closed = true;
-        // Of use to nobody, unless everything was taken.
+        // What is left of it is of use to nobody: whoever finished took it all.
         state.waiting.clear();
         drop(state);
         self.look_ups.changed.notify_all();
