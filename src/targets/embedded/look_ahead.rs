@@ -25,14 +25,25 @@ const FEW: usize = 512;
 /// not archived.
 pub type End = Option<(u32, bool)>;
 
-/// What the catalogue holds of a relationship.
+/// What the catalogue holds of a relationship, or of an entity that goes.
 pub struct Held {
     /// Hash of its key.
     pub hash: KeyHash,
-    /// Its `from` and its `to` end.
+    /// A relationship's `from` and `to` end.
     pub ends: (End, End),
     /// Its row.
     pub row: Option<Row>,
+    /// Where the relationships of an entity that goes are, if they are few.
+    pub around: Option<Around>,
+}
+
+/// Keys of the rows of all relationships at an entity.
+#[derive(Default)]
+pub struct Around {
+    /// In the table of those that begin at it.
+    pub forward: Vec<[u8; 20]>,
+    /// In the table of those that end at it.
+    pub reverse: Vec<[u8; 20]>,
 }
 
 /// A change whose place among the rows is known.
@@ -46,6 +57,9 @@ pub trait Placed: Sync {
 /// Rows of entities, in the order in which they were asked for, each with its
 /// key's hash.
 type Rows = Result<Vec<(KeyHash, Option<Row>)>, redb::Error>;
+
+/// Keys of relationships that each thread may hold of entities that go.
+const MOST_AROUND: usize = 1 << 16;
 
 /// Rows that are handed over at a time.
 const CHUNK: usize = 256;
@@ -117,8 +131,8 @@ pub fn entities<P: Placed, S>(
 }
 
 /// Looks up all relationships of an operation, but those that come to an entity
-/// that the operation creates or deletes. `None` when the writing thread does better
-/// alone.
+/// that the operation creates or deletes; and the entities that go. `None` when the
+/// writing thread does better alone.
 pub fn relationships(
     catalogue: &EmbeddedCatalogue,
     changes: &[TargetChange],
@@ -158,7 +172,7 @@ pub fn relationships(
 }
 
 /// Whether a change is looked up ahead: a relationship; or an entity that
-/// goes, whose relationships will be wanted from the file.
+/// goes, which looks whether relationships are still at it.
 fn is_looked_up(change: &TargetChange) -> bool {
     change.key.kind() == Kind::Relationship || change.action == Action::Delete
 }
@@ -182,13 +196,19 @@ fn look(
     };
     // Contents come one after the other.
     let mut last: Option<(&EntityKey, End)> = None;
+    let mut room = MOST_AROUND;
     let mut all = Vec::with_capacity(share.len());
     for n in share {
         let change = &changes[*n];
         let key = match &change.key {
             Key::Relationship(key) => key,
             Key::Entity(key) => {
-                looking.touch(key)?;
+                let (hash, row) = (change.key.hash(), looking.entity(key)?);
+                let around = match &row {
+                    Some(row) => looking.around(row.number, &mut room)?,
+                    None => None,
+                };
+                all.push((*n, Held { hash, ends: (None, None), row, around }));
                 continue;
             }
         };
@@ -219,7 +239,7 @@ fn look(
             }
             (Some(_) | None, _) => None,
         };
-        all.push((*n, Held { hash, ends: (from, to), row }));
+        all.push((*n, Held { hash, ends: (from, to), row, around: None }));
     }
     Ok(all)
 }
@@ -232,17 +252,27 @@ struct Looking {
 }
 
 impl Looking {
-    /// Reads where the relationships of an entity are, so that they are at
-    /// hand when it goes.
-    fn touch(&self, key: &EntityKey) -> Result<(), redb::Error> {
-        let Some((number, _)) = self.end(key)? else { return Ok(()) };
+    /// Where the relationships of an entity are; `None` when they are more
+    /// than there is `room` for.
+    fn around(&self, number: u32, room: &mut usize) -> Result<Option<Around>, redb::Error> {
         let (from, to) = (end_key(number, 0), end_key(number, u128::MAX));
-        for table in [&self.forward, &self.reverse] {
+        let mut around = Around::default();
+        for (table, keys) in [(&self.forward, &mut around.forward), (&self.reverse, &mut around.reverse)] {
             for row in table.range(&from[..]..=&to[..])? {
-                row?;
+                let (key, _) = row?;
+                let Ok(key) = key.value().try_into() else { return Ok(None) };
+                let Some(left) = room.checked_sub(1) else { return Ok(None) };
+                *room = left;
+                keys.push(key);
             }
         }
-        Ok(())
+        Ok(Some(around))
+    }
+
+    fn entity(&self, key: &EntityKey) -> Result<Option<Row>, redb::Error> {
+        let Some(number) = self.types.get(&key.type_name) else { return Ok(None) };
+        let row = self.entities.get(&entity_key(*number, &key.qualified_name))?;
+        Ok(row.and_then(|row| Row::decode(row.value())))
     }
 
     fn end(&self, key: &EntityKey) -> Result<End, redb::Error> {

@@ -1,6 +1,6 @@
 //! Writing changes into the catalogue's tables, within one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::thread::Scope;
 
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -10,7 +10,7 @@ use super::apply::HistoryRow;
 use super::aside::Aside;
 use super::blocks::{BlockBuilder, BlockCache, Uses, attributes_of_line, relationship_line};
 use super::buffered::Writer;
-use super::look_ahead::{self, Held};
+use super::look_ahead::{self, Around, Held};
 use super::read::Origin;
 use super::row::{BodyAt, BodyPatch, Row};
 use super::search::feed;
@@ -104,6 +104,8 @@ pub fn write(
             cache: BlockCache::new(),
             moved: Uses::default(),
             last_from: None,
+            goes: changes.iter().any(|change| stage_of(change) == 3),
+            joined: HashSet::new(),
             ended: Vec::new(),
         };
         for (stage, before) in [(1, Some(0)), (2, None), (3, None)] {
@@ -162,8 +164,11 @@ struct Place {
     n: usize,
     /// Its place among those of its stage, in the order of the operation.
     nth: usize,
-    /// Hash of its key and its row, if it was looked up ahead with its ends.
+    /// Hash of its key and its row, if it was looked up ahead.
     held: Option<(KeyHash, Option<Row>)>,
+    /// Where the relationships of an entity that goes were, if that was looked
+    /// up ahead.
+    around: Option<Around>,
 }
 
 impl look_ahead::Placed for Place {
@@ -194,6 +199,10 @@ struct Work<'a, 't, 'scope, 'env> {
     /// Rows that begin or cease to point to bodies written before.
     moved: Uses,
     last_from: Option<(EntityKey, Option<(u32, bool)>)>,
+    /// Whether the operation deletes entities.
+    goes: bool,
+    /// Then: entities that got a relationship.
+    joined: HashSet<u32>,
     /// Versions that ended in this stage, until they are written sorted.
     ended: Vec<([u8; 20], Vec<u8>)>,
 }
@@ -242,7 +251,8 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     ) -> Result<(), redb::Error> {
         let (places, creates) = self.places(stage, changes, held.as_deref_mut(), outcomes)?;
         let rows = places.len();
-        let of_entities = before.is_some() || places.first().is_some_and(|place| place.ends.is_none());
+        let of_entities =
+            before.is_some() || places.iter().any(|place| place.ends.is_none() && place.held.is_none());
         let mut doing = Doing { work: self, held, outcomes, bodies: Vec::new(), reverse: Vec::new() };
         let begin = |doing: &mut Doing<'_, '_, 't, 'scope, '_>| {
             if let Some(before) = before {
@@ -362,11 +372,14 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         held: Option<&mut Held>,
     ) -> Result<Option<Place>, redb::Error> {
         let known = held.as_ref().map(|held| held.ends);
-        let held = held.map(|held| (held.hash, held.row.take()));
+        let (held, around) = match held {
+            Some(held) => (Some((held.hash, held.row.take())), held.around.take()),
+            None => (None, None),
+        };
         Ok(match &change.key {
             Key::Entity(key) => {
                 let row = entity_key(self.type_number(&key.type_name)?, &key.qualified_name);
-                Some(Place { row, ends: None, n, nth, held })
+                Some(Place { row, ends: None, n, nth, held, around })
             }
             Key::Relationship(key) => {
                 let ends = match known {
@@ -376,7 +389,14 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
                 let (Some((from, from_there)), Some((to, to_there))) = ends else { return Ok(None) };
                 let hash = held.as_ref().map_or_else(|| change.key.hash(), |(hash, _)| *hash).0;
                 let ends = (end_key(to, hash).to_vec(), from_there && to_there);
-                Some(Place { row: end_key(from, hash).to_vec(), ends: Some(ends), n, nth, held })
+                Some(Place {
+                    row: end_key(from, hash).to_vec(),
+                    ends: Some(ends),
+                    n,
+                    nth,
+                    held,
+                    around: None,
+                })
             }
         })
     }
@@ -512,6 +532,10 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
                 if let (Some((to, _)), None) = (&place.ends, before)
                     && let Some(from) = place.row.first_chunk::<4>()
                 {
+                    if self.goes {
+                        let ends = [Some(from), to.first_chunk::<4>()];
+                        self.joined.extend(ends.into_iter().flatten().map(|end| u32::from_be_bytes(*end)));
+                    }
                     reverse.push((to.clone(), *from));
                 }
             }
@@ -519,6 +543,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
                 table.remove(&place.row[..])?;
                 match (&place.ends, before) {
                     (Some((to, _)), _) => self.tables.reverse.remove(&to[..])?,
+                    (None, Some(row)) if self.is_alone(row.number, place.around.as_ref())? => {}
                     (None, Some(row)) => self.remove_relationships(row.number)?,
                     (None, None) => {}
                 }
@@ -568,6 +593,26 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
             return Ok(None);
         }
         self.place(&change.key, &attributes).map(Some)
+    }
+
+    /// Whether it is known that no relationship is at an entity: what was
+    /// there before the operation is gone, and nothing came. Plans delete
+    /// relationships before their entities, so that this is the rule.
+    fn is_alone(&self, entity: u32, around: Option<&Around>) -> Result<bool, redb::Error> {
+        let Some(around) = around else { return Ok(false) };
+        if self.joined.contains(&entity) {
+            return Ok(false);
+        }
+        for (table, keys) in
+            [(&self.tables.forward, &around.forward), (&self.tables.reverse, &around.reverse)]
+        {
+            for key in keys {
+                if table.get(key)?.is_some() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// An entity that goes takes with it the relationships that are still at
