@@ -38,6 +38,8 @@ impl Play {
     fn new(trouble: Trouble, fast: bool) -> Self {
         let world = World::with(|settings| {
             settings.planning.fast_path = fast;
+            // Histories are short: layers are folded all the same.
+            settings.planning.max_layers = if fast { 1 } else { 3 };
             for (source, settings) in &mut settings.sources {
                 settings.precedence = i64::from(source.as_str() != "alpha");
                 settings.on_failure = Some(OnFailure::Continue);

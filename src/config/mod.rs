@@ -52,6 +52,8 @@ pub struct PlanningSettings {
     pub index_memory: u64,
     /// Whether packs get dictionaries.
     pub dictionaries: bool,
+    /// Layers of changes above a snapshot's base before they become one.
+    pub max_layers: usize,
 }
 
 /// What becomes of a source that the settings do not name.
@@ -264,6 +266,7 @@ impl Settings {
                 sort_memory: 96 << 20,
                 index_memory: 112 << 20,
                 dictionaries: true,
+                max_layers: 6,
             },
             max_changes: None,
             retry: RetrySettings::default(),

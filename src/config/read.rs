@@ -273,6 +273,9 @@ impl Reading {
             self.value(planning, "planning", "sort_memory", &mut into.sort_memory, size);
             self.value(planning, "planning", "index_memory", &mut into.index_memory, size);
             self.value(planning, "planning", "dictionaries", &mut into.dictionaries, boolean);
+            self.value(planning, "planning", "max_layers", &mut into.max_layers, |value| {
+                Ok(usize::try_from(whole(value)?).unwrap_or(usize::MAX).clamp(1, 64))
+            });
         }
         if let Some(publishing) = self.section(table, "", "publishing") {
             self.unknown(publishing, "publishing", &reference::names("publishing"));

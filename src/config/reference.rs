@@ -381,6 +381,11 @@ pub const SECTIONS: &[Section] = &[
                 "boolean",
                 "Whether what bodies of a type have in common is stored once a pack. Packs are smaller and read faster; the plan is the same either way.",
             ),
+            key(
+                "max_layers",
+                "number",
+                "Layers of changes that may lie above the base of a snapshot before they become one, 1 to 64. More make reading slower and folding rarer; the plan is the same either way.",
+            ),
         ],
     },
     Section {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use jiff::Timestamp;
 
 use super::format::entry::{Entry, NO_POSITION, State};
-use super::format::layer::{EndRow, LayerWriter, Scan};
+use super::format::layer::{EndRow, LayerWriter, Scan, Scratch};
 use super::format::written::Written;
 use super::halt::Halt;
 use super::settle::{EndRecord, LayerTables};
@@ -18,9 +18,6 @@ use super::sorter::Sorter;
 use crate::domain::key::{Key, KeyHash};
 use crate::domain::stamp::Stamp;
 use crate::error::Result;
-
-/// How many layers may lie above the base.
-pub const MAX_DELTAS: usize = 6;
 
 /// What to fold, decided before the batch is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +33,7 @@ pub enum Fold {
 /// Which fold is due. The layers above the base are rewritten when there are
 /// many of them; the base when they have grown to a tenth of it, so that the
 /// cost of rewriting it is spread over the batches that made it necessary.
-pub fn due(snapshot: Option<&Snapshot>, full: bool, order_is_useless: bool) -> Fold {
+pub fn due(snapshot: Option<&Snapshot>, max_layers: usize, full: bool, order_is_useless: bool) -> Fold {
     let Some(snapshot) = snapshot else { return Fold::Base };
     let base = snapshot.layer(0).len();
     let above = snapshot.entries() - base;
@@ -45,7 +42,7 @@ pub fn due(snapshot: Option<&Snapshot>, full: bool, order_is_useless: bool) -> F
     let share = if full { 10 } else { 2 };
     if above * share > base.max(4096) || full && order_is_useless {
         Fold::Base
-    } else if snapshot.layers() > MAX_DELTAS {
+    } else if snapshot.layers() > max_layers {
         Fold::Deltas
     } else {
         Fold::None
@@ -112,6 +109,10 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
         .map(|index| vec![NO_POSITION; next.layer(index).len() as usize])
         .collect();
 
+    // Of those that do not, the base is asked.
+    let know_positions = (1..next.layers()).all(|index| next.layer(index).meta().knows_positions);
+    let mut scratch = Scratch::default();
+
     let mut scans: Vec<Scan<'_>> =
         (input.from..next.layers()).map(|index| next.layer(index).scan()).collect();
     let mut heads: Vec<Option<(u32, Entry)>> = Vec::with_capacity(scans.len());
@@ -131,10 +132,15 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
         same.clear();
         let mut index = newest;
         let mut kept: Option<(usize, u32, Entry)> = None;
+        // The key's place in the base, if one of them says it.
+        let mut pos = NO_POSITION;
         loop {
             if let Some((number, entry)) = heads[index].take() {
                 same.push((index, number));
                 kept.get_or_insert((index, number, entry));
+                if pos == NO_POSITION {
+                    pos = entry.pos;
+                }
                 heads[index] = scans[index].advance()?;
                 if let Some((_, entry)) = &heads[index] {
                     heap.push(Reverse((entry.key, Reverse(index))));
@@ -156,7 +162,12 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
         }
         let mut adopted = tables.adopt(next, &found)?;
         adopted.stale |= next.layer(layer).meta().comparison != input.comparison;
-        if input.from == 0 {
+        if input.from > 0 {
+            if pos == NO_POSITION && !know_positions {
+                pos = next.layer(0).lookup(key, &mut scratch)?.map_or(pos, |(_, base)| base.pos);
+            }
+            adopted.pos = pos;
+        } else {
             adopted.pos = if layer == top && input.positions_are_new {
                 entry.pos
             } else {

@@ -226,12 +226,13 @@ fn keep(
     let mut renumbered = vec![NO_POSITION; whole.len() as usize];
     let mut scan = whole.scan();
     while let Some((number, entry)) = scan.advance()? {
-        let live_before = match own {
-            Some(own) => own.live(entry.key, &mut scratch)?,
+        let before = match own {
+            Some(own) => own.lookup(entry.key, &mut scratch)?,
             None => None,
         };
+        let live_before = before.filter(|found| found.entry.is_live());
         // Without the new line order, positions mean those of the present one.
-        let pos = live_before.map_or(NO_POSITION, |found| found.entry.pos);
+        let pos = before.map_or(NO_POSITION, |found| found.entry.pos);
         let counts = match entry.key.kind() {
             Kind::Entity => &mut next.entity_counts,
             Kind::Relationship => &mut next.relationship_counts,

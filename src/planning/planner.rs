@@ -55,6 +55,8 @@ pub struct PlanningOptions {
     /// Blocks of a type that a dictionary for them is made from; 0: packs have
     /// no dictionaries. Same plan.
     pub dictionary_samples: usize,
+    /// Layers of changes above the base before they become one. Same plan.
+    pub max_layers: usize,
     /// Limits of reading.
     pub read: ReadLimits,
 }
@@ -67,6 +69,7 @@ impl Default for PlanningOptions {
             sort_memory: 96 << 20,
             index_memory: 112 << 20,
             dictionary_samples: 128,
+            max_layers: 6,
             read: ReadLimits::default(),
         }
     }
@@ -262,7 +265,7 @@ impl<'a> Making<'a> {
             comparison: settings.comparison_fingerprint(),
             fingerprint,
             types: Types::default(),
-            fold: fold::due(own, full && newest, useless),
+            fold: fold::due(own, planner.options.max_layers, full && newest, useless),
             order,
             tmp,
         })
@@ -345,7 +348,7 @@ impl<'a> Making<'a> {
             mode = Mode::Incremental;
             new_order = None;
             if self.fold == Fold::Base && self.view.own.is_some() {
-                self.fold = fold::due(self.view.own.as_ref(), false, false);
+                self.fold = fold::due(self.view.own.as_ref(), options.max_layers, false, false);
             }
             // What the first one still holds must not get into the new file.
             drop(writer);

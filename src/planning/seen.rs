@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::entry::NO_POSITION;
+use super::format::layer::Scratch;
 use super::snapshot::{Found, Snapshot};
 use crate::error::Result;
 
@@ -59,11 +60,18 @@ impl Seen {
 /// Positions of the line order whose entry a newer layer hides.
 pub fn dropped(snapshot: &Snapshot, positions: u32) -> Result<Vec<u64>> {
     let mut bits = vec![0u64; (positions as usize).div_ceil(64)];
+    let mut scratch = Scratch::default();
     for index in 1..snapshot.layers() {
-        let mut scan = snapshot.layer(index).scan();
+        let layer = snapshot.layer(index);
+        let knows = layer.meta().knows_positions;
+        let mut scan = layer.scan();
         while let Some((_, entry)) = scan.advance()? {
-            if entry.pos < positions {
-                bits[entry.pos as usize / 64] |= 1 << (entry.pos % 64);
+            let mut pos = entry.pos;
+            if pos == NO_POSITION && !knows {
+                pos = snapshot.layer(0).lookup(entry.key, &mut scratch)?.map_or(pos, |(_, base)| base.pos);
+            }
+            if pos < positions {
+                bits[pos as usize / 64] |= 1 << (pos % 64);
             }
         }
     }

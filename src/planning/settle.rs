@@ -148,7 +148,7 @@ impl LayerTables {
 
     /// The meta.
     pub fn into_meta(self, comparison: u64) -> LayerMeta {
-        LayerMeta { packs: self.packs, stamps: self.stamps, comparison }
+        LayerMeta { packs: self.packs, stamps: self.stamps, comparison, knows_positions: true }
     }
 
     /// An entry of `snapshot` as it stands in this layer.
@@ -322,7 +322,11 @@ impl Work<'_, '_, '_> {
         let counted = lines.iter().all(|line| line.has(AGAIN));
         let skipped = lines.iter().any(|line| line.has(SKIPPED));
         let own = self.input.view.own.as_ref();
-        let live = self.input.view.own_live(first.key, &mut self.reader)?;
+        let known = match own {
+            Some(own) => own.lookup(first.key, &mut self.reader.scratch)?,
+            None => None,
+        };
+        let live = known.filter(|found| found.entry.is_live());
         if !counted && !first.has(OUTSIDE) {
             self.in_scope(true, live.is_some());
         }
@@ -352,10 +356,11 @@ impl Work<'_, '_, '_> {
             return self.skip(first);
         }
         let stamp = self.tables.stamp(self.input.stamp);
+        // Its old place in the line order stays hidden, also when it comes back.
         let pos = if self.input.new_positions {
             first.pos
         } else {
-            live.map_or(NO_POSITION, |found| found.entry.pos)
+            known.map_or(NO_POSITION, |found| found.entry.pos)
         };
         if first.has(DELETED) {
             let entry = Entry {

@@ -418,6 +418,7 @@ impl Engine {
                 true => PlanningOptions::default().dictionary_samples,
                 false => 0,
             },
+            max_layers: settings.planning.max_layers,
             read: settings.limits,
         }
     }

@@ -60,6 +60,11 @@ pub struct LayerMeta {
     pub stamps: Vec<StampInfo>,
     /// Fingerprint of the settings that its `canon` hashes were made under.
     pub comparison: u64,
+    /// Whether an entry above the base has its key's position in the base's
+    /// line order wherever there is one. Layers of early versions forgot it of
+    /// keys that had been gone for a while.
+    #[serde(default)]
+    pub knows_positions: bool,
 }
 
 /// One end of a relationship in a layer.
