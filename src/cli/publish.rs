@@ -6,13 +6,16 @@ use super::Global;
 use super::backend::{Backend, Purpose};
 use super::batches::exit_after;
 use super::client::Client;
-use super::common::{actor, usage};
+use super::common::{actor, report, usage};
 use super::place::Place;
+use crate::domain::ids::BatchId;
 use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
+use crate::service::engine::Engine;
 use crate::service::query::Part;
 use crate::service::views::InboxListView;
+use crate::store::BatchRecord;
 
 /// Publishes one batch folder and prints its publish state.
 #[derive(Debug, Args)]
@@ -53,10 +56,10 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
         if record.status == PublishStatus::Retrying || record.waits_in_execution() {
             engine.retry(&id, &actor(), "published again on the command line")?;
         }
-        let record = engine.run_batch(&id)?;
+        let record = attempt(global, engine, &id)?;
         if record.hold.is_some() && args.approve.is_some() {
             engine.approve(&id, digest, &actor(), &args.reason)?;
-            engine.run_batch(&id)?;
+            attempt(global, engine, &id)?;
         }
         engine.keep_pins()?;
         exit_after(global, &backend.batch(&id)?)
@@ -64,6 +67,23 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
     let result = work();
     backend.close()?;
     result
+}
+
+/// Works on the batch until it has ended or waits. Why it waits in the middle
+/// of its execution is told; the batch is not finished, and goes on with the
+/// next `publish` of it.
+fn attempt(global: &Global, engine: &Engine, id: &BatchId) -> Result<BatchRecord> {
+    let error = match engine.run_batch(id) {
+        Ok(record) => return Ok(record),
+        Err(error) => error,
+    };
+    match engine.batch(id) {
+        Ok(record) if record.waits_in_execution() => {
+            report(global, &error);
+            Ok(record)
+        }
+        Ok(_) | Err(_) => Err(error),
+    }
 }
 
 /// One shot needs the directory; a server publishes what lies in its inboxes.

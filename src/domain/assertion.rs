@@ -1,9 +1,10 @@
 //! What one line of a batch says: a key and its value, or its absence.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use super::json::scan::Scanner;
-use super::json::{JsonError, member_at};
+use super::json::scan::{RawString, Scanner};
+use super::json::{JsonError, canonicalize, is_one_value, member_at};
 use super::key::{EntityKey, Key, KeyHash, Kind, RelationshipKey};
 use super::settings::Mode;
 use crate::limits::{MAX_NAME, MAX_TYPE};
@@ -209,41 +210,6 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
     Ok(Line { key, attributes, attributes_at: parts.attributes_at, unknown_members: parts.unknown })
 }
 
-/// Whether a line has the outline of one JSON value: brackets and strings that
-/// close just at its end, and nothing but JSON's own signs and the letters of
-/// `true`, `false`, `null` and `NaN` between strings. Less than its grammar, so
-/// that a line with one wrong value keeps its key.
-fn is_one_value(line: &[u8]) -> bool {
-    let line = line.trim_ascii();
-    let (mut depth, mut in_string, mut escaped) = (0u64, false, false);
-    for (at, &byte) in line.iter().enumerate() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return false,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return at + 1 == line.len();
-                }
-            }
-            b' ' | b'\t' | b'\r' | b',' | b':' | b'0'..=b'9' | b'+' | b'-' | b'.' => {}
-            b't' | b'r' | b'u' | b'e' | b'f' | b'a' | b'l' | b's' | b'n' | b'N' | b'E' => {}
-            _ => return false,
-        }
-    }
-    false
-}
-
 #[derive(Default)]
 struct Parts<'a> {
     type_name: Option<Cow<'a, str>>,
@@ -254,6 +220,8 @@ struct Parts<'a> {
     attributes: Option<&'a [u8]>,
     attributes_at: usize,
     deleted: bool,
+    /// Members that the contract does not name.
+    others: BTreeSet<Cow<'a, [u8]>>,
     unknown: bool,
     seen: u8,
 }
@@ -300,14 +268,8 @@ impl<'a> Parts<'a> {
 
     fn member(&mut self, kind: Kind, line: &'a [u8], scanner: &mut Scanner<'a>) -> Result<(), Problem> {
         let name = scanner.string()?;
-        let decoded;
-        let name = if name.escaped {
-            decoded = name.decode();
-            decoded.as_bytes()
-        } else {
-            name.bytes
-        };
-        let (index, field): (u8, &'static str) = match (name, kind) {
+        let name = plain(name);
+        let (index, field): (u8, &'static str) = match (&*name, kind) {
             (b"type", _) => (0, "type"),
             (b"attributes", _) => (1, "attributes"),
             (b"deleted", _) => (2, "deleted"),
@@ -320,7 +282,14 @@ impl<'a> Parts<'a> {
         scanner.colon()?;
         if index == 7 {
             self.unknown = true;
-            return Ok(scanner.skip(1)?);
+            return match ignored(scanner, "", name, &mut self.others, 1)? {
+                None => Ok(()),
+                Some(bad) => {
+                    // Go on, so that a key behind it is found.
+                    self.rest(kind, line, scanner)?;
+                    Err(bad)
+                }
+            };
         }
         if self.seen & 1 << index != 0 {
             // Which of both is meant can't be told; of the key neither can be trusted.
@@ -374,6 +343,47 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// A member's name without escapes.
+fn plain(name: RawString<'_>) -> Cow<'_, [u8]> {
+    if !name.escaped {
+        return Cow::Borrowed(name.bytes);
+    }
+    Cow::Owned(name.decode().into_owned().into_bytes())
+}
+
+/// Goes over a member that the contract does not name. Nothing is made of it,
+/// but it has to be what a member is: if it is not, what is wrong is returned.
+/// `others` are those of its object before it, `depth` values lie around it.
+///
+/// # Errors
+/// When it can't be told where it ends.
+fn ignored<'a>(
+    scanner: &mut Scanner<'a>,
+    under: &str,
+    name: Cow<'a, [u8]>,
+    others: &mut BTreeSet<Cow<'a, [u8]>>,
+    depth: usize,
+) -> Result<Option<Problem>, Problem> {
+    let start = scanner.offset();
+    scanner.skip(depth)?;
+    let value = scanner.since(start);
+    let field = |name: &[u8]| {
+        let name = String::from_utf8_lossy(name);
+        if under.is_empty() { name.into_owned() } else { format!("{under}.{name}") }
+    };
+    if matches!(value.first(), Some(b'{' | b'['))
+        && let Err(error) = canonicalize(value, &mut Vec::new())
+    {
+        let error = JsonError { offset: start + error.offset, ..error };
+        return Ok(Some(problem(field(&name), &error.to_string())));
+    }
+    if others.contains(&name) {
+        return Ok(Some(problem(field(&name), "stands twice")));
+    }
+    others.insert(name);
+    Ok(None)
+}
+
 /// A name: a string that is not empty, not too long and has no control characters.
 fn text<'a>(
     scanner: &mut Scanner<'a>,
@@ -410,21 +420,25 @@ fn end<'a>(
     }
     scanner.white_space();
     let (mut type_name, mut qualified_name) = (None, None);
+    let mut others = BTreeSet::new();
     if !scanner.take(b'}') {
         loop {
-            let name = scanner.string()?.decode();
+            let name = plain(scanner.string()?);
             scanner.colon()?;
             match &*name {
-                "type" if type_name.is_none() => {
+                b"type" if type_name.is_none() => {
                     type_name = Some(text(scanner, "type", field, MAX_TYPE, false)?)
                 }
-                "qualified_name" if qualified_name.is_none() => {
+                b"qualified_name" if qualified_name.is_none() => {
                     qualified_name = Some(text(scanner, "qualified_name", field, MAX_NAME, false)?);
                 }
-                "type" | "qualified_name" => return Err(problem(format!("{field}.{name}"), "stands twice")),
+                b"type" => return Err(problem(format!("{field}.type"), "stands twice")),
+                b"qualified_name" => return Err(problem(format!("{field}.qualified_name"), "stands twice")),
                 _ => {
                     *unknown = true;
-                    scanner.skip(2)?;
+                    if let Some(bad) = ignored(scanner, field, name, &mut others, 2)? {
+                        return Err(bad);
+                    }
                 }
             }
             if scanner.separator(b'}')? {
@@ -516,6 +530,32 @@ mod tests {
                 r#"{"type":"t","qualified_name":"n","attributes":{"a":}}"#,
                 "attributes.a",
                 "a value is expected at byte 51",
+                false,
+            ),
+            (
+                r#"{"type":"t","qualified_name":"n","attributes":{"a":01}}"#,
+                "attributes.a",
+                "a comma or the end of the object or array is expected at byte 52",
+                true,
+            ),
+            (
+                "{\"type\":\"t\",\"qualified_name\":\"n\",\"attributes\":{\"a\":\"x\0y\"}}",
+                "attributes.a",
+                "a control character stands in a string at byte 53",
+                false,
+            ),
+            (
+                r#"{"type":"t","qualified_name":"n","attributes":{"a":"x"}"qualified_name":"o"}"#,
+                "",
+                "a comma or the end of the object or array is expected at byte 55",
+                false,
+            ),
+            (r#"{"type":"t","qualified_name":"n","attributes":{},"z":1,"z":2}"#, "z", "stands twice", true),
+            (r#"{"z":1,"z":2,"type":"t","qualified_name":"n","attributes":{}}"#, "z", "stands twice", true),
+            (
+                r#"{"type":"t","qualified_name":"n","z":{"q":1,"q":2},"attributes":{}}"#,
+                "z",
+                "an object has the same name twice at byte 45",
                 true,
             ),
             (
@@ -535,6 +575,7 @@ mod tests {
         let relation = |text: &str| parse_line(Kind::Relationship, Mode::Full, text.as_bytes()).unwrap_err();
         assert_eq!(relation(r#"{"type":"r","from":{"type":"a"},"to":{}}"#).field, "from.qualified_name");
         assert_eq!(relation(r#"{"type":"r","from":1}"#).field, "from");
+        assert_eq!(relation(r#"{"type":"r","from":{"type":"a","z":1,"z":1}}"#).field, "from.z");
         assert_eq!(relation(r#"{"type":"r","from":{"type":"a","qualified_name":"x"}}"#).field, "to");
         assert!(
             parse_line(Kind::Entity, Mode::Full, b"{\"type\":\"\xff\"}")

@@ -113,8 +113,8 @@ error_kinds! {
         "A batch of this id was accepted before, with another manifest.",
         "Deliver the run again under a new run id.";
     FolderChanged: "BATCH_CHANGED", 409, 1, Never,
-        "The folder was changed after the batch was accepted.",
-        "Deliver the run again under a new run id; what was accepted is not read again.";
+        "The folder was changed after the batch was accepted, or while it was read.",
+        "Deliver the run again under a new run id, or have what lies there now read with `tidegate batches retry`.";
     FileMissing: "BATCH_FILE_MISSING", 422, 1, Never,
         "A file that the manifest lists is not in the folder.",
         "Deliver the run again under a new run id.";

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::BatchId;
@@ -37,6 +38,19 @@ pub struct BatchFile {
     pub bytes: Option<u64>,
     /// XXH3-64 of the stored bytes, where the manifest states it.
     pub xxh3: Option<u64>,
+    /// What it was when the batch was accepted, where no checksum tells and it
+    /// is read where it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<FileState>,
+}
+
+/// What tells whether a file was changed, without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileState {
+    /// Stored bytes.
+    pub bytes: u64,
+    /// When it was written last.
+    pub modified: Timestamp,
 }
 
 /// An accepted batch, its files at hand in a local folder.

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use url::Url;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::batch::{Batch, BatchFile};
+use super::batch::{Batch, BatchFile, FileState};
 use super::manifest::{self, MANIFEST, Manifest, compression_of};
 use super::prefix::Object;
 use crate::domain::ids::{BatchId, FolderName, SourceId};
@@ -79,7 +79,7 @@ pub fn open_without_manifest(
         let path = object.name.clone();
         if let Some(kind) = kind_of(&path) {
             let (compression, bytes) = (compression_of(&path), Some(object.size));
-            files.push(BatchFile { path, kind, compression, count: None, bytes, xxh3: None });
+            files.push(BatchFile { path, kind, compression, count: None, bytes, xxh3: None, accepted: None });
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -132,8 +132,24 @@ pub fn read_manifest(folder: &Path) -> Result<Vec<u8>> {
     std::fs::read(&path).map_err(|e| Error::io(&path, e))
 }
 
+/// What the files of a batch are like now, in their order; `None` of one that
+/// has a checksum, which tells more, or that can't be looked at.
+pub fn states(batch: &Batch) -> Vec<Option<FileState>> {
+    let state = |file: &BatchFile| {
+        manifest::safe_path(&file.path).ok()?;
+        plain_file(&batch.folder, &file.path).ok().as_ref().and_then(state_of)
+    };
+    batch.files.iter().map(|file| if file.xxh3.is_some() { None } else { state(file) }).collect()
+}
+
+fn state_of(meta: &std::fs::Metadata) -> Option<FileState> {
+    let modified = Timestamp::try_from(meta.modified().ok()?).ok()?;
+    Some(FileState { bytes: meta.len(), modified })
+}
+
 /// Looks at every file before any is read: there, a plain file within the
-/// folder, of the size that the manifest says. Returns their bytes.
+/// folder, of the size that the manifest says, and what it was when the batch
+/// was accepted. Returns their bytes.
 ///
 /// # Errors
 /// Names the batch and the first file that is none of that.
@@ -149,6 +165,10 @@ pub fn check_files(batch: &Batch) -> Result<u64> {
             let text =
                 format!("batch {id}: file {} has {} bytes, the manifest says {bytes}", file.path, meta.len());
             return Err(Error::new(ErrorKind::SizeMismatch, text));
+        }
+        if file.accepted.is_some_and(|accepted| state_of(&meta).is_some_and(|now| now != accepted)) {
+            let text = format!("batch {id}: file {} was changed after the batch was accepted", file.path);
+            return Err(Error::new(ErrorKind::FolderChanged, text));
         }
         stored += meta.len();
     }

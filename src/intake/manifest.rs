@@ -367,7 +367,15 @@ impl Reading {
         };
         let path = path?;
         let compression = compression_of(&path);
-        Some(BatchFile { path, kind: kind?, compression, count: count?, bytes: bytes?, xxh3: xxh3? })
+        Some(BatchFile {
+            path,
+            kind: kind?,
+            compression,
+            count: count?,
+            bytes: bytes?,
+            xxh3: xxh3?,
+            accepted: None,
+        })
     }
 }
 

@@ -112,6 +112,19 @@ const WINDOW_LOG: u32 = 27;
 /// How much of a line that is too long is kept.
 const KEEP_OF_LONG: usize = 64 << 10;
 
+const NEEDS_ZST: &str = "it has to end in .zst";
+const NEEDS_GZ: &str = "it has to end in .gz";
+const NOT_READ: &str = "write lines as they are, or packed with Zstandard (.zst) or gzip (.gz)";
+/// How packed files begin (RFC 8878 and 1952, and the formats' own documents), with
+/// what packs them and what to do. None of these is the beginning of a line of JSON.
+const PACKED: [(&[u8], &str, &str); 5] = [
+    (b"\x28\xb5\x2f\xfd", "Zstandard", NEEDS_ZST),
+    (b"\x1f\x8b", "gzip", NEEDS_GZ),
+    (b"BZh", "bzip2", NOT_READ),
+    (b"\xfd7zXZ\0", "xz", NOT_READ),
+    (b"PK\x03\x04", "zip", NOT_READ),
+];
+
 /// Reads a file of a batch and checks it against what the manifest says.
 ///
 /// # Errors
@@ -273,6 +286,9 @@ impl<'a> Lines<'a> {
                 if first && self.buffer[..filled].starts_with(b"\xef\xbb\xbf") {
                     start = 3;
                 }
+                if first && !packed {
+                    self.check_plain(&self.buffer[..filled])?;
+                }
             }
             let mut search = searched.max(start);
             searched = loop {
@@ -341,6 +357,15 @@ impl<'a> Lines<'a> {
             );
         }
         sink.line(self.line_no, line)
+    }
+
+    /// Bytes that some program packed are no lines, whatever the file is called.
+    fn check_plain(&self, start: &[u8]) -> Result<()> {
+        let Some((_, how, end)) = PACKED.iter().find(|(magic, ..)| start.starts_with(magic)) else {
+            return Ok(());
+        };
+        let text = format!("file {} is packed with {how}, which its name does not say: {end}", self.path);
+        Err(Error::new(ErrorKind::CompressionInvalid, text))
     }
 
     fn check_expansion(&self, stored: u64) -> Result<()> {

@@ -305,6 +305,13 @@ impl Snapshot {
         self.manifest.newest.stamp < stamp.stamp
     }
 
+    /// The newest full batch that spoke for every key, if it spoke for all of
+    /// them.
+    pub fn newest_of_everything(&self) -> Option<&StampInfo> {
+        let whole = self.records.iter().filter(|view| view.everything && view.exceptions.is_empty());
+        whole.map(|view| &view.record.stamp).max_by(|a, b| a.stamp.cmp(&b.stamp))
+    }
+
     /// The effective stamp of a key (`SEMANTICS` 2): the newest of its own
     /// and of the full records whose scope has it and whose exceptions do not.
     pub fn effective_stamp(

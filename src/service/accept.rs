@@ -103,8 +103,7 @@ impl Engine {
     }
 
     pub(super) fn record(&self, batch: &Batch) -> Result<BatchRecord> {
-        let files =
-            serde_json::to_string(&batch.files).map_err(|e| Error::internal("a file list").caused_by(e))?;
+        let files = self.files_as_they_are(batch)?;
         let (stamp, url) = (batch.stamp.clone(), batch.url.clone());
         Ok(BatchRecord {
             workflow: batch.workflow.clone(),
@@ -120,6 +119,18 @@ impl Engine {
             manifest_hash: batch.manifest_hash.clone(),
             ..BatchRecord::pending(stamp, url, batch.folder.clone(), self.clock.now())
         })
+    }
+
+    /// The files of a batch as a record has them, with what those are like now
+    /// that are read where they were delivered.
+    pub(super) fn files_as_they_are(&self, batch: &Batch) -> Result<String> {
+        let mut files = batch.files.clone();
+        if batch.url.starts_with("file:") {
+            for (file, state) in files.iter_mut().zip(folder::states(batch)) {
+                file.accepted = state;
+            }
+        }
+        serde_json::to_string(&files).map_err(|e| Error::internal("a file list").caused_by(e))
     }
 
     pub(super) fn batch_of(&self, record: &BatchRecord) -> Result<Batch> {

@@ -166,7 +166,7 @@ impl Engine {
             folder: found.path.clone(),
             signature: found.signature.clone(),
         };
-        let opened = self.open_folder(prefix, found, &id);
+        let opened = self.open_folder(prefix, found, &id).and_then(|batch| self.record(&batch));
         // A file may grow between the listing and the reading; an object does not.
         let may_grow = opened.is_ok() && prefix.local(&found.path).is_some();
         if may_grow
@@ -176,8 +176,7 @@ impl Engine {
         {
             return Ok(Became::Soon);
         }
-        let queued = opened.and_then(|batch| {
-            let mut record = self.record(&batch)?;
+        let queued = opened.and_then(|mut record| {
             if self.has_no_mode(found) {
                 record.mode = None;
             }

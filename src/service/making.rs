@@ -95,6 +95,7 @@ impl Engine {
         }
         // The manifest need not say it.
         let stored = folder::check_files(batch)?;
+        let states = folder::states(batch);
         if queued && bytes.is_none() {
             self.live.begin(&batch.id, Phase::Reading, Some(stored));
         }
@@ -135,7 +136,17 @@ impl Engine {
             })
         });
         self.progress.finished(&batch.id);
-        manifest
+        let manifest = manifest?;
+        // It may have been read twice, and what was read in between need not be
+        // what anybody wrote.
+        let now = folder::states(batch);
+        match (batch.files.iter().zip(states.iter().zip(&now))).find(|(_, (before, now))| before != now) {
+            None => Ok(manifest),
+            Some((file, _)) => {
+                let text = format!("batch {}: file {} was changed while it was read", batch.id, file.path);
+                Err(Error::new(ErrorKind::FolderChanged, text))
+            }
+        }
     }
 
     /// # Errors

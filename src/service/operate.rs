@@ -240,6 +240,13 @@ impl Engine {
         let anew = record.status == PublishStatus::Failed
             && record.pin.is_some()
             && self.is_still_delivered(&record)?;
+        // What lies there now is what is asked for.
+        let files = match &reopened {
+            None if record.status == PublishStatus::Failed && (anew || record.pin.is_none()) => {
+                Some(self.files_as_they_are(&self.batch_of(&record)?)?)
+            }
+            None | Some(_) => None,
+        };
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
         let waits = down.is_some() || record.waits_in_execution();
@@ -277,6 +284,9 @@ impl Engine {
                             record.files = fresh.files;
                             record.totals = fresh.totals;
                             record.manifest_hash = fresh.manifest_hash;
+                        }
+                        if let Some(files) = files {
+                            record.files = files;
                         }
                         if anew {
                             record.pin = None;

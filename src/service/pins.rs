@@ -79,6 +79,8 @@ impl Engine {
         pin::verify(&folder, &manifest, &|_| self.go_on())
             .map_err(|e| e.context(format!("batch {}", batch.id)))?;
         batch.folder = folder;
+        // What tells of the copy is its manifest.
+        batch.files.iter_mut().for_each(|file| file.accepted = None);
         Ok(())
     }
 
@@ -264,6 +266,9 @@ impl Engine {
                     // That is perhaps why it failed; what is there is kept.
                     Err(error) if failed && concerns_batch(error.kind()) => {}
                     brought => brought?,
+                }
+                if !failed {
+                    folder::check_files(&batch)?;
                 }
             }
             let there = batch.files.iter().filter(|file| !failed || batch.folder.join(&file.path).is_file());

@@ -180,10 +180,10 @@ impl Engine {
         let unpublished = unpublished::keys(&self.state, plan, own.as_ref(), outcome)?;
         let now = self.clock.now();
         let snapshot = next::write(&self.state, plan, own.as_ref(), outcome, &unpublished, now, held_back)?;
-        drop(own);
         tracing::debug!(batch = %id, %source, "the snapshot is written");
 
-        let letters = self.dead_letters(record, plan, &executed)?;
+        let letters = self.dead_letters(record, plan, &executed, own.as_ref())?;
+        drop(own);
         let moot = self.moot(plan, &executed, &unpublished)?;
         let path = self.state.snapshot_path(&source, name, &snapshot.snapshot_id);
         let url = self.state.url_of(&path);

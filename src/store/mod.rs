@@ -31,7 +31,9 @@ mod verify;
 mod writer;
 
 pub use batches::BatchFilter;
-pub use dead_letters::{DueLetters, LetterCounts, LetterList, LetterRows, LettersFrom, OpenLetter};
+pub use dead_letters::{
+    DueLetters, LetterCounts, LetterList, LetterRows, LettersFrom, NewLetter, OpenLetter,
+};
 pub use failure::OnFailure;
 pub use index::{BatchList, BatchRows};
 pub use open::{FILE, FORMAT_VERSION, Store, StoreOptions, is_there};

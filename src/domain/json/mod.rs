@@ -9,6 +9,7 @@ mod canonical;
 mod forms;
 mod indent;
 mod number;
+mod outline;
 mod place;
 pub mod scan;
 
@@ -17,6 +18,7 @@ use std::fmt;
 pub use canonical::{Canonicalizer, canonicalize};
 pub use forms::{ComparisonRules, Members, comparison_form, members, stored_form};
 pub use indent::indented;
+pub use outline::is_one_value;
 pub use place::member_at;
 
 /// Why a text is not the JSON that is asked for.

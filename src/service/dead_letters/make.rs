@@ -14,13 +14,16 @@ use crate::domain::change::{Change, Rejection};
 use crate::domain::ids::OperationNo;
 use crate::domain::key::{Key, KeyHash};
 use crate::domain::signature::pattern;
+use crate::domain::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result, cut};
 use crate::planning::bodies::Bodies;
+use crate::planning::format::layer::Scratch;
 use crate::planning::plan_file::Plan;
 use crate::planning::rejects::Reject;
+use crate::planning::snapshot::Snapshot;
 use crate::publishing::operation::sent;
 use crate::publishing::outcome::{Executed, Refused};
-use crate::store::{BatchRecord, DeadLetter, LetterDiagnostics};
+use crate::store::{BatchRecord, DeadLetter, LetterDiagnostics, NewLetter};
 use crate::targets::{Operation, Target, TargetChange};
 
 /// How much of a value is kept in diagnostics, in bytes. What is requeued is
@@ -42,18 +45,22 @@ fn names_of(key: Option<&Key>) -> Vec<&str> {
 
 impl Engine {
     /// The dead letters that a plan and its execution leave, made one after
-    /// the other: they lie on disk, for there may be many.
+    /// the other: they lie on disk, for there may be many. `own` is what the
+    /// source published before.
     pub(in crate::service) fn dead_letters(
         &self,
         record: &BatchRecord,
         plan: &Plan,
         executed: &Executed,
+        own: Option<&Snapshot>,
     ) -> Result<Spooled> {
         let header = &plan.manifest().header;
         let mut maker = Maker {
             engine: self,
             record,
             plan,
+            own,
+            scratch: Scratch::default(),
             opened_at: self.clock.now(),
             files: long::Writer::new(&self.state, &header.source_id, &header.plan_id),
             spool: Spool::new(&self.state, &header.plan_id),
@@ -76,6 +83,8 @@ struct Maker<'a> {
     engine: &'a Engine,
     record: &'a BatchRecord,
     plan: &'a Plan,
+    own: Option<&'a Snapshot>,
+    scratch: Scratch,
     opened_at: Timestamp,
     files: long::Writer<'a>,
     spool: Spool<'a>,
@@ -105,7 +114,22 @@ impl Maker<'_> {
             },
             ..self.base(&reject.code, message)
         };
-        self.spool.put(&letter)
+        let newer = self.newer(letter.key.as_ref())?;
+        self.spool.put(&NewLetter { letter, newer })
+    }
+
+    /// The newest assertion that the source published of a key before, if the
+    /// batch is a late one that comes behind it; without a key: of all keys.
+    fn newer(&mut self, key: Option<&Key>) -> Result<Option<Stamp>> {
+        let Some(own) = self.own else { return Ok(None) };
+        let newest = match key {
+            Some(key) => {
+                let found = own.lookup(key.hash(), &mut self.scratch)?;
+                own.effective_stamp(key.hash(), key.type_name(), key.scope_name(), found.as_ref())?
+            }
+            None => own.newest_of_everything(),
+        };
+        Ok(newest.map(|info| &info.stamp).filter(|stamp| **stamp > self.record.stamp).cloned())
     }
 
     /// The letters of refused changes, which come by operation.
@@ -210,6 +234,6 @@ impl Maker<'_> {
             letter.batch_id = stamp.batch_id.clone();
             letter.stamp = stamp;
         }
-        self.spool.put(&letter)
+        self.spool.put(&letter.into())
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::ids::PlanId;
 use crate::error::{Error, Result};
 use crate::planning::state_dir::{StateDir, WorkFolder};
-use crate::store::DeadLetter;
+use crate::store::NewLetter;
 
 const NAME: &str = "letters";
 
@@ -26,7 +26,7 @@ impl<'a> Spool<'a> {
         Self { state, plan, open: None, count: 0 }
     }
 
-    pub(super) fn put(&mut self, letter: &DeadLetter) -> Result<()> {
+    pub(super) fn put(&mut self, letter: &NewLetter) -> Result<()> {
         let (_, path, file) = match &mut self.open {
             Some(open) => open,
             None => {
@@ -70,7 +70,7 @@ impl Spooled {
 }
 
 impl Iterator for Spooled {
-    type Item = Result<DeadLetter>;
+    type Item = Result<NewLetter>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (_, path, file) = self.from.as_mut()?;
@@ -79,7 +79,7 @@ impl Iterator for Spooled {
     }
 }
 
-fn read(path: &Path, file: &mut BufReader<File>) -> Result<DeadLetter> {
+fn read(path: &Path, file: &mut BufReader<File>) -> Result<NewLetter> {
     let mut length = [0; 4];
     file.read_exact(&mut length).map_err(|e| Error::io(path, e))?;
     let mut bytes = vec![0; u32::from_le_bytes(length) as usize];

@@ -11,6 +11,7 @@ mod settle;
 pub use brief::{DueLetters, LettersFrom, OpenLetter};
 pub(super) use index::LETTER_EVENTS;
 pub use list::{LetterList, LetterRows};
+pub use open::NewLetter;
 
 use super::records::{DeadLetter, LetterAction, LetterGroup};
 use super::tables::{Table, decode};

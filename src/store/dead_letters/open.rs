@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::records::{DeadLetter, DeadLetterState, LetterAttempt, LetterKind};
@@ -11,6 +12,7 @@ use super::super::tx::{Read, Tx};
 use super::index::{alert_key, group_count, group_prefix, identity, open_row};
 use crate::domain::alert::DeadLettersOpened;
 use crate::domain::notice::NoticeKind;
+use crate::domain::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result, by_code};
 
 /// How many attempts of one letter are kept: the first one and the last ones.
@@ -21,6 +23,21 @@ const GROUPS: u64 = 50;
 /// The pattern of what is in none of them.
 const OTHERS: &str = "other reasons";
 const NEXT: &[u8] = b"next_dead_letter";
+
+/// A letter that is to be opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewLetter {
+    /// The letter.
+    pub letter: DeadLetter,
+    /// Its source published this of its key before, and it is newer.
+    pub newer: Option<Stamp>,
+}
+
+impl From<DeadLetter> for NewLetter {
+    fn from(letter: DeadLetter) -> Self {
+        Self { letter, newer: None }
+    }
+}
 
 /// Whether two letters of one key hold the same original.
 fn is_same(a: &DeadLetter, b: &DeadLetter) -> bool {
@@ -41,16 +58,24 @@ impl Tx<'_> {
     /// `id`, `opened_at`, `attempts` and `history` are filled in here. For a
     /// reason that no unsettled letter of the source had, an alert is raised.
     /// One letter at a time is in memory.
+    ///
+    /// One that is moot already, for its source published something newer of
+    /// its key, is settled at once.
     pub fn open_all_dead_letters(
         &mut self,
-        letters: impl IntoIterator<Item = Result<DeadLetter>>,
+        letters: impl IntoIterator<Item = Result<impl Into<NewLetter>>>,
     ) -> Result<Vec<u64>> {
         let mut ids = Vec::new();
         let mut groups = BTreeSet::new();
         for letter in letters {
-            let letter = self.open_one(letter?)?;
+            let NewLetter { letter, newer } = letter?.into();
+            let letter = self.open_one(letter)?;
             groups.insert(letter.signature());
             ids.push(letter.id);
+            // It may be one with something newer still.
+            if let Some(newer) = newer.filter(|newer| letter.stamp < *newer) {
+                self.resolve_dead_letter(letter.id, &newer.batch_id.to_string())?;
+            }
             self.spill()?;
         }
         for signature in groups {

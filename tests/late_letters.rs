@@ -1,0 +1,72 @@
+//! A bad line of a late batch, whose key something newer was published of: its
+//! dead letter is moot from the beginning (`SEMANTICS` 9).
+
+mod support;
+
+use support::batches::{Line, TestBatch, entity, says};
+use support::world::World;
+use tidegate::domain::key::Key;
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::store::DeadLetterState;
+
+fn k() -> Key {
+    entity("k")
+}
+
+fn rest() -> Line {
+    says(entity("rest"), 1)
+}
+
+/// Publishes batches in this order and returns the letters that they leave
+/// open, and by whom the others were settled.
+fn letters(batches: &[TestBatch]) -> (usize, Vec<String>) {
+    let world = World::new();
+    for batch in batches {
+        assert_eq!(world.publish(batch).status, PublishStatus::Complete);
+    }
+    let (mut open, mut settled) = (0, Vec::new());
+    for letter in world.engine().store().read(|view| view.dead_letters()).unwrap() {
+        match letter.state {
+            DeadLetterState::Resolved { by, .. } => settled.push(by),
+            _ => open += 1,
+        }
+    }
+    (open, settled)
+}
+
+#[test]
+fn a_letter_about_a_key_that_is_known_better_is_settled_at_once() {
+    let full = |time| TestBatch::full("alpha", time);
+    let some = |time| TestBatch::incremental("alpha", time);
+    for newer in [
+        full(2).with([rest(), says(k(), 1)]),
+        some(2).with([says(k(), 1)]),
+        full(2).with([rest()]),
+        some(2).with([Line::Deleted(k())]),
+    ] {
+        for older in [full(1).with([rest(), Line::BadKeyed(k())]), some(1).with([Line::BadKeyed(k())])] {
+            let settled = vec![newer.id()];
+            assert_eq!(letters(&[newer.clone(), older.clone()]), (0, settled.clone()), "{newer:?}");
+            // As it is the other way round.
+            assert_eq!(letters(&[older, newer.clone()]), (0, settled), "{newer:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_key_only_a_full_batch_of_everything_says_it_better() {
+    let bad = || TestBatch::incremental("alpha", 1).with([Line::BadKeyless(1)]);
+    let full = TestBatch::full("alpha", 2).with([rest()]);
+    assert_eq!(letters(&[full.clone(), bad()]), (0, vec![full.id()]));
+    assert_eq!(letters(&[TestBatch::full("alpha", 2).scoped(&["r*"], &[]).with([rest()]), bad()]).0, 1);
+    assert_eq!(letters(&[TestBatch::incremental("alpha", 2).with([rest()]), bad()]).0, 1);
+}
+
+#[test]
+fn a_letter_with_something_newer_in_it_stays_open() {
+    let bad = |time| TestBatch::incremental("alpha", time).with([Line::BadKeyed(k())]);
+    let good = TestBatch::incremental("alpha", 2).with([says(k(), 1)]);
+    // What is published is older than the newest bad line of the key.
+    assert_eq!(letters(&[good.clone(), bad(3), bad(1)]).0, 1);
+    assert_eq!(letters(&[good, bad(1), bad(3)]).0, 1);
+}
