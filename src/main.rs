@@ -7,5 +7,20 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
+    allow_many_files();
     tidegate::cli::main()
 }
+
+/// A snapshot has a pack open for each batch that left something in it, and
+/// what shells and services are usually allowed, 1,024 files, is less than the
+/// system has: whatever it allows is asked for.
+#[cfg(unix)]
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is refused, it is as it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+#[cfg(not(unix))]
+fn allow_many_files() {}

@@ -3,11 +3,16 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
+
 use support::batches::{TestBatch, edge, entity, says};
 use support::world::World;
+use tidegate::domain::change::Action;
 use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::OnFailure;
+use tidegate::error::{Error, ErrorKind};
+use tidegate::targets::Operation;
 
 /// A world in which `x` and `y` are refused, and a batch fails at the second of
 /// them.
@@ -62,4 +67,48 @@ fn a_relationship_whose_new_value_did_not_come_is_there_with_its_old_one() {
 #[test]
 fn a_relationship_that_both_its_end_and_its_source_left_is_there_when_neither_did() {
     is_there_after(&[], None);
+}
+
+/// The deletion of a relationship is refused, its end goes, and then the target
+/// can't be reached: the relationship may still be there, though nothing asserts
+/// it and its end is gone.
+#[test]
+fn a_refused_deletion_of_a_relationship_is_sent_again_after_a_break() {
+    let mut world = World::new();
+    let names = ["a", "b", "c", "d", "e", "f", "g"];
+    let all = TestBatch::full("alpha", 1)
+        .with(names.map(|name| says(entity(name), 1)))
+        .with([says(edge("a", "b"), 1)]);
+    assert_eq!(world.publish(&all).status, PublishStatus::Complete);
+    world.faults.refuse([edge("a", "b")]);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    world.faults.before(move |operation| {
+        let mut seen = seen.lock().unwrap();
+        seen.push(operation.clone());
+        match seen.len() {
+            0..3 => Ok(()),
+            _ => Err(Error::new(ErrorKind::TargetUnavailable, "it is away")),
+        }
+    });
+    let most = TestBatch::full("alpha", 2).with([says(entity("b"), 1)]);
+    let id = world.deliver(&most).unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Retrying, "{:?}", world.batch(&id));
+    let is_sent = |operation: &Operation| {
+        operation.changes.iter().any(|change| change.key == edge("a", "b") && change.action == Action::Delete)
+    };
+    assert!(is_sent(&asked.lock().unwrap()[0]));
+    assert!(!world.export().contains("\"a\""), "its end did not go before the break");
+    asked.lock().unwrap().clear();
+    world.faults.heal();
+    let seen = Arc::clone(&asked);
+    world.faults.before(move |operation| {
+        seen.lock().unwrap().push(operation.clone());
+        Ok(())
+    });
+    world.restart();
+    assert_eq!(world.end_of(&id).status, PublishStatus::Complete);
+    assert!(asked.lock().unwrap().iter().any(is_sent), "{:?}", asked.lock().unwrap());
+    world.expect_batches(&[&most]);
 }

@@ -64,6 +64,17 @@ pub enum Key {
 }
 
 impl Key {
+    /// Bytes of its texts.
+    pub fn text_bytes(&self) -> usize {
+        let entity = |key: &EntityKey| key.type_name.len() + key.qualified_name.len();
+        match self {
+            Self::Entity(key) => entity(key),
+            Self::Relationship(key) => {
+                key.type_name.len() + entity(&key.from) + entity(&key.to) + key.label.len()
+            }
+        }
+    }
+
     /// What the key names.
     pub fn kind(&self) -> Kind {
         match self {

@@ -146,6 +146,8 @@ pub fn run(
     };
     std::thread::scope(|scope| -> Result<()> {
         let (hand_over, judged) = (&hand_over, &judged);
+        // Before any thread is there: should one not start, the others are let go.
+        let _taker = hand_over.taker();
         for judge in &mut judges {
             let helper = hand_over.helper();
             scope.spawn(move || {
@@ -155,7 +157,6 @@ pub fn run(
                 }
             });
         }
-        let _taker = hand_over.taker();
         for number in 0..count {
             input.halt.check()?;
             let (share, found) = loop {

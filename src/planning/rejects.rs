@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan_writer::SectionWriter;
 use crate::domain::key::{Key, KeyHash, Kind};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A line that can't be published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,27 +83,54 @@ mod text_or_bytes {
     }
 }
 
+/// Bad lines of a batch that are kept at most, and bytes of their keys: past
+/// that the batch fails, whatever its isolation limit allows, for all that is
+/// known of each is held until the batch has been read.
+const MOST: u64 = 1_000_000;
+const MOST_KEYS: usize = 256 << 20;
+
 /// Takes rejects from several threads.
 pub struct Rejects(Mutex<Inner>);
 
 struct Inner {
     section: SectionWriter,
     keys: HashMap<KeyHash, Key>,
+    key_bytes: usize,
     first: Option<String>,
+}
+
+impl Inner {
+    fn keep(&mut self, key: &Key) {
+        if self.keys.insert(key.hash(), key.clone()).is_none() {
+            self.key_bytes += key.text_bytes();
+        }
+    }
 }
 
 impl Rejects {
     /// Writes into `section`.
     pub fn new(section: SectionWriter) -> Self {
-        Self(Mutex::new(Inner { section, keys: HashMap::new(), first: None }))
+        Self(Mutex::new(Inner { section, keys: HashMap::new(), key_bytes: 0, first: None }))
     }
 
     /// Keeps one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooManyBadLines`] when there are more than are kept.
     pub fn push(&self, reject: &Reject) -> Result<()> {
         let bytes = serde_json::to_vec(reject).map_err(|e| Error::internal("a reject").caused_by(e))?;
         let mut inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(key) = &reject.key {
-            inner.keys.insert(key.hash(), key.clone());
+            inner.keep(key);
+        }
+        if inner.section.len() >= MOST || inner.key_bytes > MOST_KEYS {
+            let text = format!(
+                "after {} bad lines, up to {} line {}: more than are kept",
+                inner.section.len(),
+                reject.file,
+                reject.line
+            );
+            return Err(Error::new(ErrorKind::TooManyBadLines, text));
         }
         if inner.first.is_none() {
             let field = if reject.field.is_empty() { String::new() } else { format!(", {}", reject.field) };
@@ -115,7 +142,7 @@ impl Rejects {
     /// Keeps the key of a bad line that is no reject.
     pub fn remember(&self, key: &Key) {
         let mut inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        inner.keys.insert(key.hash(), key.clone());
+        inner.keep(key);
     }
 
     /// The key of a bad line, by its hash.

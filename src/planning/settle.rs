@@ -13,6 +13,7 @@ use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix};
 use super::format::written::Written;
 use super::halt::Halt;
+use super::key_lines::{KeyLines, Says};
 use super::moving::{Asking, Gone, LookUps, Moved, Moving, rank};
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot};
@@ -33,27 +34,6 @@ use crate::limits::{MAX_LINE, MAX_SKIPPED, MAX_WITHHELD};
 /// Bytes of what a batch says of one key, beyond which only the first and the
 /// last of it are kept.
 const MAX_SAID: usize = 2 * MAX_LINE;
-
-/// What a line says of its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Says {
-    /// That it is absent.
-    Absent,
-    /// The published value.
-    Published,
-    /// A value, by its hash.
-    Value(u64),
-}
-
-impl Says {
-    fn of(line: &Asserted) -> Self {
-        match (line.has(DELETED), line.has(UNCHANGED)) {
-            (true, _) => Self::Absent,
-            (false, true) => Self::Published,
-            (false, false) => Self::Value(line.canon),
-        }
-    }
-}
 
 /// What settling works on.
 pub struct SettleInput<'a> {
@@ -273,7 +253,7 @@ impl Work<'_, '_, '_> {
     fn all(&mut self, mut asserted: Sorted<Asserted>, mut absent: Sorted<Absent>) -> Result<()> {
         let mut line = asserted.take_next()?;
         let mut gone = absent.take_next()?;
-        let mut lines = Vec::new();
+        let mut lines = KeyLines::default();
         let mut pace = self.input.halt.pace();
         loop {
             pace.tick()?;
@@ -286,7 +266,7 @@ impl Work<'_, '_, '_> {
                         lines.push(next);
                         line = asserted.take_next()?;
                     }
-                    self.asserted(&lines)?;
+                    self.asserted(lines.all())?;
                     // A key can't be listed and absent; should it be, it is listed.
                     while gone.is_some_and(|gone| gone.key == key) {
                         gone = absent.take_next()?;
@@ -391,8 +371,8 @@ impl Work<'_, '_, '_> {
                 let adopted = self.tables.adopt(own, &found)?;
                 let comparable = own.is_comparable(&found, self.input.comparison);
                 let canon_is_new = first.canon != found.entry.canon || comparable;
-                let entry =
-                    Entry { raw: first.raw, canon: first.canon, pos, stamp, stale: !canon_is_new, ..adopted };
+                // Its line is that of the body, which need not be this one.
+                let entry = Entry { canon: first.canon, pos, stamp, stale: !canon_is_new, ..adopted };
                 self.layer.push(&entry)?;
             }
             if !skipped && self.unsure.remove(&first.key) {

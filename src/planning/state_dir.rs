@@ -95,11 +95,6 @@ impl StateDir {
     pub fn open(root: &Path, owner: &str, after_sync: Option<AfterSync>) -> Result<Self> {
         std::fs::create_dir_all(root).map_err(|e| Error::io(root, e))?;
         let state = Self { root: root.into(), after_sync, packs: Mutex::default() };
-        let tmp = state.tmp();
-        if tmp.exists() {
-            std::fs::remove_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
-        }
-        std::fs::create_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
         let path = root.join(OWNER);
         if path.exists() {
             let found: String = read_checked(&path)?;
@@ -112,6 +107,12 @@ impl StateDir {
         } else {
             state.write_checked(&path, &owner)?;
         }
+        // Another's is in use, perhaps at this moment.
+        let tmp = state.tmp();
+        if tmp.exists() {
+            std::fs::remove_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
+        }
+        std::fs::create_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
         Ok(state)
     }
 
@@ -355,8 +356,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         StateDir::open(folder.path(), "a", None).unwrap();
         StateDir::open(folder.path(), "a", None).unwrap();
+        // What the owner works on at this moment.
+        let work = folder.path().join("tmp/work");
+        std::fs::create_dir_all(&work).unwrap();
         let refused = StateDir::open(folder.path(), "b", None).err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::StateForeign);
+        assert!(work.exists());
     }
 
     #[test]

@@ -558,6 +558,7 @@ impl Run<'_> {
                 Ok(())
             })?;
         }
+        self.out.outcome.failed = self.failed;
         self.out.counts = self.sender.counts;
         self.out.given_up |= self.sender.suspect.given_up;
         self.out.end = end;

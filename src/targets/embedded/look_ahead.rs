@@ -143,8 +143,9 @@ pub fn relationships(
         return Ok(None);
     }
     let entities = changes.iter().filter(|change| change.key.kind() == Kind::Entity);
-    let moving: HashSet<KeyHash> =
-        entities.filter(|change| change.action != Action::Update).map(|change| change.key.hash()).collect();
+    // One that is sent whole comes, should it not be there.
+    let moves = |change: &&TargetChange| change.action != Action::Update || change.replace;
+    let moving: HashSet<KeyHash> = entities.filter(moves).map(|change| change.key.hash()).collect();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     // Relationships come one after the other: shares are counted in them.
     let wanted: Vec<usize> = (0..changes.len()).filter(|n| is_looked_up(&changes[*n])).collect();

@@ -671,16 +671,19 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     /// Puts a version into the history, and drops the one that is past the
     /// limit.
     fn remember(&mut self, hash: KeyHash, action: Action, row: &Row) -> Result<(), redb::Error> {
-        let entry = HistoryRow { action, ended_by: self.origin, row: row.encode() };
-        self.ended.push((version_key(hash.0, row.version), entry.encode()));
-        if row.version > self.history_limit {
-            let oldest = version_key(hash.0, row.version - self.history_limit);
+        if self.history_limit == 0 {
+            self.moved.add(&row.body, -1);
+        } else {
+            let entry = HistoryRow { action, ended_by: self.origin, row: row.encode() };
+            self.ended.push((version_key(hash.0, row.version), entry.encode()));
+        }
+        // More than one, where the limit was lowered.
+        for version in (1..=row.version.saturating_sub(self.history_limit.max(1))).rev() {
+            let oldest = version_key(hash.0, version);
             let history = &mut self.beside.here()?.history;
-            let gone = history.get(&oldest[..])?.map(|bytes| bytes.value().to_vec());
+            let Some(old) = history.get(&oldest[..])?.map(|bytes| bytes.value().to_vec()) else { break };
             history.remove(&oldest[..])?;
-            if let Some(old) = gone.and_then(|bytes| HistoryRow::decode(&bytes))
-                && let Some(row) = Row::decode(&old.row)
-            {
+            if let Some(row) = HistoryRow::decode(&old).and_then(|old| Row::decode(&old.row)) {
                 self.moved.add(&row.body, -1);
             }
         }

@@ -1,0 +1,35 @@
+//! What settings hid comes to light when they change.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use support::batches::{Line, TestBatch, entity};
+use support::world::World;
+use tidegate::domain::publish_state::PublishStatus;
+
+fn line(x: Value) -> Line {
+    let value: BTreeMap<String, Value> = [("x".to_owned(), x), ("y".to_owned(), json!(1))].into();
+    Line::Value(entity("k"), value, 0)
+}
+
+#[test]
+fn a_value_that_was_volatile_is_published_when_it_is_not_any_more() {
+    for full in [false, true] {
+        let batch = |time, x: i64| {
+            let batch =
+                if full { TestBatch::full("alpha", time) } else { TestBatch::incremental("alpha", time) };
+            batch.with([line(json!(x))])
+        };
+        let mut world = World::new();
+        world.source("alpha", |source| source.volatile = vec!["x".into()]);
+        for (time, x) in [(1, 1), (2, 2)] {
+            assert_eq!(world.publish(&batch(time, x)).status, PublishStatus::Complete);
+        }
+        assert!(world.export().contains("\"x\":1"), "volatile values alone make no update");
+        world.source("alpha", |source| source.volatile = Vec::new());
+        assert_eq!(world.publish(&batch(3, 2)).status, PublishStatus::Complete);
+        assert!(world.export().contains("\"x\":2"), "{full} {}", world.export());
+    }
+}
