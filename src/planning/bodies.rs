@@ -45,9 +45,14 @@ pub struct BodyRef {
 }
 
 impl BodyRef {
+    /// The record as it is stored.
+    pub fn record(&self) -> &[u8] {
+        &self.block[self.start..self.end]
+    }
+
     /// The body.
     pub fn body(&self) -> Result<Body<'_>> {
-        Body::parse(&self.block[self.start..self.end]).ok_or_else(|| {
+        Body::parse(self.record()).ok_or_else(|| {
             invalid(self.pack.path(), format!("the record at {} of a block is no body", self.start))
         })
     }

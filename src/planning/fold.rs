@@ -12,6 +12,7 @@ use super::format::entry::{Entry, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerWriter, Scan, Scratch};
 use super::format::written::Written;
 use super::halt::Halt;
+use super::repack::Repack;
 use super::settle::{EndRecord, LayerTables};
 use super::snapshot::{Found, Snapshot};
 use super::sorter::Sorter;
@@ -80,6 +81,8 @@ pub struct FoldInput<'a> {
     pub covering: &'a [Covering],
     /// Fingerprint of the comparison settings.
     pub comparison: u64,
+    /// Name and path of a pack for bodies of small ones.
+    pub repacked: (&'a str, &'a Path),
     /// Folder for runs of sorting.
     pub tmp: &'a Path,
     /// Bytes to sort in memory.
@@ -94,6 +97,8 @@ pub struct Folded {
     pub layer: Written,
     /// Number of its entries.
     pub entries: u64,
+    /// The pack that small ones became, if there were many.
+    pub repacked: Option<Written>,
     /// For each position of the new line order the number of its entry.
     pub order: Vec<u32>,
 }
@@ -109,6 +114,7 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
         .map(|index| vec![NO_POSITION; next.layer(index).len() as usize])
         .collect();
 
+    let mut repack = Repack::of(next, input.from, input.repacked.0, input.repacked.1)?;
     // Of those that do not, the base is asked.
     let know_positions = (1..next.layers()).all(|index| next.layer(index).meta().knows_positions);
     let mut scratch = Scratch::default();
@@ -160,7 +166,17 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
         if drops(input, next, &found)? {
             continue;
         }
-        let mut adopted = tables.adopt(next, &found)?;
+        let moved = match &mut repack {
+            Some(repack) => repack.take(next, &found)?.map(|loc| (repack.name(), loc)),
+            None => None,
+        };
+        let mut adopted = match moved {
+            Some((pack, loc)) => {
+                let stamp = tables.stamp(next.own_stamp(&found)?);
+                Entry { loc: loc.with_pack(tables.pack(pack)?), stamp, ..entry }
+            }
+            None => tables.adopt(next, &found)?,
+        };
         adopted.stale |= next.layer(layer).meta().comparison != input.comparison;
         if input.from > 0 {
             if pos == NO_POSITION && !know_positions {
@@ -204,7 +220,8 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
     }
     let entries = writer.len();
     let layer = writer.finish(&tables.into_meta(input.comparison))?;
-    Ok(Folded { layer, entries, order })
+    let repacked = repack.map(Repack::finish).transpose()?;
+    Ok(Folded { layer, entries, repacked, order })
 }
 
 /// Whether an entry has nothing to say in the folded layer.

@@ -39,6 +39,7 @@ pub mod ranks;
 pub mod records;
 pub mod recover;
 pub mod rejects;
+mod repack;
 mod seen;
 mod settle;
 pub mod snapshot;

@@ -661,7 +661,9 @@ impl<'a> Making<'a> {
         }
         let name = self.name(suffix);
         let path = state.layer_path(source, &name);
-        let Folded { layer, entries, order } = fold::run(
+        let packed = self.name("-packed.pack");
+        let packed_path = state.pack_path(source, &packed);
+        let Folded { layer, entries, repacked, order } = fold::run(
             &FoldInput {
                 next: &next,
                 from,
@@ -670,6 +672,7 @@ impl<'a> Making<'a> {
                 horizon: own.and_then(|own| own.horizon),
                 covering: &covering,
                 comparison: self.comparison,
+                repacked: (&packed, &packed_path),
                 tmp: self.tmp,
                 budget: self.planner.options.sort_memory / 4,
                 halt: self.input.halt,
@@ -678,6 +681,9 @@ impl<'a> Making<'a> {
             positions,
         )?;
         durable.begin(layer)?;
+        if let Some(repacked) = repacked {
+            durable.begin(repacked)?;
+        }
         let order = match new_order {
             Some(new_order) => {
                 durable.begin(new_order.finish(&order)?)?;

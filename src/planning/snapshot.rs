@@ -260,6 +260,11 @@ impl Snapshot {
         Ok(false)
     }
 
+    /// The packs that a layer refers to, by number.
+    pub fn packs(&self, layer: usize) -> &[Arc<Pack>] {
+        &self.layers[layer].packs
+    }
+
     /// The pack that an entry's body is in.
     pub fn pack(&self, layer: usize, loc: Loc) -> Result<&Arc<Pack>> {
         let open = &self.layers[layer];

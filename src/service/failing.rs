@@ -22,7 +22,7 @@ pub(super) fn failure(
         error_code: info.code.into(),
         error_message: format!(
             "{}. {}{}",
-            error.message().trim_end_matches('.'),
+            said(id, error).trim_end_matches('.'),
             info.meaning,
             info.to_do()
                 .map(|action| to_do(action).replace("SOURCE", id.source().as_str()))
@@ -32,6 +32,19 @@ pub(super) fn failure(
         stack_trace: (!causes.is_empty()).then(|| causes.join("\n")),
         retry_count: retries,
     }
+}
+
+/// What went wrong, with the batch that it happened to. What the machine says
+/// of its disks is the reason itself; other causes may be long, and are told apart.
+fn said(id: &BatchId, error: &Error) -> String {
+    use ErrorKind::{CompressionInvalid, DiskFull, Io, ObjectStore};
+    let mut text = error.message().to_owned();
+    if matches!(error.kind(), Io | DiskFull | CompressionInvalid | ObjectStore) {
+        for cause in error.causes() {
+            text = format!("{}: {cause}", text.trim_end_matches('.'));
+        }
+    }
+    if text.contains(&id.to_string()) { text } else { format!("batch {id}: {text}") }
 }
 
 /// What to do, as the end of a message.

@@ -165,7 +165,7 @@ impl Engine {
 
     pub(super) fn remove_plan_files(&self, source: &SourceId, plan: &PlanId) {
         let state = &self.state;
-        for name in ["", "-kept", "-raised"] {
+        for name in ["", "-packed", "-kept", "-raised"] {
             let pack = state.pack_path(source, &format!("{plan}{name}.pack"));
             state.forget_pack(&pack);
             let _ = std::fs::remove_file(pack);
