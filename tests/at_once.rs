@@ -18,7 +18,7 @@ const ENTITIES: usize = 40;
 const MANY: usize = 512;
 
 fn key(n: usize) -> EntityKey {
-    EntityKey::new("t", &format!("e{n}"))
+    EntityKey::new("t", format!("e{n}"))
 }
 
 fn edge(n: usize, action: Action) -> TargetChange {

@@ -30,7 +30,7 @@ use crate::service::views::{
     SearchPage, SnapshotChange, SnapshotView, SourceDetail, SourceView, TargetView, TimelineItem, WhyView,
 };
 use crate::targets::embedded::HistoryView;
-use crate::web::presence::Announcement;
+use crate::web::presence::{self, Announcement};
 
 /// Whom the command talks to.
 pub enum Backend {
@@ -86,14 +86,20 @@ struct SkipBody<'a> {
 }
 
 /// The server that holds a data directory, if one does and answers.
-fn holder(data: &Path) -> Option<Client> {
-    let file = Announcement::read(data)?;
-    let client = Client::new(&file.url).ok()?;
+///
+/// # Errors
+/// When it can't be told, for want of the right to look.
+fn holder(data: &Path) -> Result<Option<Client>> {
+    if !present::is_readable(&data.join(presence::FILE))? {
+        return Ok(None);
+    }
+    let Some(file) = Announcement::read(data) else { return Ok(None) };
+    let Ok(client) = Client::new(&file.url) else { return Ok(None) };
     if client.answers() {
-        return Some(client);
+        return Ok(Some(client));
     }
     tracing::debug!(pid = file.pid, url = file.url, "a server file names a server that does not answer");
-    None
+    Ok(None)
 }
 
 impl Backend {
@@ -114,12 +120,13 @@ impl Backend {
     /// The server that was named, or holds the data directory.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`] when what was named is no URL.
+    /// [`ErrorKind::Usage`] when what was named is no URL; [`ErrorKind::Io`]
+    /// when the data directory can't be looked into.
     pub fn server_of(global: &Global) -> Result<Option<Client>> {
         match &global.server {
             Some(url) => Client::new(url).map(Some),
             // Whoever may use a server need not know its secrets.
-            None => Ok(holder(&load_options(global).data())),
+            None => holder(&load_options(global).data()),
         }
     }
 
@@ -203,7 +210,7 @@ impl Backend {
                 let record = engine.batch(&id.parse().map_err(|_| Error::internal("a batch id"))?)?;
                 match engine.plan_of(&record)? {
                     Some(plan) if plan.manifest().header.plan_id.as_str() == plan_id(batch) => {
-                        look(&Stored::new(&plan))
+                        look(&Stored::new(&plan)?.of_batch())
                     }
                     Some(_) | None => Ok(()),
                 }

@@ -1,8 +1,10 @@
 //! What all commands share: opening things, printing, reporting errors.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -188,6 +190,48 @@ pub fn scratch_file() -> Result<std::fs::File> {
     Ok(file)
 }
 
+/// Whether the reader of standard output has gone.
+static GONE: AtomicBool = AtomicBool::new(false);
+/// Whether that ends the command.
+static ENDS_UNREAD: AtomicBool = AtomicBool::new(false);
+
+/// Has the command end when the reader of its output has gone: it prints what
+/// happens or all that there is, and nobody wants to know how it ends.
+pub fn end_unread() {
+    ENDS_UNREAD.store(true, Relaxed);
+}
+
+/// Standard output. Where its reader has gone the rest goes nowhere, so that
+/// the command does what it was asked for and ends with its own exit code.
+pub struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if GONE.load(Relaxed) {
+            return Ok(bytes.len());
+        }
+        or_unread(io::stdout().lock().write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if GONE.load(Relaxed) {
+            return Ok(());
+        }
+        or_unread(io::stdout().lock().flush(), ())
+    }
+}
+
+/// A reader that has gone is remembered and no error, unless it ends the command.
+fn or_unread<T>(written: io::Result<T>, instead: T) -> io::Result<T> {
+    match written {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe && !ENDS_UNREAD.load(Relaxed) => {
+            GONE.store(true, Relaxed);
+            Ok(instead)
+        }
+        other => other,
+    }
+}
+
 /// Writes to standard output.
 pub fn out(text: impl AsRef<str>) -> Result<()> {
     out_bytes(text.as_ref().as_bytes())
@@ -195,8 +239,9 @@ pub fn out(text: impl AsRef<str>) -> Result<()> {
 
 /// Writes bytes to standard output, as they are.
 pub fn out_bytes(bytes: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(write_error)
+    // What two threads print does not mix.
+    let _one = io::stdout().lock();
+    Stdout.write_all(bytes).and_then(|()| Stdout.flush()).map_err(write_error)
 }
 
 /// Writes a value as JSON.

@@ -1,11 +1,12 @@
 //! `tidegate config`: the settings.
 
 use clap::Subcommand;
+use serde_json::{Map, Value};
 
 use super::Global;
 use super::common::{load_options, out, out_json, settings};
 use crate::config::{Settings, reference};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Looks at the settings.
 #[derive(Debug, Subcommand)]
@@ -47,12 +48,24 @@ pub fn run(global: &Global, command: &ConfigCommand) -> Result<u8> {
         ConfigCommand::Show => {
             let settings = settings(global)?;
             if global.json {
-                let table: toml::Table = settings.to_toml().parse().unwrap_or_default();
-                out_json(&table)?;
+                out_json(&as_json(&settings)?)?;
             } else {
                 out(settings.to_toml())?;
             }
             Ok(0)
         }
     }
+}
+
+/// The settings as the file has them, and where each came from by its key.
+fn as_json(settings: &Settings) -> Result<Value> {
+    let failed = |e| Error::internal("the settings as JSON").caused_by(e);
+    let table: toml::Table = settings.to_toml().parse().unwrap_or_default();
+    let mut json = serde_json::to_value(table).map_err(failed)?;
+    let origins: Map<String, Value> =
+        settings.lines().into_iter().map(|line| (line.key, line.origin.into())).collect();
+    if let Some(json) = json.as_object_mut() {
+        json.insert("origins".into(), origins.into());
+    }
+    Ok(json)
 }

@@ -28,12 +28,15 @@ mod sse;
 mod targets;
 mod why;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::{ErrorKind, Result};
+use crate::service::present;
 
 /// Plans every change to a metadata catalogue, then publishes it, in order,
 /// resumably.
@@ -126,15 +129,28 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it prints what happens for as long as it happens, or page after
+    /// page, and had better end when nobody reads it. The export of a catalogue
+    /// writes for itself, and ends so too.
+    fn is_stream(&self) -> bool {
+        matches!(
+            self,
+            Self::Batches(batches::BatchesCommand::Watch { .. })
+                | Self::Snapshots(snapshots::SnapshotsCommand::Diff { .. })
+        )
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { ErrorKind::Usage.info().exit_code } else { 0 });
-        }
+        Err(error) => return unparsed(&error),
     };
+    if cli.command.is_stream() {
+        common::end_unread();
+    }
     let log = if let Command::Serve(args) = &cli.command {
         Some(serve::log_format(&cli.global, args))
     } else {
@@ -143,12 +159,44 @@ pub fn main() -> ExitCode {
     common::logging(&cli.global, log);
     match run(&cli) {
         Ok(code) => ExitCode::from(code),
+        // Of a stream: whoever read it had enough.
         Err(error) if common::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             common::report(&cli.global, &error);
             ExitCode::from(error.kind().info().exit_code)
         }
     }
+}
+
+/// Tells why the arguments were not taken, or what was asked for instead of a
+/// command: help or the version.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && asks_for_json(std::env::args_os().skip(1)) {
+        let global = Global { json: true, ..Global::default() };
+        common::report(&global, &common::usage(words(error)));
+    } else {
+        // Whoever can't be told can't be told that either.
+        let _ = error.print();
+    }
+    ExitCode::from(if error.use_stderr() { ErrorKind::Usage.info().exit_code } else { 0 })
+}
+
+/// Whether JSON is asked for by arguments that could not be taken.
+fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut options = arguments.take_while(|argument| argument != "--");
+    options.any(|argument| argument == "--json")
+}
+
+/// What is wrong with the arguments, in one line and without the usage.
+fn words(error: &clap::Error) -> String {
+    if error.kind() == DisplayHelpOnMissingArgumentOrSubcommand {
+        return "arguments are missing".to_owned();
+    }
+    let text = error.to_string();
+    let is_usage = |part: &&str| part.starts_with("Usage:") || part.starts_with("For more information");
+    let parts = text.trim_start_matches("error: ").split("\n\n").filter(|part| !is_usage(part));
+    let one_line = |part: &str| part.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    parts.map(one_line).collect::<Vec<_>>().join("; ")
 }
 
 fn run(cli: &Cli) -> Result<u8> {
@@ -169,7 +217,14 @@ fn run(cli: &Cli) -> Result<u8> {
         Command::Issues(command) => issues::run(global, command),
         Command::Config(command) => config::run(global, command),
         Command::Doctor(args) => doctor::run(global, args),
-        Command::Recover(args) => recover::run(global, args),
+        Command::Recover(args) => {
+            // It makes what is not there: what is hidden is no such thing.
+            if global.server.is_none() {
+                let settings = common::settings(global)?;
+                present::nothing_hidden(&settings.data, &settings)?;
+            }
+            recover::run(global, args)
+        }
         Command::Completions { shell } => {
             // Into memory first: its own writing panics where the reader has gone.
             let mut script = Vec::new();

@@ -66,7 +66,7 @@ pub fn run(global: &Global, args: &PlanArgs) -> Result<u8> {
         }
     };
     let code = args.batch.at_hand(|folder| match &backend {
-        Backend::Directory(engine, _) => engine.plan_only(folder, |plan| show(&Stored::new(plan))),
+        Backend::Directory(engine, _) => engine.plan_only(folder, |plan| show(&Stored::new(plan)?)),
         Backend::Server(client) => show(&upload(client, folder)?),
     });
     backend.close()?;

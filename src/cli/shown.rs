@@ -27,8 +27,18 @@ pub struct Stored<'a> {
 
 impl<'a> Stored<'a> {
     /// Shows `plan`.
-    pub fn new(plan: &'a Plan) -> Self {
-        Self { plan, head: Head::of(plan) }
+    ///
+    /// # Errors
+    /// Of its file.
+    pub fn new(plan: &'a Plan) -> Result<Self> {
+        Ok(Self { plan, head: Head::of(plan)? })
+    }
+
+    /// As the plan of a batch, whose bad lines are dead letters, or will be.
+    pub fn of_batch(mut self) -> Self {
+        self.head.bad_lines = Vec::new();
+        self.head.bad_line_count = 0;
+        self
     }
 }
 
@@ -72,6 +82,9 @@ fn head_of(page: &PlanPage) -> Head {
         guards: plan.guards.clone(),
         warnings: page.warnings.clone(),
         withheld: page.withheld.clone(),
+        // What became of them are dead letters.
+        bad_lines: Vec::new(),
+        bad_line_count: 0,
     }
 }
 

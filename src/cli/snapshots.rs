@@ -7,11 +7,9 @@ use super::backend;
 use super::common::{more, out, out_json, table, usage};
 use super::part::{PartArgs, TimesArgs};
 use super::render;
-use crate::domain::change::Action;
 use crate::domain::ids::{SnapshotId, SourceId};
 use crate::error::{Error, Result};
 use crate::service::query::SnapshotQuery;
-use crate::service::views::SnapshotChange;
 
 /// Looks at snapshots.
 #[derive(Debug, Subcommand)]
@@ -101,10 +99,10 @@ fn diff(global: &Global, before: &SnapshotId, after: &SnapshotId) -> Result<()> 
                     let line =
                         serde_json::to_string(change).map_err(|e| Error::internal("JSON").caused_by(e))?;
                     text.push_str(&line);
+                    text.push('\n');
                 } else {
-                    text.push_str(&render::safe(&line(change)));
+                    text.push_str(&render::snapshot::change(change));
                 }
-                text.push('\n');
             }
             out(text)?;
             cursor = page.next_cursor;
@@ -117,15 +115,4 @@ fn diff(global: &Global, before: &SnapshotId, after: &SnapshotId) -> Result<()> 
         return Ok(());
     }
     out(format!("{} created, {} updated, {} deleted.\n", counts[0], counts[1], counts[2]))
-}
-
-fn line(change: &SnapshotChange) -> String {
-    let text = |value: &Option<Box<serde_json::value::RawValue>>| {
-        value.as_ref().map_or_else(String::new, |value| value.get().to_owned())
-    };
-    let values = match change.action {
-        Action::Update => format!("  {} → {}", text(&change.before), text(&change.after)),
-        Action::Create | Action::Delete => String::new(),
-    };
-    format!("{} {} {}{values}", change.action.sign(), change.kind.as_str(), change.key)
 }

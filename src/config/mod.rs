@@ -222,11 +222,13 @@ impl LoadOptions {
     }
 
     /// The settings file: one that is named, or that of the data directory if
-    /// it is there.
+    /// it is there. One that can't be looked at is there too, so that whoever
+    /// reads it tells why it can't be read.
     pub fn settings_file(&self) -> Option<PathBuf> {
         let variable = self.environment.get("TIDEGATE_CONFIG").filter(|value| !value.is_empty());
         let named = self.file.clone().or_else(|| variable.map(PathBuf::from));
-        named.or_else(|| Some(self.data().join("tidegate.toml")).filter(|path| path.exists()))
+        let is_away = |path: &PathBuf| matches!(path.try_exists(), Ok(false));
+        named.or_else(|| Some(self.data().join("tidegate.toml")).filter(|path| !is_away(path)))
     }
 }
 
@@ -322,6 +324,11 @@ impl Settings {
     /// The settings of a source in force, each value with where it came from.
     pub fn source_lines(&self, id: &SourceId) -> Vec<SettingLine> {
         show::source_lines(self, id)
+    }
+
+    /// Every value in force, with where it came from.
+    pub fn lines(&self) -> Vec<SettingLine> {
+        show::lines(self)
     }
 
     /// The settings as a file, each value with where it came from.

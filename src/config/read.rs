@@ -26,15 +26,17 @@ pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
     let data_default = options.data();
     let file = options.settings_file();
 
-    let mut reading =
-        Reading { problems: Vec::new(), origins: BTreeMap::new(), file: None, places: Places::default() };
+    let mut reading = Reading {
+        problems: Vec::new(),
+        origins: BTreeMap::new(),
+        made: BTreeMap::new(),
+        file: None,
+        places: Places::default(),
+    };
     let mut table = Table::new();
     let mut base = std::path::absolute(".").unwrap_or_default();
     if let Some(path) = &file {
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            Error::new(ErrorKind::Settings, format!("the settings file {} can't be read", path.display()))
-                .caused_by(e)
-        })?;
+        let text = std::fs::read_to_string(path).map_err(|e| unread(path, e))?;
         reading.file = Some(path.clone());
         if let Some(folder) = std::path::absolute(path).ok().as_deref().and_then(Path::parent) {
             base = folder.to_path_buf();
@@ -58,9 +60,24 @@ pub fn load(options: &LoadOptions) -> Result<(Settings, Vec<String>)> {
     Ok((settings, reading.problems))
 }
 
+/// Why the settings file can't be read.
+fn unread(path: &Path, error: std::io::Error) -> Error {
+    let is_refused = error.kind() == std::io::ErrorKind::PermissionDenied;
+    let text = format!("the settings file {} can't be read", path.display());
+    let error = Error::new(ErrorKind::Settings, text).caused_by(error);
+    if !is_refused {
+        return error;
+    }
+    error.with_action(
+        "Run this as the user that it belongs to, or give this user the right to read it and its folder.",
+    )
+}
+
 pub(super) struct Reading {
     problems: Vec<String>,
     origins: BTreeMap<String, String>,
+    /// Sections that the file does not have, by the variable that made each.
+    made: BTreeMap<String, String>,
     file: Option<PathBuf>,
     places: Places,
 }
@@ -80,9 +97,21 @@ fn one_line(text: &str) -> String {
 
 impl Reading {
     pub(super) fn problem(&mut self, key: &str, problem: impl std::fmt::Display) {
-        let origin = self.origins.get(key).cloned().or_else(|| self.place(key));
+        let known = self.origins.get(key).or_else(|| self.maker(key)).cloned();
+        let origin = known.or_else(|| self.place(key));
         let place = origin.map_or_else(String::new, |origin| format!("{origin}: "));
         self.problems.push(one_line(&format!("{place}`{key}` {problem}")));
+    }
+
+    /// The variable that made a section, or the nearest one around a key.
+    fn maker(&self, key: &str) -> Option<&String> {
+        let mut path = key;
+        loop {
+            if let Some(name) = self.made.get(path) {
+                return Some(name);
+            }
+            path = &path[..path.rfind('.')?];
+        }
     }
 
     /// How many problems are known.
@@ -105,8 +134,12 @@ impl Reading {
             let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else { continue };
             let parts: Vec<&str> = path.split("__").collect();
             let Some((last, sections)) = parts.split_last() else { continue };
-            let mut key = String::new();
-            let Some(place) = descend(table, sections, &mut key) else {
+            let (mut key, mut made) = (String::new(), Vec::new());
+            let place = descend(table, sections, &mut key, &mut made);
+            for section in made {
+                self.made.insert(section, name.clone());
+            }
+            let Some(place) = place else {
                 self.problems.push(format!("{name}: `{key}` is not a section that a variable can set"));
                 continue;
             };
@@ -437,14 +470,23 @@ pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// The section below `sections`, made where it is not there. `key` gets its path.
-fn descend<'t>(table: &'t mut Table, sections: &[&str], key: &mut String) -> Option<&'t mut Table> {
+/// The section below `sections`, made where it is not there. `key` gets its
+/// path, `made` the paths of those that were made.
+fn descend<'t>(
+    table: &'t mut Table,
+    sections: &[&str],
+    key: &mut String,
+    made: &mut Vec<String>,
+) -> Option<&'t mut Table> {
     let Some((first, rest)) = sections.split_first() else { return Some(table) };
     let found = present(table, first);
     key.push_str(&found);
+    if !table.contains_key(&found) {
+        made.push(key.clone());
+    }
     key.push('.');
     match table.entry(found).or_insert_with(|| Value::Table(Table::new())) {
-        Value::Table(inner) => descend(inner, rest, key),
+        Value::Table(inner) => descend(inner, rest, key, made),
         _ => None,
     }
 }

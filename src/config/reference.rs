@@ -251,9 +251,10 @@ pub const SECTIONS: &[Section] = &[
                 "What it is: see [http-target.md](http-target.md) for the second.",
             ),
             key("deletion", "`delete`, `archive`", "What a deletion means there."),
-            key(
+            words(
                 "path",
                 "path",
+                "`<data>/catalogue.redb`",
                 "`embedded`: its file; of a target of another name `<data>/catalogue-<name>.redb`.",
             ),
             key("history", "number", "`embedded`: versions that are kept of each entity and relationship."),
@@ -510,7 +511,8 @@ pub fn markdown() -> String {
          a working one. A variable of the environment wins over the file; characters of your own\n\
          names other than letters and digits are written `_` in it. Keys that are not known are\n\
          refused with the nearest right name. `tidegate config check` tells everything that is\n\
-         wrong, `tidegate config show` prints the settings in force with where each came from.\n\n\
+         wrong, `tidegate config show` prints the settings in force with where each came from;\n\
+         its paths are whole, so that what it prints may be kept as a settings file.\n\n\
          A *duration* is a number with `ms`, `s`, `m`, `h` or `d`, such as `\"15m\"`. A *size* is a\n\
          number of bytes, or a text such as `\"64MiB\"`. A *glob* has `*` for any run of characters\n\
          and `?` for one. Paths are relative to the folder of the settings file.\n",

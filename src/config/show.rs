@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Secret, SettingLine, Settings, TargetKind, TargetSettings, UnknownSources};
@@ -15,6 +16,11 @@ use crate::intake::inbox::Complete;
 /// The settings as a file.
 pub fn to_toml(settings: &Settings) -> String {
     write(settings).text
+}
+
+/// Every value, with its key and where it came from.
+pub fn lines(settings: &Settings) -> Vec<SettingLine> {
+    write(settings).lines
 }
 
 /// Every key with its value, as the file has it.
@@ -34,7 +40,7 @@ fn write(settings: &Settings) -> Out<'_> {
     }
     out.value("server.log_format", quoted(settings.server.log_format.as_str()));
     out.section("state");
-    out.value("state.url", quoted(&settings.state.display().to_string()));
+    out.value("state.url", path(&settings.state));
     out.value("state.pin", settings.pin.to_string());
     out.section("service");
     out.value("service.workers", settings.service.workers.to_string());
@@ -64,9 +70,7 @@ fn write(settings: &Settings) -> Out<'_> {
         out.value(&format!("webhook[{n}].timeout"), duration(webhook.timeout));
         out.value(&format!("webhook[{n}].give_up"), duration(webhook.give_up));
         match &webhook.secret {
-            Some(Secret::File(path)) => {
-                out.value(&format!("webhook[{n}].secret_file"), quoted(&path.display().to_string()));
-            }
+            Some(Secret::File(file)) => out.value(&format!("webhook[{n}].secret_file"), path(file)),
             Some(Secret::Env(name)) => out.value(&format!("webhook[{n}].secret_env"), quoted(name)),
             None => {}
         }
@@ -205,14 +209,14 @@ impl Out<'_> {
     }
 
     fn target(&mut self, name: &str, target: &TargetSettings) {
-        let path = format!("targets.{name}");
-        self.section(&path);
-        let mut set = |key: &str, value: String| self.value(&format!("{path}.{key}"), value);
+        let section = format!("targets.{name}");
+        self.section(&section);
+        let mut set = |key: &str, value: String| self.value(&format!("{section}.{key}"), value);
         set("kind", quoted(target.kind.as_str()));
         set("deletion", quoted(target.deletion.as_str()));
         match &target.kind {
             TargetKind::Embedded(embedded) => {
-                set("path", quoted(&embedded.path.display().to_string()));
+                set("path", path(&embedded.path));
                 set("history", embedded.history.to_string());
                 set("cache_memory", embedded.cache_memory.to_string());
                 set("search_memory", embedded.search_memory.to_string());
@@ -220,7 +224,7 @@ impl Out<'_> {
             TargetKind::Http(http) => {
                 set("url", quoted(http.url.as_str()));
                 match &http.token {
-                    Some(Secret::File(path)) => set("token_file", quoted(&path.display().to_string())),
+                    Some(Secret::File(file)) => set("token_file", path(file)),
                     Some(Secret::Env(name)) => set("token_env", quoted(name)),
                     None => {}
                 }
@@ -230,7 +234,7 @@ impl Out<'_> {
                 set("max_bytes", http.max_bytes.to_string());
             }
         }
-        self.windows(&path, &path, &target.maintenance);
+        self.windows(&section, &section, &target.maintenance);
     }
 
     fn windows(&mut self, section: &str, path: &str, windows: &[Window]) {
@@ -247,6 +251,15 @@ impl Out<'_> {
 
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A path as a settings file may have it wherever it lies: there it would be
+/// relative to the file's folder, here it is to where the command runs.
+fn path(path: &Path) -> String {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // Some come with a slash at the end, which is no other folder.
+    let whole: PathBuf = whole.components().collect();
+    quoted(&whole.display().to_string())
 }
 
 fn list(texts: &[String]) -> String {

@@ -105,9 +105,7 @@ impl LookAlikes {
             last = Some((hash, type_id));
         }
         let is_first = view.own.is_none() && view.others.is_empty();
-        if !is_first {
-            look_up(&mut groups, types, view, readers)?;
-        }
+        let all_looked_up = is_first || look_up(&mut groups, types, view, readers)?;
         let mut found = BTreeSet::new();
         for Group { type_id, names, published } in groups {
             let names: BTreeSet<String> = names.into_iter().map(String::from).chain(published).collect();
@@ -119,13 +117,25 @@ impl LookAlikes {
                     .insert(format!("{type_name} {names} differ only by case, Unicode form or outer blanks"));
             }
         }
-        Ok(found.into_iter().take(WARNINGS).collect())
+        let more = found.len().saturating_sub(WARNINGS);
+        let mut warnings: Vec<String> = found.into_iter().take(WARNINGS).collect();
+        warnings.extend(unlisted(more, self.zeros == 0 && all_looked_up));
+        Ok(warnings)
     }
 }
 
+/// The warning that stands for those that are not listed. `all`: every name was
+/// compared and every spelling looked up, so that their number is known.
+fn unlisted(more: usize, all: bool) -> Option<String> {
+    let least = if all { "" } else { "at least " };
+    let groups = if more == 1 { "group of names differs" } else { "groups of names differ" };
+    (more > 0).then(|| format!("and {least}{more} more {groups} only by case, Unicode form or outer blanks"))
+}
+
 /// Adds what is published under other spellings: the likeliest of every name
-/// first, then the next ones, for as many as are looked up.
-fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, readers: &mut [Reader]) -> Result<()> {
+/// first, then the next ones, for as many as are looked up. Whether those were
+/// all.
+fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, readers: &mut [Reader]) -> Result<bool> {
     let mut left = LOOKED_UP;
     for round in 0.. {
         let (mut wanted, mut any) = (Vec::new(), false);
@@ -160,10 +170,10 @@ fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, readers: &mut
             groups[at].published.push(other);
         }
         if !any || left == 0 {
-            break;
+            return Ok(!any);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Another spelling of a name of a group, to be looked up.

@@ -441,6 +441,20 @@ impl Plan {
 
     /// Hands out the rejects.
     pub fn rejects(&self, mut each: impl FnMut(Reject) -> Result<()>) -> Result<()> {
+        self.rejects_while(|reject| each(reject).map(|()| true))
+    }
+
+    /// The first rejects, at most so many.
+    pub fn first_rejects(&self, most: usize) -> Result<Vec<Reject>> {
+        let mut first = Vec::new();
+        self.rejects_while(|reject| {
+            first.push(reject);
+            Ok(first.len() < most)
+        })?;
+        Ok(first)
+    }
+
+    fn rejects_while(&self, mut each: impl FnMut(Reject) -> Result<bool>) -> Result<()> {
         let mut unpacker = Unpacker::new()?;
         let mut raw = Vec::new();
         let (first, blocks) = self.manifest.rejects;
@@ -448,9 +462,12 @@ impl Plan {
             self.file.read(block, &mut unpacker, &mut raw)?;
             let mut at = 0;
             while let Some((record, next)) = record_at(&raw, at) {
-                each(serde_json::from_slice(record).map_err(|e| {
+                let reject = serde_json::from_slice(record).map_err(|e| {
                     invalid(self.path(), format!("block {block} has a record that is no reject: {e}"))
-                })?)?;
+                })?;
+                if !each(reject)? {
+                    return Ok(());
+                }
                 at = next;
             }
         }

@@ -590,14 +590,13 @@ impl<'a> Making<'a> {
         }
         let skipped = settled.summary.skipped();
         if skipped > 0 {
-            warnings
-                .push(format!("{skipped} keys are skipped by an operator and stay as they are published"));
+            let keys = if skipped == 1 { "key is" } else { "keys are" };
+            warnings.push(format!("{skipped} {keys} skipped by an operator, what is published stays"));
         }
         if settled.rejected > 0 {
-            warnings.push(format!(
-                "{} keys have two values in the batch and become dead letters",
-                settled.rejected
-            ));
+            let count = settled.rejected;
+            let keys = if count == 1 { "key has" } else { "keys have" };
+            warnings.push(format!("{count} {keys} two values in the batch: a dead letter each"));
         }
         warnings
     }

@@ -106,6 +106,7 @@ impl StateDir {
             }
         } else {
             state.write_checked(&path, &owner)?;
+            state.sync_own_name()?;
         }
         // Another's is in use, perhaps at this moment.
         let tmp = state.tmp();
@@ -114,6 +115,19 @@ impl StateDir {
         }
         std::fs::create_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
         Ok(state)
+    }
+
+    /// Makes the name of a new state folder durable, before anything refers to
+    /// what lies in it.
+    fn sync_own_name(&self) -> Result<()> {
+        let Some(parent) = self.root.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+            return Ok(());
+        };
+        match File::open(parent) {
+            // One that may not be listed can't be synced from here.
+            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+            opened => opened.and_then(|folder| folder.sync_all()).map_err(|e| Error::io(parent, e)),
+        }
     }
 
     /// The folder as it is, or is not, to look at: nothing is made or claimed.

@@ -4,11 +4,50 @@
 
 use std::path::Path;
 
-use crate::config::Settings;
+use crate::config::{Settings, TargetSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::recover;
-use crate::planning::state_dir::StateDir;
+use crate::planning::state_dir::{OWNER, StateDir};
 use crate::store::{self, Store};
+
+/// Whether there is something at `path`.
+///
+/// # Errors
+/// [`ErrorKind::Io`] when that can't be told. What is hidden must not be taken
+/// for what is not there: something else would be made in its place.
+pub fn is_seen(path: &Path) -> Result<bool> {
+    seen(path, std::fs::metadata(path))
+}
+
+/// The same of a file that is to be read.
+///
+/// # Errors
+/// As [`is_seen`], and when the file can't be opened.
+pub fn is_readable(path: &Path) -> Result<bool> {
+    seen(path, std::fs::File::open(path))
+}
+
+fn seen<T>(path: &Path, found: std::io::Result<T>) -> Result<bool> {
+    match found {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(hidden(path, e)),
+    }
+}
+
+/// What is said of a path that can't be looked at.
+fn hidden(path: &Path, error: std::io::Error) -> Error {
+    let is_refused = error.kind() == std::io::ErrorKind::PermissionDenied;
+    // What is seen last on the way there is what lets nobody in.
+    let mut seen = path.ancestors().filter(|path| std::fs::metadata(path).is_ok());
+    let named = seen.next().filter(|_| is_refused).unwrap_or(path);
+    let text = format!("{} can't be looked into", named.display());
+    let error = Error::new(ErrorKind::Io, text).caused_by(error);
+    if is_refused { error.with_action(RIGHTS) } else { error }
+}
+
+/// What helps where a right is missing.
+const RIGHTS: &str = "Run this as the user that it belongs to, or give this user the right to read it.";
 
 /// Whether a data directory has a store.
 pub fn has_store(data: &Path) -> bool {
@@ -16,9 +55,19 @@ pub fn has_store(data: &Path) -> bool {
 }
 
 /// # Errors
-/// [`ErrorKind::StateForeign`] when there is a state folder and no store that
-/// it could belong to.
+/// [`ErrorKind::Io`] when a part of the data directory can't be looked at.
+pub fn nothing_hidden(data: &Path, settings: &Settings) -> Result<()> {
+    is_seen(&data.join(store::FILE))?;
+    is_seen(&settings.state.join(OWNER))?;
+    let mut files = settings.targets.values().filter_map(TargetSettings::path);
+    files.try_for_each(|file| is_seen(file).map(drop))
+}
+
+/// # Errors
+/// As [`nothing_hidden`], and [`ErrorKind::StateForeign`] when there is a state
+/// folder and no store that it could belong to.
 pub fn not_lost(data: &Path, settings: &Settings) -> Result<()> {
+    nothing_hidden(data, settings)?;
     if store::is_there(data) || !StateDir::is_there(&settings.state) {
         return Ok(());
     }
@@ -26,7 +75,7 @@ pub fn not_lost(data: &Path, settings: &Settings) -> Result<()> {
     let text = format!(
         "{} {}, and the state folder {} belongs to the data directory {}",
         file.display(),
-        if file.exists() { "is empty" } else { "is not there" },
+        if is_seen(&file)? { "is empty" } else { "is not there" },
         settings.state.display(),
         recover::owner(&settings.state)?,
     );

@@ -58,7 +58,7 @@ fn show(engine: &Engine, record: &BatchRecord) -> Result<()> {
     let is_long = plan.manifest().header.summary.changes() > SHOW_ALL;
     let listed = if is_long { SOME } else { render::plan::LISTED };
     let options = render::plan::Options { summary: false, full: false, listed, json: false };
-    render::plan::print(&Stored::new(&plan), &options)
+    render::plan::print(&Stored::new(&plan)?, &options)
 }
 
 /// The demo promises what it shows: anything else is a defect.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{safe, state};
+use super::{number_of, safe, state};
 use crate::domain::publish_state::PublishStatus;
 use crate::error::ErrorKind;
 use crate::service::views::{BatchView, Phase, ProgressUnit, ProgressView, TimelineItem};
@@ -66,14 +66,14 @@ pub fn progress_text(progress: &ProgressView) -> String {
         Phase::Executing => "executing",
         Phase::Committing => "committing",
     };
-    let unit = match progress.unit {
-        ProgressUnit::Bytes => "bytes",
-        ProgressUnit::Changes => "changes",
+    let (one, more) = match progress.unit {
+        ProgressUnit::Bytes => ("byte", "bytes"),
+        ProgressUnit::Changes => ("change", "changes"),
     };
     let number = super::plan::thousands;
     let mut text = phase.to_owned();
     if let Some(total) = progress.total.filter(|total| *total > 0) {
-        let _ = write!(text, " {} of {} {unit}", number(progress.done), number(total));
+        let _ = write!(text, " {} of {}", number(progress.done), number_of(total, one, more));
     }
     if let Some(rate) = progress.rate.filter(|rate| *rate >= 1.0) {
         let _ = write!(text, ", {} a second", number(rate as u64));

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::plan::{counts_line, thousands};
-use super::{safe, safe_lines};
+use super::{number_of, safe, safe_lines};
 use crate::domain::change::Action;
 use crate::domain::json::indented;
 use crate::service::views::{DeadLetterDetail, DeadLetterView, LetterGroupView, LetterPreview};
@@ -199,7 +199,7 @@ pub fn preview(preview: &LetterPreview) -> String {
     if let Some(plan) = &preview.plan {
         let more = plan.changes.saturating_sub(preview.changes.len() as u64);
         if more > 0 {
-            out.push_str(&format!("… and {} more changes\n", thousands(more)));
+            out.push_str(&format!("… and {}\n", number_of(more, "more change", "more changes")));
         }
         out.push_str(&counts_line(&plan.summary));
         for trip in &plan.guards {

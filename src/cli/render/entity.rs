@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::value::RawValue;
 
-use super::safe;
+use super::{indented_lines, safe};
 use crate::targets::embedded::{Direction, EntityView, HistoryView, Origin};
 
 /// Who did it: a batch, or a person at the target.
@@ -29,14 +29,18 @@ pub fn version_row(version: &HistoryView) -> Vec<String> {
     ]
 }
 
-/// Attributes, one a line.
+/// Attributes, one a line; text of several lines below its name.
 fn attributes(out: &mut String, indent: &str, attributes: &RawValue) {
     let attributes: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(attributes.get()).unwrap_or_default();
     for (name, value) in &attributes {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let (name, text) = (safe(name), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         // Writing to a string can't fail.
-        let _ = writeln!(out, "{indent}{} = {}", safe(name), safe(&text));
+        let _ = if text.contains('\n') {
+            write!(out, "{indent}{name} =\n{}", indented_lines(&format!("{indent}    "), &text))
+        } else {
+            writeln!(out, "{indent}{name} = {}", safe(&text))
+        };
     }
 }
 

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufWriter, Write};
 
-use similar::{ChangeTag, TextDiff};
-
-use super::safe;
-use crate::cli::common::{colour, write_error};
+use super::difference::{self, Difference, Extent, names, object};
+use super::{number_of, safe};
+use crate::cli::common::{Stdout, colour, write_error};
 use crate::cli::shown::Shown;
 use crate::domain::change::{Action, Change};
 use crate::domain::key::Kind;
@@ -34,14 +33,12 @@ const GROUPS: usize = 10_000;
 pub const LISTED: usize = 200;
 /// Keys of a group that are named without `--full`.
 const NAMED: usize = 3;
-/// Lines of a text's difference without `--full`.
-const DIFF_LINES: usize = 20;
-/// Text that is longer is shown as a difference of lines.
-const LONG: usize = 120;
+/// Attributes of what is created that are shown without `--full`.
+const CREATED: usize = 6;
 
 /// Prints the plan to standard output.
 pub fn print(plan: &dyn Shown, options: &Options) -> Result<()> {
-    let mut stdout = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let mut stdout = BufWriter::with_capacity(1 << 16, Stdout);
     if options.json {
         let each = |f: &mut dyn FnMut(&Change) -> Result<()>| plan.each(f);
         plan_json::write(plan.head(), (!options.summary).then_some(each), &mut stdout)?;
@@ -92,7 +89,10 @@ struct Counts {
 }
 
 /// Writes the plan as text.
-pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn Write) -> Result<()> {
+fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn Write) -> Result<()> {
+    // The demo lists less, and has no such option.
+    let has_option = options.listed == LISTED;
+    let extent = Extent { full: options.full, hint: if has_option { "; --full shows them" } else { "" } };
     let head = plan.head();
     let paint = Paint(colour);
     let mut text = format!("Plan of batch {} for {}\n", safe(&head.batch_id), safe(&head.target));
@@ -124,14 +124,14 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
                 && let Some(group) = groups.get(&key)
             {
                 if shown.insert(key) {
-                    text.push_str(&group_text(&paint, change, group));
+                    text.push_str(&group_text(&paint, change, group, extent));
                 }
             } else if change.action == Action::Delete {
                 // There are one or two of a type: more are a group.
-                text.push_str(&change_text(&paint, change, options.full));
+                text.push_str(&change_text(&paint, change, extent));
             } else if listed < options.listed || options.full {
                 listed += 1;
-                text.push_str(&change_text(&paint, change, options.full));
+                text.push_str(&change_text(&paint, change, extent));
             } else {
                 hidden += 1;
             }
@@ -142,8 +142,7 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
             Ok(())
         })?;
         if hidden > 0 {
-            // The demo lists less, and has no such option.
-            let how = if options.listed == LISTED { "; --full shows them all" } else { "" };
+            let how = if has_option { "; --full shows them all" } else { "" };
             text.push_str(&format!("  … and {} more{how}\n", thousands(hidden)));
         }
     }
@@ -166,6 +165,7 @@ pub fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut d
     for warning in &head.warnings {
         text.push_str(&format!("\nwarning: {}\n", safe(warning)));
     }
+    text.push_str(&bad_lines_text(head));
     text.push_str(&summary_line(head));
     out.write_all(text.as_bytes()).map_err(write_error)
 }
@@ -186,15 +186,15 @@ pub fn counts_line(summary: &PlanSummary) -> String {
         sum(e.delete, r.counts.delete),
         sum(e.unchanged, r.counts.unchanged)
     );
-    for (count, word) in [
-        (e.superseded + r.counts.superseded, "superseded"),
-        (e.rejected + r.counts.rejected, "rejected"),
-        (e.withheld + r.counts.withheld, "deletions withheld"),
-        (summary.skipped(), "skipped by an operator"),
-        (r.waiting, "relationships waiting for an end"),
+    for (count, one, more) in [
+        (e.superseded + r.counts.superseded, "superseded", "superseded"),
+        (e.rejected + r.counts.rejected, "rejected", "rejected"),
+        (e.withheld + r.counts.withheld, "deletion withheld", "deletions withheld"),
+        (summary.skipped(), "skipped by an operator", "skipped by an operator"),
+        (r.waiting, "relationship waiting for an end", "relationships waiting for an end"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {} {word}", thousands(count)));
+            text.push_str(&format!(", {}", number_of(count, one, more)));
         }
     }
     text.push_str(".\n");
@@ -214,12 +214,6 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
-type Object = serde_json::Map<String, serde_json::Value>;
-
-fn object(value: Option<&serde_json::value::RawValue>) -> Object {
-    value.and_then(|value| serde_json::from_str(value.get()).ok()).unwrap_or_default()
-}
-
 /// Updates of the same attributes from and to the same values, and deletes of
 /// one type, are alike; creates are not, they differ in their names at least.
 fn group_key(change: &Change) -> Option<GroupKey> {
@@ -231,99 +225,79 @@ fn group_key(change: &Change) -> Option<GroupKey> {
     Some(GroupKey { action: change.action, type_name: change.key.type_name().to_owned(), before, after })
 }
 
-fn group_text(paint: &Paint, change: &Change, group: &Group) -> String {
+fn group_text(paint: &Paint, change: &Change, group: &Group, extent: Extent) -> String {
+    let (sign, count) = (paint.sign(change.action), thousands(group.count));
     let type_name = safe(change.key.type_name());
-    let count = thousands(group.count);
-    let mut text = match change.action {
-        Action::Update => {
-            let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
-            let parts: Vec<String> = names(&before, &after)
-                .iter()
-                .map(|name| {
-                    format!("{} {} → {}", safe(name), short(before.get(*name)), short(after.get(*name)))
-                })
-                .collect();
-            format!("{} {} on {count} {type_name}\n", paint.sign(change.action), parts.join(", "))
+    let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
+    let keys = group.keys();
+    if change.action != Action::Update {
+        return format!("{sign} {count} {type_name}\n{keys}");
+    }
+    let mut parts = Vec::new();
+    for name in names(&before, &after) {
+        match difference::of(&before, &after, name, extent) {
+            Difference::Line(line) => parts.push(format!("{} {line}", safe(name))),
+            // What takes lines stands below, with the others of the change.
+            Difference::Lines(..) => {
+                let all: Vec<String> = names(&before, &after).iter().map(|name| safe(name)).collect();
+                let below = difference::attributes(&before, &after, extent);
+                return format!("{sign} {} on {count} {type_name}\n{keys}{below}", all.join(", "));
+            }
         }
-        Action::Create | Action::Delete => format!("{} {count} {type_name}\n", paint.sign(change.action)),
-    };
-    for name in &group.names {
-        text.push_str(&format!("      {}\n", safe(name)));
     }
-    if group.count > group.names.len() as u64 {
-        text.push_str(&format!("      … and {} more\n", thousands(group.count - group.names.len() as u64)));
-    }
-    text
+    format!("{sign} {} on {count} {type_name}\n{keys}", parts.join(", "))
 }
 
-fn names<'a>(before: &'a Object, after: &'a Object) -> Vec<&'a String> {
-    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
-/// A value on one line, cut.
-fn short(value: Option<&serde_json::Value>) -> String {
-    let Some(value) = value else { return "(none)".into() };
-    let text = safe(&value.to_string());
-    if text.chars().count() <= LONG {
+impl Group {
+    /// The first of its keys.
+    fn keys(&self) -> String {
+        let mut text = String::new();
+        for name in &self.names {
+            text.push_str(&format!("      {}\n", safe(name)));
+        }
+        let more = self.count.saturating_sub(self.names.len() as u64);
+        if more > 0 {
+            text.push_str(&format!("      … and {} more\n", thousands(more)));
+        }
         text
-    } else {
-        format!("{}…", text.chars().take(LONG - 1).collect::<String>())
     }
 }
 
-fn change_text(paint: &Paint, change: &Change, full: bool) -> String {
+fn change_text(paint: &Paint, change: &Change, extent: Extent) -> String {
     let mut text = format!("{} {}\n", paint.sign(change.action), safe(&change.key.to_string()));
     let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
     match change.action {
         Action::Delete => {}
         Action::Create => {
-            let all = after.len();
-            for (name, value) in after.iter().take(if full { usize::MAX } else { 6 }) {
-                text.push_str(&format!("      {} = {}\n", safe(name), short(Some(value))));
+            let shown = if extent.full { after.len() } else { CREATED };
+            for (name, value) in after.iter().take(shown) {
+                text.push_str(&difference::created(name, value, extent));
             }
-            if all > 6 && !full {
-                text.push_str(&format!("      … and {} more\n", all - 6));
-            }
-        }
-        Action::Update => {
-            for name in names(&before, &after) {
-                let (old, new) = (before.get(name), after.get(name));
-                match (old.and_then(|v| v.as_str()), new.and_then(|v| v.as_str())) {
-                    (Some(old), Some(new)) if is_long(old) || is_long(new) => {
-                        text.push_str(&format!("      {}:\n{}", safe(name), line_diff(old, new, full)));
-                    }
-                    _ => text.push_str(&format!("      {}: {} → {}\n", safe(name), short(old), short(new))),
-                }
+            if after.len() > shown {
+                text.push_str(&format!("      … and {} more\n", after.len() - shown));
             }
         }
+        Action::Update => text.push_str(&difference::attributes(&before, &after, extent)),
     }
     text
 }
 
-fn is_long(text: &str) -> bool {
-    text.contains('\n') || text.chars().count() > LONG
-}
-
-fn line_diff(old: &str, new: &str, full: bool) -> String {
-    let diff = TextDiff::from_lines(old, new);
-    let mut lines: Vec<String> = Vec::new();
-    for change in diff.iter_all_changes() {
-        let sign = match change.tag() {
-            ChangeTag::Delete => '-',
-            ChangeTag::Insert => '+',
-            ChangeTag::Equal => ' ',
-        };
-        lines.push(format!("        {sign} {}\n", safe(change.value().trim_end_matches('\n'))));
+/// Lines that a plan leaves out.
+fn bad_lines_text(head: &Head) -> String {
+    if head.bad_lines.is_empty() {
+        return String::new();
     }
-    if !full && lines.len() > DIFF_LINES {
-        let more = lines.len() - DIFF_LINES;
-        lines.truncate(DIFF_LINES);
-        lines.push(format!("          … and {more} more lines; --full shows them\n"));
+    let mut text = "\nlines that become dead letters:\n".to_owned();
+    for line in &head.bad_lines {
+        let gap = if line.field.is_empty() { "" } else { " " };
+        let told = format!("{}:{}: {}{gap}{}", line.file, line.line, line.field, line.problem);
+        text.push_str(&format!("  {}\n", safe(&told)));
     }
-    lines.concat()
+    let more = head.bad_line_count.saturating_sub(head.bad_lines.len() as u64);
+    if more > 0 {
+        text.push_str(&format!("  … and {} more; `tidegate batches check` shows them\n", thousands(more)));
+    }
+    text
 }
 
 impl Counts {
@@ -376,17 +350,5 @@ mod tests {
     #[test]
     fn numbers_have_commas() {
         assert_eq!([0, 999, 1000, 1234567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn long_text_is_cut_at_twenty_lines() {
-        let old: String = (0..30).map(|n| format!("line {n}\n")).collect();
-        let new = old.replace("line 3\n", "line three\n");
-        let cut = line_diff(&old, &new, false);
-        assert!(
-            cut.contains("- line 3\n") && cut.contains("+ line three\n") && cut.contains("11 more lines"),
-            "{cut}"
-        );
-        assert_eq!(line_diff(&old, &new, true).lines().count(), 31);
     }
 }

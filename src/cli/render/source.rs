@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{batch, safe, snapshot};
+use super::{batch, number_of, safe, snapshot};
 use crate::cli::common::table;
 use crate::service::views::{SkipView, SourceDetail, SourceView};
 
@@ -57,8 +57,9 @@ pub fn detail(detail: &SourceDetail) -> String {
     line("dead letters", &source.open_dead_letters.to_string());
     if let Some(snapshot) = &source.snapshot {
         line("snapshot", snapshot.snapshot_id.as_str());
-        let counts = format!("{} entities, {} relationships", snapshot.entities, snapshot.relationships);
-        line("holds", &counts);
+        let entities = number_of(snapshot.entities, "entity", "entities");
+        let relationships = number_of(snapshot.relationships, "relationship", "relationships");
+        line("holds", &format!("{entities}, {relationships}"));
     }
     for skip in &detail.skips {
         let until = skip.until.map_or_else(|| "until it is lifted".to_owned(), |at| format!("until {at}"));

@@ -41,13 +41,48 @@ pub struct Head {
     /// Keys whose deletion is withheld, the first ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<Key>,
+    /// Lines that become dead letters, the first ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_lines: Vec<BadLine>,
+    /// How many there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bad_line_count: u64,
+}
+
+/// A line that a plan leaves out. Never holds values.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BadLine {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// The field that is wrong; empty: the line as a whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Bad lines that a plan names.
+const BAD_LINES: usize = 10;
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Head {
     /// What a stored plan says of itself.
-    pub fn of(plan: &Plan) -> Self {
+    ///
+    /// # Errors
+    /// Of the plan's file.
+    pub fn of(plan: &Plan) -> Result<Self> {
         let header = &plan.manifest().header;
-        Self {
+        let bad_lines = plan.first_rejects(BAD_LINES)?.into_iter().map(|reject| BadLine {
+            file: reject.file,
+            line: reject.line,
+            field: reject.field,
+            problem: reject.problem,
+        });
+        Ok(Self {
             format: FORMAT.to_owned(),
             plan_id: header.plan_id.to_string(),
             digest: header.digest.to_string(),
@@ -58,7 +93,9 @@ impl Head {
             guards: header.guards.clone(),
             warnings: plan.manifest().warnings.clone(),
             withheld: plan.manifest().withheld.clone(),
-        }
+            bad_lines: bad_lines.collect(),
+            bad_line_count: plan.manifest().reject_count,
+        })
     }
 }
 
@@ -99,5 +136,5 @@ pub fn changes_of(plan: &Plan, each: &mut dyn FnMut(&Change) -> Result<()>) -> R
 /// Writes a stored plan, with or without its changes.
 pub fn write_plan(plan: &Plan, summary: bool, out: &mut dyn Write) -> Result<()> {
     let changes = (!summary).then_some(|each: &mut dyn FnMut(&Change) -> Result<()>| changes_of(plan, each));
-    write(&Head::of(plan), changes, out)
+    write(&Head::of(plan)?, changes, out)
 }
