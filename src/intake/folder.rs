@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::batch::{Batch, BatchFile, FileState};
 use super::manifest::{self, MANIFEST, Manifest, compression_of};
 use super::prefix::Object;
-use crate::domain::ids::{BatchId, FolderName, SourceId};
+use crate::domain::ids::{BatchId, FolderName, RunId, SourceId};
 use crate::domain::key::Kind;
 use crate::domain::settings::{Mode, SourceSettings};
 use crate::domain::stamp::Stamp;
@@ -33,6 +33,27 @@ pub fn open_local(folder: &Path) -> Result<Batch> {
     let name = FolderName::new(manifest.source_timestamp, manifest.run_id.clone());
     let id = BatchId::new(manifest.source_id.clone(), name);
     batch(folder, id, manifest, &bytes)
+}
+
+/// The batch that a folder with a manifest that can't be used was meant to be: by
+/// what can be read of that, else by the names of the folder and of the one
+/// around it.
+pub fn meant(folder: &Path) -> Option<BatchId> {
+    let by_manifest = || {
+        let manifest: serde_json::Value = serde_json::from_slice(&read_manifest(folder).ok()?).ok()?;
+        let text = |name: &str| manifest.get(name).and_then(serde_json::Value::as_str);
+        let source: SourceId = SourceId::new(text("source_id")?).ok()?;
+        let run = RunId::new(text("run_id")?).ok()?;
+        Some(BatchId::new(source, FolderName::new(text("source_timestamp")?.parse().ok()?, run)))
+    };
+    let by_names = || {
+        let folder = std::path::absolute(folder).ok()?;
+        let name: FolderName = folder.file_name()?.to_str()?.parse().ok()?;
+        Some(BatchId::new(SourceId::new(folder.parent()?.file_name()?.to_str()?).ok()?, name))
+    };
+    // A time that no folder's name can have makes no id that reads back.
+    let is_id = |id: &BatchId| id.folder().to_string().parse::<FolderName>().is_ok();
+    by_manifest().filter(is_id).or_else(by_names)
 }
 
 /// Opens a batch that lies in an inbox, where its ids and its time have to be

@@ -1,11 +1,20 @@
 //! Into the queue: a batch that was opened becomes a record.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::engine::Engine;
+use super::failing::failure;
+use super::operate::Retry;
 use super::waiting::mode_missing;
 use crate::domain::ids::BatchId;
+use crate::domain::publish_state::PublishStatus;
+use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
+use crate::domain::stamp::Stamp;
+use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder;
@@ -43,7 +52,9 @@ impl Engine {
     /// Checks that a batch would not be refused as another one of its id.
     pub(super) fn check_id(&self, batch: &Batch) -> Result<()> {
         match self.store.read(|view| view.batch(&batch.id))? {
-            Some(known) if known.manifest_hash != batch.manifest_hash => Err(reused(&known)),
+            Some(known) if known.manifest_hash != batch.manifest_hash && !known.was_unread() => {
+                Err(reused(&known))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -59,10 +70,92 @@ impl Engine {
         self.accept_batch(&folder::open_local(folder)?)
     }
 
-    /// Queues a batch that was opened.
+    /// As [`Self::accept`]; a batch whose manifest can't be used is FAILED for
+    /// it, as in an inbox, if anything tells which batch it is.
+    ///
+    /// # Errors
+    /// As [`Self::accept`], where there is no such batch, or another one of its id.
+    pub fn accept_or_fail(&self, folder: &Path) -> Result<BatchId> {
+        let error = match folder::open_local(folder) {
+            Ok(batch) => return self.accept_batch(&batch),
+            Err(error) => error,
+        };
+        let of_manifest = matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestVersion);
+        let Some(id) = folder::meant(folder).filter(|_| of_manifest) else { return Err(error) };
+        let folder = std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
+        let url = Url::from_directory_path(&folder)
+            .map_err(|()| Error::internal(format!("{} has no URL", folder.display())))?;
+        let hash = format!("{:032x}", xxh3_128(&folder::read_manifest(&folder)?));
+        self.check_room()?;
+        let record = self.unread(&id, url.into(), folder, hash)?;
+        if self.put_unread(record, &error, None)? { Ok(id) } else { Err(error) }
+    }
+
+    /// The record of a batch whose manifest can't be used, with what its id says
+    /// of it (contract: the publish state).
+    pub(super) fn unread(
+        &self,
+        id: &BatchId,
+        url: String,
+        folder: PathBuf,
+        manifest_hash: String,
+    ) -> Result<BatchRecord> {
+        let time = id.folder().time();
+        let batch = Batch {
+            id: id.clone(),
+            stamp: Stamp { source_timestamp: time, processing_timestamp: time, batch_id: id.clone() },
+            url,
+            folder,
+            workflow: String::new(),
+            mode: Mode::Full,
+            scope: Scope::default(),
+            complexity: None,
+            withholds_nothing: false,
+            files: Vec::new(),
+            manifest_hash,
+        };
+        Ok(BatchRecord { mode: None, ..self.record(&batch)? })
+    }
+
+    /// Puts such a batch down as FAILED; `false` when there is one of its id
+    /// already.
+    pub(super) fn put_unread(
+        &self,
+        record: BatchRecord,
+        error: &Error,
+        found: Option<FoundIn>,
+    ) -> Result<bool> {
+        let id = record.batch_id.clone();
+        let details = failure(&id, error, Some("intake".into()), 0);
+        let cause = error.to_string();
+        self.store.write(move |tx| {
+            if let Some(found) = found {
+                found.note(tx, &id)?;
+            }
+            if tx.batch(&id)?.is_some_and(|known| known.status != PublishStatus::Pending) {
+                return Ok(false);
+            }
+            tx.put_batch(&record)?;
+            let now = tx.now();
+            tx.transition_batch(&id, Event::Failed, &cause, super::SELF, |record| {
+                record.publish_end = Some(now);
+                record.failure = Some(details);
+            })?;
+            Ok(true)
+        })
+    }
+
+    /// Queues a batch that was opened. One that FAILED for its manifest is tried
+    /// again, when that is another one now.
     pub fn accept_batch(&self, batch: &Batch) -> Result<BatchId> {
-        if self.store.read(|view| view.batch(&batch.id))?.is_none() {
-            self.check_room()?;
+        match self.store.read(|view| view.batch(&batch.id))? {
+            None => self.check_room()?,
+            Some(known) if known.was_unread() && known.manifest_hash != batch.manifest_hash => {
+                let fresh = Retry { fresh: Some(self.record(batch)?), of: None };
+                self.retry_as(&batch.id, fresh, super::SELF, "its manifest can be read now")?;
+                return Ok(batch.id.clone());
+            }
+            Some(_) => {}
         }
         self.put_in_queue(self.record(batch)?, None, None)
     }

@@ -12,10 +12,7 @@ use super::accept::FoundIn;
 use super::engine::Engine;
 use crate::domain::ids::{BatchId, FolderName, SourceId};
 use crate::domain::publish_state::PublishStatus;
-use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
-use crate::domain::stamp::Stamp;
-use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::inbox::InboxSettings;
@@ -260,38 +257,9 @@ impl Engine {
         error: &Error,
         found_in: FoundIn,
     ) -> Result<()> {
-        let time = id.folder().time();
-        let batch = Batch {
-            id: id.clone(),
-            stamp: Stamp { source_timestamp: time, processing_timestamp: time, batch_id: id.clone() },
-            url: prefix.url_of(&found.path),
-            folder: prefix.local(&found.path).unwrap_or_else(|| self.spool(id)),
-            workflow: String::new(),
-            mode: Mode::Full,
-            scope: Scope::default(),
-            complexity: None,
-            withholds_nothing: false,
-            files: Vec::new(),
-            manifest_hash: found.signature.clone(),
-        };
-        let mut record = self.record(&batch)?;
-        record.mode = None;
-        let details = super::failing::failure(id, error, Some("intake".into()), 0);
-        let cause = error.to_string();
-        let id = id.clone();
-        self.store.write(move |tx| {
-            found_in.note(tx, &id)?;
-            if tx.batch(&id)?.is_some_and(|known| known.status != PublishStatus::Pending) {
-                return Ok(());
-            }
-            tx.put_batch(&record)?;
-            let now = tx.now();
-            tx.transition_batch(&id, Event::Failed, &cause, super::SELF, |record| {
-                record.publish_end = Some(now);
-                record.failure = Some(details);
-            })?;
-            Ok(())
-        })
+        let folder = prefix.local(&found.path).unwrap_or_else(|| self.spool(id));
+        let record = self.unread(id, prefix.url_of(&found.path), folder, found.signature.clone())?;
+        self.put_unread(record, error, Some(found_in)).map(drop)
     }
 
     pub(super) fn spool(&self, id: &BatchId) -> PathBuf {

@@ -348,7 +348,11 @@ impl Engine {
             let wanted = |object: Object| Wanted { path: object.name, bytes: Some(object.size), xxh3: None };
             return Ok(objects.into_iter().map(wanted).collect());
         }
-        Err(gone())
+        // One that `publish` was given lies in no inbox.
+        match record.url.starts_with("file:") && record.folder.is_dir() {
+            true => plain_files(&record.folder),
+            false => Err(gone()),
+        }
     }
 
     fn remove_pin(&self, id: &BatchId) -> Result<()> {
@@ -428,4 +432,20 @@ impl Engine {
         }
         Ok(removed)
     }
+}
+
+/// The plain files that lie in a folder.
+fn plain_files(folder: &Path) -> Result<Vec<Wanted>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let entry = entry.map_err(|e| Error::io(folder, e))?;
+        let meta = entry.metadata().map_err(|e| Error::io(&entry.path(), e))?;
+        if let Ok(path) = entry.file_name().into_string()
+            && meta.is_file()
+        {
+            files.push(Wanted { path, bytes: Some(meta.len()), xxh3: None });
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
 }

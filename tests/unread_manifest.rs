@@ -1,0 +1,73 @@
+//! A batch that `publish` is given and whose manifest can't be used: it is there
+//! as FAILED, and goes on when the manifest was mended.
+
+mod support;
+
+use support::batches::{TestBatch, entity, says};
+use support::world::World;
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::error::ErrorKind;
+
+fn batch() -> TestBatch {
+    TestBatch::full("alpha", 1).with([says(entity("a"), 1)])
+}
+
+/// Manifests that can't be used; the last ones tell nothing of the batch, the folders' names do.
+fn broken(good: &str) -> [String; 5] {
+    [
+        good.replace("\"mode\"", "\"mod\""),
+        good.replace("tidegate.batch/1", "tidegate.batch/7"),
+        "{".to_owned(),
+        String::new(),
+        good.replace("\"alpha\"", "\"no id\""),
+    ]
+}
+
+#[test]
+fn it_is_failed_with_its_reason_and_goes_on_when_it_was_mended() {
+    let good =
+        std::fs::read_to_string(batch().write(support::folder().path()).join("manifest.json")).unwrap();
+    for manifest in broken(&good) {
+        let world = World::new();
+        let folder = batch().write(&world.data.path().join("delivered"));
+        let path = folder.join("manifest.json");
+        std::fs::write(&path, &manifest).unwrap();
+        let id = world.engine().accept_or_fail(&folder).unwrap();
+        assert_eq!(id.to_string(), batch().id(), "{manifest}");
+        world.engine().keep_pins().unwrap();
+        let record = world.batch(&id);
+        assert_eq!(record.status, PublishStatus::Failed);
+        let failure = record.failure.unwrap();
+        assert!(
+            ["BATCH_MANIFEST_INVALID", "BATCH_FORMAT_UNKNOWN", "BATCH_MANIFEST_VERSION"]
+                .contains(&failure.error_code.as_str()),
+            "{failure:?}"
+        );
+        // As it is, it is that again, and no other batch.
+        assert!(world.engine().accept_or_fail(&folder).is_err());
+        std::fs::write(&path, &good).unwrap();
+        assert_eq!(world.engine().accept_or_fail(&folder).unwrap(), id);
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        world.expect(&[(entity("a"), 1)]);
+    }
+}
+
+#[test]
+fn one_that_nothing_tells_of_is_an_error_and_no_batch() {
+    let world = World::new();
+    let folder = world.data.path().join("some batch");
+    std::fs::create_dir_all(&folder).unwrap();
+    assert_eq!(world.engine().accept_or_fail(&folder).unwrap_err().kind(), ErrorKind::ManifestMissing);
+    std::fs::write(folder.join("manifest.json"), "{}").unwrap();
+    assert_eq!(world.engine().accept_or_fail(&folder).unwrap_err().kind(), ErrorKind::ManifestInvalid);
+    // Nor does it take the place of one that is there.
+    let good = batch().write(&world.data.path().join("delivered"));
+    world.engine().accept(&good).unwrap();
+    world.work();
+    let path = good.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"mode\"", "\"mod\"")).unwrap();
+    assert_eq!(world.engine().accept_or_fail(&good).unwrap_err().kind(), ErrorKind::ManifestInvalid);
+    assert_eq!(world.batch(&batch().id().parse().unwrap()).status, PublishStatus::Complete);
+}
