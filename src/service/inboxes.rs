@@ -12,7 +12,6 @@ use super::accept::FoundIn;
 use super::engine::Engine;
 use crate::domain::ids::{BatchId, FolderName, SourceId};
 use crate::domain::publish_state::PublishStatus;
-use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::inbox::InboxSettings;
