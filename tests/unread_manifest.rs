@@ -71,3 +71,38 @@ fn one_that_nothing_tells_of_is_an_error_and_no_batch() {
     assert_eq!(world.engine().accept_or_fail(&good).unwrap_err().kind(), ErrorKind::ManifestInvalid);
     assert_eq!(world.batch(&batch().id().parse().unwrap()).status, PublishStatus::Complete);
 }
+
+#[test]
+fn it_does_not_take_the_place_of_one_that_waits() {
+    let world = World::new();
+    let id = world.deliver(&batch()).unwrap();
+    let other = world.data.path().join("other");
+    std::fs::create_dir_all(&other).unwrap();
+    let good = world.data.path().join("delivered/alpha").join(batch().folder_name()).join("manifest.json");
+    let text = std::fs::read_to_string(good).unwrap();
+    std::fs::write(other.join("manifest.json"), text.replace("\"mode\"", "\"mod\"")).unwrap();
+    assert_eq!(world.engine().accept_or_fail(&other).unwrap_err().kind(), ErrorKind::ManifestInvalid);
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+    world.expect(&[(entity("a"), 1)]);
+}
+
+#[test]
+fn what_is_delivered_anew_is_read_and_not_the_copy_of_what_was_there() {
+    let world = World::new();
+    let first = batch().write(&world.data.path().join("first"));
+    let path = first.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"mode\"", "\"mod\"")).unwrap();
+    let id = world.engine().accept_or_fail(&first).unwrap();
+    world.engine().pin_batch(&id).unwrap();
+    world.engine().keep_pins().unwrap();
+    assert!(world.batch(&id).pin.is_some());
+    std::fs::remove_dir_all(&first).unwrap();
+    let mended = TestBatch::full("alpha", 1).with([says(entity("a"), 2)]);
+    let second = mended.write(&world.data.path().join("second"));
+    assert_eq!(world.engine().accept_or_fail(&second).unwrap(), id);
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    world.expect(&[(entity("a"), 2)]);
+}

@@ -11,10 +11,12 @@ use super::format::block_file::{BlockWriter, FileKind, Packer, push_record};
 use super::format::entry::Loc;
 use super::format::written::Written;
 use super::snapshot::{Found, Snapshot};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Small packs from which on they become one.
 const MANY: usize = 64;
+/// Small packs that become one at a time: each is opened.
+const MOST: usize = 512;
 /// Bytes of a pack that is not small.
 const LARGE: u64 = 4 << 20;
 /// Raw bytes of a block.
@@ -50,11 +52,11 @@ impl Repack {
         for pack in (from..next.layers()).flat_map(|index| next.packs(index)) {
             let Some(name) = pack.path().file_name().and_then(|name| name.to_str()) else { continue };
             let name = name.to_owned();
-            if below.contains(&name) || small.contains(&name) {
+            if below.contains(&name) || small.contains(&name) || small.len() >= MOST {
                 continue;
             }
-            let meta = std::fs::metadata(pack.path()).map_err(|e| Error::io(pack.path(), e))?;
-            if meta.len() < LARGE {
+            // One that is not there is told when a body of it is wanted.
+            if std::fs::metadata(pack.path()).is_ok_and(|meta| meta.len() < LARGE) {
                 small.insert(name);
             }
         }
@@ -92,7 +94,14 @@ impl Repack {
         if !name.is_some_and(|name| self.small.contains(name)) {
             return Ok(None);
         }
-        let body = self.bodies.get(pack, found.entry.loc)?;
+        let body = match self.bodies.get(pack, found.entry.loc) {
+            Ok(body) => body,
+            // It stays where it is: nobody asked for it.
+            Err(error) => {
+                tracing::warn!(%error, "a body can't be brought into another pack");
+                return Ok(None);
+            }
+        };
         if self.raw.len() >= BLOCK {
             self.close()?;
         }

@@ -129,10 +129,13 @@ impl Engine {
         let details = failure(&id, error, Some("intake".into()), 0);
         let cause = error.to_string();
         self.store.write(move |tx| {
+            let known = tx.batch(&id)?.map(|known| known.status);
+            // In an inbox one that waits is the same folder; else nothing tells so.
+            let takes_its_place = found.is_some() && known == Some(PublishStatus::Pending);
             if let Some(found) = found {
                 found.note(tx, &id)?;
             }
-            if tx.batch(&id)?.is_some_and(|known| known.status != PublishStatus::Pending) {
+            if known.is_some() && !takes_its_place {
                 return Ok(false);
             }
             tx.put_batch(&record)?;
@@ -151,7 +154,7 @@ impl Engine {
         match self.store.read(|view| view.batch(&batch.id))? {
             None => self.check_room()?,
             Some(known) if known.was_unread() && known.manifest_hash != batch.manifest_hash => {
-                let fresh = Retry { fresh: Some(self.record(batch)?), of: None };
+                let fresh = Retry { fresh: Some(self.record(batch)?), delivered: true, of: None };
                 self.retry_as(&batch.id, fresh, super::SELF, "its manifest can be read now")?;
                 return Ok(batch.id.clone());
             }

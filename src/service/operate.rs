@@ -19,6 +19,8 @@ use crate::store::{Approval, BatchRecord, BreakerRecord, Decision, SourceHold, S
 pub(super) struct Retry {
     /// What a person made of its manifest.
     pub fresh: Option<BatchRecord>,
+    /// Whether its files come with it, and are not those of the copy.
+    pub delivered: bool,
     /// The dead letter that is requeued, as it was at a revision.
     pub of: Option<(u64, u64)>,
 }
@@ -225,7 +227,7 @@ impl Engine {
     pub(super) fn retry_as(
         &self,
         id: &BatchId,
-        Retry { fresh, of }: Retry,
+        Retry { fresh, delivered, of }: Retry,
         actor: &str,
         reason: &str,
     ) -> Result<BatchRecord> {
@@ -239,7 +241,7 @@ impl Engine {
         // Perhaps it was mended where it lies; else what is left is the copy.
         let anew = record.status == PublishStatus::Failed
             && record.pin.is_some()
-            && self.is_still_delivered(&record)?;
+            && (delivered || self.is_still_delivered(&record)?);
         // What lies there now is what is asked for.
         let files = match &reopened {
             None if record.status == PublishStatus::Failed && (anew || record.pin.is_none()) => {

@@ -34,8 +34,8 @@ const WORDS: [&[u8]; 11] = [
 ];
 
 /// Whether `text` is one value in outline. Strings may have escapes that JSON
-/// does not know, numbers any form; a control character other than a tab is
-/// what a hole in a file looks like, and none belongs into a string.
+/// does not know, or control characters, and numbers any form; but no NUL, which
+/// is what a hole in a file looks like.
 pub fn is_one_value(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     // Of each value that is open: whether it is an object.
@@ -92,7 +92,7 @@ fn string(text: &[u8]) -> Option<usize> {
     let mut escaped = false;
     for (n, &byte) in text.iter().enumerate() {
         match byte {
-            0..0x20 if byte != b'\t' => return None,
+            0 => return None,
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
             b'"' => return Some(n + 1),
@@ -152,7 +152,6 @@ mod tests {
             r#"{"a":1"#,
             r#"{'a':1}"#,
             "{\"a\":\"x\0\0\0y\"}",
-            "{\"a\":\"x\ry\"}",
             "{\"a\":1}\u{b}",
             "{\"a\":1,,\"b\":2}",
         ] {

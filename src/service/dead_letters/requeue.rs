@@ -203,7 +203,7 @@ impl Engine {
             None => None,
         };
         let of = Some((letter.id, letter.revision));
-        self.retry_as(id, Retry { fresh, of }, actor, reason)?;
+        self.retry_as(id, Retry { fresh, of, ..Retry::default() }, actor, reason)?;
         Ok(id.clone())
     }
 
