@@ -214,8 +214,8 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
 struct Parts<'a> {
     type_name: Option<Cow<'a, str>>,
     name: Option<Cow<'a, str>>,
-    from: Option<(Cow<'a, str>, Cow<'a, str>)>,
-    to: Option<(Cow<'a, str>, Cow<'a, str>)>,
+    from: Option<End<'a>>,
+    to: Option<End<'a>>,
     label: Option<Cow<'a, str>>,
     attributes: Option<&'a [u8]>,
     attributes_at: usize,
@@ -327,8 +327,14 @@ impl<'a> Parts<'a> {
                 }
             },
             3 => self.name = Some(text(scanner, field, "", MAX_NAME, false)?),
-            4 => self.from = Some(end(scanner, "from", &mut self.unknown)?),
-            5 => self.to = Some(end(scanner, "to", &mut self.unknown)?),
+            4 | 5 => {
+                let (end, bad) = end(scanner, field, &mut self.unknown)?;
+                *(if index == 4 { &mut self.from } else { &mut self.to }) = Some(end);
+                if let Some(bad) = bad {
+                    self.rest(kind, line, scanner)?;
+                    return Err(bad);
+                }
+            }
             _ => self.label = Some(text(scanner, field, "", MAX_NAME, true)?),
         }
         Ok(())
@@ -371,7 +377,8 @@ fn ignored<'a>(
         let name = String::from_utf8_lossy(name);
         if under.is_empty() { name.into_owned() } else { format!("{under}.{name}") }
     };
-    if matches!(value.first(), Some(b'{' | b'['))
+    // Words and strings have nothing that was not looked at.
+    if !matches!(value.first(), Some(b't' | b'f' | b'n' | b'"'))
         && let Err(error) = canonicalize(value, &mut Vec::new())
     {
         let error = JsonError { offset: start + error.offset, ..error };
@@ -409,18 +416,22 @@ fn text<'a>(
     Ok(text)
 }
 
-/// An end of a relationship.
+/// A type and a name.
+type End<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// An end of a relationship; and what is wrong beside it, if something is.
 fn end<'a>(
     scanner: &mut Scanner<'a>,
     field: &'static str,
     unknown: &mut bool,
-) -> Result<(Cow<'a, str>, Cow<'a, str>), Problem> {
+) -> Result<(End<'a>, Option<Problem>), Problem> {
     if !scanner.take(b'{') {
         return Err(problem(field, "is not an object"));
     }
     scanner.white_space();
     let (mut type_name, mut qualified_name) = (None, None);
     let mut others = BTreeSet::new();
+    let mut bad = None;
     if !scanner.take(b'}') {
         loop {
             let name = plain(scanner.string()?);
@@ -436,9 +447,8 @@ fn end<'a>(
                 b"qualified_name" => return Err(problem(format!("{field}.qualified_name"), "stands twice")),
                 _ => {
                     *unknown = true;
-                    if let Some(bad) = ignored(scanner, field, name, &mut others, 2)? {
-                        return Err(bad);
-                    }
+                    let found = ignored(scanner, field, name, &mut others, 2)?;
+                    bad = bad.or(found);
                 }
             }
             if scanner.separator(b'}')? {
@@ -447,9 +457,11 @@ fn end<'a>(
         }
     }
     match (type_name, qualified_name) {
-        (Some(type_name), Some(qualified_name)) => Ok((type_name, qualified_name)),
-        (None, _) => Err(problem(format!("{field}.type"), "is missing")),
-        (Some(_), None) => Err(problem(format!("{field}.qualified_name"), "is missing")),
+        (Some(type_name), Some(qualified_name)) => Ok(((type_name, qualified_name), bad)),
+        (None, _) => Err(bad.unwrap_or_else(|| problem(format!("{field}.type"), "is missing"))),
+        (Some(_), None) => {
+            Err(bad.unwrap_or_else(|| problem(format!("{field}.qualified_name"), "is missing")))
+        }
     }
 }
 
@@ -577,6 +589,16 @@ mod tests {
         assert_eq!(relation(r#"{"type":"r","from":1}"#).field, "from");
         assert_eq!(relation(r#"{"type":"r","from":{"type":"a","z":1,"z":1}}"#).field, "from.z");
         assert_eq!(relation(r#"{"type":"r","from":{"type":"a","qualified_name":"x"}}"#).field, "to");
+        for (from, field, keyed) in [
+            (r#""z":1,"type":"a","z":2,"qualified_name":"x""#, "from.z", true),
+            (r#""z":[1e999999999999],"type":"a","qualified_name":"x""#, "from.z", true),
+            (r#""z":1e999999999999,"type":"a","qualified_name":"x""#, "from.z", true),
+            (r#""z":1,"z":2,"type":"a","qualified_name":"x","type":"b""#, "from.type", false),
+        ] {
+            let to = r#""to":{"type":"a","qualified_name":"y"},"label":"l""#;
+            let bad = relation(&format!(r#"{{"type":"r","from":{{{from}}},{to}}}"#));
+            assert_eq!((bad.field.as_str(), bad.key.is_some()), (field, keyed), "{from}");
+        }
         assert!(
             parse_line(Kind::Entity, Mode::Full, b"{\"type\":\"\xff\"}")
                 .unwrap_err()

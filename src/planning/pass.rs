@@ -529,8 +529,7 @@ impl Sink<'_, '_> {
             }
         }
         if let Some(key) = bad.key.as_ref().filter(|_| skipped) {
-            input.rejects.remember(key);
-            return Ok(());
+            return input.rejects.remember(key);
         }
         input.rejects.push(&Reject {
             code: ErrorKind::LineInvalid.info().code.into(),

@@ -2,7 +2,7 @@
 //! become dead letters when the plan is committed.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,14 +83,20 @@ mod text_or_bytes {
     }
 }
 
-/// Bad lines of a batch that are kept at most, and bytes of their keys: past
-/// that the batch fails, whatever its isolation limit allows, for all that is
-/// known of each is held until the batch has been read.
-const MOST: u64 = 1_000_000;
-const MOST_KEYS: usize = 256 << 20;
+/// Bytes that the keys of bad lines may take, with what holding one costs: past
+/// that the batch fails, whatever its isolation limit allows, for they are held
+/// until the batch has been read, and are in the plan and in the snapshot as a
+/// whole. Some three million of usual length. Lines without a key take nothing.
+const MOST: usize = 512 << 20;
+/// Bytes that holding a key costs beside its texts: its entry, and the headers
+/// of its allocations.
+const COST: usize = 96;
 
 /// Takes rejects from several threads.
-pub struct Rejects(Mutex<Inner>);
+pub struct Rejects {
+    inner: Mutex<Inner>,
+    most: usize,
+}
 
 struct Inner {
     section: SectionWriter,
@@ -100,37 +106,41 @@ struct Inner {
 }
 
 impl Inner {
-    fn keep(&mut self, key: &Key) {
+    /// # Errors
+    /// [`ErrorKind::TooManyBadLines`] when there are more than are held.
+    fn keep(&mut self, key: &Key, most: usize) -> Result<()> {
         if self.keys.insert(key.hash(), key.clone()).is_none() {
-            self.key_bytes += key.text_bytes();
+            self.key_bytes += key.text_bytes() + COST;
         }
+        if self.key_bytes <= most {
+            return Ok(());
+        }
+        let text = format!("the keys of {} bad lines take more memory than there is", self.keys.len());
+        Err(Error::new(ErrorKind::TooManyBadLines, text))
     }
 }
 
 impl Rejects {
     /// Writes into `section`.
     pub fn new(section: SectionWriter) -> Self {
-        Self(Mutex::new(Inner { section, keys: HashMap::new(), key_bytes: 0, first: None }))
+        let inner = Inner { section, keys: HashMap::new(), key_bytes: 0, first: None };
+        Self { inner: Mutex::new(inner), most: MOST }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps one.
     ///
     /// # Errors
-    /// [`ErrorKind::TooManyBadLines`] when there are more than are kept.
+    /// [`ErrorKind::TooManyBadLines`] when their keys are more than are held.
     pub fn push(&self, reject: &Reject) -> Result<()> {
         let bytes = serde_json::to_vec(reject).map_err(|e| Error::internal("a reject").caused_by(e))?;
-        let mut inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut inner = self.inner();
         if let Some(key) = &reject.key {
-            inner.keep(key);
-        }
-        if inner.section.len() >= MOST || inner.key_bytes > MOST_KEYS {
-            let text = format!(
-                "after {} bad lines, up to {} line {}: more than are kept",
-                inner.section.len(),
-                reject.file,
-                reject.line
-            );
-            return Err(Error::new(ErrorKind::TooManyBadLines, text));
+            let place = || format!("up to {} line {}", reject.file, reject.line);
+            inner.keep(key, self.most).map_err(|e| e.context(place()))?;
         }
         if inner.first.is_none() {
             let field = if reject.field.is_empty() { String::new() } else { format!(", {}", reject.field) };
@@ -140,24 +150,26 @@ impl Rejects {
     }
 
     /// Keeps the key of a bad line that is no reject.
-    pub fn remember(&self, key: &Key) {
-        let mut inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        inner.keep(key);
+    ///
+    /// # Errors
+    /// As [`Rejects::push`].
+    pub fn remember(&self, key: &Key) -> Result<()> {
+        self.inner().keep(key, self.most)
     }
 
     /// The key of a bad line, by its hash.
     pub fn key_of(&self, hash: KeyHash) -> Result<Option<Key>> {
-        Ok(self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).keys.get(&hash).cloned())
+        Ok(self.inner().keys.get(&hash).cloned())
     }
 
     /// Where the first one was and what is wrong with it.
     pub fn first(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).first.clone()
+        self.inner().first.clone()
     }
 
     /// How many there are.
     pub fn len(&self) -> u64 {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).section.len()
+        self.inner().section.len()
     }
 
     /// Whether there are none.
@@ -167,6 +179,42 @@ impl Rejects {
 
     /// The section with all of them.
     pub fn into_section(self) -> SectionWriter {
-        self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).section
+        self.inner.into_inner().unwrap_or_else(PoisonError::into_inner).section
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key::EntityKey;
+
+    #[test]
+    fn only_keys_take_room_and_what_takes_too_much_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let section = SectionWriter::new(folder.path(), "rejects").unwrap();
+        let rejects = Rejects { most: 3 * (COST + 4), ..Rejects::new(section) };
+        let key = |n: u32| Key::Entity(EntityKey::new("t", format!("n{n:02}")));
+        let reject = |key: Option<Key>| Reject {
+            code: "LINE_INVALID".into(),
+            kind: Kind::Entity,
+            key,
+            file: "entities-00000.ndjson".into(),
+            line: 7,
+            field: String::new(),
+            problem: "is not a JSON object".into(),
+            content: b"[]".to_vec(),
+            cut: false,
+        };
+        for _ in 0..1000 {
+            rejects.push(&reject(None)).unwrap();
+            rejects.push(&reject(Some(key(1)))).unwrap();
+        }
+        rejects.remember(&key(2)).unwrap();
+        rejects.push(&reject(Some(key(3)))).unwrap();
+        assert_eq!(rejects.len(), 2001);
+        assert_eq!(rejects.remember(&key(4)).unwrap_err().kind(), ErrorKind::TooManyBadLines);
+        let error = rejects.push(&reject(Some(key(5)))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooManyBadLines);
+        assert!(error.to_string().contains("entities-00000.ndjson line 7"), "{error}");
     }
 }
