@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::batches::{Line, TestBatch, entity};
+use support::batches::{Line, TestBatch, edge, entity, says};
 use support::shell::Shell;
 
 /// Lines `L0`, `L1`, …, some of them changed.
@@ -256,4 +256,42 @@ fn bad_lines_are_told_with_their_places() {
         (Some(12), Some(11))
     );
     assert_eq!(told(&shell.expect(2, &["plan", &folder, "--summary"])).len(), 11);
+}
+
+#[test]
+fn relationships_that_begin_to_wait_are_no_deletions() {
+    let shell = Shell::new();
+    let names = ["a", "b", "c", "d", "z"];
+    let edges = |to: &'static str| ["a", "b", "c", "d"].map(|from| says(edge(from, to), 1));
+    let before = TestBatch::full("alpha", 1)
+        .with(names.map(|name| says(entity(name), 1)))
+        .with(edges("z"))
+        .with([says(edge("a", "b"), 1)]);
+    shell.expect(0, &["publish", &shell.write(&before)]);
+    // An end of four goes, and the batch takes back one whose ends stay.
+    let next =
+        TestBatch::incremental("alpha", 2).with([Line::Deleted(entity("z")), Line::Deleted(edge("a", "b"))]);
+    let folder = shell.write(&next);
+    let plan = shell.expect(2, &["plan", &folder]);
+    assert!(plan.contains("- 4 r (waits for an end)\n      r a → z\n"), "{plan}");
+    let table: Vec<Vec<&str>> = plan
+        .lines()
+        .skip_while(|line| !line.starts_with("TYPE"))
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let expected = [
+        vec!["TYPE", "CREATE", "UPDATE", "DELETE", "WAIT"],
+        vec!["t", "+0", "~0", "-1", "0"],
+        vec!["r", "+0", "~0", "-1", "4"],
+    ];
+    assert_eq!(table, expected, "{plan}");
+    assert!(plan.contains("2 to delete"), "{plan}");
+    assert!(plan.contains("4 relationships waiting for an end"), "{plan}");
+    let full = shell.expect(2, &["plan", &folder, "--full"]);
+    assert_eq!(full.matches(" → z (waits for an end)\n").count(), 4, "{full}");
+    let json: Value = serde_json::from_str(&shell.expect(2, &["--json", "plan", &folder])).unwrap();
+    let changes = json["changes"].as_array().unwrap();
+    let moved = changes.iter().filter(|change| change["moved"] == true && change["action"] == "delete");
+    assert_eq!((changes.len(), moved.count()), (6, 4));
 }

@@ -108,6 +108,7 @@ impl Shown for Fetched<'_> {
                     action: item.action,
                     kind: item.kind,
                     key: item.key,
+                    moved: item.moved,
                     before: item.before,
                     after: item.after,
                 })?;

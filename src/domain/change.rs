@@ -52,12 +52,24 @@ pub struct Change {
     pub kind: Kind,
     /// Which one.
     pub key: Key,
+    /// Whether a relationship comes or goes for one of its ends alone. With
+    /// `delete` it begins to wait for that end, and counts as no deletion.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
     /// The attributes before; `None` for a create.
     #[schema(value_type = Option<Object>)]
     pub before: Option<Box<RawValue>>,
     /// The attributes after; `None` for a delete.
     #[schema(value_type = Option<Object>)]
     pub after: Option<Box<RawValue>>,
+}
+
+impl Change {
+    /// Whether a relationship begins to wait for an end: it goes from the
+    /// target, and is still asserted (`SEMANTICS` 5).
+    pub fn begins_to_wait(&self) -> bool {
+        self.moved && self.action == Action::Delete
+    }
 }
 
 /// Which changes of an operation are sent, when it was taken apart.

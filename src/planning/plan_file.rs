@@ -420,7 +420,7 @@ impl Plan {
                 .map(Some)
                 .map_err(|e| invalid(self.path(), format!("a value is no JSON: {e}")))
         };
-        let (action, kind) = (change.action, change.kind());
+        let (action, kind, moved) = (change.action, change.kind(), change.moved);
         let (key, before, after) = match change.value {
             PlannedValue::Packed(loc, _, _) => {
                 let body = bodies.get(&self.pack, loc)?;
@@ -431,7 +431,7 @@ impl Plan {
             PlannedValue::Patch(key, before, after) => (key, json(before)?, json(after)?),
             PlannedValue::Gone(key, before) => (key, json(before)?, None),
         };
-        Ok(Change { action, kind, key, before, after })
+        Ok(Change { action, kind, key, moved, before, after })
     }
 
     /// The pack that the plan's creates refer to.

@@ -71,6 +71,7 @@ impl Paint {
 #[derive(PartialEq, Eq, Hash, Clone)]
 struct GroupKey {
     action: Action,
+    waits: bool,
     type_name: String,
     before: String,
     after: String,
@@ -84,7 +85,8 @@ struct Group {
 
 #[derive(Default)]
 struct Counts {
-    by_type: BTreeMap<(Kind, String), [u64; 3]>,
+    /// Creates, updates, deletes, and relationships that begin to wait.
+    by_type: BTreeMap<(Kind, String), [u64; 4]>,
     by_attribute: BTreeMap<String, u64>,
 }
 
@@ -214,15 +216,16 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
-/// Updates of the same attributes from and to the same values, and deletes of
-/// one type, are alike; creates are not, they differ in their names at least.
+/// Updates of the same attributes from and to the same values, deletes of one
+/// type, and relationships of one type that begin to wait, are alike; creates are not, they differ in their names at least.
 fn group_key(change: &Change) -> Option<GroupKey> {
     let (before, after) = match change.action {
         Action::Create => return None,
         Action::Update => (change.before.as_ref()?.get().to_owned(), change.after.as_ref()?.get().to_owned()),
         Action::Delete => (String::new(), String::new()),
     };
-    Some(GroupKey { action: change.action, type_name: change.key.type_name().to_owned(), before, after })
+    let (action, waits) = (change.action, change.begins_to_wait());
+    Some(GroupKey { action, waits, type_name: change.key.type_name().to_owned(), before, after })
 }
 
 fn group_text(paint: &Paint, change: &Change, group: &Group, extent: Extent) -> String {
@@ -231,7 +234,7 @@ fn group_text(paint: &Paint, change: &Change, group: &Group, extent: Extent) -> 
     let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
     let keys = group.keys();
     if change.action != Action::Update {
-        return format!("{sign} {count} {type_name}\n{keys}");
+        return format!("{sign} {count} {type_name}{}\n{keys}", waits(change));
     }
     let mut parts = Vec::new();
     for name in names(&before, &after) {
@@ -263,8 +266,14 @@ impl Group {
     }
 }
 
+/// What is said of a relationship that goes, and is still asserted.
+fn waits(change: &Change) -> &'static str {
+    if change.begins_to_wait() { " (waits for an end)" } else { "" }
+}
+
 fn change_text(paint: &Paint, change: &Change, extent: Extent) -> String {
-    let mut text = format!("{} {}\n", paint.sign(change.action), safe(&change.key.to_string()));
+    let key = safe(&change.key.to_string());
+    let mut text = format!("{} {key}{}\n", paint.sign(change.action), waits(change));
     let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
     match change.action {
         Action::Delete => {}
@@ -303,7 +312,7 @@ fn bad_lines_text(head: &Head) -> String {
 impl Counts {
     fn take(&mut self, change: &Change) {
         let row = self.by_type.entry((change.kind, change.key.type_name().to_owned())).or_default();
-        row[change.action as usize] += 1;
+        row[if change.begins_to_wait() { 3 } else { change.action as usize }] += 1;
         if change.action == Action::Update {
             let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
             for name in names(&before, &after) {
@@ -318,20 +327,18 @@ impl Counts {
         if self.by_type.is_empty() {
             return String::new();
         }
-        let rows: Vec<Vec<String>> = self
-            .by_type
-            .iter()
-            .map(|((_, name), n)| {
-                vec![
-                    name.clone(),
-                    format!("+{}", thousands(n[0])),
-                    format!("~{}", thousands(n[1])),
-                    format!("-{}", thousands(n[2])),
-                ]
-            })
-            .collect();
-        let mut text =
-            format!("\n{}", crate::cli::common::table(&["TYPE", "CREATE", "UPDATE", "DELETE"], &rows));
+        let any_waits = self.by_type.values().any(|n| n[3] > 0);
+        let columns = if any_waits { 5 } else { 4 };
+        let row = |((_, name), n): (&(Kind, String), &[u64; 4])| {
+            let [create, update, delete, wait] = n.map(thousands);
+            let mut row =
+                vec![name.clone(), format!("+{create}"), format!("~{update}"), format!("-{delete}"), wait];
+            row.truncate(columns);
+            row
+        };
+        let rows: Vec<Vec<String>> = self.by_type.iter().map(row).collect();
+        let heads = &["TYPE", "CREATE", "UPDATE", "DELETE", "WAIT"][..columns];
+        let mut text = format!("\n{}", crate::cli::common::table(heads, &rows));
         if !self.by_attribute.is_empty() {
             let mut by: Vec<_> = self.by_attribute.iter().collect();
             by.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));

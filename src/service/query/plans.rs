@@ -90,7 +90,7 @@ impl Engine {
             let change = plan.resolve(planned, &mut bodies)?;
             if wanted.fits(&change) {
                 bytes += weight(&change);
-                let Change { action, kind, key, before, after } = change;
+                let Change { action, kind, key, before, after, .. } = change;
                 items.push(ChangeView { operation: at.operation, action, kind, key, moved, before, after });
             }
             Ok(ControlFlow::Continue(()))
@@ -244,9 +244,10 @@ impl<'a> Wanted<'a> {
 }
 
 /// The same for all changes that are alike: updates from and to the same
-/// values of one type; creates, and deletes, of one type.
+/// values of one type; creates, and deletes, of one type, and relationships
+/// of one type that begin to wait.
 fn group_id(change: &Change) -> u128 {
-    let mut text = vec![change.action as u8, change.kind as u8];
+    let mut text = vec![change.action as u8, change.kind as u8, u8::from(change.begins_to_wait())];
     text.extend_from_slice(change.key.type_name().as_bytes());
     if change.action == Action::Update {
         for value in [&change.before, &change.after] {
@@ -258,7 +259,8 @@ fn group_id(change: &Change) -> u128 {
 }
 
 fn group(plan: &Plan) -> Result<Grouped> {
-    let mut types: BTreeMap<(Kind, String), [u64; 3]> = BTreeMap::new();
+    // Creates, updates, deletes, and relationships that begin to wait.
+    let mut types: BTreeMap<(Kind, String), [u64; 4]> = BTreeMap::new();
     let mut attributes: HashMap<String, u64> = HashMap::new();
     let mut groups: HashMap<u128, ChangeGroup> = HashMap::new();
     let (mut looked_at, mut complete, mut held) = (0u64, true, 0);
@@ -271,12 +273,8 @@ fn group(plan: &Plan) -> Result<Grouped> {
         looked_at += 1;
         let change = plan.resolve(planned, &mut bodies)?;
         let type_name = change.key.type_name();
-        match types.get_mut(&(change.kind, type_name.to_owned())) {
-            Some(row) => row[change.action as usize] += 1,
-            None => {
-                types.entry((change.kind, type_name.to_owned())).or_default()[change.action as usize] += 1
-            }
-        }
+        let column = if change.begins_to_wait() { 3 } else { change.action as usize };
+        types.entry((change.kind, type_name.to_owned())).or_default()[column] += 1;
         if change.action == Action::Update {
             count_attributes(&change, &mut attributes);
         }
@@ -302,18 +300,20 @@ fn group(plan: &Plan) -> Result<Grouped> {
         attributes.into_iter().map(|(name, count)| AttributeCount { name, count }).collect();
     attributes.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
     attributes.truncate(ATTRIBUTES);
-    let types = types.into_iter().map(|((kind, type_name), [create, update, delete])| TypeCount {
+    let types = types.into_iter().map(|((kind, type_name), [create, update, delete, wait])| TypeCount {
         kind,
         type_name,
         create,
         update,
         delete,
+        wait,
     });
     Ok(Grouped { types: types.collect(), attributes, groups, ids, ungrouped, complete })
 }
 
 fn first_of(id: u128, change: Change) -> ChangeGroup {
-    let Change { action, kind, key, before, after } = change;
+    let waits = change.begins_to_wait();
+    let Change { action, kind, key, before, after, .. } = change;
     let (before, after) = match action {
         Action::Update => (before, after),
         // Their values differ from one to the next.
@@ -321,7 +321,7 @@ fn first_of(id: u128, change: Change) -> ChangeGroup {
     };
     let type_name = key.type_name().to_owned();
     let keys: Vec<Key> = vec![key];
-    ChangeGroup { id: format!("{id:032x}"), action, kind, type_name, count: 1, before, after, keys }
+    ChangeGroup { id: format!("{id:032x}"), action, kind, type_name, waits, count: 1, before, after, keys }
 }
 
 /// Counts each attribute that an update changes, sets or takes away.

@@ -62,7 +62,8 @@ pub struct ChangeView {
     pub kind: Kind,
     /// Which one.
     pub key: Key,
-    /// Whether only an end of the relationship came or went: no assertion of the batch.
+    /// Whether a relationship comes or goes for one of its ends alone. With
+    /// `delete` it begins to wait for that end, and counts as no deletion.
     pub moved: bool,
     /// The attributes before; of an update those that change; `null` for a create.
     #[schema(value_type = Option<Object>)]
@@ -103,6 +104,10 @@ pub struct TypeCount {
     pub update: u64,
     /// So many go.
     pub delete: u64,
+    /// So many relationships begin to wait for an end: they go from the
+    /// target, and are no deletions.
+    #[serde(default)]
+    pub wait: u64,
 }
 
 /// How often updates change an attribute.
@@ -115,7 +120,8 @@ pub struct AttributeCount {
 }
 
 /// Three changes or more that are alike: updates from and to the same values,
-/// or creates or deletes of one type.
+/// creates or deletes of one type, or relationships of one type that begin to
+/// wait.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ChangeGroup {
     /// Given as `group`, it lists the members.
@@ -127,6 +133,9 @@ pub struct ChangeGroup {
     /// Their type.
     #[serde(rename = "type")]
     pub type_name: String,
+    /// Whether they are relationships that begin to wait for an end.
+    #[serde(default)]
+    pub waits: bool,
     /// How many there are.
     pub count: u64,
     /// What an update replaces; `null` for creates and deletes.

@@ -127,8 +127,8 @@ pub struct ChangeShown {
     pub href: String,
     /// A relationship's ends.
     pub ends: Option<Ends>,
-    /// Whether only an end came or went.
-    pub moved: bool,
+    /// What is said of one that comes or goes for an end alone; empty for others.
+    pub moved: &'static str,
     /// Its attributes.
     pub attributes: Vec<Attribute>,
     /// Whether they are folded.
@@ -286,6 +286,7 @@ fn group(here: &str, group: &ChangeGroup) -> GroupShown {
         says: match group.action {
             Action::Create => "created",
             Action::Update => "updated alike",
+            Action::Delete if group.waits => "begin to wait for an end",
             Action::Delete => "deleted",
         },
         attributes: match group.action {
@@ -342,7 +343,11 @@ fn change(change: ChangeView) -> ChangeShown {
         name,
         href,
         ends,
-        moved: change.moved,
+        moved: match (change.moved, change.action) {
+            (false, _) => "",
+            (true, Action::Delete) => "waits for an end",
+            (true, Action::Create | Action::Update) => "an end came or went",
+        },
         attributes,
         folded,
     }
