@@ -7,18 +7,22 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Output;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use support::batches::{TestBatch, entity, says};
 use support::shell::Shell;
 
+type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+
 /// As much of S3 as a listing and reading take: answers until the test ends.
-fn bucket(objects: BTreeMap<String, Vec<u8>>) -> String {
+fn bucket(objects: &Objects) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let objects = Arc::clone(objects);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            answer(stream.unwrap(), &objects);
+            answer(stream.unwrap(), &objects.lock().unwrap());
         }
     });
     url
@@ -66,27 +70,37 @@ fn batch(time: u32, count: i64) -> TestBatch {
     TestBatch::full("alpha", time).with((0..count).map(|n| says(entity(&format!("n{n}")), 1)))
 }
 
+/// Puts the files of a batch into a folder of the bucket.
+fn put(objects: &Objects, shell: &Shell, name: &str, batch: &TestBatch) {
+    for entry in std::fs::read_dir(shell.write(batch)).unwrap() {
+        let entry = entry.unwrap();
+        let key = format!("batches/{name}/{}", entry.file_name().to_string_lossy());
+        objects.lock().unwrap().insert(key, std::fs::read(entry.path()).unwrap());
+    }
+}
+
+/// Runs the binary with the bucket at hand.
+fn run(shell: &Shell, endpoint: &str, code: i32, arguments: &[&str]) -> Output {
+    let mut command = shell.command(arguments);
+    command.env("AWS_ENDPOINT", endpoint).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "here");
+    let output = command.env("AWS_SKIP_SIGNATURE", "true").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    output
+}
+
+fn state(output: Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 #[test]
 fn a_batch_in_an_object_store_is_planned_and_published_by_its_url() {
     let shell = Shell::new();
-    let mut objects = BTreeMap::new();
-    for (name, batch) in [("monday", batch(1, 20)), ("tuesday", batch(2, 0))] {
-        for entry in std::fs::read_dir(shell.write(&batch)).unwrap() {
-            let entry = entry.unwrap();
-            let key = format!("batches/{name}/{}", entry.file_name().to_string_lossy());
-            objects.insert(key, std::fs::read(entry.path()).unwrap());
-        }
-    }
-    let endpoint = bucket(objects);
-    let run = |code: i32, arguments: &[&str]| -> Output {
-        let mut command = shell.command(arguments);
-        command.env("AWS_ENDPOINT", &endpoint).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "here");
-        let output = command.env("AWS_SKIP_SIGNATURE", "true").output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-        output
-    };
-    let state = |output: Output| serde_json::from_slice::<Value>(&output.stdout).unwrap();
+    let objects = Objects::default();
+    put(&objects, &shell, "monday", &batch(1, 20));
+    put(&objects, &shell, "tuesday", &batch(2, 0));
+    let endpoint = bucket(&objects);
+    let run = |code: i32, arguments: &[&str]| run(&shell, &endpoint, code, arguments);
 
     let planned = run(2, &["plan", "s3://metadata/batches/monday"]);
     assert!(String::from_utf8_lossy(&planned.stdout).contains("+ t n0"));
@@ -115,4 +129,53 @@ fn a_folder_may_be_given_by_its_url_and_other_urls_are_refused() {
     let error = shell.refused(64, &["plan", "ftp://metadata/monday"]);
     assert!(error.contains("there are file and s3"), "{error}");
     shell.refused(64, &["publish", "s3://metadata"]);
+}
+
+#[test]
+fn one_whose_manifest_cant_be_used_is_failed_and_goes_on_when_it_was_mended() {
+    let shell = Shell::new();
+    let objects = Objects::default();
+    put(&objects, &shell, "monday", &batch(1, 20));
+    let endpoint = bucket(&objects);
+    let run = |code: i32, arguments: &[&str]| run(&shell, &endpoint, code, arguments);
+    let publish = ["--json", "publish", "s3://metadata/batches/monday"];
+    let manifest = "batches/monday/manifest.json".to_owned();
+    let good = objects.lock().unwrap()[&manifest].clone();
+    let broken = |word: &str| String::from_utf8_lossy(&good).replace("\"mode\"", word).into_bytes();
+
+    objects.lock().unwrap().insert(manifest.clone(), broken("\"mod\""));
+    let failed = state(run(1, &publish));
+    assert_eq!(failed["batch_id"], batch(1, 20).id());
+    assert_eq!(failed["failure_details"]["error_code"], "BATCH_MANIFEST_INVALID");
+    // As it is, it is that again.
+    run(1, &publish);
+    let id = batch(1, 20).id();
+    let refused = run(1, &["batches", "retry", &id]);
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.contains("mod"), "{refused}");
+    // Mended once for a person's retry, once for another publish.
+    objects.lock().unwrap().insert(manifest.clone(), good.clone());
+    run(0, &["batches", "retry", &id]);
+    let published = state(run(0, &publish));
+    assert_eq!(
+        (&published["status"], &published["metrics"]["entities_created"]),
+        (&"COMPLETE".into(), &20.into())
+    );
+
+    put(&objects, &shell, "tuesday", &batch(2, 21));
+    let manifest = "batches/tuesday/manifest.json".to_owned();
+    let good = objects.lock().unwrap()[&manifest].clone();
+    objects.lock().unwrap().insert(manifest.clone(), b"{".to_vec());
+    // Nothing tells which batch it is.
+    run(1, &["publish", "s3://metadata/batches/tuesday"]);
+    let text = String::from_utf8_lossy(&good).replace("\"mode\"", "\"mod\"");
+    objects.lock().unwrap().insert(manifest.clone(), text.into_bytes());
+    let failed = state(run(1, &["--json", "publish", "s3://metadata/batches/tuesday"]));
+    assert_eq!(failed["status"], "FAILED");
+    objects.lock().unwrap().insert(manifest, good);
+    let published = state(run(0, &["--json", "publish", "s3://metadata/batches/tuesday"]));
+    assert_eq!(
+        (&published["batch_id"], &published["metrics"]["entities_created"]),
+        (&batch(2, 21).id().into(), &1.into())
+    );
 }

@@ -39,7 +39,8 @@ impl Play {
         let world = World::with(|settings| {
             settings.planning.fast_path = fast;
             // Histories are short: layers are folded all the same.
-            settings.planning.max_layers = if fast { 1 } else { 3 };
+            let folds = if fast { (1, 20) } else { (3, 2) };
+            (settings.planning.max_layers, settings.planning.smallest_base) = folds;
             for (source, settings) in &mut settings.sources {
                 settings.precedence = i64::from(source.as_str() != "alpha");
                 settings.on_failure = Some(OnFailure::Continue);

@@ -385,3 +385,33 @@ fn a_manifest_that_grows_while_it_is_read_is_not_taken_for_a_change_afterwards()
     let entry = watch.engine.store().read(|view| view.inbox_entry(url.as_str(), &folder)).unwrap().unwrap();
     assert!(matches!(entry.state, InboxState::Accepted { .. }), "{entry:?}");
 }
+
+#[test]
+fn a_folder_whose_manifest_cant_be_used_says_so_before_it_is_a_failed_batch() {
+    let watch = Watch::new(false, |_| {});
+    let (path, manifest) = watch.deliver(&batch(1, 1));
+    let folder = path.trim_end_matches("/manifest.json");
+    let reason = || {
+        // A look is shown for a while.
+        watch.clock.advance(Duration::from_secs(5));
+        let items = watch.engine.inbox_view(&Part::first(10)).unwrap().items;
+        assert_eq!((items.len(), &*items[0].folder), (1, folder));
+        items[0].reason.clone()
+    };
+    watch.put(&path, String::from_utf8_lossy(&manifest).replace("\"mode\"", "\"mod\"").as_bytes());
+    let told = reason();
+    assert!(told.starts_with("it becomes a FAILED batch in a moment") && told.contains("`mode`"), "{told}");
+    watch.put(&path, &manifest);
+    assert_eq!(reason(), "it is complete, and is accepted at the next look");
+}
+
+#[test]
+fn without_a_service_no_worker_is_spoken_of() {
+    let watch = Watch::new(false, |_| {});
+    let (path, manifest) = watch.deliver(&batch(1, 1));
+    watch.put(&path, &manifest);
+    assert_eq!(watch.poll(), 1);
+    let waits = watch.engine.batches(&BatchQuery::default()).unwrap().items[0].waits.clone().unwrap();
+    assert_eq!(waits.code, WaitCode::Turn);
+    assert!(waits.text.contains("`tidegate serve`") && !waits.text.contains("worker"), "{}", waits.text);
+}

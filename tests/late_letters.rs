@@ -7,7 +7,7 @@ use support::batches::{Line, TestBatch, entity, says};
 use support::world::World;
 use tidegate::domain::key::Key;
 use tidegate::domain::publish_state::PublishStatus;
-use tidegate::store::DeadLetterState;
+use tidegate::store::{DeadLetterState, LetterKind};
 
 fn k() -> Key {
     entity("k")
@@ -69,4 +69,60 @@ fn a_letter_with_something_newer_in_it_stays_open() {
     // What is published is older than the newest bad line of the key.
     assert_eq!(letters(&[good.clone(), bad(3), bad(1)]).0, 1);
     assert_eq!(letters(&[good, bad(1), bad(3)]).0, 1);
+}
+
+/// A world in which one bad line fails its batch.
+fn strict() -> World {
+    World::with(|settings| {
+        for source in settings.sources.values_mut() {
+            source.isolation.count = 0;
+            source.isolation.ratio = 0.0;
+        }
+    })
+}
+
+/// What is open after these batches, who settled the others, and whether the
+/// source is held.
+fn after(batches: &[TestBatch]) -> (usize, Vec<String>, bool) {
+    let world = strict();
+    for batch in batches {
+        world.publish(batch);
+    }
+    let letters = world.engine().store().read(|view| view.dead_letters()).unwrap();
+    assert!(!letters.is_empty() && letters.iter().all(|letter| letter.kind == LetterKind::Batch));
+    let settled = letters.iter().filter_map(|letter| match &letter.state {
+        DeadLetterState::Resolved { by, .. } => Some(by.clone()),
+        _ => None,
+    });
+    let settled: Vec<String> = settled.collect();
+    let held = world.engine().store().read(|view| view.source_holds(&"alpha".parse().unwrap())).unwrap();
+    (letters.len() - settled.len(), settled, !held.is_empty())
+}
+
+#[test]
+fn the_letter_of_a_late_batch_that_failed_is_settled_at_once_if_all_was_said_anew() {
+    let full = |time| TestBatch::full("alpha", time);
+    let fails = |batch: TestBatch| batch.with([rest(), Line::BadKeyed(k())]);
+    let newer = full(2).with([rest()]);
+    for older in [fails(full(1)), fails(TestBatch::incremental("alpha", 1))] {
+        let settled = (0, vec![newer.id()], false);
+        assert_eq!(after(&[newer.clone(), older.clone()]), settled, "{older:?}");
+        // As it is the other way round.
+        assert_eq!(after(&[older, newer.clone()]), settled);
+    }
+    // A part says a part of it anew.
+    let part = full(2).scoped(&["r*"], &[]).with([rest()]);
+    let same = TestBatch { lines: fails(full(1)).lines, ..full(1).scoped(&["r*"], &[]) };
+    assert_eq!(after(&[part.clone(), same]), (0, vec![part.id()], false));
+    assert_eq!(after(&[part.clone(), fails(full(1))]).0, 1);
+    let (open, _, held) = after(&[part, fails(TestBatch::incremental("alpha", 1))]);
+    assert_eq!((open, held), (1, true));
+}
+
+#[test]
+fn only_a_newer_batch_of_everything_ends_the_hold_of_a_failed_one() {
+    let fails = TestBatch::incremental("alpha", 3).with([rest(), Line::BadKeyed(k())]);
+    let full = |time| TestBatch::full("alpha", time).with([rest()]);
+    assert_eq!(after(&[fails.clone(), full(2)]), (1, vec![], true));
+    assert_eq!(after(&[fails, full(2), full(4)]), (0, vec![full(4).id()], false));
 }

@@ -32,7 +32,7 @@ fn it_is_failed_with_its_reason_and_goes_on_when_it_was_mended() {
         let folder = batch().write(&world.data.path().join("delivered"));
         let path = folder.join("manifest.json");
         std::fs::write(&path, &manifest).unwrap();
-        let id = world.engine().accept_or_fail(&folder).unwrap();
+        let id = world.engine().accept_given(&folder).unwrap();
         assert_eq!(id.to_string(), batch().id(), "{manifest}");
         world.engine().keep_pins().unwrap();
         let record = world.batch(&id);
@@ -44,9 +44,9 @@ fn it_is_failed_with_its_reason_and_goes_on_when_it_was_mended() {
             "{failure:?}"
         );
         // As it is, it is that again, and no other batch.
-        assert!(world.engine().accept_or_fail(&folder).is_err());
+        assert!(world.engine().accept_given(&folder).is_err());
         std::fs::write(&path, &good).unwrap();
-        assert_eq!(world.engine().accept_or_fail(&folder).unwrap(), id);
+        assert_eq!(world.engine().accept_given(&folder).unwrap(), id);
         world.work();
         assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
         world.expect(&[(entity("a"), 1)]);
@@ -54,13 +54,44 @@ fn it_is_failed_with_its_reason_and_goes_on_when_it_was_mended() {
 }
 
 #[test]
+fn a_retry_reads_a_folder_anew_that_lies_in_no_inbox() {
+    let world = World::new();
+    let folder = batch().write(&world.data.path().join("delivered"));
+    let path = folder.join("manifest.json");
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, good.replace("\"mode\"", "\"mod\"")).unwrap();
+    let id = world.engine().accept_given(&folder).unwrap();
+    let error = world.engine().retry(&id, "ann", "again").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ManifestInvalid, "{error}");
+    std::fs::write(&path, good.replace("\"alpha\"", "\"beta\"")).unwrap();
+    assert_eq!(world.engine().retry(&id, "ann", "again").unwrap_err().kind(), ErrorKind::ManifestMismatch);
+    std::fs::write(&path, good).unwrap();
+    world.engine().retry(&id, "ann", "mended").unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    world.expect(&[(entity("a"), 1)]);
+}
+
+#[test]
+fn one_that_a_person_cancelled_is_not_one_that_could_not_be_read() {
+    let world = World::new();
+    let folder = batch().write(&world.data.path().join("delivered"));
+    let id = world.engine().accept(&folder).unwrap();
+    world.engine().cancel(&id, "ann", "not now").unwrap();
+    let path = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"w\"", "\"other\"")).unwrap();
+    assert_eq!(world.engine().accept_given(&folder).unwrap_err().kind(), ErrorKind::IdReused);
+}
+
+#[test]
 fn one_that_nothing_tells_of_is_an_error_and_no_batch() {
     let world = World::new();
     let folder = world.data.path().join("some batch");
     std::fs::create_dir_all(&folder).unwrap();
-    assert_eq!(world.engine().accept_or_fail(&folder).unwrap_err().kind(), ErrorKind::ManifestMissing);
+    assert_eq!(world.engine().accept_given(&folder).unwrap_err().kind(), ErrorKind::ManifestMissing);
     std::fs::write(folder.join("manifest.json"), "{}").unwrap();
-    assert_eq!(world.engine().accept_or_fail(&folder).unwrap_err().kind(), ErrorKind::ManifestInvalid);
+    assert_eq!(world.engine().accept_given(&folder).unwrap_err().kind(), ErrorKind::ManifestInvalid);
     // Nor does it take the place of one that is there.
     let good = batch().write(&world.data.path().join("delivered"));
     world.engine().accept(&good).unwrap();
@@ -68,7 +99,7 @@ fn one_that_nothing_tells_of_is_an_error_and_no_batch() {
     let path = good.join("manifest.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"mode\"", "\"mod\"")).unwrap();
-    assert_eq!(world.engine().accept_or_fail(&good).unwrap_err().kind(), ErrorKind::ManifestInvalid);
+    assert_eq!(world.engine().accept_given(&good).unwrap_err().kind(), ErrorKind::ManifestInvalid);
     assert_eq!(world.batch(&batch().id().parse().unwrap()).status, PublishStatus::Complete);
 }
 
@@ -81,7 +112,7 @@ fn it_does_not_take_the_place_of_one_that_waits() {
     let good = world.data.path().join("delivered/alpha").join(batch().folder_name()).join("manifest.json");
     let text = std::fs::read_to_string(good).unwrap();
     std::fs::write(other.join("manifest.json"), text.replace("\"mode\"", "\"mod\"")).unwrap();
-    assert_eq!(world.engine().accept_or_fail(&other).unwrap_err().kind(), ErrorKind::ManifestInvalid);
+    assert_eq!(world.engine().accept_given(&other).unwrap_err().kind(), ErrorKind::ManifestInvalid);
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete);
     world.expect(&[(entity("a"), 1)]);
@@ -94,14 +125,14 @@ fn what_is_delivered_anew_is_read_and_not_the_copy_of_what_was_there() {
     let path = first.join("manifest.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"mode\"", "\"mod\"")).unwrap();
-    let id = world.engine().accept_or_fail(&first).unwrap();
+    let id = world.engine().accept_given(&first).unwrap();
     world.engine().pin_batch(&id).unwrap();
     world.engine().keep_pins().unwrap();
     assert!(world.batch(&id).pin.is_some());
     std::fs::remove_dir_all(&first).unwrap();
     let mended = TestBatch::full("alpha", 1).with([says(entity("a"), 2)]);
     let second = mended.write(&world.data.path().join("second"));
-    assert_eq!(world.engine().accept_or_fail(&second).unwrap(), id);
+    assert_eq!(world.engine().accept_given(&second).unwrap(), id);
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
     world.expect(&[(entity("a"), 2)]);

@@ -48,7 +48,7 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
     };
     let work = || {
         let id = match &args.batch {
-            Place::Folder(folder) => engine.accept_or_fail(folder)?,
+            Place::Folder(folder) => engine.accept_given(folder)?,
             Place::Remote(url) => engine.accept_url(url)?,
         };
         // Who asks for it does not mean the next attempt that is due.

@@ -54,6 +54,9 @@ pub struct PlanningSettings {
     pub dictionaries: bool,
     /// Layers of changes above a snapshot's base before they become one.
     pub max_layers: usize,
+    /// Entries that a base of fewer counts as, when it is decided whether those
+    /// above it outgrew it.
+    pub smallest_base: u64,
 }
 
 /// What becomes of a source that the settings do not name.
@@ -269,6 +272,7 @@ impl Settings {
                 index_memory: 112 << 20,
                 dictionaries: true,
                 max_layers: 6,
+                smallest_base: 4096,
             },
             max_changes: None,
             retry: RetrySettings::default(),

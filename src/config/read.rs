@@ -309,6 +309,9 @@ impl Reading {
             self.value(planning, "planning", "max_layers", &mut into.max_layers, |value| {
                 Ok(usize::try_from(whole(value)?).unwrap_or(usize::MAX).clamp(1, 64))
             });
+            self.value(planning, "planning", "smallest_base", &mut into.smallest_base, |value| {
+                Ok(whole(value)?.clamp(1, 1 << 32))
+            });
         }
         if let Some(publishing) = self.section(table, "", "publishing") {
             self.unknown(publishing, "publishing", &reference::names("publishing"));

@@ -387,6 +387,11 @@ pub const SECTIONS: &[Section] = &[
                 "number",
                 "Layers of changes that may lie above the base of a snapshot before they become one, 1 to 64. More make reading slower and folding rarer; the plan is the same either way.",
             ),
+            key(
+                "smallest_base",
+                "number",
+                "A base of a snapshot is written anew when what lies above it outgrows a tenth of it, in an incremental batch a half; one of fewer entries than this counts as so many. Less makes small sources write more and read less; the plan is the same either way.",
+            ),
         ],
     },
     Section {

@@ -98,6 +98,7 @@ fn write(settings: &Settings) -> Out<'_> {
     out.value("planning.index_memory", settings.planning.index_memory.to_string());
     out.value("planning.dictionaries", settings.planning.dictionaries.to_string());
     out.value("planning.max_layers", settings.planning.max_layers.to_string());
+    out.value("planning.smallest_base", settings.planning.smallest_base.to_string());
     if let Some(max) = settings.max_changes {
         out.section("publishing");
         out.value("publishing.max_changes", max.to_string());

@@ -81,3 +81,58 @@ pub struct Batch {
     /// is still the one that was accepted.
     pub manifest_hash: String,
 }
+
+impl Batch {
+    /// Whether it is read where it was delivered: its URL is a folder of this
+    /// machine.
+    pub fn is_local(&self) -> bool {
+        is_local(&self.url)
+    }
+}
+
+/// Whether the URL of a batch is a folder of this machine.
+pub fn is_local(url: &str) -> bool {
+    url.starts_with("file:")
+}
+
+/// Units to which file systems cut the time of a file that they tell exactly
+/// until it has been written out: 100 ns (NTFS, SMB), a microsecond, a
+/// millisecond, 10 ms (exFAT), one second (ext3, HFS+) and two (FAT).
+const UNITS: [i128; 6] = [100, 1_000, 1_000_000, 10_000_000, 1_000_000_000, 2_000_000_000];
+
+impl FileState {
+    /// Whether a file that is `now` like this was changed since it was like
+    /// `self`, as far as that can be told. A time that was cut to a round one
+    /// since then is the same.
+    pub fn was_changed(&self, now: &Self) -> bool {
+        let (before, after) = (self.modified.as_nanosecond(), now.modified.as_nanosecond());
+        let is_cut = |unit: &i128| after % unit == 0 && (before - after).abs() < *unit;
+        self.bytes != now.bytes || before != after && !UNITS.iter().any(is_cut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(bytes: u64, modified: &str) -> FileState {
+        FileState { bytes, modified: format!("2026-11-29T12:00:{modified}Z").parse().unwrap() }
+    }
+
+    #[test]
+    fn a_time_that_was_cut_is_the_same_and_another_one_is_not() {
+        let before = state(7, "05.123456789");
+        for same in
+            ["05.123456789", "05.1234567", "05.123456", "05.123457", "05.123", "05.12", "05", "06", "04"]
+        {
+            assert!(!before.was_changed(&state(7, same)), "{same}");
+        }
+        for other in ["05.123456788", "05.1234566", "05.1245", "05.2", "07", "08", "03", "02", "04.123456789"]
+        {
+            assert!(before.was_changed(&state(7, other)), "{other}");
+        }
+        assert!(before.was_changed(&state(8, "05.123456789")));
+        // One that is round already was not cut.
+        assert!(state(7, "05").was_changed(&state(7, "05.5")));
+    }
+}

@@ -79,16 +79,18 @@ pub fn bring_batch(
 pub fn bring_url(url: &str, to: &Path) -> Result<()> {
     let (parent, name) = prefix::parent_of(url)?;
     let prefix = prefix::open(&parent)?;
-    let (batch, accepted) = bring_manifest(&*prefix, &name, to)?;
+    let accepted = bring_manifest(&*prefix, &name, to)?;
+    let batch = open_brought(&*prefix, &name, to)?;
     bring_batch(&*prefix, &name, &accepted, &batch, &|_| Ok(()))
 }
 
-/// The batch of a folder of a prefix, by its manifest, which is brought to a
-/// local folder; with the signature of the listing.
+/// Brings the manifest of a batch to a local folder. Returns the signature of
+/// the listing.
 ///
 /// # Errors
-/// As [`bring_url`].
-pub fn bring_manifest(prefix: &dyn Prefix, folder: &str, to: &Path) -> Result<(Batch, String)> {
+/// [`ErrorKind::NotFound`] when nothing lies there, [`ErrorKind::ManifestMissing`];
+/// else as [`bring`].
+pub fn bring_manifest(prefix: &dyn Prefix, folder: &str, to: &Path) -> Result<String> {
     let url = prefix.url_of(folder);
     let objects = prefix.objects(folder)?;
     let manifest =
@@ -97,7 +99,16 @@ pub fn bring_manifest(prefix: &dyn Prefix, folder: &str, to: &Path) -> Result<(B
             _ => Error::new(ErrorKind::ManifestMissing, format!("{url} has no {MANIFEST}")),
         })?;
     bring(prefix, folder, manifest, to, &|_| Ok(()))?;
-    let mut batch = folder::open_local(to).map_err(|e| e.context(&url))?;
-    batch.url = url;
-    Ok((batch, signature(&objects)))
+    Ok(signature(&objects))
+}
+
+/// The batch of a folder of a prefix, by its manifest, which was brought to a
+/// local folder.
+///
+/// # Errors
+/// What is wrong with the manifest.
+pub fn open_brought(prefix: &dyn Prefix, folder: &str, brought: &Path) -> Result<Batch> {
+    let url = prefix.url_of(folder);
+    let batch = folder::open_local(brought).map_err(|e| e.context(&url))?;
+    Ok(Batch { url, ..batch })
 }

@@ -36,9 +36,9 @@ pub fn open_local(folder: &Path) -> Result<Batch> {
 }
 
 /// The batch that a folder with a manifest that can't be used was meant to be: by
-/// what can be read of that, else by the names of the folder and of the one
-/// around it.
-pub fn meant(folder: &Path) -> Option<BatchId> {
+/// what can be read of that, else by the last two names of `place`, where it was
+/// delivered.
+pub fn meant(folder: &Path, place: &Path) -> Option<BatchId> {
     let by_manifest = || {
         let manifest: serde_json::Value = serde_json::from_slice(&read_manifest(folder).ok()?).ok()?;
         let text = |name: &str| manifest.get(name).and_then(serde_json::Value::as_str);
@@ -47,9 +47,8 @@ pub fn meant(folder: &Path) -> Option<BatchId> {
         Some(BatchId::new(source, FolderName::new(text("source_timestamp")?.parse().ok()?, run)))
     };
     let by_names = || {
-        let folder = std::path::absolute(folder).ok()?;
-        let name: FolderName = folder.file_name()?.to_str()?.parse().ok()?;
-        Some(BatchId::new(SourceId::new(folder.parent()?.file_name()?.to_str()?).ok()?, name))
+        let name: FolderName = place.file_name()?.to_str()?.parse().ok()?;
+        Some(BatchId::new(SourceId::new(place.parent()?.file_name()?.to_str()?).ok()?, name))
     };
     // A time that no folder's name can have makes no id that reads back.
     let is_id = |id: &BatchId| id.folder().to_string().parse::<FolderName>().is_ok();
@@ -163,6 +162,12 @@ pub fn states(batch: &Batch) -> Vec<Option<FileState>> {
     batch.files.iter().map(|file| if file.xxh3.is_some() { None } else { state(file) }).collect()
 }
 
+/// Whether a file was changed between two looks. What could not be looked at
+/// tells nothing.
+pub fn was_changed(before: Option<&FileState>, now: Option<&FileState>) -> bool {
+    before.zip(now).is_some_and(|(before, now)| before.was_changed(now))
+}
+
 fn state_of(meta: &std::fs::Metadata) -> Option<FileState> {
     let modified = Timestamp::try_from(meta.modified().ok()?).ok()?;
     Some(FileState { bytes: meta.len(), modified })
@@ -187,7 +192,7 @@ pub fn check_files(batch: &Batch) -> Result<u64> {
                 format!("batch {id}: file {} has {} bytes, the manifest says {bytes}", file.path, meta.len());
             return Err(Error::new(ErrorKind::SizeMismatch, text));
         }
-        if file.accepted.is_some_and(|accepted| state_of(&meta).is_some_and(|now| now != accepted)) {
+        if was_changed(file.accepted.as_ref(), state_of(&meta).as_ref()) {
             let text = format!("batch {id}: file {} was changed after the batch was accepted", file.path);
             return Err(Error::new(ErrorKind::FolderChanged, text));
         }

@@ -31,19 +31,34 @@ pub enum Fold {
     Base,
 }
 
+/// When layers are folded. The plan is the same whatever these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoldLimits {
+    /// Layers above the base before they become one.
+    pub max_layers: usize,
+    /// Entries that a base of fewer counts as.
+    pub smallest_base: u64,
+}
+
+impl Default for FoldLimits {
+    fn default() -> Self {
+        Self { max_layers: 6, smallest_base: 4096 }
+    }
+}
+
 /// Which fold is due. The layers above the base are rewritten when there are
 /// many of them; the base when they have grown to a tenth of it, so that the
 /// cost of rewriting it is spread over the batches that made it necessary.
-pub fn due(snapshot: Option<&Snapshot>, max_layers: usize, full: bool, order_is_useless: bool) -> Fold {
+pub fn due(snapshot: Option<&Snapshot>, limits: FoldLimits, full: bool, order_is_useless: bool) -> Fold {
     let Some(snapshot) = snapshot else { return Fold::Base };
     let base = snapshot.layer(0).len();
     let above = snapshot.entries() - base;
     // An incremental batch can't write a line order: it leaves the base to
     // the next full one as long as that is bearable.
     let share = if full { 10 } else { 2 };
-    if above * share > base.max(4096) || full && order_is_useless {
+    if above * share > base.max(limits.smallest_base) || full && order_is_useless {
         Fold::Base
-    } else if snapshot.layers() > max_layers {
+    } else if snapshot.layers() > limits.max_layers {
         Fold::Deltas
     } else {
         Fold::None

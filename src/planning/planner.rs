@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::absent::{self, Absent, AbsentInput};
 use super::candidate::{Candidate, NONE, REFRESH, UNSURE, group};
 use super::durable::Durable;
-use super::fold::{self, Covering, Fold, FoldInput, Folded};
+use super::fold::{self, Covering, Fold, FoldInput, FoldLimits, Folded};
 use super::footprint::Footprint;
 use super::format::block_file::{BlockWriter, FileKind};
 use super::format::entry::Loc;
@@ -55,8 +55,8 @@ pub struct PlanningOptions {
     /// Blocks of a type that a dictionary for them is made from; 0: packs have
     /// no dictionaries. Same plan.
     pub dictionary_samples: usize,
-    /// Layers of changes above the base before they become one. Same plan.
-    pub max_layers: usize,
+    /// When layers are folded. Same plan.
+    pub fold: FoldLimits,
     /// Limits of reading.
     pub read: ReadLimits,
 }
@@ -69,7 +69,7 @@ impl Default for PlanningOptions {
             sort_memory: 96 << 20,
             index_memory: 112 << 20,
             dictionary_samples: 128,
-            max_layers: 6,
+            fold: FoldLimits::default(),
             read: ReadLimits::default(),
         }
     }
@@ -265,7 +265,7 @@ impl<'a> Making<'a> {
             comparison: settings.comparison_fingerprint(),
             fingerprint,
             types: Types::default(),
-            fold: fold::due(own, planner.options.max_layers, full && newest, useless),
+            fold: fold::due(own, planner.options.fold, full && newest, useless),
             order,
             tmp,
         })
@@ -348,7 +348,7 @@ impl<'a> Making<'a> {
             mode = Mode::Incremental;
             new_order = None;
             if self.fold == Fold::Base && self.view.own.is_some() {
-                self.fold = fold::due(self.view.own.as_ref(), options.max_layers, false, false);
+                self.fold = fold::due(self.view.own.as_ref(), options.fold, false, false);
             }
             // What the first one still holds must not get into the new file.
             drop(writer);

@@ -124,6 +124,13 @@ impl SnapshotManifest {
             Kind::Relationship => self.relationship_counts.values().sum(),
         }
     }
+
+    /// The newest full batch that spoke for every key.
+    pub fn newest_of_everything(&self) -> Option<&StampInfo> {
+        let whole =
+            self.full_records.iter().filter(|full| full.scope.is_everything() && full.exceptions.is_empty());
+        whole.map(|full| &full.stamp).max_by(|a, b| a.stamp.cmp(&b.stamp))
+    }
 }
 
 /// An entry and where it was found.
@@ -313,8 +320,7 @@ impl Snapshot {
     /// The newest full batch that spoke for every key, if it spoke for all of
     /// them.
     pub fn newest_of_everything(&self) -> Option<&StampInfo> {
-        let whole = self.records.iter().filter(|view| view.everything && view.exceptions.is_empty());
-        whole.map(|view| &view.record.stamp).max_by(|a, b| a.stamp.cmp(&b.stamp))
+        self.manifest.newest_of_everything()
     }
 
     /// The effective stamp of a key (`SEMANTICS` 2): the newest of its own

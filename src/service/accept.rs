@@ -2,19 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use url::Url;
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::engine::Engine;
 use super::failing::failure;
-use super::operate::Retry;
 use super::waiting::mode_missing;
 use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::domain::stamp::Stamp;
-use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder;
@@ -70,27 +65,6 @@ impl Engine {
         self.accept_batch(&folder::open_local(folder)?)
     }
 
-    /// As [`Self::accept`]; a batch whose manifest can't be used is FAILED for
-    /// it, as in an inbox, if anything tells which batch it is.
-    ///
-    /// # Errors
-    /// As [`Self::accept`], where there is no such batch, or another one of its id.
-    pub fn accept_or_fail(&self, folder: &Path) -> Result<BatchId> {
-        let error = match folder::open_local(folder) {
-            Ok(batch) => return self.accept_batch(&batch),
-            Err(error) => error,
-        };
-        let of_manifest = matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestVersion);
-        let Some(id) = folder::meant(folder).filter(|_| of_manifest) else { return Err(error) };
-        let folder = std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))?;
-        let url = Url::from_directory_path(&folder)
-            .map_err(|()| Error::internal(format!("{} has no URL", folder.display())))?;
-        let hash = format!("{:032x}", xxh3_128(&folder::read_manifest(&folder)?));
-        self.check_room()?;
-        let record = self.unread(&id, url.into(), folder, hash)?;
-        if self.put_unread(record, &error, None)? { Ok(id) } else { Err(error) }
-    }
-
     /// The record of a batch whose manifest can't be used, with what its id says
     /// of it (contract: the publish state).
     pub(super) fn unread(
@@ -128,6 +102,7 @@ impl Engine {
         let id = record.batch_id.clone();
         let details = failure(&id, error, Some("intake".into()), 0);
         let cause = error.to_string();
+        let newer = self.newer_than(&record);
         self.store.write(move |tx| {
             let known = tx.batch(&id)?.map(|known| known.status);
             // In an inbox one that waits is the same folder; else nothing tells so.
@@ -140,27 +115,12 @@ impl Engine {
             }
             tx.put_batch(&record)?;
             let now = tx.now();
-            tx.transition_batch(&id, Event::Failed, &cause, super::SELF, |record| {
+            tx.fail_batch(&id, (&cause, super::SELF), newer, |record| {
                 record.publish_end = Some(now);
                 record.failure = Some(details);
             })?;
             Ok(true)
         })
-    }
-
-    /// Queues a batch that was opened. One that FAILED for its manifest is tried
-    /// again, when that is another one now.
-    pub fn accept_batch(&self, batch: &Batch) -> Result<BatchId> {
-        match self.store.read(|view| view.batch(&batch.id))? {
-            None => self.check_room()?,
-            Some(known) if known.was_unread() && known.manifest_hash != batch.manifest_hash => {
-                let fresh = Retry { fresh: Some(self.record(batch)?), delivered: true, of: None };
-                self.retry_as(&batch.id, fresh, super::SELF, "its manifest can be read now")?;
-                return Ok(batch.id.clone());
-            }
-            Some(_) => {}
-        }
-        self.put_in_queue(self.record(batch)?, None, None)
     }
 
     /// Queues a batch; `unknown` holds its source, should this be its first.
@@ -221,7 +181,7 @@ impl Engine {
     /// that are read where they were delivered.
     pub(super) fn files_as_they_are(&self, batch: &Batch) -> Result<String> {
         let mut files = batch.files.clone();
-        if batch.url.starts_with("file:") {
+        if batch.is_local() {
             for (file, state) in files.iter_mut().zip(folder::states(batch)) {
                 file.accepted = state;
             }

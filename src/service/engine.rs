@@ -29,6 +29,7 @@ use crate::domain::publish_state::PublishState;
 use crate::domain::settings::Deletion;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::prefix::Prefix;
+use crate::planning::fold::FoldLimits;
 use crate::planning::planner::PlanningOptions;
 use crate::planning::state_dir::StateDir;
 use crate::publishing::crash::{CrashPoints, Point};
@@ -142,7 +143,8 @@ pub struct Engine {
     pub(super) listening: OnceLock<std::net::SocketAddr>,
     /// Where a server read them, and reads them again.
     pub(super) load_options: OnceLock<LoadOptions>,
-    /// How many batches may be planned at once: they share the memory.
+    /// How many batches may be planned at once: they share the memory. None
+    /// where no service was started.
     pub(super) workers: AtomicUsize,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) crash: Arc<CrashPoints>,
@@ -267,7 +269,7 @@ impl Engine {
             settings: RwLock::new(Arc::new(settings)),
             listening: OnceLock::new(),
             load_options: OnceLock::new(),
-            workers: AtomicUsize::new(1),
+            workers: AtomicUsize::new(0),
             stop,
             progress: Box::new(Silent),
             prefixes: Mutex::default(),
@@ -400,6 +402,11 @@ impl Engine {
         self.live.of(id)
     }
 
+    /// Whether a service works on what is queued.
+    pub(super) fn has_workers(&self) -> bool {
+        self.workers.load(Ordering::Relaxed) > 0
+    }
+
     /// How plans are made now: what sorting and indexes may hold is shared by
     /// those that may be made at once.
     pub(super) fn planning_options(&self) -> PlanningOptions {
@@ -418,7 +425,10 @@ impl Engine {
                 true => PlanningOptions::default().dictionary_samples,
                 false => 0,
             },
-            max_layers: settings.planning.max_layers,
+            fold: FoldLimits {
+                max_layers: settings.planning.max_layers,
+                smallest_base: settings.planning.smallest_base,
+            },
             read: settings.limits,
         }
     }

@@ -1,12 +1,16 @@
 //! What becomes of a batch, or of its source, when something goes wrong.
 
 use super::SELF;
+use super::dead_letters::said_anew;
 use super::engine::Engine;
-use crate::domain::ids::BatchId;
+use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
 use crate::domain::settings::OnFailure;
+use crate::domain::stamp::Stamp;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::planning::snapshot::SnapshotManifest;
+use crate::planning::state_dir::read_checked;
 use crate::store::{BatchRecord, SourceHold, SourceHoldReason, Tx};
 
 /// How an error is told in a publish state.
@@ -111,9 +115,20 @@ impl Engine {
         self.store.failed() || error.kind() == ErrorKind::StoreFailed
     }
 
-    /// The hold that a failed batch leaves its source with.
-    pub(super) fn hold_after(&self, record: &BatchRecord, failed: Option<&Error>) -> Option<SourceHold> {
+    /// The hold that a failed batch leaves its source with. `whole`: the stamp
+    /// of the newest full batch of everything without exceptions that was
+    /// published.
+    pub(super) fn hold_after(
+        &self,
+        record: &BatchRecord,
+        failed: Option<&Error>,
+        whole: Option<&Stamp>,
+    ) -> Option<SourceHold> {
         let error = failed.filter(|error| error.kind() != ErrorKind::Cancelled)?;
+        // What a late batch was to bring was said anew.
+        if whole.is_some_and(|whole| record.stamp < *whole) {
+            return None;
+        }
         // The source went on without what it was made of, and that is open again.
         if record.letters > 0 {
             return None;
@@ -133,7 +148,10 @@ impl Engine {
     pub(super) fn fail(&self, id: &BatchId, error: &Error, operation: Option<String>) -> Result<BatchRecord> {
         tracing::warn!(batch = %id, source = %id.source(), code = error.kind().info().code, "failed: {error}");
         let record = self.batch(id)?;
-        let held = self.hold_after(&record, Some(error));
+        let published = self.published(id.source());
+        let whole = published.as_ref().and_then(|snapshot| snapshot.newest_of_everything());
+        let held = self.hold_after(&record, Some(error), whole.map(|info| &info.stamp));
+        let newer = published.as_ref().and_then(|snapshot| said_anew(snapshot, &record)).cloned();
         let (details, exchange) = (failure(id, error, operation, record.attempts), Exchange::of(error));
         let (id, cause) = (id.clone(), error.to_string());
         self.store.write(move |tx| {
@@ -141,12 +159,34 @@ impl Engine {
                 hold(tx, &id, held)?;
             }
             let now = tx.now();
-            let record = tx.transition_batch(&id, Event::Failed, &cause, SELF, |record| {
+            let record = tx.fail_batch(&id, (&cause, SELF), newer, |record| {
                 record.publish_end = Some(now);
                 record.failure = Some(details);
             })?;
             exchange.keep(tx, &id)?;
             Ok(record)
+        })
+    }
+
+    /// The stamp of what was published already and said anew all that a batch
+    /// says.
+    pub(super) fn newer_than(&self, record: &BatchRecord) -> Option<Stamp> {
+        let published = self.published(record.batch_id.source())?;
+        said_anew(&published, record).cloned()
+    }
+
+    /// What is published of a source, to know what is moot. Whatever it is
+    /// that can't be read, a batch that fails has to fail: its dead letter
+    /// stays open then, and the next plan says what is wrong.
+    fn published(&self, source: &SourceId) -> Option<SnapshotManifest> {
+        let read = || {
+            let (name, _) = self.target_of(source)?;
+            let current = self.store.read(|view| view.current_snapshot(name, source))?;
+            current.map(|id| read_checked(&self.state.snapshot_path(source, name, &id))).transpose()
+        };
+        read().unwrap_or_else(|error| {
+            tracing::warn!(%source, %error, "whether something newer was published can't be told");
+            None
         })
     }
 

@@ -1,12 +1,11 @@
 //! From the inboxes into the queue: what is complete is accepted, what was
 //! changed afterwards is reported, and remote batches are brought here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept::FoundIn;
 use super::engine::Engine;
@@ -76,39 +75,34 @@ impl Engine {
     /// What is wrong with it still.
     pub(super) fn reopen(&self, record: &BatchRecord) -> Result<BatchRecord> {
         let id = &record.batch_id;
-        let path = format!("{}/{}", id.source(), id.folder());
-        for inbox in &self.settings().inboxes {
-            let prefix = self.prefix(&inbox.url)?;
-            if prefix.url_of(&path) != record.url {
-                continue;
+        let Some(Place { prefix, inbox, path }) = self.place_of(id, &record.url)? else {
+            if record.is_local() && record.folder.is_dir() {
+                return self.record(&folder::open_in_inbox(&record.folder, id.source(), id.folder())?);
             }
-            let objects = prefix.objects(&path)?;
-            let found = InboxFolder {
-                never: false,
-                names: Some((id.source().clone(), id.folder().clone())),
-                signature: monitor::signature(&objects),
-                newest: objects.iter().map(|object| object.modified).max().unwrap_or(Timestamp::UNIX_EPOCH),
-                waits: None,
-                path,
-                objects,
-            };
-            self.clear_spool(record);
-            let fresh = self.record(&self.open_folder(&*prefix, &found, id)?)?;
-            if self.has_no_mode(&found) {
-                let source = id.source();
-                let text = format!("batch {id} has no {MANIFEST}, and `sources.{source}.mode` is not set");
-                return Err(Error::new(ErrorKind::ModeMissing, text));
-            }
-            let entry = InboxEntry {
-                signature: found.signature,
-                state: InboxState::Accepted { batch_id: id.clone() },
-                at: self.clock.now(),
-            };
-            let (url, path) = (inbox.url.to_string(), found.path);
-            self.store.write(move |tx| tx.put_inbox_entry(&url, &path, &entry))?;
-            return Ok(fresh);
+            let text = format!("batch {id}: no inbox has {} any more", record.url);
+            return Err(Error::new(ErrorKind::Conflict, text));
+        };
+        let objects = prefix.objects(&path)?;
+        let found = InboxFolder {
+            never: false,
+            names: Some((id.source().clone(), id.folder().clone())),
+            signature: monitor::signature(&objects),
+            newest: objects.iter().map(|object| object.modified).max().unwrap_or(Timestamp::UNIX_EPOCH),
+            waits: None,
+            path,
+            objects,
+        };
+        self.clear_spool(record);
+        let fresh = self.record(&self.open_folder(&*prefix, &found, id)?)?;
+        if self.has_no_mode(&found) {
+            let source = id.source();
+            let text = format!("batch {id} has no {MANIFEST}, and `sources.{source}.mode` is not set");
+            return Err(Error::new(ErrorKind::ModeMissing, text));
         }
-        Err(Error::new(ErrorKind::Conflict, format!("batch {id}: no inbox has {} any more", record.url)))
+        let found_in = FoundIn { inbox: inbox.to_string(), folder: found.path, signature: found.signature };
+        let id = id.clone();
+        self.store.write(move |tx| found_in.note(tx, &id))?;
+        Ok(fresh)
     }
 
     /// A folder that is a batch already: if it is not what it was, that is
@@ -261,8 +255,13 @@ impl Engine {
         self.put_unread(record, error, Some(found_in)).map(drop)
     }
 
+    /// Where remote batches are brought to.
+    pub(super) fn spool_root(&self) -> PathBuf {
+        self.settings().data.join(SPOOL)
+    }
+
     pub(super) fn spool(&self, id: &BatchId) -> PathBuf {
-        self.settings().data.join(SPOOL).join(id.source().as_str()).join(id.folder().to_string())
+        self.spool_root().join(id.source().as_str()).join(id.folder().to_string())
     }
 
     /// Brings the files of a batch that does not lie on this machine.
@@ -270,7 +269,7 @@ impl Engine {
     /// # Errors
     /// As [`fetch::bring_batch`].
     pub(super) fn bring(&self, batch: &Batch, halt: Halt<'_>) -> Result<()> {
-        if batch.url.starts_with("file:") || batch.folder == self.state.pin_path(&batch.id) {
+        if batch.is_local() || batch.folder == self.state.pin_path(&batch.id) {
             return Ok(());
         }
         let Some(Place { prefix, inbox, path }) = self.place_of(&batch.id, &batch.url)? else {
@@ -299,44 +298,10 @@ impl Engine {
         Ok(Some(Place { prefix: self.prefix(&inbox)?, inbox, path }))
     }
 
-    /// Accepts a batch that lies in an object store, by its URL. One that was
-    /// accepted before is left as it is.
-    ///
-    /// # Errors
-    /// As [`Engine::accept`], and when it can't be read there.
-    pub fn accept_url(&self, url: &str) -> Result<BatchId> {
-        let (inbox, name) = prefix::parent_of(url)?;
-        let prefix = self.prefix(&inbox)?;
-        // Its id, and so its place, is known when its manifest is here.
-        let hash = xxh3_128(prefix.url_of(&name).as_bytes());
-        let first = self.settings().data.join(SPOOL).join(format!(".{hash:032x}"));
-        let clear = |path: &Path| match std::fs::remove_dir_all(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
-            Ok(()) | Err(_) => Ok(()),
-        };
-        clear(&first)?;
-        let opened = fetch::bring_manifest(&*prefix, &name, &first);
-        let accepted = opened.and_then(|(mut batch, signature)| {
-            batch.folder = self.spool(&batch.id);
-            let is_new = self.store.read(|view| view.batch(&batch.id))?.is_none();
-            if is_new {
-                self.check_room()?;
-                clear(&batch.folder)?;
-                std::fs::create_dir_all(&batch.folder).map_err(|e| Error::io(&batch.folder, e))?;
-                let to = batch.folder.join(MANIFEST);
-                std::fs::rename(first.join(MANIFEST), &to).map_err(|e| Error::io(&to, e))?;
-            }
-            let found = FoundIn { inbox: inbox.to_string(), folder: name.clone(), signature };
-            self.put_in_queue(self.record(&batch)?, None, Some(found).filter(|_| is_new))
-        });
-        clear(&first)?;
-        accepted
-    }
-
     /// Removes what was brought of a batch that has ended.
     pub(super) fn clear_spool(&self, record: &BatchRecord) {
         let spool = self.spool(&record.batch_id);
-        if !record.url.starts_with("file:") && spool.exists() {
+        if !record.is_local() && spool.exists() {
             // Should it stay, it only takes room.
             let _ = std::fs::remove_dir_all(&spool);
         }

@@ -96,7 +96,7 @@ impl Engine {
         // The manifest need not say it.
         let stored = folder::check_files(batch)?;
         // What was brought here nobody else changes, but those who bring it.
-        let is_local = batch.url.starts_with("file:");
+        let is_local = batch.is_local();
         let states = folder::states(batch);
         if queued && bytes.is_none() {
             self.live.begin(&batch.id, Phase::Reading, Some(stored));
@@ -143,7 +143,7 @@ impl Engine {
         // what anybody wrote.
         let now = folder::states(batch);
         match (batch.files.iter().zip(states.iter().zip(&now)))
-            .find(|(_, (before, now))| is_local && before != now)
+            .find(|(_, (before, now))| is_local && folder::was_changed(before.as_ref(), now.as_ref()))
         {
             None => Ok(manifest),
             Some((file, _)) => {

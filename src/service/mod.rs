@@ -30,6 +30,7 @@ pub mod events;
 mod failing;
 mod find;
 mod folded;
+mod given;
 mod holds;
 pub mod inboxes;
 pub mod issues;

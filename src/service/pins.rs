@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::SELF;
 use super::engine::Engine;
 use super::failing::concerns_batch;
+use super::inboxes::Place;
 use crate::domain::due;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::publish_state::PublishStatus;
@@ -313,7 +314,7 @@ impl Engine {
         if batch.folder == self.state.pin_path(&batch.id) {
             return Ok(false);
         }
-        if batch.url.starts_with("file:") {
+        if batch.is_local() {
             return Ok(
                 batch.folder.is_dir() && batch.files.iter().all(|f| batch.folder.join(&f.path).is_file())
             );
@@ -326,16 +327,11 @@ impl Engine {
 
     /// Everything that lies in a batch's folder, at hand in its local one.
     fn all_objects(&self, record: &BatchRecord) -> Result<Vec<Wanted>> {
-        let path = format!("{}/{}", record.batch_id.source(), record.batch_id.folder());
         let gone = || {
             let text = format!("batch {}: {} is not there", record.batch_id, record.url);
             Error::new(ErrorKind::FileMissing, text)
         };
-        for inbox in &self.settings().inboxes {
-            let prefix = self.prefix(&inbox.url)?;
-            if prefix.url_of(&path) != record.url {
-                continue;
-            }
+        if let Some(Place { prefix, path, .. }) = self.place_of(&record.batch_id, &record.url)? {
             let objects = prefix.objects(&path)?;
             for object in &objects {
                 if prefix.local(&path).is_none() {
@@ -348,8 +344,8 @@ impl Engine {
             let wanted = |object: Object| Wanted { path: object.name, bytes: Some(object.size), xxh3: None };
             return Ok(objects.into_iter().map(wanted).collect());
         }
-        // One that `publish` was given lies in no inbox.
-        match record.url.starts_with("file:") && record.folder.is_dir() {
+        // A folder that `publish` was given lies in no inbox.
+        match record.is_local() && record.folder.is_dir() {
             true => plain_files(&record.folder),
             false => Err(gone()),
         }

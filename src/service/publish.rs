@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use jiff::Timestamp;
 
 use super::SELF;
+use super::dead_letters::said_anew;
 use super::engine::Engine;
 use super::failing::{Exchange, failure, hold};
 use super::holds::applied_row;
@@ -16,17 +17,18 @@ use crate::domain::due;
 use crate::domain::ids::{PlanId, SourceId, TargetName};
 use crate::domain::key::Kind;
 use crate::domain::publish_state::PublishStatus;
+use crate::domain::stamp::Stamp;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::format::layer::CacheBudget;
 use crate::planning::plan_file::Plan;
-use crate::planning::snapshot::{Snapshot, SnapshotManifest};
+use crate::planning::snapshot::Snapshot;
 use crate::planning::{next, unpublished};
 use crate::publishing::execute::Executor;
 use crate::publishing::going::Going;
 use crate::publishing::operation;
 use crate::publishing::outcome::{Ended, Executed};
-use crate::store::{BatchRecord, CommitRecord, PlanState, SnapshotRecord, SourceHoldReason};
+use crate::store::{BatchRecord, CommitRecord, PlanState, SnapshotRecord, SourceHoldReason, Tx};
 
 impl Engine {
     /// Executes a plan from where its journal ends, and commits the outcome.
@@ -210,11 +212,9 @@ impl Engine {
         if let End::Later(error, _) = &end {
             self.tell_retry(&id, error);
         }
-        let held = self.hold_after(record, end.failed());
-        let lifts = manifest.asserts_absence
-            && manifest.scope.is_everything()
-            && outcome.complete
-            && snapshot_is_whole(&snapshot);
+        let whole = snapshot.newest_of_everything().map(|info| info.stamp.clone());
+        let held = self.hold_after(record, end.failed(), whole.as_ref());
+        let newer = said_anew(&snapshot, record).cloned();
         // Perhaps nothing of the plan was sent: then it is not the last one there.
         let last: Option<Option<PlanId>> = if outcome.complete || !capabilities.tracks_plans {
             None
@@ -269,8 +269,8 @@ impl Engine {
             }
             if let Some(held) = &held {
                 hold(tx, &id, held)?;
-            } else if lifts && tx.lift_source_hold(&source, SourceHoldReason::BatchFailed)?.is_some() {
-                tx.note_source(&source, &format!("goes on: batch {id} says everything anew"), SELF)?;
+            } else if let Some(whole) = &whole {
+                lift_hold(tx, &source, whole)?;
             }
             let (event, cause) = match &end {
                 End::Whole => (Event::Completed, "published".to_owned()),
@@ -281,7 +281,7 @@ impl Engine {
                 End::Later(error, _) => (Event::RetryScheduled, error.to_string()),
             };
             let exchange = end.failed().map(Exchange::of);
-            let record = tx.transition_batch(&id, event, &cause, SELF, |record| {
+            let change = |record: &mut BatchRecord| {
                 operation::add(record.metrics.get_or_insert_default(), &unjournalled);
                 record.completion = Some(completion);
                 record.snapshot_path = Some(url);
@@ -308,7 +308,11 @@ impl Engine {
                         record.next_attempt = record.next_attempt.max(lingers_until);
                     }
                 }
-            })?;
+            };
+            let record = match event {
+                Event::Failed => tx.fail_batch(&id, (&cause, SELF), newer, change),
+                _ => tx.transition_batch(&id, event, &cause, SELF, change),
+            }?;
             if let Some(exchange) = exchange {
                 exchange.keep(tx, &id)?;
             }
@@ -319,9 +323,18 @@ impl Engine {
     }
 }
 
-fn snapshot_is_whole(snapshot: &SnapshotManifest) -> bool {
-    let newest = snapshot.full_records.iter().max_by(|a, b| a.stamp.stamp.cmp(&b.stamp.stamp));
-    newest.is_some_and(|record| record.exceptions.is_empty())
+/// Ends the hold that a failed batch left a source with, if the newest full
+/// batch of everything without exceptions, of stamp `whole`, is newer.
+fn lift_hold(tx: &mut Tx<'_>, source: &SourceId, whole: &Stamp) -> Result<()> {
+    for hold in tx.source_holds(source)? {
+        let failed = hold.batch_id.map(|id| tx.batch(&id)).transpose()?.flatten();
+        if hold.reason == SourceHoldReason::BatchFailed && failed.is_none_or(|failed| failed.stamp < *whole) {
+            tx.lift_source_hold(source, SourceHoldReason::BatchFailed)?;
+            let text = format!("goes on: batch {} says everything anew", whole.batch_id);
+            tx.note_source(source, &text, SELF)?;
+        }
+    }
+    Ok(())
 }
 
 /// How a batch leaves EXECUTING.

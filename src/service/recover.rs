@@ -20,7 +20,6 @@ use crate::domain::key::Kind;
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::domain::stamp::Stamp;
-use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::manifest::MANIFEST;
@@ -406,12 +405,13 @@ impl Engine {
         let details =
             broken.as_ref().map(|error| (failure(id, error, Some("intake".into()), 0), error.to_string()));
         let id = id.clone();
+        let newer = self.newer_than(&record);
         self.store.write(move |tx| {
             tx.put_batch(&record)?;
             tx.remark(&record, "recovered: its files were pinned under the state URL", SELF)?;
             if let Some((details, cause)) = details {
                 let now = tx.now();
-                tx.transition_batch(&id, Event::Failed, &cause, SELF, |record| {
+                tx.fail_batch(&id, (&cause, SELF), newer, |record| {
                     record.publish_end = Some(now);
                     record.failure = Some(details);
                 })?;

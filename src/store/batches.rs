@@ -9,6 +9,7 @@ use super::tx::{KeyRange, Read, Tx, View};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::notice::NoticeKind;
 use crate::domain::publish_state::PublishStatus;
+use crate::domain::stamp::Stamp;
 use crate::domain::transition::{Event, transition};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -196,6 +197,30 @@ impl Tx<'_> {
         actor: &str,
         change: impl FnOnce(&mut BatchRecord),
     ) -> Result<BatchRecord> {
+        self.lead_batch(id, event, (cause, actor), None, change)
+    }
+
+    /// As [`Tx::transition_batch`], of a batch that fails as a whole. `newer`:
+    /// the stamp of what was published before and said anew all that it says,
+    /// so that its dead letter is settled at once.
+    pub fn fail_batch(
+        &mut self,
+        id: &BatchId,
+        (cause, actor): (&str, &str),
+        newer: Option<Stamp>,
+        change: impl FnOnce(&mut BatchRecord),
+    ) -> Result<BatchRecord> {
+        self.lead_batch(id, Event::Failed, (cause, actor), newer, change)
+    }
+
+    fn lead_batch(
+        &mut self,
+        id: &BatchId,
+        event: Event,
+        (cause, actor): (&str, &str),
+        newer: Option<Stamp>,
+        change: impl FnOnce(&mut BatchRecord),
+    ) -> Result<BatchRecord> {
         let mut batch = self.expect_batch(id)?;
         let (from, plan) = (batch.status, batch.plan_id.clone());
         batch.status = transition(from, event)
@@ -217,7 +242,7 @@ impl Tx<'_> {
             actor: actor.to_owned(),
         };
         self.note(id, &entry)?;
-        self.letters_follow(&batch, event, cause, actor)?;
+        self.letters_follow(&batch, event, (cause, actor), newer)?;
         if batch.status.is_final() {
             let mut state = batch.publish_state();
             // Causes are whatever a library said; only our own words leave the machine.

@@ -27,11 +27,6 @@ impl BatchRecord {
         }
     }
 
-    /// Whether it failed because its manifest could not be used.
-    pub fn was_unread(&self) -> bool {
-        self.status == PublishStatus::Failed && self.mode.is_none()
-    }
-
     /// Whether it came from outside. What is made of dead letters lies under
     /// the state URL from the beginning.
     pub fn is_delivered(&self) -> bool {

@@ -29,3 +29,4 @@ pub use act::MAX_EDIT;
 pub use bulk::BULK_MAX;
 pub(super) use decide::taken;
 pub(super) use long::Originals;
+pub(super) use moot::said_anew;

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
 use crate::planning::plan_file::{Plan, PlannedChange};
 use crate::planning::planner::Planner;
-use crate::planning::snapshot::Snapshot;
+use crate::planning::snapshot::{Snapshot, SnapshotManifest};
 use crate::planning::state_dir::Pack;
 use crate::planning::view::{Reader, TargetView};
 use crate::publishing::outcome::Executed;
@@ -172,6 +172,16 @@ impl Engine {
             Ok(found)
         })
     }
+}
+
+/// The stamp of the newest full batch of a snapshot that says anew all that
+/// `failed` says, and is newer: the dead letter of that is moot when it is made.
+pub(in crate::service) fn said_anew<'a>(
+    snapshot: &'a SnapshotManifest,
+    failed: &BatchRecord,
+) -> Option<&'a Stamp> {
+    let says_so = snapshot.full_records.iter().filter(|full| says_all_of(&full.scope, Some(failed)));
+    says_so.map(|full| &full.stamp.stamp).filter(|stamp| **stamp > failed.stamp).max()
 }
 
 /// Whether a full batch of this scope says anew all that a failed batch said.

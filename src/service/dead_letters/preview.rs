@@ -93,7 +93,7 @@ impl Engine {
         // As a requeue: from where it was delivered, or else from the copy.
         if record.pin.is_some() && !self.is_still_delivered(&fresh)? {
             self.read_from_pin(&mut batch)?;
-        } else if !batch.url.starts_with("file:") {
+        } else if !batch.is_local() {
             // Not where a worker would bring it, which may begin meanwhile.
             batch.folder = scratch.path().join("b");
         }

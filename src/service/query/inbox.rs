@@ -11,15 +11,29 @@ use super::{Part, cursor};
 use crate::config::Settings;
 use crate::domain::ids::BatchId;
 use crate::error::Result;
+use crate::intake::folder;
 use crate::intake::inbox::{Complete, InboxSettings};
-use crate::intake::monitor;
-use crate::intake::prefix::Changed;
+use crate::intake::manifest::MANIFEST;
+use crate::intake::monitor::{self, InboxFolder};
+use crate::intake::prefix::{Changed, Prefix};
 use crate::store::{InboxState, View};
 
 /// The list's name, for cursors.
 const NAME: &str = "inbox";
 /// How long one look into the inboxes is shown: listings cost.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// Folders whose manifests are read at one look, to say what is wrong with them.
+const OPENED: usize = 100;
+
+/// Why a complete folder of this machine can't be accepted as it is now. It may
+/// still be written, and so is not a failed batch at once.
+fn unusable(prefix: &dyn Prefix, folder: &InboxFolder) -> Option<String> {
+    let (source, name) = folder.names.as_ref()?;
+    let local = prefix.local(&folder.path).filter(|_| folder.has(MANIFEST))?;
+    let error = folder::open_in_inbox(&local, source, name).err()?;
+    Some(format!("it becomes a FAILED batch in a moment, unless it is being written: {error}"))
+}
 
 /// The batches that wait for the `mode` of their source, with the reason.
 fn held(view: &View<'_>, settings: &Settings) -> Result<BTreeMap<BatchId, String>> {
@@ -137,11 +151,16 @@ impl Engine {
                 });
                 Ok(true)
             })?;
+            let mut opened = 0;
             for folder in waiting {
-                let reason = folder
-                    .waits
-                    .clone()
-                    .or_else(|| low.then(|| "it is complete, and is accepted when there is room".to_owned()));
+                let mut unusable = || {
+                    opened += 1;
+                    if opened > OPENED { None } else { unusable(&*prefix, &folder) }
+                };
+                let reason =
+                    folder.waits.clone().or_else(&mut unusable).or_else(|| {
+                        low.then(|| "it is complete, and is accepted when there is room".to_owned())
+                    });
                 items.push(InboxFolderView {
                     inbox: url.clone(),
                     source_id: folder.names.as_ref().map(|names| names.0.clone()),

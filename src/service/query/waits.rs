@@ -124,7 +124,11 @@ impl<'a> Fronts<'a> {
                 return wait(WaitCode::Turn, text, None, None);
             }
             Some(Standing::Ready | Standing::InWork) if is_next => {
-                let text = "it is the next of its source; it runs when a worker is free and no other source's batch goes first";
+                let text = if self.engine.has_workers() {
+                    "it is the next of its source; it runs when a worker is free and no other source's batch goes first"
+                } else {
+                    "it is the next of its source; no server works on this data directory: `tidegate serve` publishes it, and so does `tidegate publish` of the same batch"
+                };
                 return wait(WaitCode::Turn, text.to_owned(), None, None);
             }
             Some(Standing::Held(hold)) => {

@@ -5,11 +5,13 @@ use std::collections::HashSet;
 
 use super::super::records::{BatchRecord, DeadLetter, DeadLetterState, LetterDiagnostics, LetterKind};
 use super::super::tx::Tx;
+use super::open::NewLetter;
 use crate::domain::assertion::key_of_line;
 use crate::domain::ids::BatchId;
 use crate::domain::key::Key;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
 use crate::domain::signature::pattern;
+use crate::domain::stamp::Stamp;
 use crate::domain::transition::Event;
 use crate::error::{ErrorKind, Result};
 
@@ -49,13 +51,14 @@ impl Tx<'_> {
         self.put_dead_letter(letter)
     }
 
-    /// Leads the letters of a batch along with it.
+    /// Leads the letters of a batch along with it. `newer`: as of
+    /// [`Tx::fail_batch`].
     pub(in crate::store) fn letters_follow(
         &mut self,
         batch: &BatchRecord,
         event: Event,
-        cause: &str,
-        actor: &str,
+        (cause, actor): (&str, &str),
+        newer: Option<Stamp>,
     ) -> Result<()> {
         let id = &batch.batch_id;
         if !batch.status.is_final() {
@@ -82,7 +85,10 @@ impl Tx<'_> {
                     (Some(_), None) => Ok(()),
                     // What it was made of is open again: that is what is to be repaired.
                     (None, _) if batch.letters > 0 => Ok(()),
-                    (None, _) => self.open_dead_letter(of_batch(batch, failure, cause)).map(|_| ()),
+                    (None, _) => {
+                        let letter = of_batch(batch, failure, cause);
+                        self.open_all_dead_letters([Ok(NewLetter { letter, newer })]).map(|_| ())
+                    }
                 }
             }
             Some(_) | None => {

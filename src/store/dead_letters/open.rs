@@ -29,7 +29,7 @@ const NEXT: &[u8] = b"next_dead_letter";
 pub struct NewLetter {
     /// The letter.
     pub letter: DeadLetter,
-    /// Its source published this of its key before, and it is newer.
+    /// Its source published this of what it is about before, and it is newer.
     pub newer: Option<Stamp>,
 }
 
@@ -60,7 +60,7 @@ impl Tx<'_> {
     /// One letter at a time is in memory.
     ///
     /// One that is moot already, for its source published something newer of
-    /// its key, is settled at once.
+    /// what it is about, is settled at once.
     pub fn open_all_dead_letters(
         &mut self,
         letters: impl IntoIterator<Item = Result<impl Into<NewLetter>>>,

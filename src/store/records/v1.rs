@@ -392,6 +392,20 @@ impl BatchRecord {
     pub fn is_parked(&self) -> bool {
         self.status == PublishStatus::PlanComplete && self.hold.is_some()
     }
+
+    /// Whether it FAILED when it was accepted, for a manifest that could not be
+    /// used: all that is known of it is its id.
+    pub fn was_unread(&self) -> bool {
+        let at_intake = |failure: &FailureDetails| failure.failed_operation.as_deref() == Some("intake");
+        self.status == PublishStatus::Failed
+            && self.mode.is_none()
+            && self.failure.as_ref().is_some_and(at_intake)
+    }
+
+    /// Whether it was delivered to a folder of this machine.
+    pub fn is_local(&self) -> bool {
+        self.url.starts_with("file:")
+    }
 }
 
 /// Something that an operator knows of, for which matching batches wait.

@@ -1,0 +1,144 @@
+//! Batches that a person gives: a folder, or a URL, that need not lie in an
+//! inbox. One whose manifest can't be used is a batch that FAILED, as in an
+//! inbox, and goes on when it is given again with one that can.
+
+use std::path::Path;
+
+use url::Url;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::SELF;
+use super::accept::FoundIn;
+use super::engine::Engine;
+use super::operate::Retry;
+use crate::domain::ids::BatchId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::{Batch, is_local};
+use crate::intake::manifest::MANIFEST;
+use crate::intake::prefix::{self, Prefix};
+use crate::intake::{fetch, folder};
+use crate::store::BatchRecord;
+
+impl Engine {
+    /// Accepts the batch in a folder. One whose manifest can't be used is
+    /// FAILED for it, if anything tells which batch it is.
+    ///
+    /// # Errors
+    /// As [`Engine::accept`]; what is wrong with the manifest, where nothing
+    /// tells which batch it is, or there is another one of its id.
+    pub fn accept_given(&self, folder: &Path) -> Result<BatchId> {
+        let error = match folder::open_local(folder) {
+            Ok(batch) => return self.accept_batch(&batch),
+            Err(error) => error,
+        };
+        let (place, url) = (absolute(folder)?, folder_url(folder)?);
+        self.fail_given(folder, &place, url.into(), error)
+    }
+
+    /// The same, of a batch that lies in an object store, by its URL.
+    ///
+    /// # Errors
+    /// As [`Engine::accept_given`], and when it can't be read there.
+    pub fn accept_url(&self, url: &str) -> Result<BatchId> {
+        let (inbox, name) = prefix::parent_of(url)?;
+        let prefix = self.prefix(&inbox)?;
+        // Its id, and so its place, is known when its manifest is here.
+        let hash = xxh3_128(prefix.url_of(&name).as_bytes());
+        let first = self.spool_root().join(format!(".{hash:032x}"));
+        clear(&first)?;
+        let accepted = self.accept_brought(&*prefix, &inbox, &name, &first);
+        clear(&first)?;
+        accepted
+    }
+
+    fn accept_brought(&self, prefix: &dyn Prefix, inbox: &Url, name: &str, first: &Path) -> Result<BatchId> {
+        let signature = fetch::bring_manifest(prefix, name, first)?;
+        let found = FoundIn { inbox: inbox.to_string(), folder: name.to_owned(), signature };
+        let mut batch = match fetch::open_brought(prefix, name, first) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let url = prefix.url_of(name);
+                let place = Url::parse(&url).map(|url| url.path().to_owned()).unwrap_or_default();
+                let id = self.fail_given(first, Path::new(&place), url, error)?;
+                let failed = id.clone();
+                self.store.write(move |tx| found.note(tx, &failed))?;
+                return Ok(id);
+            }
+        };
+        batch.folder = self.spool(&batch.id);
+        let known = self.store.read(|view| view.batch(&batch.id))?;
+        let is_mended = is_mended(known.as_ref(), &batch);
+        let is_new = known.is_none();
+        if is_new || is_mended {
+            self.check_room()?;
+            clear(&batch.folder)?;
+            std::fs::create_dir_all(&batch.folder).map_err(|e| Error::io(&batch.folder, e))?;
+            let to = batch.folder.join(MANIFEST);
+            std::fs::rename(first.join(MANIFEST), &to).map_err(|e| Error::io(&to, e))?;
+        }
+        if is_mended {
+            let id = batch.id.clone();
+            self.store.write(move |tx| found.note(tx, &id))?;
+            return self.go_on_with(&batch);
+        }
+        self.put_in_queue(self.record(&batch)?, None, Some(found).filter(|_| is_new))
+    }
+
+    /// Puts down as FAILED what was given with a manifest that can't be used:
+    /// that lies in `manifest_in`, the batch in `place`, which `url` names.
+    ///
+    /// # Errors
+    /// `error`, where that is something else, or makes no batch.
+    fn fail_given(&self, manifest_in: &Path, place: &Path, url: String, error: Error) -> Result<BatchId> {
+        let of_manifest = matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestVersion);
+        let id = folder::meant(manifest_in, place).filter(|_| of_manifest);
+        let Some(id) = id else { return Err(error) };
+        let hash = format!("{:032x}", xxh3_128(&folder::read_manifest(manifest_in)?));
+        let local = if is_local(&url) { place.to_path_buf() } else { self.spool(&id) };
+        self.check_room()?;
+        let record = self.unread(&id, url, local, hash)?;
+        if self.put_unread(record, &error, None)? { Ok(id) } else { Err(error) }
+    }
+
+    /// Queues a batch that was opened. One that FAILED for its manifest is tried
+    /// again, when that is another one now.
+    pub fn accept_batch(&self, batch: &Batch) -> Result<BatchId> {
+        let known = self.store.read(|view| view.batch(&batch.id))?;
+        if is_mended(known.as_ref(), batch) {
+            return self.go_on_with(batch);
+        }
+        if known.is_none() {
+            self.check_room()?;
+        }
+        self.put_in_queue(self.record(batch)?, None, None)
+    }
+
+    /// Tries a batch again that FAILED for its manifest.
+    fn go_on_with(&self, batch: &Batch) -> Result<BatchId> {
+        let fresh = Retry { fresh: Some(self.record(batch)?), delivered: true, of: None };
+        self.retry_as(&batch.id, fresh, SELF, "its manifest can be read now")?;
+        Ok(batch.id.clone())
+    }
+}
+
+/// Whether a batch FAILED for a manifest that was another one than it has now.
+fn is_mended(known: Option<&BatchRecord>, batch: &Batch) -> bool {
+    known.is_some_and(|known| known.was_unread() && known.manifest_hash != batch.manifest_hash)
+}
+
+fn absolute(folder: &Path) -> Result<std::path::PathBuf> {
+    std::fs::canonicalize(folder).map_err(|e| Error::io(folder, e))
+}
+
+fn folder_url(folder: &Path) -> Result<Url> {
+    Url::from_directory_path(absolute(folder)?)
+        .map_err(|()| Error::internal(format!("{} has no URL", folder.display())))
+}
+
+/// Removes a folder, if it is there.
+fn clear(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
