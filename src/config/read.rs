@@ -335,7 +335,13 @@ impl Reading {
                 }
             });
             let into = &mut settings.retention;
-            self.value(retention, "retention", "grace", &mut into.grace, duration);
+            self.value(retention, "retention", "grace", &mut into.grace, |value| {
+                // What is being written must not be taken for what is left over.
+                match duration(value)? {
+                    short if short < Duration::from_secs(60) => Err("must be at least \"1m\"".into()),
+                    long => Ok(long),
+                }
+            });
             self.value(retention, "retention", "dead_letters", &mut into.dead_letters, duration);
             self.value(retention, "retention", "open_dead_letters", &mut into.open_dead_letters, |value| {
                 match duration(value)? {

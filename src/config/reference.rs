@@ -157,7 +157,11 @@ pub const SECTIONS: &[Section] = &[
                 "paths of attributes",
                 "Kept, but a difference in them alone makes no update. Segments are parted by `.`, `*` is any run of characters of one.",
             ),
-            key("unordered", "paths of attributes", "Arrays whose order means nothing."),
+            key(
+                "unordered",
+                "paths of attributes",
+                "Arrays whose order means nothing. They are published sorted.",
+            ),
             key(
                 "containment",
                 "globs of relationship types",
@@ -406,7 +410,11 @@ pub const SECTIONS: &[Section] = &[
         about: "How long things are kept.",
         keys: &[
             key("snapshots", "number", "Snapshots of each source, the current one included."),
-            key("grace", "duration", "Files that nothing refers to are removed when they are older."),
+            key(
+                "grace",
+                "duration",
+                "Files that nothing refers to are removed when they are older; at least 1m.",
+            ),
             key("dead_letters", "duration", "Dead letters that are settled are forgotten after so long."),
             unset(
                 "open_dead_letters",

@@ -1,17 +1,17 @@
 //! Folding layers of a snapshot into one: all of them into a new base, or the
 //! small ones above the base into one of them.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use jiff::Timestamp;
 
 use super::format::entry::{Entry, NO_POSITION, State};
-use super::format::layer::{EndRow, LayerWriter, Scan, Scratch};
+use super::format::layer::{EndRow, LayerWriter, Scratch};
 use super::format::written::Written;
 use super::halt::Halt;
+use super::merged::{Merged, MergedKey};
 use super::repack::Repack;
 use super::settle::{EndRecord, LayerTables};
 use super::snapshot::{Found, Snapshot};
@@ -134,50 +134,11 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
     let know_positions = (1..next.layers()).all(|index| next.layer(index).meta().knows_positions);
     let mut scratch = Scratch::default();
 
-    let mut scans: Vec<Scan<'_>> =
-        (input.from..next.layers()).map(|index| next.layer(index).scan()).collect();
-    let mut heads: Vec<Option<(u32, Entry)>> = Vec::with_capacity(scans.len());
-    let mut heap: BinaryHeap<Reverse<(KeyHash, Reverse<usize>)>> = BinaryHeap::new();
-    for (index, scan) in scans.iter_mut().enumerate() {
-        let head = scan.advance()?;
-        if let Some((_, entry)) = &head {
-            heap.push(Reverse((entry.key, Reverse(index))));
-        }
-        heads.push(head);
-    }
-    // The layers of one key, newest first.
-    let mut same: Vec<(usize, u32)> = Vec::new();
+    let mut merged = Merged::new(next, input.from)?;
     let mut pace = input.halt.pace();
-    while let Some(Reverse((key, Reverse(newest)))) = heap.pop() {
+    while let Some(MergedKey { found, mut pos }) = merged.advance()? {
         pace.tick()?;
-        same.clear();
-        let mut index = newest;
-        let mut kept: Option<(usize, u32, Entry)> = None;
-        // The key's place in the base, if one of them says it.
-        let mut pos = NO_POSITION;
-        loop {
-            if let Some((number, entry)) = heads[index].take() {
-                same.push((index, number));
-                kept.get_or_insert((index, number, entry));
-                if pos == NO_POSITION {
-                    pos = entry.pos;
-                }
-                heads[index] = scans[index].advance()?;
-                if let Some((_, entry)) = &heads[index] {
-                    heap.push(Reverse((entry.key, Reverse(index))));
-                }
-            }
-            match heap.peek() {
-                Some(Reverse((other, Reverse(older)))) if *other == key => {
-                    index = *older;
-                    heap.pop();
-                }
-                Some(_) | None => break,
-            }
-        }
-        let Some((index, number, entry)) = kept else { continue };
-        let layer = index + input.from;
-        let found = Found { layer, number, entry };
+        let (layer, entry) = (found.layer, found.entry);
         if drops(input, next, &found)? {
             continue;
         }
@@ -195,7 +156,7 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
         adopted.stale |= next.layer(layer).meta().comparison != input.comparison;
         if input.from > 0 {
             if pos == NO_POSITION && !know_positions {
-                pos = next.layer(0).lookup(key, &mut scratch)?.map_or(pos, |(_, base)| base.pos);
+                pos = next.layer(0).lookup(entry.key, &mut scratch)?.map_or(pos, |(_, base)| base.pos);
             }
             adopted.pos = pos;
         } else {
@@ -208,8 +169,8 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
         }
         let new_number = writer.push(&adopted)?;
         if adopted.is_live() {
-            for (index, number) in &same {
-                renumbered[*index][*number as usize] = new_number;
+            for (index, number) in merged.same() {
+                renumbered[*index - input.from][*number as usize] = new_number;
             }
             if input.from == 0
                 && let Some(slot) = order.get_mut(adopted.pos as usize)
@@ -219,9 +180,19 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
         }
     }
 
+    write_ends(input, &renumbered, &mut writer)?;
+    let entries = writer.len();
+    let layer = writer.finish(&tables.into_meta(input.comparison))?;
+    let repacked = repack.map(Repack::finish).transpose()?;
+    Ok(Folded { layer, entries, repacked, order })
+}
+
+/// Brings the index of ends over. `renumbered`: of each layer, for each of its
+/// entries, the number of what it became.
+fn write_ends(input: &FoldInput<'_>, renumbered: &[Vec<u32>], writer: &mut LayerWriter) -> Result<()> {
     let mut ends = Sorter::new(input.tmp, "fold-ends", input.budget);
     for (index, numbers) in renumbered.iter().enumerate() {
-        next.layer(index + input.from).scan_ends(|row| match numbers.get(row.entry as usize) {
+        input.next.layer(index + input.from).scan_ends(|row| match numbers.get(row.entry as usize) {
             Some(&entry) if entry != NO_POSITION => ends.push(EndRecord(EndRow { entry, ..row })),
             Some(_) | None => Ok(()),
         })?;
@@ -233,10 +204,7 @@ pub fn run(input: &FoldInput<'_>, path: &Path, positions: u32) -> Result<Folded>
             writer.push_end(row)?;
         }
     }
-    let entries = writer.len();
-    let layer = writer.finish(&tables.into_meta(input.comparison))?;
-    let repacked = repack.map(Repack::finish).transpose()?;
-    Ok(Folded { layer, entries, repacked, order })
+    Ok(())
 }
 
 /// Whether an entry has nothing to say in the folded layer.

@@ -27,6 +27,7 @@ mod judge;
 mod key_lines;
 mod line_table;
 mod look_alikes;
+mod merged;
 mod moving;
 pub mod next;
 mod pack_dictionaries;
