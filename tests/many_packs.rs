@@ -56,3 +56,36 @@ fn small_packs_become_one_and_their_bodies_stay_what_they_are() {
     assert_eq!(world.plan(&record).header.summary.changes(), 1);
     world.expect_batches(&[&all]);
 }
+
+#[test]
+fn a_body_that_can_not_be_read_stays_where_it_is_and_stops_no_batch() {
+    let mut world = World::with(|settings| {
+        settings.retention.snapshots = 1;
+        settings.retention.grace = Duration::ZERO;
+    });
+    let batch = |n: u32| TestBatch::incremental("alpha", n).with([says(entity(&name(n)), i64::from(n))]);
+    assert_eq!(world.publish(&batch(1)).status, PublishStatus::Complete);
+    let [first] = &packs(&world)[..] else { panic!("{:?}", packs(&world)) };
+    let whole = std::fs::read(first).unwrap();
+    let mut damaged = whole.clone();
+    for byte in &mut damaged[64..] {
+        *byte ^= 0x5a;
+    }
+    std::fs::write(first, damaged).unwrap();
+    world.restart();
+    for n in 2..=BATCHES {
+        assert_eq!(world.publish(&batch(n)).status, PublishStatus::Complete);
+    }
+    assert!(packs(&world).len() <= MOST, "{:?}", packs(&world));
+    assert!(first.exists(), "its body is still wanted");
+
+    // Put back from a backup, it is what it was.
+    std::fs::write(first, whole).unwrap();
+    world.restart();
+    let all = TestBatch::full("alpha", BATCHES + 1)
+        .with((1..=BATCHES).map(|n| says(entity(&name(n)), i64::from(if n == 1 { 0 } else { n }))));
+    let record = world.publish(&all);
+    assert_eq!(record.status, PublishStatus::Complete, "{:?}", record.failure);
+    assert_eq!(world.plan(&record).header.summary.changes(), 1);
+    world.expect_batches(&[&all]);
+}
