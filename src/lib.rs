@@ -25,3 +25,4 @@ pub mod store;
 pub mod targets;
 pub mod threads;
 pub mod web;
+mod whole_file;

@@ -33,3 +33,17 @@ fn a_value_that_was_volatile_is_published_when_it_is_not_any_more() {
         assert!(world.export().contains("\"x\":2"), "{full} {}", world.export());
     }
 }
+
+#[test]
+fn an_array_whose_order_means_something_again_is_published_in_its_order() {
+    for fast in [false, true] {
+        let batch = |time| TestBatch::full("alpha", time).with([line(json!(["b", "a"]))]);
+        let mut world = World::with(|settings| settings.planning.fast_path = fast);
+        world.source("alpha", |source| source.unordered = vec!["x".into()]);
+        assert_eq!(world.publish(&batch(1)).status, PublishStatus::Complete);
+        assert!(world.export().contains("[\"a\",\"b\"]"), "{}", world.export());
+        world.source("alpha", |source| source.unordered = Vec::new());
+        assert_eq!(world.publish(&batch(2)).status, PublishStatus::Complete);
+        assert!(world.export().contains("[\"b\",\"a\"]"), "{fast} {}", world.export());
+    }
+}

@@ -126,3 +126,37 @@ fn only_a_newer_batch_of_everything_ends_the_hold_of_a_failed_one() {
     assert_eq!(after(&[fails.clone(), full(2)]), (1, vec![], true));
     assert_eq!(after(&[fails, full(2), full(4)]), (0, vec![full(4).id()], false));
 }
+
+#[test]
+fn a_full_batch_that_leaves_a_key_out_says_not_all_anew() {
+    let fails = TestBatch::incremental("alpha", 1).with([says(k(), 1), Line::BadKeyed(entity("z"))]);
+    let excepts = TestBatch::full("alpha", 2).with([rest(), Line::BadKeyed(k())]);
+    let lenient = |world: &mut World| world.source("alpha", |source| source.isolation.count = 1);
+    for late in [false, true] {
+        let mut order = vec![&fails, &excepts];
+        if late {
+            order.reverse();
+        }
+        let mut world = strict();
+        for batch in order {
+            if *batch == excepts {
+                lenient(&mut world);
+            } else {
+                world.source("alpha", |source| source.isolation.count = 0);
+            }
+            world.publish(batch);
+        }
+        let letters = world.engine().store().read(|view| view.dead_letters()).unwrap();
+        let open = letters.iter().filter(|letter| !matches!(letter.state, DeadLetterState::Resolved { .. }));
+        assert_eq!(open.count(), 2, "{late}: {letters:?}");
+    }
+    // One without a key is about any of them, whichever came first.
+    let keyless = TestBatch::incremental("alpha", 1).with([Line::BadKeyless(0)]);
+    for late in [false, true] {
+        let mut order = vec![keyless.clone(), excepts.clone()];
+        if late {
+            order.reverse();
+        }
+        assert_eq!(letters(&order).0, 2, "{late}");
+    }
+}

@@ -5,8 +5,11 @@ mod support;
 
 use support::batches::{TestBatch, entity, says};
 use support::world::World;
+use tidegate::config::UnknownSources;
 use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::OnFailure;
 use tidegate::error::ErrorKind;
+use tidegate::store::SourceHoldReason;
 
 fn batch() -> TestBatch {
     TestBatch::full("alpha", 1).with([says(entity("a"), 1)])
@@ -136,4 +139,49 @@ fn what_is_delivered_anew_is_read_and_not_the_copy_of_what_was_there() {
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
     world.expect(&[(entity("a"), 2)]);
+}
+
+/// A folder of the first inbox with a manifest that can't be used.
+fn broken_in_inbox(world: &World) {
+    let folder = batch().write(&world.data.path().join("inbox"));
+    let path = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"mode\"", "\"mod\"")).unwrap();
+    world.engine().scan_inbox(&world.settings.inboxes[0]).unwrap();
+}
+
+#[test]
+fn one_in_an_inbox_does_not_take_the_place_of_another_delivery_that_waits() {
+    let world = World::new();
+    let alpha = "alpha".parse().unwrap();
+    let id = world.deliver(&batch()).unwrap();
+    world.engine().pause_source(&alpha, "ann", "wait").unwrap();
+    let url = world.batch(&id).url;
+    broken_in_inbox(&world);
+    assert_eq!((world.batch(&id).status, world.batch(&id).url), (PublishStatus::Pending, url));
+    world.engine().resume_source(&alpha, "ann", "go").unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+}
+
+#[test]
+fn it_holds_its_source_where_failures_do_and_where_the_source_is_not_known() {
+    let holds = |world: &World| {
+        let holds = world.engine().store().read(|view| view.source_holds(&"alpha".parse().unwrap())).unwrap();
+        holds.into_iter().map(|hold| hold.reason).collect::<Vec<_>>()
+    };
+    let mut world = World::new();
+    broken_in_inbox(&world);
+    assert_eq!(holds(&world), []);
+    world = World::new();
+    world.source("alpha", |source| source.on_failure = Some(OnFailure::Hold));
+    broken_in_inbox(&world);
+    assert_eq!(holds(&world), [SourceHoldReason::BatchFailed]);
+    world = World::new();
+    world.set(|settings| {
+        settings.sources.clear();
+        settings.service.unknown_sources = UnknownSources::Hold;
+    });
+    broken_in_inbox(&world);
+    assert_eq!(holds(&world), [SourceHoldReason::UnknownSource]);
 }

@@ -183,7 +183,9 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
         problem: problem.to_owned(),
     };
     if let Err(Problem { field, problem, keyless }) = read {
-        let key = if keyless || !is_one_value(line) { None } else { key };
+        // Without the label that stands behind, it would be another key.
+        let label_is_known = kind == Kind::Entity || parts.label.is_some() || parts.ended;
+        let key = key.filter(|_| !keyless && label_is_known && is_one_value(line));
         return Err(bad(&key, &field, &problem));
     }
     let Some(key) = key else {
@@ -224,6 +226,8 @@ struct Parts<'a> {
     others: BTreeSet<Cow<'a, [u8]>>,
     unknown: bool,
     seen: u8,
+    /// Whether all members were read, though not each of them is right.
+    ended: bool,
 }
 
 struct Problem {
@@ -259,6 +263,7 @@ impl<'a> Parts<'a> {
                 }
             }
         }
+        self.ended = true;
         if scanner.at_end() {
             Ok(())
         } else {
@@ -293,11 +298,11 @@ impl<'a> Parts<'a> {
         }
         if self.seen & 1 << index != 0 {
             // Which of both is meant can't be told; of the key neither can be trusted.
-            return Err(Problem {
-                field: field.into(),
-                problem: "stands twice".into(),
-                keyless: !matches!(index, 1 | 2),
-            });
+            let keyless = !matches!(index, 1 | 2);
+            if !keyless {
+                self.go_on(kind, line, scanner)?;
+            }
+            return Err(Problem { field: field.into(), problem: "stands twice".into(), keyless });
         }
         self.seen |= 1 << index;
         match index {
@@ -309,20 +314,22 @@ impl<'a> Parts<'a> {
                     problem(field, &error.to_string())
                 };
                 if scanner.peek() != b'{' {
-                    scanner.skip(1).map_err(within)?;
-                    // Go on, so that a key behind the attributes is found.
-                    self.rest(kind, line, scanner)?;
+                    self.go_on(kind, line, scanner)?;
                     return Err(problem(field, "is not an object"));
                 }
-                scanner.skip(1).map_err(within)?;
+                if let Err(error) = scanner.skip(1) {
+                    if scanner.resume_behind(start) {
+                        self.rest(kind, line, scanner)?;
+                    }
+                    return Err(within(error));
+                }
                 self.attributes = Some(scanner.since(start));
                 self.attributes_at = start;
             }
             2 => match scanner.peek() {
                 b't' | b'f' => self.deleted = scanner.word()? == b"true",
                 _ => {
-                    scanner.skip(1)?;
-                    self.rest(kind, line, scanner)?;
+                    self.go_on(kind, line, scanner)?;
                     return Err(problem(field, "is neither true nor false"));
                 }
             },
@@ -340,11 +347,23 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// Reads the members behind a bad one, for the key's sake.
+    /// Goes over a value that has no use, and reads the members behind it, for
+    /// the key's sake.
+    fn go_on(&mut self, kind: Kind, line: &'a [u8], scanner: &mut Scanner<'a>) -> Result<(), Problem> {
+        let start = scanner.offset();
+        let skipped = scanner.skip(1);
+        match skipped {
+            Err(error) if !scanner.resume_behind(start) => Err(error.into()),
+            Ok(()) | Err(_) => self.rest(kind, line, scanner),
+        }
+    }
+
+    /// Reads the members behind a bad one.
     fn rest(&mut self, kind: Kind, line: &'a [u8], scanner: &mut Scanner<'a>) -> Result<(), Problem> {
         while !scanner.separator(b'}')? {
             self.member(kind, line, scanner)?;
         }
+        self.ended = true;
         Ok(())
     }
 }
@@ -371,12 +390,15 @@ fn ignored<'a>(
     depth: usize,
 ) -> Result<Option<Problem>, Problem> {
     let start = scanner.offset();
-    scanner.skip(depth)?;
-    let value = scanner.since(start);
     let field = |name: &[u8]| {
         let name = String::from_utf8_lossy(name);
         if under.is_empty() { name.into_owned() } else { format!("{under}.{name}") }
     };
+    if let Err(error) = scanner.skip(depth) {
+        let bad = problem(field(&name), &error.to_string());
+        return if scanner.resume_behind(start) { Ok(Some(bad)) } else { Err(bad) };
+    }
+    let value = scanner.since(start);
     // Words and strings have nothing that was not looked at.
     if !matches!(value.first(), Some(b't' | b'f' | b'n' | b'"'))
         && let Err(error) = canonicalize(value, &mut Vec::new())
@@ -583,6 +605,34 @@ mod tests {
                 (field, problem, keyed),
                 "{line}"
             );
+        }
+        // Without its label a relationship's key would be another one.
+        let ends =
+            r#""type":"r","from":{"type":"a","qualified_name":"x"},"to":{"type":"a","qualified_name":"y"}"#;
+        for (rest, label) in [
+            (r#""label":null"#, None),
+            (r#""label":5"#, None),
+            (r#""label":"a\u0001b""#, None),
+            (r#""label":"l","label":"l""#, None),
+            (r#""attributes":{"x":NaN},"label":"l""#, Some("l")),
+            (r#""attributes":{"x":01},"label":"l""#, Some("l")),
+            (r#""attributes":[NaN],"label":"l""#, Some("l")),
+            (r#""attributes":{},"attributes":{"x":NaN},"label":"l""#, Some("l")),
+            (r#""deleted":1,"label":"l""#, Some("l")),
+            (r#""deleted":true,"deleted":true,"label":"l""#, Some("l")),
+            (r#""z":NaN,"label":"l""#, Some("l")),
+            (r#""attributes":{"x":NaN},"label":7"#, None),
+            (r#""attributes":{"x":NaN}"#, Some("")),
+            (r#""label":"l","attributes":{"x":NaN}"#, Some("l")),
+            (r#""attributes":{"x":NaN"#, None),
+        ] {
+            let line = format!("{{{ends},{rest}}}");
+            let bad = parse_line(Kind::Relationship, Mode::Incremental, line.as_bytes()).unwrap_err();
+            let found = bad.key.map(|key| match *key {
+                Key::Relationship(key) => key.label,
+                Key::Entity(key) => panic!("{key:?}"),
+            });
+            assert_eq!(found.as_deref(), label, "{line}");
         }
         let relation = |text: &str| parse_line(Kind::Relationship, Mode::Full, text.as_bytes()).unwrap_err();
         assert_eq!(relation(r#"{"type":"r","from":{"type":"a"},"to":{}}"#).field, "from.qualified_name");

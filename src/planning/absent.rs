@@ -66,7 +66,7 @@ pub struct AbsentInput<'a> {
 }
 
 /// Collects the live keys of `scope` that were not seen and whose effective
-/// stamp is older than the batch's; one thread for each reader.
+/// stamp is not newer than the batch's; one thread for each reader.
 pub fn collect(input: &AbsentInput<'_>, readers: &mut [Reader], into: &mut Sorter<Absent>) -> Result<()> {
     let AbsentInput { snapshot, order, seen, halt, .. } = *input;
     let found = Mutex::new(into);
@@ -162,7 +162,7 @@ fn take(input: &AbsentInput<'_>, found: &Found, reader: &mut Reader, into: &Out<
             return Ok(());
         }
         let effective = snapshot.effective_stamp(found.entry.key, type_name, name, Some(found))?;
-        if effective.is_some_and(|effective| effective.stamp >= *stamp) {
+        if effective.is_some_and(|effective| effective.stamp > *stamp) {
             return Ok(());
         }
     }

@@ -442,7 +442,10 @@ impl<'a> Judge<'a> {
         if waits {
             self.summary.relationships.waiting += 1;
         }
-        let replace = candidate.is_some_and(|candidate| candidate.has(UNSURE));
+        let replace = match candidate {
+            Some(candidate) => candidate.has(UNSURE),
+            None => self.input.unsure.contains_key(&hash),
+        };
         let moved = candidate.is_none() || waits;
         let plain = Candidate {
             group: 0,
@@ -519,10 +522,4 @@ impl<'a> Judge<'a> {
         self.held += change.weight();
         self.changes.push(change);
     }
-}
-
-/// The keys of a manifest's unsure list by their hashes.
-pub fn unsure_keys(view: &TargetView) -> HashMap<KeyHash, Key> {
-    let list = view.own.iter().flat_map(|own| &own.manifest().unsure);
-    list.map(|key| (key.hash(), key.clone())).collect()
 }

@@ -24,6 +24,7 @@ pub mod footprint;
 pub mod format;
 pub mod halt;
 mod judge;
+mod kept;
 mod key_lines;
 mod line_table;
 mod look_alikes;

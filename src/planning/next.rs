@@ -1,24 +1,26 @@
 //! The next snapshot: what was published, and what has to be remembered
 //! (`SEMANTICS` 2 and 4).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
 use super::format::block_file::{BlockWriter, FileKind, Packer, push_record};
 use super::format::body::key_head;
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
-use super::format::layer::{CacheBudget, EndRow, Layer, LayerWriter, Scratch, StampInfo};
+use super::format::layer::{CacheBudget, LayerWriter, Scratch, StampInfo};
+use super::kept;
 use super::plan_file::{Plan, PlanManifest};
 use super::planner::horizon;
 use super::records::forget;
 use super::settle::LayerTables;
 use super::snapshot::{FORMAT, Found, FullRecord, LayerRef, Snapshot, SnapshotManifest};
-use super::state_dir::StateDir;
+use super::state_dir::{StateDir, read_checked};
 use super::unsure;
-use crate::domain::change::Action;
 use crate::domain::ids::PlanId;
-use crate::domain::key::{Key, KeyHash, Kind};
+use crate::domain::key::{Key, KeyHash};
+use crate::domain::plan::PlanHeader;
+use crate::domain::stamp::Stamp;
 use crate::error::Result;
 
 /// What became of a plan.
@@ -66,6 +68,11 @@ pub fn draft(
         order: own.and_then(|own| own.order.clone()),
         full_records: own.map_or_else(Vec::new, |own| own.full_records.clone()),
         unsure: own.map_or_else(Vec::new, |own| own.unsure.clone()),
+        settled: own.map_or_else(BTreeMap::new, |own| {
+            let mut settled = own.settled.clone();
+            settled.retain(|snapshot, _| plan.header.bases.values().any(|base| base == snapshot));
+            settled
+        }),
         entity_counts: plan.entity_counts.clone(),
         relationship_counts: plan.relationship_counts.clone(),
         type_edges: plan.type_edges.clone(),
@@ -93,32 +100,44 @@ pub fn write(
     let mut layers = before.map_or_else(Vec::new, |own| own.layers.clone());
     let mut next = draft(manifest, before, Vec::new(), manifest.header.plan_id.clone());
     next.created_at = now;
+    if !outcome.complete && outcome.done.is_empty() {
+        next.newest = before.map_or_else(|| unpublished_yet(&manifest.stamp), |own| own.newest.clone());
+    }
     if let (false, Some(before)) = (outcome.complete, before) {
         // The settings were not applied as a whole: the next plan does it.
         next.fingerprint = before.fingerprint;
         next.precedence = before.precedence;
     }
 
-    if clean {
-        match &manifest.fold {
-            Some(fold) => {
-                layers.truncate(fold.keep);
-                layers.push(fold.layer.clone());
-                if fold.keep == 0 {
-                    next.order = fold.order.clone();
-                }
+    match &manifest.fold {
+        Some(fold) if outcome.complete => {
+            layers.truncate(fold.keep);
+            layers.push(fold.layer.clone());
+            if fold.keep == 0 {
+                next.order = fold.order.clone();
             }
-            None => layers.push(manifest.layer.clone()),
+            if !clean {
+                layers.extend(kept::put_back(state, plan, own, outcome, fold, &mut next)?);
+            }
+            next.layers = layers;
         }
-    } else {
-        let kept = keep(state, plan, own, outcome, &mut next)?;
-        layers.push(kept);
-        if manifest.fold.as_ref().is_some_and(|fold| fold.keep == 0) {
-            // The entries have positions of an order that is not written.
-            next.order = None;
+        None if clean => {
+            layers.push(manifest.layer.clone());
+            next.layers = layers;
+        }
+        fold => {
+            layers.push(kept::keep(state, plan, own, outcome, &mut next)?);
+            next.layers = layers;
+            if fold.as_ref().is_some_and(|fold| fold.keep == 0) {
+                // The entries have positions of an order that is not written.
+                next.order = None;
+            }
+            if fold.is_some() {
+                // What the plan folded is of no use, and was due.
+                kept::fold(state, &mut next)?;
+            }
         }
     }
-    next.layers = layers;
 
     if outcome.complete && manifest.asserts_absence {
         let mut exceptions = manifest.exceptions.clone();
@@ -137,9 +156,13 @@ pub fn write(
     let forgotten = forget(&mut next.full_records, next.horizon);
     next.horizon = next.horizon.max(forgotten.horizon);
 
-    let settled: HashSet<&Key> =
-        if outcome.complete { manifest.settles.iter().collect() } else { HashSet::new() };
-    next.unsure.retain(|key| !settled.contains(key) || outcome.failed.contains_key(&key.hash()));
+    if outcome.complete {
+        let again: HashSet<&Key> = outcome.unsure.iter().collect();
+        let is_settled = |key: &Key| !outcome.failed.contains_key(&key.hash()) && !again.contains(key);
+        let settled: HashSet<&Key> = manifest.settles.iter().filter(|key| is_settled(key)).collect();
+        next.unsure.retain(|key| !settled.contains(key));
+        settle_others(state, &manifest.header, &settled, &mut next)?;
+    }
     next.unsure.extend(outcome.unsure.iter().cloned());
     if !clean {
         next.unsure.extend(unsure::keys(state, plan, own, outcome, &next)?);
@@ -155,115 +178,34 @@ pub fn write(
     Ok(next)
 }
 
-/// The plan's layer without what was not published.
-fn keep(
+/// The newest stamp of a source of which nothing is published.
+fn unpublished_yet(of: &StampInfo) -> StampInfo {
+    let (source_timestamp, processing_timestamp) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+    let batch_id = of.stamp.batch_id.clone();
+    StampInfo { stamp: Stamp { source_timestamp, processing_timestamp, batch_id }, workflow: String::new() }
+}
+
+/// Remembers which unsure keys of other sources' snapshots are settled.
+fn settle_others(
     state: &StateDir,
-    plan: &Plan,
-    own: Option<&Snapshot>,
-    outcome: &PlanOutcome,
+    header: &PlanHeader,
+    settled: &HashSet<&Key>,
     next: &mut SnapshotManifest,
-) -> Result<LayerRef> {
-    let manifest = plan.manifest();
-    let source = &manifest.header.source_id;
-    let budget = CacheBudget::new(16 << 20);
-    let whole = Layer::open(&state.layer_path(source, &manifest.layer.file), &budget)?;
-    let mut scratch = Scratch::default();
-    let published = |key: &KeyHash| {
-        if outcome.complete { !outcome.failed.contains_key(key) } else { outcome.done.contains(key) }
-    };
-
-    // Counts: those of the plan, less what was not published. The types are
-    // in the plan's changes.
-    let mut missed: HashMap<KeyHash, String> = HashMap::new();
-    let mut gone: HashMap<KeyHash, Key> = HashMap::new();
-    let mut reader = super::bodies::Bodies::new()?;
-    plan.changes(|change| {
-        let done = published(&change.hash);
-        if !change.moved && (!done || (change.action == Action::Delete && !outcome.complete)) {
-            let key = unsure::key_of(plan, &change, &mut reader)?;
-            if done {
-                gone.insert(change.hash, key);
-            } else {
-                missed.insert(change.hash, key.type_name().to_owned());
-            }
-        }
-        Ok(())
-    })?;
-
-    // A deletion by a full batch that counts as incremental leaves a
-    // tombstone, which has its key's text.
-    let pack_name = format!("{}-kept.pack", manifest.header.plan_id);
-    let mut places = HashMap::new();
-    if !gone.is_empty() {
-        let path = state.pack_path(source, &pack_name);
-        let writer = BlockWriter::create(&path, FileKind::Pack)?;
-        let mut packer = Packer::new()?;
-        let mut raw = Vec::new();
-        let mut waiting = Vec::new();
-        let mut keys: Vec<_> = gone.iter().collect();
-        keys.sort_unstable_by_key(|(hash, _)| **hash);
-        for (n, (hash, key)) in keys.iter().enumerate() {
-            waiting.push((**hash, push_record(&mut raw, |out| key_head(out, key))));
-            if raw.len() >= 16 << 10 || n + 1 == keys.len() {
-                let block = writer.append(&packer.pack(&raw, waiting.len() as u32)?)?;
-                places.extend(waiting.drain(..).map(|(hash, at)| (hash, (block, at))));
-                raw.clear();
-            }
-        }
-        state.make_durable(&writer.finish()?)?;
+) -> Result<()> {
+    if settled.is_empty() {
+        return Ok(());
     }
-
-    let name = format!("{}-kept.layer", manifest.header.plan_id);
-    let path = state.layer_path(source, &name);
-    let mut writer = LayerWriter::create(&path)?;
-    let mut tables = LayerTables::default();
-    for pack in &whole.meta().packs {
-        tables.pack(pack)?;
-    }
-    for stamp in &whole.meta().stamps {
-        tables.stamp(stamp);
-    }
-    let mut renumbered = vec![NO_POSITION; whole.len() as usize];
-    let mut scan = whole.scan();
-    while let Some((number, entry)) = scan.advance()? {
-        let before = match own {
-            Some(own) => own.lookup(entry.key, &mut scratch)?,
-            None => None,
-        };
-        let live_before = before.filter(|found| found.entry.is_live());
-        // Without the new line order, positions mean those of the present one.
-        let pos = before.map_or(NO_POSITION, |found| found.entry.pos);
-        let counts = match entry.key.kind() {
-            Kind::Entity => &mut next.entity_counts,
-            Kind::Relationship => &mut next.relationship_counts,
-        };
-        if !published(&entry.key) {
-            if let Some(type_name) = missed.get(&entry.key) {
-                let count = counts.entry(type_name.clone()).or_default();
-                match (live_before.is_some(), entry.is_live()) {
-                    (false, true) => *count = count.saturating_sub(1),
-                    (true, false) => *count += 1,
-                    (true, true) | (false, false) => {}
-                }
-            }
-            continue;
+    for (source, id) in header.bases.iter().filter(|(source, _)| **source != header.source_id) {
+        let theirs: SnapshotManifest = read_checked(&state.snapshot_path(source, &header.target, id))?;
+        let keys: BTreeSet<Key> = theirs.unsure.into_iter().filter(|key| settled.contains(key)).collect();
+        if !keys.is_empty() {
+            let known = next.settled.entry(id.clone()).or_default();
+            known.extend(keys);
+            known.sort();
+            known.dedup();
         }
-        let mut entry = Entry { pos, ..entry };
-        if entry.state == State::Gone && !outcome.complete {
-            entry.state = State::Tombstone;
-            if let Some((block, at)) = places.get(&entry.key) {
-                entry.loc = Loc::new(tables.pack(&pack_name)?, *block, *at);
-            }
-        }
-        renumbered[number as usize] = writer.push(&entry)?;
     }
-    whole.scan_ends(|row| match renumbered.get(row.entry as usize) {
-        Some(&entry) if entry != NO_POSITION => writer.push_end(EndRow { entry, ..row }),
-        Some(_) | None => Ok(()),
-    })?;
-    let entries = writer.len();
-    state.make_durable(&writer.finish(&tables.into_meta(manifest.comparison))?)?;
-    Ok(LayerRef { file: name, entries })
+    Ok(())
 }
 
 /// A layer on top that gives keys a newer stamp of their own.

@@ -574,7 +574,12 @@ impl Sink<'_, '_> {
             None => flags |= DELETED,
             Some(attributes) => {
                 raw = xxh3_64(attributes);
-                let same_text = input.fast_path && found.is_some_and(|found| found.entry.raw == raw);
+                // By other rules the same text may have another canonical form.
+                let comparable = |found: &Found| {
+                    input.snapshot.is_some_and(|own| own.is_comparable(found, input.comparison))
+                };
+                let same_text = input.fast_path
+                    && found.as_ref().is_some_and(|found| found.entry.raw == raw && comparable(found));
                 if same_text {
                     flags |= UNCHANGED;
                     canon = found.map_or(0, |found| found.entry.canon);
@@ -608,7 +613,8 @@ impl Sink<'_, '_> {
                 None => snapshot.lookup(key, &mut worker.scratch)?,
             };
             let effective = snapshot.effective_stamp(key, type_name, scope_name, known.as_ref())?;
-            if effective.is_some_and(|effective| effective.stamp >= input.stamp.stamp) {
+            // What the batch itself published when it ended half way is no newer.
+            if effective.is_some_and(|effective| effective.stamp > input.stamp.stamp) {
                 flags |= SUPERSEDED;
             }
         }

@@ -137,31 +137,38 @@ impl SectionWriter {
     }
 }
 
-/// Puts operations that lie side by side together, as far as an operation may
-/// go: a target that applies an operation as a whole keeps its changes in
-/// order by itself.
-pub fn join_operations(operations: &mut Vec<OperationRef>, max_changes: usize, max_bytes: usize) {
-    let mut joined: Vec<OperationRef> = Vec::with_capacity(operations.len());
-    for operation in operations.drain(..) {
-        if let Some(last) = joined.last_mut() {
-            let changes = last.changes as usize + operation.changes as usize;
-            let bytes = (last.blocks as usize + operation.blocks as usize).saturating_mul(BLOCK_BYTES);
-            let behind = last.first_block + last.blocks == operation.first_block;
+/// An operation of a plan that is written, and the bytes of its values.
+pub struct Cut {
+    operation: OperationRef,
+    bytes: usize,
+}
+
+/// The operations of a plan. With `most`, so many changes and bytes of values,
+/// those that lie side by side are put together as far as one may go: a target
+/// that applies an operation as a whole keeps its changes in order by itself.
+pub fn operations(cuts: Vec<Cut>, most: Option<(usize, usize)>) -> Vec<OperationRef> {
+    let mut joined: Vec<Cut> = Vec::with_capacity(cuts.len());
+    for cut in cuts {
+        if let (Some(last), Some((max_changes, max_bytes))) = (joined.last_mut(), most) {
+            let changes = last.operation.changes as usize + cut.operation.changes as usize;
+            let bytes = last.bytes.saturating_add(cut.bytes);
+            let behind = last.operation.first_block + last.operation.blocks == cut.operation.first_block;
             if behind && changes <= max_changes && bytes <= max_bytes {
-                last.blocks += operation.blocks;
-                last.changes += operation.changes;
+                last.operation.blocks += cut.operation.blocks;
+                last.operation.changes += cut.operation.changes;
+                last.bytes = bytes;
                 continue;
             }
         }
-        joined.push(operation);
+        joined.push(cut);
     }
-    *operations = joined;
+    joined.into_iter().map(|cut| cut.operation).collect()
 }
 
 /// A section of changes, cut into operations.
 pub struct ChangeSection {
     section: SectionWriter,
-    operations: Vec<OperationRef>,
+    operations: Vec<Cut>,
     max_changes: usize,
     max_bytes: usize,
     changes: u32,
@@ -199,11 +206,12 @@ impl ChangeSection {
     fn end_operation(&mut self) -> Result<()> {
         if self.changes > 0 {
             let end = self.section.end_block()?;
-            self.operations.push(OperationRef {
+            let operation = OperationRef {
                 first_block: self.begin,
                 blocks: end - self.begin,
                 changes: self.changes,
-            });
+            };
+            self.operations.push(Cut { operation, bytes: self.bytes });
             self.begin = end;
             self.changes = 0;
             self.bytes = 0;
@@ -212,14 +220,13 @@ impl ChangeSection {
     }
 
     /// Appends the section to a file and its operations to the list.
-    pub fn append_to(mut self, out: &BlockWriter, operations: &mut Vec<OperationRef>) -> Result<()> {
+    pub fn append_to(mut self, out: &BlockWriter, operations: &mut Vec<Cut>) -> Result<()> {
         self.end_operation()?;
         let (first, _) = self.section.append_to(out)?;
-        operations.extend(
-            self.operations
-                .iter()
-                .map(|op| OperationRef { first_block: op.first_block + first, ..op.clone() }),
-        );
+        operations.extend(self.operations.into_iter().map(|mut cut| {
+            cut.operation.first_block += first;
+            cut
+        }));
         Ok(())
     }
 }

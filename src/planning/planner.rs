@@ -1,7 +1,7 @@
 //! Making a plan: from a batch and the published snapshots to files under the
 //! state folder. Nothing at the target changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -16,10 +16,10 @@ use super::format::entry::Loc;
 use super::format::layer::{CacheBudget, Layer, LayerWriter, StampInfo};
 use super::format::order::{Order, OrderWriter};
 use super::halt::Halt;
-use super::judge::{self, JudgeInput, Sections, unsure_keys};
+use super::judge::{self, JudgeInput, Sections};
 use super::pass::{self, PassInput, PassOutput};
 use super::plan_file::{FORMAT, FoldRef, PlanManifest};
-use super::plan_writer::{SectionWriter, join_operations};
+use super::plan_writer::{self, SectionWriter};
 use super::ranks::type_ranks;
 use super::rejects::Rejects;
 use super::settle::{self, SettleInput, Settled, all_edges};
@@ -358,20 +358,7 @@ impl<'a> Making<'a> {
         }
         tracing::debug!(plan = %input.plan_id, "looking for what is absent is done");
         let lines = output.lines[0] + output.lines[1];
-        let limit = &input.settings.isolation;
-        if limit.exceeded(output.bad, lines + output.bad) {
-            return Err(Error::new(
-                ErrorKind::TooManyBadLines,
-                format!(
-                    "batch {}: {} of {} lines are bad, more than the {} that the isolation limit allows; the first: {}",
-                    batch.id,
-                    output.bad,
-                    lines + output.bad,
-                    limit.allowed(lines + output.bad),
-                    rejects.first().unwrap_or_default(),
-                ),
-            ));
-        }
+        self.isolate(output.bad, lines + output.bad, &rejects)?;
         durable.begin(writer.finish()?)?;
         let pack = state.pack(&pack_path);
 
@@ -381,6 +368,7 @@ impl<'a> Making<'a> {
         let layer_name = self.name(".layer");
         let layer_path = state.layer_path(source, &layer_name);
         let mut candidates = Sorter::new(tmp, "candidates", options.sort_memory / 2);
+        let mut unsure = self.view.unsure();
         let (mut settled, layer) = settle::run(
             &SettleInput {
                 batch,
@@ -396,6 +384,7 @@ impl<'a> Making<'a> {
                 new_positions: new_order.is_some(),
                 rejects: &rejects,
                 skips: input.skips,
+                unsure: &unsure,
                 threads: options.threads,
                 halt: input.halt,
             },
@@ -407,21 +396,29 @@ impl<'a> Making<'a> {
             output.unchanged,
         )?;
         durable.begin(layer)?;
+        // Of the lines of a key that contradict each other one at most is right.
+        self.isolate(output.bad + settled.rejected, lines + output.bad, &rejects)?;
         for kind in [Kind::Entity, Kind::Relationship] {
             // Settling goes by keys, and these have none.
             settled.summary.of(kind).rejected += output.unreadable[kind as usize];
         }
-        let mut unsure = unsure_keys(self.view);
         if !input.skips.is_empty() {
             // They stay unsure: nothing is sent for them.
             unsure.retain(|_, key| !input.skips.has(key));
         }
+        let own_unsure: HashSet<KeyHash> =
+            self.view.own.iter().flat_map(|own| &own.manifest().unsure).map(Key::hash).collect();
         for key in std::mem::take(&mut settled.unsure) {
             if !unsure.contains_key(&key) {
                 continue;
             }
             let found = self.view.own_live(key, &mut reader)?;
-            candidates.push(refreshed(key, found, UNSURE))?;
+            if found.is_some() || own_unsure.contains(&key) {
+                candidates.push(refreshed(key, found, UNSURE))?;
+            } else if !settled.moved.contains(&key) {
+                // Another source's, with which the plan has nothing to do.
+                unsure.remove(&key);
+            }
         }
         self.refresh(&mut candidates, &mut reader, &layer_path, &unsure)?;
 
@@ -457,7 +454,7 @@ impl<'a> Making<'a> {
         drop(layer);
         tracing::debug!(plan = %input.plan_id, "changes are judged");
         let plan_path = state.plan_path(source, &input.plan_id);
-        let mut operations = Vec::new();
+        let mut cuts = Vec::new();
         let reject_count = rejects.len();
         let names = std::mem::take(&mut output.new_names);
         let touches_everything = self.touches_everything();
@@ -466,13 +463,10 @@ impl<'a> Making<'a> {
             let alike = scope.spawn(|| names.warnings(&self.types, self.view, &mut readers));
             let written = (|| {
                 let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
-                sections.relationships_gone.append_to(&out, &mut operations)?;
-                sections.entities.append_to(&out, &mut operations)?;
-                sections.relationships.append_to(&out, &mut operations)?;
-                sections.entities_gone.append_to(&out, &mut operations)?;
-                if input.operation_limits.atomic {
-                    join_operations(&mut operations, limits.changes, limits.bytes);
-                }
+                sections.relationships_gone.append_to(&out, &mut cuts)?;
+                sections.entities.append_to(&out, &mut cuts)?;
+                sections.relationships.append_to(&out, &mut cuts)?;
+                sections.entities_gone.append_to(&out, &mut cuts)?;
                 let rejects = rejects.into_section().append_to(&out)?;
                 let footprint = footprint.append_to(tmp, &out, touches_everything)?;
                 durable.begin(out.finish()?)?;
@@ -484,6 +478,8 @@ impl<'a> Making<'a> {
             }
         });
         let (alike, (rejects, footprint)) = (alike?, written?);
+        let most = limits.atomic.then_some((limits.changes, limits.bytes));
+        let operations = plan_writer::operations(cuts, most);
 
         tracing::debug!(plan = %input.plan_id, "changes are written");
         let trips = guards::evaluate(&self.input.settings.guards, &settled.facts);
@@ -530,6 +526,23 @@ impl<'a> Making<'a> {
         manifest.fold = self.fold(&manifest, &output, new_order, &order_name, durable)?;
         tracing::debug!(plan = %input.plan_id, "folded");
         Ok(manifest)
+    }
+
+    /// # Errors
+    /// [`ErrorKind::TooManyBadLines`] when more of the batch's lines are bad than
+    /// its isolation limit allows (`SEMANTICS` 9).
+    fn isolate(&self, bad: u64, lines: u64, rejects: &Rejects) -> Result<()> {
+        let limit = &self.input.settings.isolation;
+        if !limit.exceeded(bad, lines) {
+            return Ok(());
+        }
+        let text = format!(
+            "batch {}: {bad} of {lines} lines are bad, more than the {} that the isolation limit allows; the first: {}",
+            self.input.batch.id,
+            limit.allowed(lines),
+            rejects.first().unwrap_or_default(),
+        );
+        Err(Error::new(ErrorKind::TooManyBadLines, text))
     }
 
     /// With another precedence than before, keys that another plan brings

@@ -63,6 +63,8 @@ pub struct SettleInput<'a> {
     pub rejects: &'a Rejects,
     /// Keys that an operator skips.
     pub skips: &'a Skips,
+    /// Keys whose state at the target is not known.
+    pub unsure: &'a HashMap<KeyHash, Key>,
     /// Threads that look up what comes and goes.
     pub threads: usize,
     /// Whether to go on.
@@ -224,7 +226,7 @@ pub fn run(
             *out.facts.live_by_type.entry(type_name.clone()).or_default() += count;
         }
     }
-    let unsure = own.map_or_else(HashSet::new, |m| m.unsure.iter().map(Key::hash).collect());
+    let unsure = input.unsure.keys().copied().collect();
     let look_ups = LookUps::new(Moving {
         view: input.view,
         stamp: input.stamp,

@@ -108,6 +108,10 @@ pub struct SnapshotManifest {
     pub full_records: Vec<FullRecord>,
     /// Keys whose state at the target is not known.
     pub unsure: Vec<Key>,
+    /// Of unsure keys of other sources' snapshots, by snapshot, those that
+    /// plans of this source settled since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settled: BTreeMap<SnapshotId, Vec<Key>>,
     /// Live keys by kind and type.
     pub entity_counts: BTreeMap<String, u64>,
     /// The same of relationships.

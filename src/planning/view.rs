@@ -1,11 +1,13 @@
 //! What is published to a target before a plan: the snapshots of all its
 //! sources, and what they show together (`SEMANTICS` 5 and 6).
 
+use std::collections::{HashMap, HashSet};
+
 use super::bodies::{Bodies, BodyRef};
 use super::format::layer::Scratch;
 use super::snapshot::{Found, Snapshot};
 use crate::domain::ids::SourceId;
-use crate::domain::key::KeyHash;
+use crate::domain::key::{Key, KeyHash};
 use crate::domain::merge;
 use crate::error::Result;
 
@@ -61,6 +63,20 @@ impl TargetView {
             }
         }
         Ok(false)
+    }
+
+    /// The keys whose state at the target is not known, by their hashes: of
+    /// whichever snapshot, as far as no plan settled them since.
+    pub fn unsure(&self) -> HashMap<KeyHash, Key> {
+        let manifests = || self.own.iter().chain(&self.others).map(Snapshot::manifest);
+        let mut unsure = HashMap::new();
+        for manifest in manifests() {
+            let settled: HashSet<&Key> =
+                manifests().filter_map(|other| other.settled.get(&manifest.snapshot_id)).flatten().collect();
+            let open = manifest.unsure.iter().filter(|key| !settled.contains(key));
+            unsure.extend(open.map(|key| (key.hash(), key.clone())));
+        }
+        unsure
     }
 
     /// The values that other sources assert of the key.

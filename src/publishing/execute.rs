@@ -454,11 +454,11 @@ impl Run<'_> {
             // It came in one operation with an end that was refused: it waits
             // for it, as it would have had it come later.
             match self.refusals.end_of(change) {
-                Some(MissingEnd::Missing) => {
+                Some(MissingEnd::Missing) if !change.replace => {
                     told.skipped += 1;
                     continue;
                 }
-                Some(MissingEnd::Unknown) => {
+                Some(MissingEnd::Missing | MissingEnd::Unknown) => {
                     told.skipped += 1;
                     self.out.outcome.unsure.push(change.key.clone());
                     continue;

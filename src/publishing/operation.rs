@@ -145,11 +145,12 @@ fn take(
     let change = sent(plan, change, bodies)?;
     if change.action == Action::Create {
         match refusals.missing_end(&change.key) {
-            Some(MissingEnd::Unknown) => {
+            // One that was unsure before may be there, and stays unsure.
+            Some(MissingEnd::Missing) if !change.replace => return Ok(()),
+            Some(MissingEnd::Missing | MissingEnd::Unknown) => {
                 out.unsure.push(change.key);
                 return Ok(());
             }
-            Some(MissingEnd::Missing) => return Ok(()),
             None => {}
         }
     }

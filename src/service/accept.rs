@@ -34,6 +34,15 @@ impl FoundIn {
     }
 }
 
+impl FoundIn {
+    /// Remembers that the folder is no batch, for good.
+    fn ignore(self, tx: &mut Tx<'_>, reason: String) -> Result<()> {
+        let state = InboxState::Ignored { reason };
+        let entry = InboxEntry { signature: self.signature, state, at: tx.now() };
+        tx.put_inbox_entry(&self.inbox, &self.folder, &entry)
+    }
+}
+
 /// The error of another manifest under the id of a batch.
 fn reused(known: &BatchRecord) -> Error {
     let text = format!(
@@ -102,16 +111,36 @@ impl Engine {
         let id = record.batch_id.clone();
         let details = failure(&id, error, Some("intake".into()), 0);
         let cause = error.to_string();
+        let unknown = self.unknown_source(&self.settings(), id.source());
         let newer = self.newer_than(&record);
+        let held = self.hold_after(&record, Some(error), newer.as_ref());
         self.store.write(move |tx| {
-            let known = tx.batch(&id)?.map(|known| known.status);
-            // In an inbox one that waits is the same folder; else nothing tells so.
-            let takes_its_place = found.is_some() && known == Some(PublishStatus::Pending);
+            let known = tx.batch(&id)?;
+            // One that waits and lies elsewhere is another delivery.
+            let takes_its_place = found.is_some()
+                && known
+                    .as_ref()
+                    .is_some_and(|known| known.status == PublishStatus::Pending && known.url == record.url);
+            if let Some(known) = known.filter(|_| !takes_its_place) {
+                return match found {
+                    Some(found) if known.url != record.url => {
+                        found.ignore(tx, reused(&known).to_string()).map(|()| false)
+                    }
+                    Some(found) => found.note(tx, &id).map(|()| false),
+                    None => Ok(false),
+                };
+            }
             if let Some(found) = found {
                 found.note(tx, &id)?;
             }
-            if known.is_some() && !takes_its_place {
-                return Ok(false);
+            let source = id.source();
+            if let Some(hold) = unknown
+                && !tx.has_batches(source)?
+            {
+                super::failing::hold(tx, &id, &hold)?;
+            }
+            if let Some(held) = &held {
+                super::failing::hold(tx, &id, held)?;
             }
             tx.put_batch(&record)?;
             let now = tx.now();
@@ -192,9 +221,15 @@ impl Engine {
     pub(super) fn batch_of(&self, record: &BatchRecord) -> Result<Batch> {
         let files: Vec<BatchFile> =
             serde_json::from_str(&record.files).map_err(|e| Error::internal("a file list").caused_by(e))?;
+        let mut stamp = record.stamp.clone();
+        if record.absence.is_some() {
+            // It is the original that speaks for what it does not list: what
+            // was repaired of it since is newer (`SEMANTICS` 3).
+            stamp.batch_id = record.batch_id.with_n(0);
+        }
         Ok(Batch {
             id: record.batch_id.clone(),
-            stamp: record.stamp.clone(),
+            stamp,
             url: record.url.clone(),
             folder: record.folder.clone(),
             workflow: record.workflow.clone(),

@@ -132,6 +132,7 @@ impl Engine {
         let Some(plan_id) = record.plan_id.clone() else {
             return Err(Error::internal(format!("batch {id} is planned and has no plan")));
         };
+        self.check_target(source)?;
         let (name, _) = self.target_of(source)?;
         if let Some(first) = self.work.goes_first(source) {
             self.work.set_wait(source, Some(Wait::Source(first)));
@@ -147,7 +148,12 @@ impl Engine {
                 let seen = seen!(view, plan, name, now);
                 Ok((plan, seen))
             })?;
-            let verdict = self.judge_plan(&plan, &seen, source)?;
+            let verdict = match &plan.target {
+                Some(target) if target != name => Verdict::Stale(format!(
+                    "it was planned for the target {target}, its source has {name} now"
+                )),
+                Some(_) | None => self.judge_plan(&plan, &seen, source)?,
+            };
             match self.decide(&id, name, plan, seen, now, verdict.clone())? {
                 Decided::Again => continue,
                 Decided::Waits => return Ok(None),

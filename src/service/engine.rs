@@ -433,6 +433,22 @@ impl Engine {
         }
     }
 
+    /// The target that a plan of a source was made for.
+    pub(super) fn target_named(
+        &self,
+        target: &TargetName,
+        source: &SourceId,
+    ) -> Result<(&TargetName, &OpenTarget)> {
+        self.targets.get_key_value(target).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Settings,
+                format!(
+                    "a plan of source {source} is for the target {target}, and there is no `targets.{target}`"
+                ),
+            )
+        })
+    }
+
     pub(super) fn target_of(&self, source: &SourceId) -> Result<(&TargetName, &OpenTarget)> {
         let name = self.settings().source(source).target;
         self.targets.get_key_value(&name).ok_or_else(|| {

@@ -29,7 +29,8 @@ impl Engine {
     pub fn accept_given(&self, folder: &Path) -> Result<BatchId> {
         let error = match folder::open_local(folder) {
             Ok(batch) => return self.accept_batch(&batch),
-            Err(error) => error,
+            Err(error) if is_of_manifest(&error) => error,
+            Err(error) => return Err(error),
         };
         let (place, url) = (absolute(folder)?, folder_url(folder)?);
         self.fail_given(folder, &place, url.into(), error)
@@ -90,8 +91,7 @@ impl Engine {
     /// # Errors
     /// `error`, where that is something else, or makes no batch.
     fn fail_given(&self, manifest_in: &Path, place: &Path, url: String, error: Error) -> Result<BatchId> {
-        let of_manifest = matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestVersion);
-        let id = folder::meant(manifest_in, place).filter(|_| of_manifest);
+        let id = folder::meant(manifest_in, place).filter(|_| is_of_manifest(&error));
         let Some(id) = id else { return Err(error) };
         let hash = format!("{:032x}", xxh3_128(&folder::read_manifest(manifest_in)?));
         let local = if is_local(&url) { place.to_path_buf() } else { self.spool(&id) };
@@ -119,6 +119,11 @@ impl Engine {
         self.retry_as(&batch.id, fresh, SELF, "its manifest can be read now")?;
         Ok(batch.id.clone())
     }
+}
+
+/// Whether it is the manifest that is wrong, and tells perhaps which batch it is of.
+fn is_of_manifest(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestVersion)
 }
 
 /// Whether a batch FAILED for a manifest that was another one than it has now.

@@ -2,14 +2,16 @@
 //! again, the settings know the source, or what failed may go well now.
 
 use super::SELF;
-use super::engine::Engine;
+use super::engine::{Engine, OpenTarget};
 use super::work::Wait;
 use crate::config::{Settings, UnknownSources};
 use crate::domain::ids::SourceId;
+use crate::domain::plan::PlanHeader;
 use crate::error::{Error, ErrorKind, Result};
+use crate::planning::plan_file::Plan;
 use crate::planning::snapshot::SnapshotManifest;
 use crate::planning::state_dir::read_checked;
-use crate::store::{PlanState, Read, SourceHold, SourceHoldReason};
+use crate::store::{JournalEntry, PlanState, Read, SourceHold, SourceHoldReason};
 
 /// The row of the store that has the last plan of a source with an operation.
 pub(super) fn applied_row(target: &str, source: &str) -> Vec<u8> {
@@ -99,26 +101,25 @@ impl Engine {
             let applied = view.get(crate::store::APPLIED, &applied_row(name.as_str(), source.as_str()))?;
             Ok((view.current_snapshot(name, source)?, applied))
         })?;
-        let Some(current) = current else { return Ok(()) };
-        let path = self.state.snapshot_path(source, name, &current);
-        let snapshot: SnapshotManifest = read_checked(&path)?;
-        let identity = match identity {
-            Some(identity) => identity.to_owned(),
-            None => {
-                open.target.identity().map_err(|e| e.context(format!("source {source}, target {name}")))?
+        if let Some(current) = current {
+            let path = self.state.snapshot_path(source, name, &current);
+            let snapshot: SnapshotManifest = read_checked(&path)?;
+            let identity = match identity {
+                Some(identity) => identity.to_owned(),
+                None => open
+                    .target
+                    .identity()
+                    .map_err(|e| e.context(format!("source {source}, target {name}")))?,
+            };
+            if identity != snapshot.target_identity {
+                return Err(moved(
+                    source,
+                    format!(
+                        "the target {name} is {identity}, snapshot {current} was published to {}",
+                        snapshot.target_identity
+                    ),
+                ));
             }
-        };
-        let moved = |what: String| {
-            Err(Error::new(
-                ErrorKind::TargetMoved,
-                format!("source {source}: {what}; publishing goes on when they belong together again"),
-            ))
-        };
-        if identity != snapshot.target_identity {
-            return moved(format!(
-                "the target {name} is {identity}, snapshot {current} was published to {}",
-                snapshot.target_identity
-            ));
         }
         if !open.target.capabilities().tracks_plans {
             return Ok(());
@@ -127,12 +128,53 @@ impl Engine {
         let last = open.target.last_plan(source)?.map(|plan| plan.to_string());
         if applied != last {
             let text = |plan: Option<String>| plan.unwrap_or_else(|| "none".into());
-            return moved(format!(
-                "the target {name} had plan {} last, tidegate.redb says {}",
-                text(last),
-                text(applied)
+            return Err(moved(
+                source,
+                format!(
+                    "the target {name} had plan {} last, tidegate.redb says {}",
+                    text(last),
+                    text(applied)
+                ),
             ));
         }
         Ok(())
     }
+
+    /// A plan whose execution goes on must find the target that it began with,
+    /// and what was done of it there.
+    pub(super) fn check_resumed(&self, plan: &Plan, open: &OpenTarget) -> Result<()> {
+        let PlanHeader { plan_id, source_id: source, target: name, .. } = &plan.manifest().header;
+        let has_begun = self.store.read(|view| {
+            let journal = view.journal(plan_id)?;
+            Ok(journal.iter().any(|(_, entry)| matches!(entry, JournalEntry::Done { .. })))
+        })?;
+        if !has_begun {
+            return Ok(());
+        }
+        let planned = &plan.manifest().target_identity;
+        let identity =
+            open.target.identity().map_err(|e| e.context(format!("source {source}, target {name}")))?;
+        if identity != *planned {
+            let text = format!("the target {name} is {identity}, plan {plan_id} was begun at {planned}");
+            return Err(moved(source, text));
+        }
+        if !open.target.capabilities().tracks_plans {
+            return Ok(());
+        }
+        match open.target.last_plan(source)? {
+            Some(last) if last == *plan_id => Ok(()),
+            last => {
+                let last = last.map_or_else(|| "none".to_owned(), |plan| plan.to_string());
+                let text =
+                    format!("the target {name} had plan {last} last, of plan {plan_id} a part was done");
+                Err(moved(source, text))
+            }
+        }
+    }
+}
+
+/// The error of a target that is not the one that something was published to.
+fn moved(source: &SourceId, what: String) -> Error {
+    let text = format!("source {source}: {what}; publishing goes on when they belong together again");
+    Error::new(ErrorKind::TargetMoved, text)
 }

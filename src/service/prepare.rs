@@ -1,20 +1,20 @@
 //! From a batch to its plan, and whether that is parked.
 
-use std::collections::HashSet;
-
 use super::SELF;
 use super::engine::Engine;
 use super::failing::concerns_batch;
 use super::making::Purpose;
-use crate::domain::change::Action;
 use crate::domain::guards::{self, GuardRule};
-use crate::domain::ids::BatchId;
-use crate::domain::key::KeyHash;
+use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::publish_state::PublishStatus;
+use crate::domain::settings::Mode;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::planning::format::entry::Entry;
+use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
 use crate::planning::plan_file::{Plan, PlanManifest};
-use crate::store::{Approval, BatchRecord, Hold, HoldReason, PlanRecord, PlanState};
+use crate::planning::snapshot::Snapshot;
+use crate::store::{BatchRecord, Hold, HoldReason, PlanRecord, PlanState};
 
 impl Engine {
     /// PLANNING, and what comes of it.
@@ -99,7 +99,7 @@ impl Engine {
         let superseded = record.hold.is_some() || record.approval.is_some() || old_plan.is_some();
         let summary = &manifest.header.summary;
         let nothing_left = summary.changes() + summary.skipped() == 0 && manifest.layer.entries == 0;
-        if superseded && nothing_left && self.was_parked(&id)? {
+        if superseded && nothing_left && self.is_superseded(&record, &manifest) && self.was_parked(&id)? {
             self.remove_plan_files(id.source(), &plan_id);
             let newest = manifest.header.bases.get(id.source());
             let newest = match newest {
@@ -111,7 +111,9 @@ impl Engine {
             return self.end(&id, Event::Superseded, &error).map(Some);
         }
         let path = self.state.url_of(&self.state.plan_path(id.source(), &plan_id));
-        let parks = !manifest.header.guards.is_empty() && !covered;
+        // What takes nothing back and changes nothing needs nobody's approval.
+        let idle = superseded && nothing_left;
+        let parks = !manifest.header.guards.is_empty() && !covered && !idle;
         let (header, footprint, batch_id) = (manifest.header, manifest.footprint, id.clone());
         let record = self.store.write(move |tx| {
             let reasons: Vec<&str> = header.guards.iter().map(|trip| trip.reason.as_str()).collect();
@@ -150,45 +152,76 @@ impl Engine {
     }
 
     /// Whether an approval covers what a new plan trips: the same guards, and
-    /// no deletion or update that the approved plan did not have
-    /// (`SEMANTICS` 8).
+    /// no key that the source no longer has, or has another value for, which it
+    /// had as it was in the approved plan (`SEMANTICS` 8).
     fn covered(&self, record: &BatchRecord, manifest: &PlanManifest) -> Result<bool> {
         let Some(approval) = &record.approval else { return Ok(false) };
-        if approval.digest == manifest.header.digest {
-            return Ok(true);
-        }
         if !guards::covers(&approval.trips, &manifest.header.guards) {
             return Ok(false);
         }
-        self.subset(record, approval, manifest)
-    }
-
-    fn subset(&self, record: &BatchRecord, approval: &Approval, manifest: &PlanManifest) -> Result<bool> {
         let source = record.batch_id.source();
+        if approval.plan_id == manifest.header.plan_id {
+            return Ok(true);
+        }
         if !self.state.plan_manifest_path(source, &approval.plan_id).exists() {
             return Ok(false);
         }
-        let updates = manifest.header.guards.iter().any(|trip| trip.rule == GuardRule::UpdateRatio);
-        let watched = |action: Action| match action {
-            Action::Delete => true,
-            Action::Update => updates,
-            Action::Create => false,
-        };
         let approved = Plan::open(&self.state, source, &approval.plan_id)?;
-        let mut known: HashSet<(KeyHash, Action)> = HashSet::new();
-        approved.changes(|change| {
-            if watched(change.action) {
-                known.insert((change.hash, change.action));
+        let trips = |rule: GuardRule| manifest.header.guards.iter().any(|trip| trip.rule == rule);
+        self.is_subset(source, approved.manifest(), manifest, trips(GuardRule::UpdateRatio))
+    }
+
+    /// Whether what the source takes back with a plan, and with `updates` what
+    /// it changes, it does with the approved plan too. The layers say it: what
+    /// shows at the target hangs on other sources.
+    fn is_subset(
+        &self,
+        source: &SourceId,
+        approved: &PlanManifest,
+        new: &PlanManifest,
+        updates: bool,
+    ) -> Result<bool> {
+        let budget = CacheBudget::new(16 << 20);
+        let open = |manifest: &PlanManifest| {
+            Layer::open(&self.state.layer_path(source, &manifest.layer.file), &budget)
+        };
+        let (approved, layer) = (open(approved)?, open(new)?);
+        let own = match new.header.bases.get(source) {
+            Some(base) => Some(Snapshot::open(&self.state, source, &new.header.target, base, &budget)?),
+            None => None,
+        };
+        let mut scratch = Scratch::default();
+        let mut entries = layer.scan();
+        while let Some((_, entry)) = entries.advance()? {
+            if entry.is_live() && !updates {
+                continue;
             }
-            Ok(())
-        })?;
-        let new = Plan::open(&self.state, source, &manifest.header.plan_id)?;
-        let mut covered = true;
-        new.changes(|change| {
-            covered &=
-                !watched(change.action) || change.moved || known.contains(&(change.hash, change.action));
-            Ok(())
-        })?;
-        Ok(covered)
+            let is_same = |known: &Entry| {
+                if entry.is_live() { known.is_live() && known.canon == entry.canon } else { !known.is_live() }
+            };
+            if approved.lookup(entry.key, &mut scratch)?.is_some_and(|(_, known)| is_same(&known)) {
+                continue;
+            }
+            // What is new takes nothing back and changes nothing.
+            let live = match &own {
+                Some(own) => own.live(entry.key, &mut scratch)?,
+                None => None,
+            };
+            if live.is_some_and(|found| !entry.is_live() || found.entry.canon != entry.canon) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a full batch that was published since says anew all that a batch
+    /// says which has nothing left to do. If not, it still counts: for keys of
+    /// which the other says nothing, and for its bad lines.
+    fn is_superseded(&self, record: &BatchRecord, manifest: &PlanManifest) -> bool {
+        manifest.reject_count == 0
+            && match record.mode {
+                Some(Mode::Full) => self.newer_than(record).is_some(),
+                Some(Mode::Incremental) | None => true,
+            }
     }
 }

@@ -38,7 +38,9 @@ impl Engine {
             return Err(Error::internal(format!("batch {id} is executing and has no plan")));
         };
         let plan = Plan::open(&self.state, id.source(), plan_id)?;
-        let (name, open) = self.target_of(id.source())?;
+        // Its plan is for the target that it was made for.
+        let (name, open) = self.target_named(&plan.manifest().header.target, id.source())?;
+        self.check_resumed(&plan, open)?;
         let changes = plan.manifest().operations.iter().map(|op| u64::from(op.changes)).sum();
         self.live.begin(id, Phase::Executing, Some(changes));
         self.progress.executing(id, changes);
@@ -143,7 +145,7 @@ impl Engine {
         let id = record.batch_id.clone();
         let source = id.source().clone();
         let further = executed.completion.done > 0;
-        let (name, open) = self.target_of(&source)?;
+        let (name, open) = self.target_named(&plan.manifest().header.target, &source)?;
         let suspicion = match &executed.end {
             Ended::Later(error) => self.suspicion(record, error, further),
             Ended::Whole | Ended::Failed(_) => None,
@@ -181,10 +183,13 @@ impl Engine {
         let outcome = &executed.outcome;
         let unpublished = unpublished::keys(&self.state, plan, own.as_ref(), outcome)?;
         let now = self.clock.now();
+        let letters = self.dead_letters(record, plan, &executed, own.as_ref())?;
+        // The horizon does not pass the dead letters that this commit opens.
+        let ends = matches!((&executed.end, &again), (Ended::Whole, _) | (Ended::Later(_), Some(_)));
+        let opens = letters.left() > 0 || !ends;
+        let held_back = held_back.into_iter().chain(opens.then_some(record.stamp.source_timestamp)).min();
         let snapshot = next::write(&self.state, plan, own.as_ref(), outcome, &unpublished, now, held_back)?;
         tracing::debug!(batch = %id, %source, "the snapshot is written");
-
-        let letters = self.dead_letters(record, plan, &executed, own.as_ref())?;
         drop(own);
         let moot = self.moot(plan, &executed, &unpublished)?;
         let path = self.state.snapshot_path(&source, name, &snapshot.snapshot_id);

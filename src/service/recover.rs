@@ -85,7 +85,7 @@ pub const LOST: &str = "the history of batches with their timelines; approvals, 
 pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
     let data = settings.data.clone();
     let file = data.join("tidegate.redb");
-    if file.exists() {
+    if crate::store::is_there(&data) {
         let text = format!(
             "{} is there: recover makes a new one. If it can't be opened, move it away first",
             file.display()

@@ -60,7 +60,8 @@ impl Engine {
             return Err(conflict(text));
         }
         let next = self.next_n(id)?;
-        let fresh = self.record(&self.batch_of(&original)?)?;
+        // What was accepted is what is read: no file may have changed since.
+        let fresh = BatchRecord { files: original.files.clone(), ..self.record(&self.batch_of(&original)?)? };
         let (id, actor, reason) = (id.clone(), actor.to_owned(), reason.to_owned());
         let record = self.store.write(move |tx| {
             let original = tx.expect_batch(&id)?;

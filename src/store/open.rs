@@ -16,7 +16,7 @@ use super::tx::{Read, Tx, View, failed, is_io};
 use super::writer::{AfterCommit, Job, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::page_cache;
+use crate::{page_cache, whole_file};
 
 /// Version of the file that this version of the program writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -79,7 +79,11 @@ impl Store {
             (page_cache::bytes_for(&path, page_cache::Part::Quarter, options.cache_bytes), options.owner);
         // What redb takes for impossible in a damaged file it panics about.
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let db = Database::builder().set_cache_size(cache).create(&path);
+            whole_file::make(&path, |new| {
+                let db = Database::builder().create(new).map_err(|error| refused(error, new, &pid_file))?;
+                prepare(&db, new, &*clock, owner.clone()).map(drop)
+            })?;
+            let db = Database::builder().set_cache_size(cache).open(&path);
             let db = db.map_err(|error| refused(error, &path, &pid_file))?;
             let owner = prepare(&db, &path, &*clock, owner).map_err(|error| damaged(error, &path))?;
             Ok((db, owner))
@@ -189,9 +193,10 @@ impl Drop for Store {
 }
 
 /// Whether `folder` has a store. A file without a byte is one that was never
-/// written, or of which nothing is left.
+/// written, or of which nothing is left; one of zeros was never finished.
 pub fn is_there(folder: &Path) -> bool {
-    std::fs::metadata(folder.join(FILE)).is_ok_and(|file| file.len() > 0)
+    // What can't be read is told of by whoever opens it.
+    whole_file::is_made(&folder.join(FILE)).unwrap_or(true)
 }
 
 /// Why a file could not be opened.

@@ -39,7 +39,7 @@ impl BatchRecord {
     }
 
     /// Whether it is FAILED by somebody's decision, and makes no dead letter.
-    fn was_ended(&self) -> bool {
+    pub(super) fn was_ended(&self) -> bool {
         let code = self.failure.as_ref().map(|failure| failure.error_code.as_str());
         [ErrorKind::Rejected, ErrorKind::Cancelled, ErrorKind::Superseded]
             .iter()

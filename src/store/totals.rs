@@ -111,7 +111,8 @@ impl Tx<'_> {
         }
         let errs =
             matches!(batch.status, PublishStatus::Failed | PublishStatus::Retrying | PublishStatus::Complete);
-        if let Some(failure) = batch.failure.as_ref().filter(|_| errs) {
+        // What ended by somebody's decision is no error (`SEMANTICS` 13).
+        if let Some(failure) = batch.failure.as_ref().filter(|_| errs && !batch.was_ended()) {
             self.add_count(key(&[ERROR, failure.error_code.as_bytes()]), 1)?;
         }
         if batch.status == PublishStatus::Complete

@@ -14,7 +14,10 @@ use tidegate::domain::key::Key;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::{SourceSettings, default_target};
 use tidegate::error::Result;
+use tidegate::planning::bodies::Bodies;
+use tidegate::planning::format::layer::CacheBudget;
 use tidegate::planning::plan_file::PlanManifest;
+use tidegate::planning::snapshot::{Snapshot, SnapshotManifest};
 use tidegate::service::Engine;
 use tidegate::service::engine::ProgressSink;
 use tidegate::service::space::FreeSpace;
@@ -262,6 +265,44 @@ impl World {
     pub fn reject(&self, id: &BatchId) {
         self.engine().reject(id, "ann", "looked at").unwrap();
         self.work();
+    }
+
+    /// The current snapshot of a source, without its bulk.
+    pub fn snapshot(&self, source: &str) -> SnapshotManifest {
+        self.open_snapshot(source).expect("it has a snapshot").manifest().clone()
+    }
+
+    fn open_snapshot(&self, source: &str) -> Option<Snapshot> {
+        let source = SourceId::new(source).unwrap();
+        let target = self.settings.source(&source).target;
+        let id = self.engine().store().read(|view| view.current_snapshot(&target, &source)).unwrap()?;
+        let budget = CacheBudget::new(1 << 20);
+        Some(Snapshot::open(self.engine().state(), &source, &target, &id, &budget).unwrap())
+    }
+
+    /// What the snapshots count must be what lives in them.
+    #[track_caller]
+    pub fn expect_counts(&self) {
+        for source in SOURCES {
+            let Some(snapshot) = self.open_snapshot(source) else { continue };
+            let mut bodies = Bodies::new().unwrap();
+            let mut live: [BTreeMap<String, u64>; 2] = Default::default();
+            snapshot
+                .each_live(|found| {
+                    let body = snapshot.body(&found, &mut bodies)?;
+                    let name = body.body()?.type_name().to_owned();
+                    *live[found.entry.key.kind() as usize].entry(name).or_default() += 1;
+                    Ok(())
+                })
+                .unwrap();
+            let manifest = snapshot.manifest();
+            let counted = [&manifest.entity_counts, &manifest.relationship_counts].map(|counts| {
+                let mut counts = counts.clone();
+                counts.retain(|_, count| *count > 0);
+                counts
+            });
+            assert_eq!(counted, live, "{source}");
+        }
     }
 
     pub fn export(&self) -> String {

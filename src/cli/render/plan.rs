@@ -12,6 +12,7 @@ use crate::domain::key::Kind;
 use crate::domain::plan::PlanSummary;
 use crate::error::Result;
 use crate::service::query::plan_json::{self, Head};
+use crate::service::query::plans::group_id;
 
 /// How a plan is shown.
 pub struct Options {
@@ -67,16 +68,7 @@ impl Paint {
     }
 }
 
-/// What identical changes have in common.
-#[derive(PartialEq, Eq, Hash, Clone)]
-struct GroupKey {
-    action: Action,
-    waits: bool,
-    type_name: String,
-    before: String,
-    after: String,
-}
-
+/// Changes that are alike.
 #[derive(Default)]
 struct Group {
     count: u64,
@@ -98,7 +90,7 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
     let head = plan.head();
     let paint = Paint(colour);
     let mut text = format!("Plan of batch {} for {}\n", safe(&head.batch_id), safe(&head.target));
-    let mut groups: HashMap<GroupKey, Group> = HashMap::new();
+    let mut groups: HashMap<u128, Group> = HashMap::new();
     let mut counts = Counts::default();
     // The first time through: what is alike, and how much there is of it.
     plan.each(&mut |change| {
@@ -119,7 +111,7 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
         text.push('\n');
         let mut listed = 0;
         let mut hidden = 0u64;
-        let mut shown: HashSet<GroupKey> = HashSet::new();
+        let mut shown: HashSet<u128> = HashSet::new();
         // The second time: one by one, a group where its first one stands.
         plan.each(&mut |change| {
             if let Some(key) = group_key(change).filter(|_| !options.full)
@@ -216,16 +208,10 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
-/// Updates of the same attributes from and to the same values, deletes of one
-/// type, and relationships of one type that begin to wait, are alike; creates are not, they differ in their names at least.
-fn group_key(change: &Change) -> Option<GroupKey> {
-    let (before, after) = match change.action {
-        Action::Create => return None,
-        Action::Update => (change.before.as_ref()?.get().to_owned(), change.after.as_ref()?.get().to_owned()),
-        Action::Delete => (String::new(), String::new()),
-    };
-    let (action, waits) = (change.action, change.begins_to_wait());
-    Some(GroupKey { action, waits, type_name: change.key.type_name().to_owned(), before, after })
+/// The group of a change. Creates are in none: they differ in their names at
+/// least.
+fn group_key(change: &Change) -> Option<u128> {
+    (change.action != Action::Create).then(|| group_id(change))
 }
 
 fn group_text(paint: &Paint, change: &Change, group: &Group, extent: Extent) -> String {

@@ -38,6 +38,11 @@ const WORDS: [&[u8]; 11] = [
 /// is what a hole in a file looks like.
 pub fn is_one_value(text: &[u8]) -> bool {
     let text = text.trim_ascii();
+    value_length(text) == Some(text.len())
+}
+
+/// Bytes of the value in outline that `text` begins with.
+pub fn value_length(text: &[u8]) -> Option<usize> {
     // Of each value that is open: whether it is an object.
     let mut open: Vec<bool> = Vec::new();
     let mut next = Next::Value;
@@ -62,23 +67,21 @@ pub fn is_one_value(text: &[u8]) -> bool {
             (b'}', Next::NameOrEnd | Next::CommaOrEnd) if open.last() == Some(&true) => close(&mut open),
             (b']', Next::ValueOrEnd | Next::CommaOrEnd) if open.last() == Some(&false) => close(&mut open),
             (b'"', Next::Name | Next::NameOrEnd | Next::Value | Next::ValueOrEnd) => {
-                let Some(length) = string(&text[at..]) else { return false };
-                at += length;
+                at += string(&text[at..])?;
                 if matches!(next, Next::Name | Next::NameOrEnd) { Some(Next::Colon) } else { behind }
             }
             (_, Next::Value | Next::ValueOrEnd) => {
-                let Some(length) = scalar(&text[at - 1..]) else { return false };
-                at += length - 1;
+                at += scalar(&text[at - 1..])? - 1;
                 behind
             }
-            _ => return false,
+            _ => return None,
         };
         match after_value {
             Some(then) => next = then,
-            None => return at == text.len(),
+            None => return Some(at),
         }
     }
-    false
+    None
 }
 
 /// Ends the innermost value; `None`: it was the whole.

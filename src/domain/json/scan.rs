@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::JsonError;
+use super::outline::value_length;
 use crate::limits::MAX_DEPTH;
 
 /// A place in a text.
@@ -97,6 +98,16 @@ impl<'a> Scanner<'a> {
     /// An error at the present place.
     pub fn error(&self, problem: &'static str) -> JsonError {
         JsonError { offset: self.at, problem }
+    }
+
+    /// Goes behind the value that begins at `start`, whatever is wrong within
+    /// it, if its outline tells where it ends.
+    pub fn resume_behind(&mut self, start: usize) -> bool {
+        let length = self.bytes.get(start..).and_then(value_length);
+        if let Some(length) = length {
+            self.at = start + length;
+        }
+        length.is_some()
     }
 
     /// The next byte; 0 at the end.

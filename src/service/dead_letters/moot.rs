@@ -48,9 +48,56 @@ impl Engine {
         }
         let exceptions: HashSet<KeyHash> =
             manifest.exceptions.iter().chain(unpublished).map(Key::hash).collect();
-        let own = if own > 0 { self.moot_of_source(plan, executed, &exceptions, own)? } else { Vec::new() };
+        let own = match own {
+            0 => Vec::new(),
+            _ => self.moot_of_source(plan, executed, (&exceptions, unpublished), own)?,
+        };
+        let mended = self.mended(plan, executed, &exceptions)?;
         let brought = self.brought(plan, executed, &exceptions, all)?;
-        Ok(Moot { own, brought, ..moot })
+        Ok(Moot { own: [own, mended].concat(), brought, ..moot })
+    }
+
+    /// Those without a key of a batch that a batch made of dead letters brings,
+    /// by the keys that people gave them: they need not be requeued with it, if
+    /// it ended otherwise before.
+    fn mended(
+        &self,
+        plan: &Plan,
+        executed: &Executed,
+        exceptions: &HashSet<KeyHash>,
+    ) -> Result<Vec<OpenLetter>> {
+        let manifest = plan.manifest();
+        let (source, batch) = (&manifest.header.source_id, &manifest.header.batch_id);
+        if batch.n() == 0 {
+            return Ok(Vec::new());
+        }
+        let path = self.state.layer_path(source, &manifest.layer.file);
+        let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
+        let outcome = &executed.outcome;
+        let mut scratch = Scratch::default();
+        self.store.read(|view| {
+            let mut keyless = Vec::new();
+            view.each_open_letter(
+                source,
+                |_| Ok(true),
+                |_, letter| {
+                    let same = letter.stamp.batch_id.with_n(0) == batch.with_n(0);
+                    let is = letter.kind == LetterKind::Entity && letter.key.is_none() && same;
+                    keyless.extend(Some(letter).filter(|_| is));
+                    Ok(())
+                },
+            )?;
+            let mut found = Vec::new();
+            for letter in keyless {
+                let wanted = view.dead_letter(letter.id)?.and_then(|letter| letter.wanted_key());
+                let Some(hash) = wanted.map(|key| key.hash()) else { continue };
+                let published = !exceptions.contains(&hash)
+                    && (outcome.complete || outcome.done.contains(&hash))
+                    && layer.lookup(hash, &mut scratch)?.is_some();
+                found.extend(Some(letter).filter(|_| published));
+            }
+            Ok(found)
+        })
     }
 
     /// Those of the plan's source whose key its batch says something of.
@@ -59,10 +106,11 @@ impl Engine {
         &self,
         plan: &Plan,
         executed: &Executed,
-        exceptions: &HashSet<KeyHash>,
+        (exceptions, unpublished): (&HashSet<KeyHash>, &[Key]),
         count: u64,
     ) -> Result<Vec<OpenLetter>> {
         let manifest = plan.manifest();
+        let excepted = [manifest.exceptions.as_slice(), unpublished].concat();
         let (source, stamp) = (&manifest.header.source_id, &manifest.stamp.stamp);
         let outcome = &executed.outcome;
         let full = (outcome.complete && manifest.asserts_absence).then_some(&manifest.scope);
@@ -102,14 +150,14 @@ impl Engine {
                     let is = match (letter.kind, &letter.key) {
                         (LetterKind::Batch, _) => {
                             let failed = view.batch(&letter.stamp.batch_id)?;
-                            letter.stamp < *stamp && says_all_of(scope, failed.as_ref())
+                            letter.stamp < *stamp && says_all_of(scope, &excepted, failed.as_ref())
                         }
                         _ if letter.stamp > *stamp => false,
                         (LetterKind::Entity, Some((type_name, name))) => {
                             scope.contains_parts(type_name, name)
                                 || layer.lookup(hash, &mut scratch)?.is_some()
                         }
-                        (LetterKind::Entity, None) => scope.is_everything(),
+                        (LetterKind::Entity, None) => scope.is_everything() && excepted.is_empty(),
                     };
                     found.extend(Some(letter).filter(|_| is));
                     Ok(())
@@ -180,16 +228,21 @@ pub(in crate::service) fn said_anew<'a>(
     snapshot: &'a SnapshotManifest,
     failed: &BatchRecord,
 ) -> Option<&'a Stamp> {
-    let says_so = snapshot.full_records.iter().filter(|full| says_all_of(&full.scope, Some(failed)));
+    let says_so =
+        snapshot.full_records.iter().filter(|full| says_all_of(&full.scope, &full.exceptions, Some(failed)));
     says_so.map(|full| &full.stamp.stamp).filter(|stamp| **stamp > failed.stamp).max()
 }
 
-/// Whether a full batch of this scope says anew all that a failed batch said.
-fn says_all_of(scope: &Scope, failed: Option<&BatchRecord>) -> bool {
+/// Whether a full batch of this scope, but for its exceptions, says anew all
+/// that a failed batch said.
+fn says_all_of(scope: &Scope, exceptions: &[Key], failed: Option<&BatchRecord>) -> bool {
     match failed {
-        Some(failed) if failed.mode == Some(Mode::Full) => scope.covers(&failed.scope),
+        // A line outside its scope may have been about any key, too.
+        Some(failed) if failed.mode == Some(Mode::Full) => {
+            scope.covers(&failed.scope) && !exceptions.iter().any(|key| failed.scope.contains(key))
+        }
         // It may have said something of any key.
-        Some(_) | None => scope.is_everything(),
+        Some(_) | None => scope.is_everything() && exceptions.is_empty(),
     }
 }
 

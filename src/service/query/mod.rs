@@ -15,7 +15,7 @@ mod known;
 mod lineage;
 mod overview;
 pub mod plan_json;
-mod plans;
+pub mod plans;
 mod queue;
 mod search;
 mod snapshots;

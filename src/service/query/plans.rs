@@ -246,7 +246,7 @@ impl<'a> Wanted<'a> {
 /// The same for all changes that are alike: updates from and to the same
 /// values of one type; creates, and deletes, of one type, and relationships
 /// of one type that begin to wait.
-fn group_id(change: &Change) -> u128 {
+pub fn group_id(change: &Change) -> u128 {
     let mut text = vec![change.action as u8, change.kind as u8, u8::from(change.begins_to_wait())];
     text.extend_from_slice(change.key.type_name().as_bytes());
     if change.action == Action::Update {

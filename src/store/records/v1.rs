@@ -290,7 +290,13 @@ impl BatchRecord {
             publish_end_timestamp: self.publish_end,
             status: self.status,
             metrics: self.metrics,
-            failure_details: self.failure.clone(),
+            // What it failed for before is kept while it is tried again.
+            failure_details: self.failure.clone().filter(|_| {
+                matches!(
+                    self.status,
+                    PublishStatus::Retrying | PublishStatus::Failed | PublishStatus::Complete
+                )
+            }),
             state_snapshot_path: self.snapshot_path.clone(),
             execution_plan_path: self.plan_path.clone(),
         }

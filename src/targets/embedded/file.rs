@@ -9,6 +9,7 @@ use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTran
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::page_cache::{Part, bytes_for};
+use crate::whole_file;
 
 /// See the head of this file.
 pub(super) struct CatalogueFile {
@@ -31,7 +32,8 @@ impl CatalogueFile {
     /// [`ErrorKind::StoreInUse`] when another process has it open,
     /// [`ErrorKind::StoreNewer`] when it has a newer format of redb's.
     pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
-        let db = Database::builder().set_cache_size(bytes_for(path, Part::Inner, cache_bytes)).create(path);
+        whole_file::make(path, |new| Database::create(new).map(drop).map_err(|e| opening(new, e)))?;
+        let db = Database::builder().set_cache_size(bytes_for(path, Part::Inner, cache_bytes)).open(path);
         let db = db.map_err(|e| opening(path, e))?;
         Ok(Self { path: path.to_owned(), cache_bytes, state: Mutex::new(State::Open(Arc::new(db))) })
     }

@@ -105,7 +105,7 @@ impl EmbeddedCatalogue {
     /// # Errors
     /// As [`Self::open`].
     pub fn look(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        if path.exists() {
+        if crate::whole_file::is_made(path)? {
             return Self::open(path, options, clock);
         }
         Self::prepared(CatalogueFile::in_memory(path)?, options, clock, true)

@@ -1,0 +1,256 @@
+//! What is kept of a plan's layer when not all of it was published.
+
+use std::collections::HashMap;
+
+use super::bodies::Bodies;
+use super::fold::{self, FoldInput};
+use super::format::block_file::{BlockWriter, FileKind, Packer, push_record};
+use super::format::body::key_head;
+use super::format::entry::{Entry, Loc, NO_POSITION, State};
+use super::format::layer::{CacheBudget, EndRow, Layer, LayerWriter, Scratch, end_prefix};
+use super::halt::Halt;
+use super::next::PlanOutcome;
+use super::plan_file::{FoldRef, Plan};
+use super::settle::LayerTables;
+use super::snapshot::{Found, LayerRef, Snapshot, SnapshotManifest};
+use super::state_dir::StateDir;
+use super::unsure::key_of;
+use crate::domain::change::Action;
+use crate::domain::key::{Key, KeyHash, Kind};
+use crate::error::{Error, Result};
+
+/// Bytes of index blocks that are held.
+const INDEX: usize = 16 << 20;
+/// Bytes that sorting may hold.
+const SORT: usize = 16 << 20;
+
+/// The plan's layer without what was not published.
+pub fn keep(
+    state: &StateDir,
+    plan: &Plan,
+    own: Option<&Snapshot>,
+    outcome: &PlanOutcome,
+    next: &mut SnapshotManifest,
+) -> Result<LayerRef> {
+    let manifest = plan.manifest();
+    let source = &manifest.header.source_id;
+    let budget = CacheBudget::new(16 << 20);
+    let whole = Layer::open(&state.layer_path(source, &manifest.layer.file), &budget)?;
+    let mut scratch = Scratch::default();
+    let published = |key: &KeyHash| {
+        if outcome.complete { !outcome.failed.contains_key(key) } else { outcome.done.contains(key) }
+    };
+
+    let mut gone: HashMap<KeyHash, Key> = HashMap::new();
+    let mut reader = Bodies::new()?;
+    if !outcome.complete {
+        plan.changes(|change| {
+            if !change.moved && change.action == Action::Delete && published(&change.hash) {
+                gone.insert(change.hash, key_of(plan, &change, &mut reader)?);
+            }
+            Ok(())
+        })?;
+    }
+
+    // A deletion by a full batch that counts as incremental leaves a
+    // tombstone, which has its key's text.
+    let pack_name = format!("{}-kept.pack", manifest.header.plan_id);
+    let mut places = HashMap::new();
+    if !gone.is_empty() {
+        let path = state.pack_path(source, &pack_name);
+        let writer = BlockWriter::create(&path, FileKind::Pack)?;
+        let mut packer = Packer::new()?;
+        let mut raw = Vec::new();
+        let mut waiting = Vec::new();
+        let mut keys: Vec<_> = gone.iter().collect();
+        keys.sort_unstable_by_key(|(hash, _)| **hash);
+        for (n, (hash, key)) in keys.iter().enumerate() {
+            waiting.push((**hash, push_record(&mut raw, |out| key_head(out, key))));
+            if raw.len() >= 16 << 10 || n + 1 == keys.len() {
+                let block = writer.append(&packer.pack(&raw, waiting.len() as u32)?)?;
+                places.extend(waiting.drain(..).map(|(hash, at)| (hash, (block, at))));
+                raw.clear();
+            }
+        }
+        state.make_durable(&writer.finish()?)?;
+    }
+
+    let name = format!("{}-kept.layer", manifest.header.plan_id);
+    let path = state.layer_path(source, &name);
+    let mut writer = LayerWriter::create(&path)?;
+    let mut tables = LayerTables::default();
+    for pack in &whole.meta().packs {
+        tables.pack(pack)?;
+    }
+    for stamp in &whole.meta().stamps {
+        tables.stamp(stamp);
+    }
+    let mut renumbered = vec![NO_POSITION; whole.len() as usize];
+    let mut scan = whole.scan();
+    while let Some((number, entry)) = scan.advance()? {
+        let before = match own {
+            Some(own) => own.lookup(entry.key, &mut scratch)?,
+            None => None,
+        };
+        let live_before = before.filter(|found| found.entry.is_live());
+        // Without the new line order, positions mean those of the present one.
+        let pos = before.map_or(NO_POSITION, |found| found.entry.pos);
+        if !published(&entry.key) {
+            uncount(plan, own, (&entry, live_before.as_ref()), &mut reader, next)?;
+            continue;
+        }
+        let mut entry = Entry { pos, ..entry };
+        if entry.state == State::Gone && !outcome.complete {
+            entry.state = State::Tombstone;
+            if let Some((block, at)) = places.get(&entry.key) {
+                entry.loc = Loc::new(tables.pack(&pack_name)?, *block, *at);
+            }
+        }
+        renumbered[number as usize] = writer.push(&entry)?;
+    }
+    whole.scan_ends(|row| match renumbered.get(row.entry as usize) {
+        Some(&entry) if entry != NO_POSITION => writer.push_end(EndRow { entry, ..row }),
+        Some(_) | None => Ok(()),
+    })?;
+    let entries = writer.len();
+    state.make_durable(&writer.finish(&tables.into_meta(manifest.comparison))?)?;
+    Ok(LayerRef { file: name, entries })
+}
+
+/// A layer above what the plan folded, which took everything for published:
+/// the keys that were refused are in it as they were before. `None`: the plan
+/// asserted nothing of them.
+pub fn put_back(
+    state: &StateDir,
+    plan: &Plan,
+    own: Option<&Snapshot>,
+    outcome: &PlanOutcome,
+    folded: &FoldRef,
+    next: &mut SnapshotManifest,
+) -> Result<Option<LayerRef>> {
+    let manifest = plan.manifest();
+    let source = &manifest.header.source_id;
+    let budget = CacheBudget::new(INDEX);
+    let whole = Layer::open(&state.layer_path(source, &manifest.layer.file), &budget)?;
+    let folded = Layer::open(&state.layer_path(source, &folded.layer.file), &budget)?;
+    let (mut scratch, mut bodies) = (Scratch::default(), Bodies::new()?);
+    let mut refused: Vec<KeyHash> = outcome.failed.keys().copied().collect();
+    refused.sort_unstable();
+
+    let name = format!("{}-kept.layer", manifest.header.plan_id);
+    let path = state.layer_path(source, &name);
+    let mut writer = LayerWriter::create(&path)?;
+    let mut tables = LayerTables::default();
+    let mut ends: Vec<EndRow> = Vec::new();
+    for hash in refused {
+        let Some((_, planned)) = whole.lookup(hash, &mut scratch)? else { continue };
+        let before = match own {
+            Some(own) => own.lookup(hash, &mut scratch)?.map(|found| (own, found)),
+            None => None,
+        };
+        let live = before.as_ref().map(|(_, found)| found).filter(|found| found.entry.is_live());
+        uncount(plan, own, (&planned, live), &mut bodies, next)?;
+        let below = folded.lookup(hash, &mut scratch)?;
+        // Its place in the line order that is below stays hidden.
+        let pos = below.map_or(NO_POSITION, |(_, entry)| entry.pos);
+        let entry = match before {
+            Some((own, found)) => {
+                let adopted = tables.adopt(own, &found)?;
+                let stale = adopted.stale || !own.is_comparable(&found, manifest.comparison);
+                if found.entry.is_live() && hash.kind() == Kind::Relationship {
+                    let (from, to) = own.body(&found, &mut bodies)?.body()?.ends();
+                    let entry = u32::try_from(writer.len()).unwrap_or(NO_POSITION);
+                    ends.extend([(from, false), (to, true)].map(|(end, to)| EndRow {
+                        end: end_prefix(end),
+                        entry,
+                        to,
+                    }));
+                }
+                Entry { pos, stale, ..adopted }
+            }
+            None if below.is_some() => Entry {
+                key: hash,
+                raw: 0,
+                canon: 0,
+                loc: Loc::NONE,
+                pos,
+                stamp: tables.stamp(&manifest.stamp),
+                state: State::Gone,
+                stale: false,
+            },
+            None => continue,
+        };
+        writer.push(&entry)?;
+    }
+    ends.sort_unstable();
+    for row in ends {
+        writer.push_end(row)?;
+    }
+    let entries = writer.len();
+    let written = writer.finish(&tables.into_meta(manifest.comparison))?;
+    if entries == 0 {
+        drop(written);
+        return std::fs::remove_file(&path).map(|()| None).map_err(|e| Error::io(&path, e));
+    }
+    state.make_durable(&written)?;
+    Ok(Some(LayerRef { file: name, entries }))
+}
+
+/// Takes back what the plan counted of an entry of its layer that was not
+/// published; with it what the source had of the key before, if that was live.
+fn uncount(
+    plan: &Plan,
+    own: Option<&Snapshot>,
+    (planned, live): (&Entry, Option<&Found>),
+    bodies: &mut Bodies,
+    next: &mut SnapshotManifest,
+) -> Result<()> {
+    let body = match (own.zip(live), planned.is_live()) {
+        // What is new is in the plan's own pack.
+        (None, true) => bodies.get(plan.pack(), planned.loc)?,
+        (Some((own, found)), false) => own.body(found, bodies)?,
+        (Some(_), true) | (None, false) => return Ok(()),
+    };
+    let counts = match planned.key.kind() {
+        Kind::Entity => &mut next.entity_counts,
+        Kind::Relationship => &mut next.relationship_counts,
+    };
+    let count = counts.entry(body.body()?.type_name().to_owned()).or_default();
+    *count = if planned.is_live() { count.saturating_sub(1) } else { *count + 1 };
+    Ok(())
+}
+
+/// Makes the layers above the base one.
+pub fn fold(state: &StateDir, next: &mut SnapshotManifest) -> Result<()> {
+    if next.layers.len() < 3 {
+        return Ok(());
+    }
+    let snapshot = Snapshot::from_manifest(state, next.clone(), &CacheBudget::new(INDEX))?;
+    let tmp = state.work_folder(&next.plan_id)?;
+    let (name, packed) =
+        (format!("{}-folded.layer", next.plan_id), format!("{}-repacked.pack", next.plan_id));
+    let folded = fold::run(
+        &FoldInput {
+            next: &snapshot,
+            from: 1,
+            new_positions: &[],
+            positions_are_new: false,
+            horizon: None,
+            covering: &[],
+            comparison: next.comparison,
+            repacked: (&packed, &state.pack_path(&next.source_id, &packed)),
+            tmp: tmp.path(),
+            budget: SORT,
+            halt: Halt::never(),
+        },
+        &state.layer_path(&next.source_id, &name),
+        0,
+    )?;
+    if let Some(repacked) = &folded.repacked {
+        state.make_durable(repacked)?;
+    }
+    state.make_durable(&folded.layer)?;
+    next.layers.truncate(1);
+    next.layers.push(LayerRef { file: name, entries: folded.entries });
+    Ok(())
+}
