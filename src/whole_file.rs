@@ -25,9 +25,7 @@ pub fn is_made(path: &Path) -> Result<bool> {
     match file.read_exact(&mut first) {
         Ok(()) => Ok(first != [0; MAGIC]),
         // Too short to be any.
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Ok(first.iter().any(|byte| *byte != 0))
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(first.iter().any(|byte| *byte != 0)),
         Err(e) => Err(Error::io(path, e)),
     }
 }

@@ -99,7 +99,7 @@ fn counts_are_those_of_what_lives_after_batches_that_ended_half_way() {
         world.expect_counts();
     }
     // One that is complete but for what was refused.
-    world.faults.refuse([entity("x"), edge("a", "b")]);
+    world.faults.refuse([entity("x")]);
     complete(&world, &full(6).with([says(entity("a"), 9), says(entity("x"), 9)]).with(waiting));
     world.expect_counts();
     world.faults.heal();

@@ -295,3 +295,25 @@ fn relationships_that_begin_to_wait_are_no_deletions() {
     let moved = changes.iter().filter(|change| change["moved"] == true && change["action"] == "delete");
     assert_eq!((changes.len(), moved.count()), (6, 4));
 }
+
+#[test]
+fn updates_that_differ_in_volatile_attributes_alone_are_one_group() {
+    let shell = Shell::new();
+    shell.settings("[sources.alpha]\nvolatile = [\"stamp\", \"profile.*\"]\n[sources.alpha.guards]\nupdate_ratio = 1.0\n");
+    let line = |n: i64, owner: &str, stamp: i64| {
+        let value = json!({"owner": owner, "stamp": stamp + n, "profile": {"rows": stamp * n}});
+        with(&format!("c{n}"), value)
+    };
+    let batch = |time, owner: &'static str, stamp| {
+        TestBatch::full("alpha", time).with((0..20).map(move |n| line(n, owner, stamp)))
+    };
+    shell.expect(0, &["publish", &shell.write(&batch(1, "ann", 100))]);
+    let folder = shell.write(&batch(2, "ben", 200));
+    let plan = shell.expect(2, &["plan", &folder]);
+    assert!(plan.contains("~ owner \"ann\" → \"ben\" on 20 t\n") && plan.contains("20 to update"), "{plan}");
+    let changes = plan.split("TYPE").next().unwrap();
+    assert!(!changes.contains("stamp") && !changes.contains("profile"), "{plan}");
+    // What is sent is all of it.
+    shell.expect(0, &["publish", &folder]);
+    assert!(shell.expect(0, &["catalogue", "export"]).contains("\"stamp\":205"));
+}

@@ -19,7 +19,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("planning", &["intake", "domain", "error", "limits", "hand_over"]),
     (
         "targets",
-        &["domain", "error", "limits", "clock", "threads", "hand_over", "page_cache", "whole_file", "loopback"],
+        &[
+            "domain",
+            "error",
+            "limits",
+            "clock",
+            "threads",
+            "hand_over",
+            "page_cache",
+            "whole_file",
+            "loopback",
+        ],
     ),
     ("store", &["domain", "error", "limits", "clock", "page_cache", "whole_file"]),
     ("observe", &["store", "config", "domain", "error", "limits", "clock", "loopback"]),

@@ -82,6 +82,7 @@ fn head_of(page: &PlanPage) -> Head {
         guards: plan.guards.clone(),
         warnings: page.warnings.clone(),
         withheld: page.withheld.clone(),
+        volatile: page.volatile.clone(),
         // What became of them are dead letters.
         bad_lines: Vec::new(),
         bad_line_count: 0,

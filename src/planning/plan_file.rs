@@ -102,6 +102,9 @@ pub struct PlanManifest {
     /// can't be read: the first 1,000.
     #[serde(default)]
     pub withheld: Vec<Key>,
+    /// Paths of the source's volatile attributes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volatile: Vec<String>,
     /// Unsure keys that the plan settles.
     pub settles: Vec<Key>,
     /// Operations in the order of execution.

@@ -206,11 +206,8 @@ impl ChangeSection {
     fn end_operation(&mut self) -> Result<()> {
         if self.changes > 0 {
             let end = self.section.end_block()?;
-            let operation = OperationRef {
-                first_block: self.begin,
-                blocks: end - self.begin,
-                changes: self.changes,
-            };
+            let operation =
+                OperationRef { first_block: self.begin, blocks: end - self.begin, changes: self.changes };
             self.operations.push(Cut { operation, bytes: self.bytes });
             self.begin = end;
             self.changes = 0;

@@ -513,6 +513,7 @@ impl<'a> Making<'a> {
             type_edges: edges,
             exceptions: std::mem::take(&mut settled.exceptions),
             withheld: std::mem::take(&mut settled.withheld),
+            volatile: input.settings.volatile.clone(),
             settles: unsure.into_values().collect(),
             operations,
             rejects,

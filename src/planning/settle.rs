@@ -316,7 +316,11 @@ impl Work<'_, '_, '_> {
             if counted {
                 self.uncount(kind);
             }
-            return if skipped { self.skip(first) } else { self.except(first, None) };
+            if skipped {
+                return self.skip(first);
+            }
+            self.keep_beside_bad(lines, counted)?;
+            return self.except(first, None);
         }
         let conflict = lines.iter().any(|line| Says::of(line) != Says::of(first))
             || counted && Says::of(first) != Says::Published;
@@ -453,6 +457,28 @@ impl Work<'_, '_, '_> {
         }
         self.out.exceptions.extend(key);
         Ok(())
+    }
+
+    /// Keeps what a batch says of a key beside a bad line of it, so that the dead
+    /// letter has all of it.
+    fn keep_beside_bad(&mut self, lines: &[Asserted], published: bool) -> Result<()> {
+        let good: Vec<Asserted> = lines.iter().filter(|line| !line.has(BAD)).copied().collect();
+        let Some(last) = good.last().or(lines.first()).filter(|_| published || !good.is_empty()) else {
+            return Ok(());
+        };
+        let Some(key) = self.key_of(last)? else { return Ok(()) };
+        let (content, cut) = self.contents_of(&key, &good, published)?;
+        self.input.rejects.push(&Reject {
+            code: ErrorKind::KeyConflict.info().code.into(),
+            kind: key.kind(),
+            key: Some(key),
+            file: self.input.batch.files[last.file as usize].path.clone(),
+            line: u64::from(last.line),
+            field: String::new(),
+            problem: "another line about this key is bad".to_owned(),
+            content,
+            cut,
+        })
     }
 
     /// A key that an operator skips: the batch says nothing of it, and nobody

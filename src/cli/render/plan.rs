@@ -11,8 +11,8 @@ use crate::domain::change::{Action, Change};
 use crate::domain::key::Kind;
 use crate::domain::plan::PlanSummary;
 use crate::error::Result;
+use crate::service::query::alike::Alike;
 use crate::service::query::plan_json::{self, Head};
-use crate::service::query::plans::group_id;
 
 /// How a plan is shown.
 pub struct Options {
@@ -92,10 +92,11 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
     let mut text = format!("Plan of batch {} for {}\n", safe(&head.batch_id), safe(&head.target));
     let mut groups: HashMap<u128, Group> = HashMap::new();
     let mut counts = Counts::default();
+    let alike = Alike::new(&head.volatile);
     // The first time through: what is alike, and how much there is of it.
     plan.each(&mut |change| {
         counts.take(change);
-        if let Some(key) = group_key(change)
+        if let Some(key) = group_key(&alike, change)
             && (groups.len() < GROUPS || groups.contains_key(&key))
         {
             let group = groups.entry(key).or_default();
@@ -114,11 +115,11 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
         let mut shown: HashSet<u128> = HashSet::new();
         // The second time: one by one, a group where its first one stands.
         plan.each(&mut |change| {
-            if let Some(key) = group_key(change).filter(|_| !options.full)
+            if let Some(key) = group_key(&alike, change).filter(|_| !options.full)
                 && let Some(group) = groups.get(&key)
             {
                 if shown.insert(key) {
-                    text.push_str(&group_text(&paint, change, group, extent));
+                    text.push_str(&group_text(&paint, &alike, change, group, extent));
                 }
             } else if change.action == Action::Delete {
                 // There are one or two of a type: more are a group.
@@ -210,14 +211,15 @@ pub fn thousands(number: u64) -> String {
 
 /// The group of a change. Creates are in none: they differ in their names at
 /// least.
-fn group_key(change: &Change) -> Option<u128> {
-    (change.action != Action::Create).then(|| group_id(change))
+fn group_key(alike: &Alike, change: &Change) -> Option<u128> {
+    (change.action != Action::Create).then(|| alike.group_id(change))
 }
 
-fn group_text(paint: &Paint, change: &Change, group: &Group, extent: Extent) -> String {
+fn group_text(paint: &Paint, alike: &Alike, change: &Change, group: &Group, extent: Extent) -> String {
     let (sign, count) = (paint.sign(change.action), thousands(group.count));
     let type_name = safe(change.key.type_name());
-    let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
+    let (before, after) = alike.common(change);
+    let (before, after) = (object(before.as_deref()), object(after.as_deref()));
     let keys = group.keys();
     if change.action != Action::Update {
         return format!("{sign} {count} {type_name}{}\n{keys}", waits(change));

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::super::engine::Engine;
 use super::long;
 use super::moot::Owners;
+use super::same_key;
 use super::spool::{Spool, Spooled};
 use crate::domain::change::{Change, Rejection};
 use crate::domain::ids::OperationNo;
@@ -65,8 +66,7 @@ impl Engine {
             files: long::Writer::new(&self.state, &header.source_id, &header.plan_id),
             spool: Spool::new(&self.state, &header.plan_id),
         };
-        let written = plan
-            .rejects(|reject| maker.of_reject(reject))
+        let written = same_key::merged(plan, |reject| maker.of_reject(reject))
             .and_then(|()| maker.of_refused(&executed.refused))
             .and_then(|()| maker.files.finish());
         if let Err(error) = written {

@@ -2,8 +2,8 @@
 //! them.
 //!
 //! ```text
-//! make     what a plan and its execution leave; spool: where it lies until the
-//!          commit; moot: what they settle
+//! make     what a plan and its execution leave; same_key: rejects of one key;
+//!          spool: where it lies until the commit; moot: what they settle
 //! content  the original, and what may take its place; line: as a line; long: as a file
 //! decide   whether that may be decided about, and what became of it if not
 //! preview  what a content would change
@@ -23,6 +23,7 @@ mod make;
 mod moot;
 mod preview;
 mod requeue;
+mod same_key;
 mod spool;
 
 pub use act::MAX_EDIT;

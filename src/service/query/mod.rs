@@ -1,6 +1,7 @@
 //! Filling the views from the store, the state folder and the catalogue. Each
 //! answer is a part of a list or one thing, and reads no more than it shows.
 
+pub mod alike;
 mod batches;
 mod cache;
 mod catalogue;
@@ -15,7 +16,7 @@ mod known;
 mod lineage;
 mod overview;
 pub mod plan_json;
-pub mod plans;
+mod plans;
 mod queue;
 mod search;
 mod snapshots;

@@ -41,6 +41,10 @@ pub struct Head {
     /// Keys whose deletion is withheld, the first ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<Key>,
+    /// Paths of the source's volatile attributes: updates that differ in them
+    /// alone are shown as one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volatile: Vec<String>,
     /// Lines that become dead letters, the first ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_lines: Vec<BadLine>,
@@ -93,6 +97,7 @@ impl Head {
             guards: header.guards.clone(),
             warnings: plan.manifest().warnings.clone(),
             withheld: plan.manifest().withheld.clone(),
+            volatile: plan.manifest().volatile.clone(),
             bad_lines: bad_lines.collect(),
             bad_line_count: plan.manifest().reject_count,
         })

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::super::engine::Engine;
 use super::super::views::{
     AttributeCount, ChangeFilter, ChangeGroup, ChangeView, Page, PlanBrief, PlanGroups, PlanPage, RejectView,
     TypeCount,
 };
+use super::alike::Alike;
 use super::batches::plan_brief;
 use super::{Part, cursor};
 use crate::domain::change::{Action, Change};
@@ -74,7 +73,8 @@ impl Engine {
             Some(key) => place(&key)?,
         };
         let grouped = if filter.ungrouped { Some(self.grouped(&plan)?) } else { None };
-        let wanted = Wanted::new(filter, grouped.as_deref())?;
+        let alike = Alike::new(&plan.manifest().volatile);
+        let wanted = Wanted::new(filter, grouped.as_deref(), &alike)?;
         let mut bodies = Bodies::new()?;
         let (mut items, mut next, mut looked_at, mut bytes) = (Vec::new(), None, 0, 0);
         plan.changes_from(from, |at, planned| {
@@ -104,6 +104,7 @@ impl Engine {
             plan: brief,
             warnings: plan.manifest().warnings.clone(),
             withheld: plan.manifest().withheld.clone(),
+            volatile: plan.manifest().volatile.clone(),
             rejects: plan.manifest().reject_count,
             items,
             next_cursor,
@@ -200,10 +201,11 @@ struct Wanted<'a> {
     text: Option<String>,
     group: Option<u128>,
     grouped: Option<&'a Grouped>,
+    alike: &'a Alike,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(filter: &'a ChangeFilter, grouped: Option<&'a Grouped>) -> Result<Self> {
+    fn new(filter: &'a ChangeFilter, grouped: Option<&'a Grouped>, alike: &'a Alike) -> Result<Self> {
         let group = match &filter.group {
             None => None,
             Some(text) => {
@@ -213,7 +215,7 @@ impl<'a> Wanted<'a> {
             }
         };
         let text = filter.text.as_ref().filter(|text| !text.is_empty()).map(|text| text.to_lowercase());
-        Ok(Self { filter, text, group, grouped })
+        Ok(Self { filter, text, group, grouped, alike })
     }
 
     /// What can be told before the values are read.
@@ -237,28 +239,14 @@ impl<'a> Wanted<'a> {
         if self.group.is_none() && self.grouped.is_none() {
             return true;
         }
-        let id = group_id(change);
+        let id = self.alike.group_id(change);
         self.group.is_none_or(|wanted| wanted == id)
             && self.grouped.is_none_or(|grouped| !grouped.ids.contains(&id))
     }
 }
 
-/// The same for all changes that are alike: updates from and to the same
-/// values of one type; creates, and deletes, of one type, and relationships
-/// of one type that begin to wait.
-pub fn group_id(change: &Change) -> u128 {
-    let mut text = vec![change.action as u8, change.kind as u8, u8::from(change.begins_to_wait())];
-    text.extend_from_slice(change.key.type_name().as_bytes());
-    if change.action == Action::Update {
-        for value in [&change.before, &change.after] {
-            text.push(0);
-            text.extend_from_slice(value.as_ref().map_or("", |value| value.get()).as_bytes());
-        }
-    }
-    xxh3_128(&text)
-}
-
 fn group(plan: &Plan) -> Result<Grouped> {
+    let alike = Alike::new(&plan.manifest().volatile);
     // Creates, updates, deletes, and relationships that begin to wait.
     let mut types: BTreeMap<(Kind, String), [u64; 4]> = BTreeMap::new();
     let mut attributes: HashMap<String, u64> = HashMap::new();
@@ -278,7 +266,7 @@ fn group(plan: &Plan) -> Result<Grouped> {
         if change.action == Action::Update {
             count_attributes(&change, &mut attributes);
         }
-        let id = group_id(&change);
+        let id = alike.group_id(&change);
         if let Some(group) = groups.get_mut(&id) {
             group.count += 1;
             if group.keys.len() < KEYS {
@@ -286,7 +274,7 @@ fn group(plan: &Plan) -> Result<Grouped> {
             }
         } else if groups.len() < APART && held < VALUES {
             held += weight(&change);
-            groups.insert(id, first_of(id, change));
+            groups.insert(id, first_of(id, change, &alike));
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -311,11 +299,12 @@ fn group(plan: &Plan) -> Result<Grouped> {
     Ok(Grouped { types: types.collect(), attributes, groups, ids, ungrouped, complete })
 }
 
-fn first_of(id: u128, change: Change) -> ChangeGroup {
+fn first_of(id: u128, change: Change, alike: &Alike) -> ChangeGroup {
     let waits = change.begins_to_wait();
-    let Change { action, kind, key, before, after, .. } = change;
+    let common = alike.common(&change);
+    let Change { action, kind, key, .. } = change;
     let (before, after) = match action {
-        Action::Update => (before, after),
+        Action::Update => common,
         // Their values differ from one to the next.
         Action::Create | Action::Delete => (None, None),
     };

@@ -41,6 +41,10 @@ pub struct PlanPage {
     /// Keys whose deletion is withheld, because the batch has a line whose key
     /// can't be read: the first 1,000.
     pub withheld: Vec<Key>,
+    /// Paths of the source's volatile attributes: updates that differ in them
+    /// alone are alike.
+    #[serde(default)]
+    pub volatile: Vec<String>,
     /// Number of rejected lines.
     pub rejects: u64,
     /// Changes that fit the filter, in the order of execution.
@@ -138,10 +142,12 @@ pub struct ChangeGroup {
     pub waits: bool,
     /// How many there are.
     pub count: u64,
-    /// What an update replaces; `null` for creates and deletes.
+    /// What an update replaces, but for volatile attributes; `null` for creates
+    /// and deletes.
     #[schema(value_type = Option<Object>)]
     pub before: Option<Box<RawValue>>,
-    /// What an update sets; `null` for creates and deletes.
+    /// What an update sets, but for volatile attributes; `null` for creates and
+    /// deletes.
     #[schema(value_type = Option<Object>)]
     pub after: Option<Box<RawValue>>,
     /// The first three keys.
