@@ -30,7 +30,7 @@ fn the_demo_publishes_its_company_and_shows_every_plan() {
     // is a table alone.
     let guards: Vec<&str> = text.split("\n── ").filter(|part| part.contains("\nguard: ")).collect();
     assert_eq!(guards.len(), 1);
-    assert!(guards[0].contains("- 17 rdbms_table\n      rdbms_table halden"), "{}", guards[0]);
+    assert!(guards[0].contains("- 26 rdbms_table\n      rdbms_table halden"), "{}", guards[0]);
     for part in text.split("\n── ").filter(|part| part.contains("\nTYPE ")) {
         assert!(["\n+ ", "\n~ ", "\n- "].iter().any(|sign| part.contains(sign)), "{part}");
     }

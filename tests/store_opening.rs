@@ -42,6 +42,15 @@ fn the_data_directory_is_made_for_its_owner_alone() {
 }
 
 #[test]
+fn a_folder_that_others_share_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    assert_eq!(refusal(folder.path()).kind(), ErrorKind::Settings);
+    let mode = std::fs::metadata(folder.path()).unwrap().permissions().mode();
+    assert_eq!((mode & 0o7777, std::fs::read_dir(folder.path()).unwrap().count()), (0o1777, 0));
+}
+
+#[test]
 fn a_store_keeps_its_owner_id_and_its_records_when_it_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let (owner, dump) = {

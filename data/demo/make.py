@@ -191,6 +191,75 @@ SCHEMAS = {
             held_on date Day
             passed boolean Whether the test was passed"""),
     }),
+    "support": ("Questions of customers and how they were answered", "customer-care", {
+        "tickets": ("One row per question that a customer asked", 311_402, """
+            ticket_id bigint! Number that the customer is told
+            customer_id bigint The customer, if known
+            order_id bigint The order that it is about, if one
+            topic text Delivery, return, article, invoice or club
+            channel text Mail, chat, phone or store
+            opened_at timestamptz When it was asked
+            closed_at timestamptz When it was settled, if it was
+            agent_id int>agents Who answers it"""),
+        "messages": ("What was written, both ways", 1_022_310, """
+            message_id bigint! Number
+            ticket_id bigint>tickets The question
+            written_at timestamptz When it was written
+            is_from_customer boolean Whether the customer wrote it
+            language char(2) Language, ISO 639-1
+            word_count int Words in it"""),
+        "agents": ("People who answer questions", 64, """
+            agent_id int! Number
+            employee_id int The person
+            team text Team
+            languages text Languages, ISO 639-1
+            trained_until date Day that the last training is good for"""),
+        "surveys": ("What customers said of the answer", 58_117, """
+            survey_id bigint! Number
+            ticket_id bigint>tickets The question
+            score int 1 to 5
+            answered_at timestamptz When it was filled in
+            would_recommend boolean Whether they would recommend us"""),
+        "help_articles": ("Answers that customers find by themselves", 640, """
+            help_article_id int! Number
+            title text Title on the page
+            language char(2) Language, ISO 639-1
+            published_at timestamptz When it was published
+            views_last_year bigint Page views of twelve months
+            is_current boolean Whether it is shown now"""),
+    }),
+    "workshop": ("Repairs and rentals in the stores", "store-services", {
+        "repairs": ("One row per thing that was brought for repair", 44_930, """
+            repair_id bigint! Number on the ticket
+            store_id int Where it was brought
+            customer_id bigint Who brought it
+            article_id bigint What it is, if we sold it
+            fault text What is broken, in the customer's words
+            received_at timestamptz When it was brought
+            ready_at timestamptz When it could be fetched
+            price_amount numeric(8,2) What the repair cost, in euro"""),
+        "repair_parts": ("Parts that were used for repairs", 97_215, """
+            repair_part_id bigint! Number
+            repair_id bigint>repairs The repair
+            article_id bigint The part
+            quantity int Pieces
+            unit_cost numeric(8,2) Cost of one piece in euro"""),
+        "rental_items": ("Things that can be rented", 3_280, """
+            rental_item_id int! Number on the label
+            article_id bigint The article
+            store_id int Where it is
+            condition text New, good or worn
+            daily_rate numeric(8,2) Price of a day in euro
+            retired_on date Last day, if there was one"""),
+        "rentals": ("Who rented what, and for how long", 71_604, """
+            rental_id bigint! Number of the contract
+            rental_item_id int>rental_items What was rented
+            customer_id bigint Who rented it
+            from_date date First day
+            to_date date Last day as agreed
+            returned_on date Day that it came back, if it did
+            deposit_amount numeric(8,2) Deposit in euro"""),
+    }),
 }
 
 MODELS = {

@@ -69,11 +69,7 @@ impl Store {
                 .create(folder)
                 .map_err(|e| Error::io(folder, e))?;
         }
-        let mode = std::fs::metadata(folder).map_err(|e| Error::io(folder, e))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            let own = std::fs::Permissions::from_mode(0o700);
-            std::fs::set_permissions(folder, own).map_err(|e| Error::io(folder, e))?;
-        }
+        own(folder)?;
         let path = folder.join(FILE);
         let pid_file = folder.join(PID_FILE);
         let (cache, owner) =
@@ -191,6 +187,25 @@ impl Drop for Store {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.pid_file);
     }
+}
+
+/// Makes the data directory its owner's alone.
+fn own(folder: &Path) -> Result<()> {
+    let mode = std::fs::metadata(folder).map_err(|e| Error::io(folder, e))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    if mode & 0o1000 != 0 {
+        let text = format!(
+            "{} is shared with others, such as /tmp is; a data directory is its owner's alone: name one below it",
+            folder.display()
+        );
+        return Err(Error::new(ErrorKind::Settings, text));
+    }
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(|e| {
+        let error = Error::io(folder, e);
+        error.context(format!("{} can't be made its owner's alone (mode 0700)", folder.display()))
+    })
 }
 
 /// Whether `folder` has a store. A file without a byte is one that was never
