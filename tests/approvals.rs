@@ -103,6 +103,8 @@ fn what_was_repaired_since_outlives_the_approval_of_withheld_deletions() {
     world.work();
     assert_eq!(world.batch(&again.batch_id).status, PublishStatus::Complete);
     world.expect(&[(entity("k"), 2), (entity("rest"), 1)]);
+    // Nor does it ask for the repair again.
+    assert_eq!(world.dead_letters("alpha"), []);
     // What was refused and mended since is not what it was.
     let world = World::new();
     complete(&world, &full(1).with(["k", "old"].map(|name| says(entity(name), 1))));

@@ -4,15 +4,18 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::batches::{Line, TestBatch, edge, entity, says};
 use support::world::World;
+use tidegate::domain::change::Action;
 use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::OnFailure;
 use tidegate::error::{Error, ErrorKind};
 use tidegate::store::DeadLetterState;
+use tidegate::targets::TargetChange;
 
 fn full(time: u32) -> TestBatch {
     TestBatch::full("alpha", time)
@@ -76,8 +79,17 @@ fn one_that_may_still_be_there_is_not_forgotten_when_its_end_does_not_come() {
     world.faults.refuse([entity("c")]);
     complete(&world, &full(3).with([a.clone(), c, r]));
     world.faults.heal();
+    // The embedded catalogue shows no relationship without its ends.
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sent);
+    world.faults.before(move |operation| {
+        seen.lock().unwrap().extend(operation.changes.clone());
+        Ok(())
+    });
     complete(&world, &full(4).with([a]));
     world.expect(&[(entity("a"), 1)]);
+    let taken_back = |change: &TargetChange| change.key == edge("a", "c") && change.action == Action::Delete;
+    assert!(sent.lock().unwrap().iter().any(taken_back), "{:?}", sent.lock().unwrap());
 }
 
 #[test]

@@ -66,9 +66,12 @@ impl Engine {
             files: long::Writer::new(&self.state, &header.source_id, &header.plan_id),
             spool: Spool::new(&self.state, &header.plan_id),
         };
-        let written = same_key::merged(plan, |reject| maker.of_reject(reject))
-            .and_then(|()| maker.of_refused(&executed.refused))
-            .and_then(|()| maker.files.finish());
+        // What is read again for its withheld deletions has its dead letters from
+        // the first time, be they settled or not.
+        let again = record.absence.is_some();
+        let rejects = if again { Ok(()) } else { same_key::merged(plan, |reject| maker.of_reject(reject)) };
+        let written =
+            rejects.and_then(|()| maker.of_refused(&executed.refused)).and_then(|()| maker.files.finish());
         if let Err(error) = written {
             // What a full disk has of them would only take room until then.
             maker.files.remove();

@@ -157,7 +157,11 @@ impl Engine {
                             scope.contains_parts(type_name, name)
                                 || layer.lookup(hash, &mut scratch)?.is_some()
                         }
-                        (LetterKind::Entity, None) => scope.is_everything() && excepted.is_empty(),
+                        // Not by the batch that has the line itself, though a person
+                        // had it speak for what it does not list.
+                        (LetterKind::Entity, None) => {
+                            letter.stamp < *stamp && scope.is_everything() && excepted.is_empty()
+                        }
                     };
                     found.extend(Some(letter).filter(|_| is));
                     Ok(())
