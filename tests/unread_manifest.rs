@@ -16,8 +16,10 @@ fn batch() -> TestBatch {
 }
 
 /// Manifests that can't be used; the last ones tell nothing of the batch, the folders' names do.
-fn broken(good: &str) -> [String; 5] {
+fn broken(good: &str) -> [String; 7] {
     [
+        good.replace("entities-00000.ndjson", "../entities-00000.ndjson"),
+        good.replace("entities-00000.ndjson", "/entities-00000.ndjson"),
         good.replace("\"mode\"", "\"mod\""),
         good.replace("tidegate.batch/1", "tidegate.batch/7"),
         "{".to_owned(),
@@ -42,7 +44,7 @@ fn it_is_failed_with_its_reason_and_goes_on_when_it_was_mended() {
         assert_eq!(record.status, PublishStatus::Failed);
         let failure = record.failure.unwrap();
         assert!(
-            ["BATCH_MANIFEST_INVALID", "BATCH_FORMAT_UNKNOWN", "BATCH_MANIFEST_VERSION"]
+            ["BATCH_MANIFEST_INVALID", "BATCH_FORMAT_UNKNOWN", "BATCH_FILE_UNSAFE"]
                 .contains(&failure.error_code.as_str()),
             "{failure:?}"
         );

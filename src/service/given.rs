@@ -93,7 +93,9 @@ impl Engine {
     fn fail_given(&self, manifest_in: &Path, place: &Path, url: String, error: Error) -> Result<BatchId> {
         let id = folder::meant(manifest_in, place).filter(|_| is_of_manifest(&error));
         let Some(id) = id else { return Err(error) };
-        let hash = format!("{:032x}", xxh3_128(&folder::read_manifest(manifest_in)?));
+        // One that can't be read has none, and so differs from any that can.
+        let hash = folder::read_manifest(manifest_in).map(|bytes| format!("{:032x}", xxh3_128(&bytes)));
+        let hash = hash.unwrap_or_default();
         let local = if is_local(&url) { place.to_path_buf() } else { self.spool(&id) };
         self.check_room()?;
         let record = self.unread(&id, url, local, hash)?;
@@ -121,9 +123,10 @@ impl Engine {
     }
 }
 
-/// Whether it is the manifest that is wrong, and tells perhaps which batch it is of.
+/// Whether it is the manifest that is wrong, what it names, or what it lies in:
+/// something tells perhaps which batch it is of.
 fn is_of_manifest(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestVersion)
+    matches!(error.kind(), ErrorKind::ManifestInvalid | ErrorKind::ManifestVersion | ErrorKind::FileUnsafe)
 }
 
 /// Whether a batch FAILED for a manifest that was another one than it has now.
