@@ -75,6 +75,11 @@ fn an_approval_covers_what_was_looked_at_and_no_more() {
     // One more, of a key that shows for another source's sake all the same.
     assert!(!runs_after(&parks, &late(lines(20, 21, 7).collect())));
     assert!(!runs_after(&parks, &late(lines(20, 30, 1).collect())));
+    // What did not live then is not approved, though the batch deletes it.
+    let deletes = TestBatch::incremental("alpha", 30)
+        .with(names(0, 5).chain(names(50, 60)).map(|name| Line::Deleted(entity(&name))));
+    assert!(runs_after(&deletes, &late(lines(5, 6, 3).collect())));
+    assert!(!runs_after(&deletes, &late(lines(50, 60, 1).collect())));
     // One more that shows.
     assert!(!runs_after(&parks, &late(lines(50, 51, 1).collect())));
 }

@@ -70,6 +70,26 @@ fn a_relationship_that_another_source_could_not_bring_comes_with_its_own_one() {
 }
 
 #[test]
+fn a_key_that_another_source_settled_is_not_sent_again_and_again() {
+    let world = World::new();
+    // Alpha's end comes, and beta's relationship to it is refused: alpha's
+    // snapshot has it unsure, and beta brings it.
+    let beta = |time| TestBatch::full("beta", time).with([says(entity("b"), 1), says(edge("a", "b"), 1)]);
+    complete(&world, &beta(1));
+    world.faults.refuse([edge("a", "b")]);
+    complete(&world, &full(2).with([says(entity("a"), 1)]));
+    world.faults.heal();
+    complete(&world, &beta(3));
+    for time in (4..12).step_by(2) {
+        for batch in [full(time).with([says(entity("a"), 1)]), beta(time + 1)] {
+            let record = world.publish(&batch);
+            assert_eq!(world.plan(&record).header.summary.changes(), 0, "{}", batch.id());
+        }
+    }
+    assert_eq!(world.snapshot("alpha").unsure, []);
+}
+
+#[test]
 fn one_that_may_still_be_there_is_not_forgotten_when_its_end_does_not_come() {
     let world = World::new();
     let (a, c, r) = (says(entity("a"), 1), says(entity("c"), 1), says(edge("a", "c"), 1));

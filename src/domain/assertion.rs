@@ -248,6 +248,8 @@ fn problem(field: impl Into<String>, text: &str) -> Problem {
 }
 
 impl<'a> Parts<'a> {
+    /// Reads all members. Where one is wrong, those behind it are read too, as
+    /// far as it can be told where they are, so that the key is found.
     fn read(&mut self, kind: Kind, line: &'a [u8]) -> Result<(), Problem> {
         let mut scanner = Scanner::new(line);
         scanner.white_space();
@@ -255,23 +257,41 @@ impl<'a> Parts<'a> {
             return Err(problem("", "is not a JSON object"));
         }
         scanner.white_space();
-        if !scanner.take(b'}') {
-            loop {
-                self.member(kind, line, &mut scanner)?;
-                if scanner.separator(b'}')? {
-                    break;
-                }
+        let mut first: Option<Problem> = None;
+        let mut more = !scanner.take(b'}');
+        while more {
+            let read = self.member(kind, line, &mut scanner);
+            let stops = read.is_err();
+            if let Some(bad) = read.unwrap_or_else(Some) {
+                // The first one is told; of the key none of them may be.
+                let keyless = bad.keyless;
+                first.get_or_insert(bad).keyless |= keyless;
+            }
+            match scanner.separator(b'}') {
+                _ if stops => return Err(first.unwrap_or_else(|| problem("", "can't be read"))),
+                Ok(ended) => more = !ended,
+                Err(error) => return Err(first.unwrap_or_else(|| error.into())),
             }
         }
         self.ended = true;
-        if scanner.at_end() {
-            Ok(())
-        } else {
-            Err(scanner.error("something stands behind the object").into())
+        match first {
+            Some(bad) => Err(bad),
+            None if scanner.at_end() => Ok(()),
+            None => Err(scanner.error("something stands behind the object").into()),
         }
     }
 
-    fn member(&mut self, kind: Kind, line: &'a [u8], scanner: &mut Scanner<'a>) -> Result<(), Problem> {
+    /// Reads the next member. What is wrong with it is returned.
+    ///
+    /// # Errors
+    /// The same, when it can't be told where it ends, or nothing behind it could
+    /// give the line a key.
+    fn member(
+        &mut self,
+        kind: Kind,
+        line: &'a [u8],
+        scanner: &mut Scanner<'a>,
+    ) -> Result<Option<Problem>, Problem> {
         let name = scanner.string()?;
         let name = plain(name);
         let (index, field): (u8, &'static str) = match (&*name, kind) {
@@ -287,22 +307,13 @@ impl<'a> Parts<'a> {
         scanner.colon()?;
         if index == 7 {
             self.unknown = true;
-            return match ignored(scanner, "", name, &mut self.others, 1)? {
-                None => Ok(()),
-                Some(bad) => {
-                    // Go on, so that a key behind it is found.
-                    self.rest(kind, line, scanner)?;
-                    Err(bad)
-                }
-            };
+            return ignored(scanner, "", name, &mut self.others, 1);
         }
         if self.seen & 1 << index != 0 {
             // Which of both is meant can't be told; of the key neither can be trusted.
             let keyless = !matches!(index, 1 | 2);
-            if !keyless {
-                self.go_on(kind, line, scanner)?;
-            }
-            return Err(Problem { field: field.into(), problem: "stands twice".into(), keyless });
+            let bad = Problem { field: field.into(), problem: "stands twice".into(), keyless };
+            return if !keyless && pass_over(scanner) { Ok(Some(bad)) } else { Err(bad) };
         }
         self.seen |= 1 << index;
         match index {
@@ -314,14 +325,12 @@ impl<'a> Parts<'a> {
                     problem(field, &error.to_string())
                 };
                 if scanner.peek() != b'{' {
-                    self.go_on(kind, line, scanner)?;
-                    return Err(problem(field, "is not an object"));
+                    let bad = problem(field, "is not an object");
+                    return if pass_over(scanner) { Ok(Some(bad)) } else { Err(bad) };
                 }
                 if let Err(error) = scanner.skip(1) {
-                    if scanner.resume_behind(start) {
-                        self.rest(kind, line, scanner)?;
-                    }
-                    return Err(within(error));
+                    let bad = within(error);
+                    return if scanner.resume_behind(start) { Ok(Some(bad)) } else { Err(bad) };
                 }
                 self.attributes = Some(scanner.since(start));
                 self.attributes_at = start;
@@ -329,43 +338,26 @@ impl<'a> Parts<'a> {
             2 => match scanner.peek() {
                 b't' | b'f' => self.deleted = scanner.word()? == b"true",
                 _ => {
-                    self.go_on(kind, line, scanner)?;
-                    return Err(problem(field, "is neither true nor false"));
+                    let bad = problem(field, "is neither true nor false");
+                    return if pass_over(scanner) { Ok(Some(bad)) } else { Err(bad) };
                 }
             },
             3 => self.name = Some(text(scanner, field, "", MAX_NAME, false)?),
             4 | 5 => {
                 let (end, bad) = end(scanner, field, &mut self.unknown)?;
                 *(if index == 4 { &mut self.from } else { &mut self.to }) = Some(end);
-                if let Some(bad) = bad {
-                    self.rest(kind, line, scanner)?;
-                    return Err(bad);
-                }
+                return Ok(bad);
             }
             _ => self.label = Some(text(scanner, field, "", MAX_NAME, true)?),
         }
-        Ok(())
+        Ok(None)
     }
+}
 
-    /// Goes over a value that has no use, and reads the members behind it, for
-    /// the key's sake.
-    fn go_on(&mut self, kind: Kind, line: &'a [u8], scanner: &mut Scanner<'a>) -> Result<(), Problem> {
-        let start = scanner.offset();
-        let skipped = scanner.skip(1);
-        match skipped {
-            Err(error) if !scanner.resume_behind(start) => Err(error.into()),
-            Ok(()) | Err(_) => self.rest(kind, line, scanner),
-        }
-    }
-
-    /// Reads the members behind a bad one.
-    fn rest(&mut self, kind: Kind, line: &'a [u8], scanner: &mut Scanner<'a>) -> Result<(), Problem> {
-        while !scanner.separator(b'}')? {
-            self.member(kind, line, scanner)?;
-        }
-        self.ended = true;
-        Ok(())
-    }
+/// Goes over a value that has no use, if it can be told where it ends.
+fn pass_over(scanner: &mut Scanner<'_>) -> bool {
+    let start = scanner.offset();
+    scanner.skip(1).is_ok() || scanner.resume_behind(start)
 }
 
 /// A member's name without escapes.
@@ -605,6 +597,15 @@ mod tests {
                 (field, problem, keyed),
                 "{line}"
             );
+        }
+        // However many members are wrong.
+        for member in [r#""attributes":1"#, r#""attributes":{}"#, r#""deleted":1"#, r#""z":1"#, r#""z":NaN"#]
+        {
+            let line = format!(
+                r#"{{"type":"t","qualified_name":"n",{member}}}"#,
+                member = [member; 50_000].join(",")
+            );
+            assert!(entity(&line).is_err_and(|bad| bad.key.is_some()), "{member}");
         }
         // Without its label a relationship's key would be another one.
         let ends =

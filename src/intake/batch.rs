@@ -106,7 +106,7 @@ impl FileState {
     /// since then is the same.
     pub fn was_changed(&self, now: &Self) -> bool {
         let (before, after) = (self.modified.as_nanosecond(), now.modified.as_nanosecond());
-        let is_cut = |unit: &i128| after % unit == 0 && (before - after).abs() < *unit;
+        let is_cut = |unit: &i128| after % unit == 0 && before % unit != 0 && (before - after).abs() < *unit;
         self.bytes != now.bytes || before != after && !UNITS.iter().any(is_cut)
     }
 }
@@ -134,5 +134,6 @@ mod tests {
         assert!(before.was_changed(&state(8, "05.123456789")));
         // One that is round already was not cut.
         assert!(state(7, "05").was_changed(&state(7, "05.5")));
+        assert!(state(7, "06").was_changed(&state(7, "07")) && state(7, "06").was_changed(&state(7, "08")));
     }
 }

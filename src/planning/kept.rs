@@ -226,7 +226,7 @@ pub fn fold(state: &StateDir, next: &mut SnapshotManifest) -> Result<()> {
         return Ok(());
     }
     let snapshot = Snapshot::from_manifest(state, next.clone(), &CacheBudget::new(INDEX))?;
-    let tmp = state.work_folder(&next.plan_id)?;
+    let tmp = state.fold_folder(&next.plan_id)?;
     let (name, packed) =
         (format!("{}-folded.layer", next.plan_id), format!("{}-repacked.pack", next.plan_id));
     let folded = fold::run(

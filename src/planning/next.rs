@@ -163,6 +163,7 @@ pub fn write(
         next.unsure.retain(|key| !settled.contains(key));
         settle_others(state, &manifest.header, &settled, &mut next)?;
     }
+    settled_by_others(state, &manifest.header, before, &mut next)?;
     next.unsure.extend(outcome.unsure.iter().cloned());
     if !clean {
         next.unsure.extend(unsure::keys(state, plan, own, outcome, &next)?);
@@ -183,6 +184,24 @@ fn unpublished_yet(of: &StampInfo) -> StampInfo {
     let (source_timestamp, processing_timestamp) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
     let batch_id = of.stamp.batch_id.clone();
     StampInfo { stamp: Stamp { source_timestamp, processing_timestamp, batch_id }, workflow: String::new() }
+}
+
+/// Takes out the unsure keys of the source's last snapshot that plans of other
+/// sources settled: what they say of that one is not said of the next.
+fn settled_by_others(
+    state: &StateDir,
+    header: &PlanHeader,
+    own: Option<&SnapshotManifest>,
+    next: &mut SnapshotManifest,
+) -> Result<()> {
+    let Some(own) = own.filter(|own| !own.unsure.is_empty()) else { return Ok(()) };
+    for (source, id) in header.bases.iter().filter(|(source, _)| **source != header.source_id) {
+        let mut theirs: SnapshotManifest = read_checked(&state.snapshot_path(source, &header.target, id))?;
+        let settled: BTreeSet<Key> =
+            theirs.settled.remove(&own.snapshot_id).unwrap_or_default().into_iter().collect();
+        next.unsure.retain(|key| !settled.contains(key));
+    }
+    Ok(())
 }
 
 /// Remembers which unsure keys of other sources' snapshots are settled.

@@ -147,7 +147,16 @@ impl StateDir {
 
     /// A folder for the work on one plan; goes with its owner.
     pub fn work_folder(&self, plan: &PlanId) -> Result<WorkFolder> {
-        let path = self.tmp().join(plan.as_str());
+        self.work_folder_of(plan.as_str())
+    }
+
+    /// Another one, for folding at the plan's commit.
+    pub fn fold_folder(&self, plan: &PlanId) -> Result<WorkFolder> {
+        self.work_folder_of(&format!("{plan}-fold"))
+    }
+
+    fn work_folder_of(&self, name: &str) -> Result<WorkFolder> {
+        let path = self.tmp().join(name);
         std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
         Ok(WorkFolder(path))
     }

@@ -185,11 +185,15 @@ impl Engine {
         let open = |manifest: &PlanManifest| {
             Layer::open(&self.state.layer_path(source, &manifest.layer.file), &budget)
         };
-        let (approved, layer) = (open(approved)?, open(new)?);
-        let own = match new.header.bases.get(source) {
-            Some(base) => Some(Snapshot::open(&self.state, source, &new.header.target, base, &budget)?),
-            None => None,
+        let base_of = |manifest: &PlanManifest| match manifest.header.bases.get(source) {
+            Some(base) => {
+                Snapshot::open(&self.state, source, &manifest.header.target, base, &budget).map(Some)
+            }
+            None => Ok(None),
         };
+        // Without it nobody knows what the approved plan took back.
+        let Ok(base) = base_of(approved) else { return Ok(false) };
+        let (approved, layer, own) = (open(approved)?, open(new)?, base_of(new)?);
         let mut scratch = Scratch::default();
         let mut entries = layer.scan();
         while let Some((_, entry)) = entries.advance()? {
@@ -199,7 +203,12 @@ impl Engine {
             let is_same = |known: &Entry| {
                 if entry.is_live() { known.is_live() && known.canon == entry.canon } else { !known.is_live() }
             };
-            if approved.lookup(entry.key, &mut scratch)?.is_some_and(|(_, known)| is_same(&known)) {
+            let was_live = match &base {
+                Some(base) => base.live(entry.key, &mut scratch)?.is_some(),
+                None => false,
+            };
+            if was_live && approved.lookup(entry.key, &mut scratch)?.is_some_and(|(_, known)| is_same(&known))
+            {
                 continue;
             }
             // What is new takes nothing back and changes nothing.

@@ -40,7 +40,10 @@ impl Engine {
         let plan = Plan::open(&self.state, id.source(), plan_id)?;
         // Its plan is for the target that it was made for.
         let (name, open) = self.target_named(&plan.manifest().header.target, id.source())?;
-        self.check_resumed(&plan, open)?;
+        // One that was cancelled sends nothing more, wherever that would go.
+        if record.cancel.is_none() && !self.work.is_cancelled(id) {
+            self.check_resumed(&plan, open)?;
+        }
         let changes = plan.manifest().operations.iter().map(|op| u64::from(op.changes)).sum();
         self.live.begin(id, Phase::Executing, Some(changes));
         self.progress.executing(id, changes);

@@ -194,6 +194,7 @@ impl Engine {
                 unsure: current.unsure.len() as u64,
             });
         }
+        self.begin_anew(&recovered)?;
         self.tell_begun(&mut recovered)?;
         self.take_pins(&mut recovered)?;
         self.pass_by(&mut recovered)?;
@@ -300,6 +301,27 @@ impl Engine {
             entities: manifest.live(Kind::Entity),
             relationships: manifest.live(Kind::Relationship),
         }
+    }
+
+    /// A source without a snapshot is planned as if for the first time, whatever
+    /// its targets had of it: else the plan that they had last would hold it.
+    fn begin_anew(&self, recovered: &Recovered) -> Result<()> {
+        for source in sources(&self.state)? {
+            for (name, open) in &self.targets {
+                let has = recovered.sources.iter().any(|of| of.source_id == source && of.target == *name);
+                if has || !open.target.capabilities().tracks_plans {
+                    continue;
+                }
+                // One that can't be asked now is asked by the next batch.
+                let Ok(Some(last)) = open.target.last_plan(&source) else { continue };
+                let row = applied_row(name.as_str(), source.as_str());
+                self.store.write(move |tx| {
+                    tx.put(crate::store::APPLIED, row, last.as_str().as_bytes().to_vec());
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Tells of plans that may have been begun where no snapshot is there to

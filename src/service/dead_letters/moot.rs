@@ -68,7 +68,8 @@ impl Engine {
     ) -> Result<Vec<OpenLetter>> {
         let manifest = plan.manifest();
         let (source, batch) = (&manifest.header.source_id, &manifest.header.batch_id);
-        if batch.n() == 0 {
+        // One that speaks for what its original does not list was made of none.
+        if batch.n() == 0 || manifest.stamp.stamp.batch_id != *batch {
             return Ok(Vec::new());
         }
         let path = self.state.layer_path(source, &manifest.layer.file);
@@ -93,7 +94,7 @@ impl Engine {
                 let Some(hash) = wanted.map(|key| key.hash()) else { continue };
                 let published = !exceptions.contains(&hash)
                     && (outcome.complete || outcome.done.contains(&hash))
-                    && layer.lookup(hash, &mut scratch)?.is_some();
+                    && layer.lookup(hash, &mut scratch)?.is_some_and(|(_, entry)| entry.is_live());
                 found.extend(Some(letter).filter(|_| published));
             }
             Ok(found)
