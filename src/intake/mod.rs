@@ -12,5 +12,6 @@ pub mod monitor;
 pub mod pin;
 pub mod prefix;
 pub mod reader;
+pub mod signature;
 pub mod unpack;
 pub mod write;

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::inbox::{Complete, InboxSettings};
 use super::manifest::MANIFEST;
 use super::prefix::{Changed, Object, Prefix, Unusable};
+use super::signature;
 use crate::domain::ids::{FolderName, SourceId};
 use crate::error::Result;
 
@@ -21,7 +21,7 @@ pub struct InboxFolder {
     pub names: Option<(SourceId, FolderName)>,
     /// Its objects, by name.
     pub objects: Vec<Object>,
-    /// Hash over names, sizes, times and tags of its objects.
+    /// What its objects are (see [`signature`]).
     pub signature: String,
     /// Time of its newest object.
     pub newest: Timestamp,
@@ -100,7 +100,7 @@ fn unusable(path: String, odd: &Unusable) -> InboxFolder {
         path,
         names: None,
         objects: Vec::new(),
-        signature: signature(&[]),
+        signature: signature::of(&[]),
         newest: odd.since,
         waits: Some(odd.why.to_owned()),
         never: true,
@@ -137,16 +137,7 @@ pub(super) fn look(
         (Ok(objects), Ok(_)) => incomplete(&inbox.complete, objects, newest, now),
     };
     let never = listed.is_ok() && names.is_err();
-    InboxFolder { path, names: names.ok(), signature: signature(&objects), objects, newest, waits, never }
-}
-
-/// A text that changes whenever a folder's objects do.
-pub fn signature(objects: &[Object]) -> String {
-    let listing: String = objects
-        .iter()
-        .map(|object| format!("{}\0{}\0{}\0{}\n", object.name, object.size, object.modified, object.tag))
-        .collect();
-    format!("{:032x}", xxh3_128(listing.as_bytes()))
+    InboxFolder { path, names: names.ok(), signature: signature::of_complete(&inbox.complete, &objects), objects, newest, waits, never }
 }
 
 /// Why a folder is not complete, if it is not.
