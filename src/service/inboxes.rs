@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::inbox::InboxSettings;
 use crate::intake::manifest::MANIFEST;
-use crate::intake::monitor::InboxFolder;
+use crate::intake::monitor::{self, InboxFolder};
 use crate::intake::prefix::{self, Prefix};
 use crate::intake::{fetch, folder, signature};
 use crate::planning::halt::Halt;
@@ -151,6 +151,12 @@ impl Engine {
         settle: SignedDuration,
     ) -> Result<Became> {
         let Some((source, name)) = &found.names else { return Ok(Became::Later) };
+        // Without a manifest a file that can't be read would be left out unseen.
+        if !found.has(MANIFEST)
+            && !prefix.unusable(&found.path).is_ok_and(|odd| monitor::unusable(inbox, found, &odd).is_none())
+        {
+            return Ok(Became::Later);
+        }
         let id = BatchId::new(source.clone(), name.clone());
         let unknown = self.unknown_source(&self.settings(), source);
         let what = format!("folder {}{}", inbox.url, found.path);
