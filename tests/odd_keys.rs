@@ -289,6 +289,33 @@ fn a_folder_of_a_source_that_cant_be_listed_is_told_of() {
 }
 
 #[test]
+fn batches_in_the_wrong_place_are_listed_with_the_right_one() {
+    for remote in [false, true] {
+        let watch = Watch::new(remote, |_| {});
+        let bare = batch("shop", 1).folder_name();
+        watch.deliver(&batch("shop", 1), &bare);
+        watch.deliver(&batch("shop", 1), "shop");
+        watch.put("manifest.json", b"{}");
+        watch.put("README", b"what lies beside is nobody's business");
+        watch.put("shop/README", b"neither here");
+        // A source may be called like that.
+        let named = "20261120T010000Z_source";
+        watch.bring(&batch(named, 2));
+        assert_eq!(watch.poll(), 1);
+        assert_eq!(watch.published(), 1);
+        watch.expect(
+            InboxFolderState::Ignored,
+            &[
+                (&bare, "it lies in no source's folder: put it into <source>/"),
+                ("shop", "put it into shop/<YYYYMMDDTHHMMSSZ>_<run_id>/"),
+                ("manifest.json", "put it into <source>/<YYYYMMDDTHHMMSSZ>_<run_id>/"),
+            ],
+        );
+        assert!(watch.doctor().contains("3 are ignored"));
+    }
+}
+
+#[test]
 fn hidden_folders_are_listed_and_the_doctor_does_not_mind_them() {
     for remote in [false, true] {
         let watch = Watch::new(remote, |_| {});

@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod folder;
 pub mod inbox;
 pub mod manifest;
+mod misplaced;
 pub mod monitor;
 mod pages;
 pub mod pin;

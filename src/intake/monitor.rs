@@ -9,7 +9,7 @@ use super::folder::is_data;
 use super::inbox::{Complete, InboxSettings};
 use super::manifest::MANIFEST;
 use super::prefix::{Changed, Object, Prefix, Unusable};
-use super::signature;
+use super::{misplaced, signature};
 use crate::domain::ids::{FolderName, SourceId};
 use crate::error::{Error, Result};
 
@@ -58,6 +58,9 @@ pub fn scan(
         let told = never(odd.name.clone(), odd.why.to_owned(), odd.since.unwrap_or(now));
         found.insert((odd.name.clone(), String::new()), told);
     }
+    for (name, why, since) in misplaced::in_inbox(inbox, &all) {
+        found.insert((name.clone(), String::new()), never(name, why, since));
+    }
     for source in all.folders {
         let listing = match prefix.listing(&source) {
             Ok(listing) => listing,
@@ -69,6 +72,10 @@ pub fn scan(
                 continue;
             }
         };
+        if let Some((why, since)) = misplaced::in_source(inbox, &source, &listing) {
+            let since = since.unwrap_or_else(|| changed(prefix, &source, now));
+            found.insert((source.clone(), String::new()), never(source.clone(), why, since));
+        }
         for odd in &listing.unusable {
             let path = format!("{source}/{}", odd.name);
             let told = never(path, odd.why.to_owned(), odd.since.unwrap_or(now));
@@ -136,7 +143,7 @@ fn unlisted(error: &Error) -> String {
 }
 
 /// The object that makes a folder a batch, where it is one.
-fn awaited(complete: &Complete) -> Option<&str> {
+pub(super) fn awaited(complete: &Complete) -> Option<&str> {
     match complete {
         Complete::Manifest => Some(MANIFEST),
         Complete::Marker(name) => Some(name),
