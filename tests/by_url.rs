@@ -2,69 +2,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::process::Output;
-use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use support::batches::{TestBatch, entity, says};
+use support::bucket::{self, Objects};
 use support::shell::Shell;
-
-type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
-
-/// As much of S3 as a listing and reading take: answers until the test ends.
-fn bucket(objects: &Objects) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let objects = Arc::clone(objects);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            answer(stream.unwrap(), &objects.lock().unwrap());
-        }
-    });
-    url
-}
-
-fn answer(mut stream: TcpStream, objects: &BTreeMap<String, Vec<u8>>) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-    let Some(request) = lines.next() else { return };
-    for line in lines {
-        if line.is_empty() {
-            break;
-        }
-    }
-    let target = request.split(' ').nth(1).unwrap().replace("%2F", "/");
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let (status, body) = if let Some(key) = path.strip_prefix("/metadata/").filter(|key| !key.is_empty()) {
-        match objects.get(key) {
-            Some(bytes) => ("200 OK", bytes.clone()),
-            None => ("404 Not Found", Vec::new()),
-        }
-    } else {
-        let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix=")).unwrap_or_default();
-        let mut xml = "<ListBucketResult><IsTruncated>false</IsTruncated>".to_owned();
-        for (key, bytes) in objects.iter().filter(|(key, _)| key.starts_with(prefix)) {
-            let _ = write!(
-                xml,
-                "<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified>\
-                 <ETag>&quot;1&quot;</ETag><Size>{}</Size></Contents>",
-                bytes.len()
-            );
-        }
-        xml.push_str("</ListBucketResult>");
-        ("200 OK", xml.into_bytes())
-    };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: \"1\"\r\nConnection: close\r\n\
-         Last-Modified: Sun, 01 Nov 2026 00:00:00 GMT\r\n\r\n",
-        body.len()
-    );
-    // Whoever asked may have gone.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
-}
 
 fn batch(time: u32, count: i64) -> TestBatch {
     TestBatch::full("alpha", time).with((0..count).map(|n| says(entity(&format!("n{n}")), 1)))
@@ -99,7 +42,7 @@ fn a_batch_in_an_object_store_is_planned_and_published_by_its_url() {
     let objects = Objects::default();
     put(&objects, &shell, "monday", &batch(1, 20));
     put(&objects, &shell, "tuesday", &batch(2, 0));
-    let endpoint = bucket(&objects);
+    let endpoint = bucket::serve(&objects);
     let run = |code: i32, arguments: &[&str]| run(&shell, &endpoint, code, arguments);
 
     let planned = run(2, &["plan", "s3://metadata/batches/monday"]);
@@ -136,7 +79,7 @@ fn one_whose_manifest_cant_be_used_is_failed_and_goes_on_when_it_was_mended() {
     let shell = Shell::new();
     let objects = Objects::default();
     put(&objects, &shell, "monday", &batch(1, 20));
-    let endpoint = bucket(&objects);
+    let endpoint = bucket::serve(&objects);
     let run = |code: i32, arguments: &[&str]| run(&shell, &endpoint, code, arguments);
     let publish = ["--json", "publish", "s3://metadata/batches/monday"];
     let manifest = "batches/monday/manifest.json".to_owned();

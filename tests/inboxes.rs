@@ -256,6 +256,42 @@ fn a_marker_or_quiet_time_stand_in_for_a_manifest_and_the_settings_say_the_mode(
 }
 
 #[test]
+fn a_marker_that_is_still_written_when_it_is_seen_is_no_change_afterwards() {
+    for remote in [false, true] {
+        let watch = Watch::new(remote, |settings| {
+            settings.inboxes[0].complete = Complete::Marker("_SUCCESS".into());
+            settings.sources.entry(SourceId::new("alpha").unwrap()).or_default().mode = Some(Mode::Full);
+        });
+        let (path, _) = watch.deliver(&batch(1, 1));
+        let file = |name: &str| path.replace("manifest.json", name);
+        watch.put(&file("_SUCCESS"), b"");
+        assert_eq!(watch.poll(), 1);
+        // Made, and only then filled, as a shell does it.
+        watch.put(&file("_SUCCESS"), b"done\n");
+        assert_eq!(watch.poll(), 0);
+        let items = || {
+            watch.clock.advance(Duration::from_secs(5));
+            watch.engine.inbox_view(&Part::first(10)).unwrap().items
+        };
+        assert_eq!(items(), []);
+        if remote {
+            // What is brought is what was accepted.
+            watch.engine.run_until_idle().unwrap();
+            assert_eq!(watch.batch(&batch(1, 1).id()).status, PublishStatus::Complete);
+        }
+        // Whatever the inbox goes by later.
+        let mut settings = watch.settings.clone();
+        settings.inboxes[0].complete = Complete::Manifest;
+        watch.engine.rescan_inbox(&settings.inboxes[0]).unwrap();
+        assert_eq!(items(), []);
+        watch.put(&file("entities-00000.ndjson"), b"{}\n");
+        watch.engine.rescan_inbox(&watch.settings.inboxes[0]).unwrap();
+        let items = items();
+        assert!(items.len() == 1 && items[0].reason.starts_with("it was changed"), "{items:?}");
+    }
+}
+
+#[test]
 fn a_held_batch_of_an_object_store_outlives_its_objects_and_what_was_brought() {
     let watch = Watch::new(true, |_| {});
     let deliver = |batch: &TestBatch| {

@@ -14,8 +14,10 @@ use support::batches::{TestBatch, entity, says};
 use support::until;
 use tidegate::clock::{Clock, ManualClock, SystemClock};
 use tidegate::config::Settings;
-use tidegate::domain::ids::BatchId;
+use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::Mode;
+use tidegate::intake::inbox::Complete;
 use tidegate::intake::prefix::{Prefix, RemotePrefix};
 use tidegate::service::query::Part;
 use tidegate::service::{Engine, Service};
@@ -116,6 +118,39 @@ fn a_manifest_that_is_still_written_is_waited_for() {
     until("a few looks", || serving.engine.listings(&url).unwrap() > before + 3);
     std::fs::write(folder.join("manifest.json"), manifest).unwrap();
     until("publishing", || serving.is_complete(&late.id().parse().unwrap()));
+}
+
+#[test]
+fn a_folder_whose_marker_is_touched_is_not_taken_for_changed() {
+    let data = support::folder();
+    let mut settings = Settings::defaults(data.path());
+    settings.inboxes[0].poll = Duration::from_millis(20);
+    settings.inboxes[0].complete = Complete::Marker("_SUCCESS".into());
+    settings.sources.entry(SourceId::new("alpha").unwrap()).or_default().mode = Some(Mode::Incremental);
+    let inbox = data.path().join("inbox/alpha");
+    std::fs::create_dir_all(&inbox).unwrap();
+    let engine = Engine::open(data.path(), settings.clone(), Arc::new(SystemClock::default())).unwrap();
+    let service = Service::start(Arc::new(engine)).unwrap();
+    let (engine, url) = (service.engine(), settings.inboxes[0].url.to_string());
+    for time in 0..3 {
+        let name = batch(time).folder_name();
+        let entry = || engine.store().read(|view| view.inbox_entry(&url, &format!("alpha/{name}"))).unwrap();
+        let folder = inbox.join(&name);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("entities-00000.ndjson"), "").unwrap();
+        // Made, and only then given its time and closed: `touch`, slowly.
+        let marker = std::fs::File::create(folder.join("_SUCCESS")).unwrap();
+        until("acceptance", || entry().is_some());
+        let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        marker.set_times(times).unwrap();
+        drop(marker);
+        let listings = engine.listings(&settings.inboxes[0].url).unwrap();
+        until("more looks", || engine.listings(&settings.inboxes[0].url).unwrap() > listings + 4);
+        let entry = entry().unwrap();
+        assert!(matches!(entry.state, InboxState::Accepted { .. }), "{entry:?}");
+    }
+    service.stop();
+    service.wait().unwrap();
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::batch::Batch;
 use super::folder;
 use super::manifest::MANIFEST;
-use super::monitor::signature;
 use super::prefix::{self, Object, Passing, Prefix};
+use super::signature;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Brings one object of a folder of the prefix to a file of the same name in
@@ -44,7 +44,7 @@ pub fn bring_batch(
     each: Passing<'_>,
 ) -> Result<()> {
     let objects = prefix.objects(folder)?;
-    if signature(&objects) != accepted {
+    if !signature::still(accepted, &objects) {
         let text = format!("batch {}: {} was changed after it was accepted", batch.id, prefix.url_of(folder));
         return Err(Error::new(ErrorKind::FolderChanged, text));
     }
@@ -99,7 +99,7 @@ pub fn bring_manifest(prefix: &dyn Prefix, folder: &str, to: &Path) -> Result<St
             _ => Error::new(ErrorKind::ManifestMissing, format!("{url} has no {MANIFEST}")),
         })?;
     bring(prefix, folder, manifest, to, &|_| Ok(()))?;
-    Ok(signature(&objects))
+    Ok(signature::of(&objects))
 }
 
 /// The batch of a folder of a prefix, by its manifest, which was brought to a

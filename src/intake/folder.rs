@@ -133,6 +133,11 @@ fn kind_of(name: &str) -> Option<Kind> {
     }
 }
 
+/// Whether a file is read as data by its name, where no manifest says what is.
+pub(super) fn is_data(name: &str) -> bool {
+    kind_of(name).is_some()
+}
+
 /// The manifest's bytes.
 pub fn read_manifest(folder: &Path) -> Result<Vec<u8>> {
     let path = folder.join(MANIFEST);

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use xxhash_rust::xxh3::xxh3_128;
 
+use super::folder::is_data;
 use super::inbox::{Complete, InboxSettings};
 use super::manifest::MANIFEST;
 use super::prefix::{Changed, Object, Prefix, Unusable};
+use super::{misplaced, signature};
 use crate::domain::ids::{FolderName, SourceId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A folder of an inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct InboxFolder {
     pub names: Option<(SourceId, FolderName)>,
     /// Its objects, by name.
     pub objects: Vec<Object>,
-    /// Hash over names, sizes, times and tags of its objects.
+    /// What its objects are (see [`signature`]).
     pub signature: String,
     /// Time of its newest object.
     pub newest: Timestamp,
@@ -52,41 +53,51 @@ pub fn scan(
     mut skip: impl FnMut(&str) -> Result<bool>,
 ) -> Result<Vec<InboxFolder>> {
     let mut found: BTreeMap<(String, String), InboxFolder> = BTreeMap::new();
-    for odd in prefix.unusable("")? {
-        found.insert((odd.name.clone(), String::new()), unusable(odd.name.clone(), &odd));
+    let all = prefix.listing("")?;
+    for odd in &all.unusable {
+        let told = never(odd.name.clone(), odd.why.to_owned(), odd.since.unwrap_or(now));
+        found.insert((odd.name.clone(), String::new()), told);
     }
-    for source in prefix.folders("")? {
-        for odd in prefix.unusable(&source).unwrap_or_default() {
-            let path = format!("{source}/{}", odd.name);
-            found.insert((source.clone(), odd.name.clone()), unusable(path, &odd));
-        }
-        let folders = match prefix.folders(&source) {
-            Ok(folders) => folders,
+    for (name, why, since) in misplaced::in_inbox(inbox, &all) {
+        found.insert((name.clone(), String::new()), never(name, why, since));
+    }
+    for source in all.folders {
+        let listing = match prefix.listing(&source) {
+            Ok(listing) => listing,
             Err(error) => {
                 tracing::warn!(inbox = %inbox.url, folder = source, %error, "a folder of the inbox can't be listed");
+                let since = changed(prefix, &source, now);
+                let told = InboxFolder { never: false, ..never(source.clone(), unlisted(&error), since) };
+                found.insert((source, String::new()), told);
                 continue;
             }
         };
-        for folder in folders {
+        if let Some((why, since)) = misplaced::in_source(inbox, &source, &listing) {
+            let since = since.unwrap_or_else(|| changed(prefix, &source, now));
+            found.insert((source.clone(), String::new()), never(source.clone(), why, since));
+        }
+        for odd in &listing.unusable {
+            let path = format!("{source}/{}", odd.name);
+            let told = never(path, odd.why.to_owned(), odd.since.unwrap_or(now));
+            found.insert((source.clone(), odd.name.clone()), told);
+        }
+        for folder in listing.folders {
             let path = format!("{source}/{folder}");
             if skip(&path)? {
                 continue;
             }
-            let listed = prefix.objects(&path);
+            let listed = prefix.listing(&path);
+            let (listed, odd) = match listed {
+                Ok(listing) => (Ok(listing.objects), listing.unusable),
+                Err(error) => (Err(error), Vec::new()),
+            };
             let mut seen = look(inbox, path, &source, &folder, now, listed);
             if seen.objects.is_empty() {
                 // Without objects only the folder itself has a time.
-                seen.newest = match prefix.changed(&seen.path) {
-                    Ok(Changed::At(at)) => at,
-                    Ok(Changed::Unknown | Changed::Gone) | Err(_) => now,
-                };
+                seen.newest = changed(prefix, &seen.path, now);
             }
-            if seen.waits.is_some()
-                && let Some(awaited) = awaited(&inbox.complete)
-                && let Ok(odd) = prefix.unusable(&seen.path)
-                && let Some(odd) = odd.iter().find(|odd| odd.name == awaited)
-            {
-                seen.waits = Some(format!("its {awaited} can't be used: {}", odd.why));
+            if let Some(why) = unusable(inbox, &seen, &odd) {
+                seen.waits = Some(why);
             }
             found.insert((source.clone(), folder), seen);
         }
@@ -94,21 +105,45 @@ pub fn scan(
     Ok(found.into_values().collect())
 }
 
-/// What is to be said of something in the place of a folder.
-fn unusable(path: String, odd: &Unusable) -> InboxFolder {
+/// When a folder changed last, as far as its place knows.
+fn changed(prefix: &dyn Prefix, folder: &str, now: Timestamp) -> Timestamp {
+    match prefix.changed(folder) {
+        Ok(Changed::At(at)) => at,
+        Ok(Changed::Unknown | Changed::Gone) | Err(_) => now,
+    }
+}
+
+/// Why a folder can't be taken for what lies in it and can't be used: what makes
+/// it complete, or a data file that no manifest speaks for and that would be
+/// left out without a word.
+pub fn unusable(inbox: &InboxSettings, seen: &InboxFolder, odd: &[Unusable]) -> Option<String> {
+    let awaited = awaited(&inbox.complete).filter(|_| seen.waits.is_some());
+    let unspoken = inbox.complete != Complete::Manifest && !seen.has(MANIFEST) && seen.names.is_some();
+    let data = |name: &str| unspoken && is_data(name);
+    let odd = odd.iter().find(|odd| awaited == Some(odd.name.as_str()) || data(&odd.name))?;
+    Some(format!("its {} can't be used: {}", odd.name, odd.why))
+}
+
+/// What is to be said of something that can never be a batch where it lies.
+fn never(path: String, why: String, since: Timestamp) -> InboxFolder {
     InboxFolder {
         path,
         names: None,
         objects: Vec::new(),
-        signature: signature(&[]),
-        newest: odd.since,
-        waits: Some(odd.why.to_owned()),
+        signature: signature::of(&[]),
+        newest: since,
+        waits: Some(why),
         never: true,
     }
 }
 
+/// What is to be said of a source's folder that can't be listed.
+fn unlisted(error: &Error) -> String {
+    format!("it can't be listed, and nothing in it is taken until then: {error}")
+}
+
 /// The object that makes a folder a batch, where it is one.
-fn awaited(complete: &Complete) -> Option<&str> {
+pub(super) fn awaited(complete: &Complete) -> Option<&str> {
     match complete {
         Complete::Manifest => Some(MANIFEST),
         Complete::Marker(name) => Some(name),
@@ -137,16 +172,15 @@ pub(super) fn look(
         (Ok(objects), Ok(_)) => incomplete(&inbox.complete, objects, newest, now),
     };
     let never = listed.is_ok() && names.is_err();
-    InboxFolder { path, names: names.ok(), signature: signature(&objects), objects, newest, waits, never }
-}
-
-/// A text that changes whenever a folder's objects do.
-pub fn signature(objects: &[Object]) -> String {
-    let listing: String = objects
-        .iter()
-        .map(|object| format!("{}\0{}\0{}\0{}\n", object.name, object.size, object.modified, object.tag))
-        .collect();
-    format!("{:032x}", xxh3_128(listing.as_bytes()))
+    InboxFolder {
+        path,
+        names: names.ok(),
+        signature: signature::of_complete(&inbox.complete, &objects),
+        objects,
+        newest,
+        waits,
+        never,
+    }
 }
 
 /// Why a folder is not complete, if it is not.

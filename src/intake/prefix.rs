@@ -1,20 +1,17 @@
 //! A prefix that can be listed and read: a local folder, or one in an object
 //! store. Only here does intake know which of them it is.
 
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use object_store::aws::AmazonS3Builder;
-use object_store::path::Path as Key;
-use object_store::{BackoffConfig, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{BackoffConfig, RetryConfig};
 use url::Url;
 
+pub use super::remote::RemotePrefix;
 use crate::error::{Error, ErrorKind, Result};
 
 /// An object of a batch folder, as a listing shows it.
@@ -38,8 +35,19 @@ pub struct Unusable {
     pub name: String,
     /// Why.
     pub why: &'static str,
-    /// When it was put there.
-    pub since: Timestamp,
+    /// When it was put there, where that is known.
+    pub since: Option<Timestamp>,
+}
+
+/// All that lies in a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// See [`Prefix::folders`].
+    pub folders: Vec<String>,
+    /// See [`Prefix::objects`].
+    pub objects: Vec<Object>,
+    /// See [`Prefix::unusable`].
+    pub unusable: Vec<Unusable>,
 }
 
 /// A prefix. Calls block; they are made from threads of their own.
@@ -63,6 +71,18 @@ pub trait Prefix: Send + Sync {
     /// As [`Self::folders`].
     fn unusable(&self, _folder: &str) -> Result<Vec<Unusable>> {
         Ok(Vec::new())
+    }
+
+    /// All three at once, where that costs less.
+    ///
+    /// # Errors
+    /// As [`Self::folders`].
+    fn listing(&self, folder: &str) -> Result<Listing> {
+        Ok(Listing {
+            folders: self.folders(folder)?,
+            objects: self.objects(folder)?,
+            unusable: self.unusable(folder)?,
+        })
     }
 
     /// When the list of what lies in a folder changed last.
@@ -159,7 +179,7 @@ pub fn open(url: &Url) -> Result<Arc<dyn Prefix>> {
                 .with_retry(retries())
                 .build()
                 .map_err(|e| Error::new(ErrorKind::Settings, format!("inbox {url}")).caused_by(e))?;
-            Ok(Arc::new(RemotePrefix::new(Arc::new(store), url.clone())?))
+            Ok(Arc::new(RemotePrefix::in_pages(Arc::new(store), url.clone())?))
         }
         other => Err(Error::new(
             ErrorKind::Settings,
@@ -193,6 +213,14 @@ struct LocalPrefix {
 const LINK: &str = "it is a link, and links are not followed: put what it leads to in its place";
 /// What is said of names that no URL of ours could have.
 const NOT_UTF8: &str = "its name is not UTF-8: rename it";
+/// What is said of folders that tools hide while they write them.
+pub(super) const HIDDEN: &str =
+    "it is passed over, for its name begins with a dot: rename it when it is complete";
+
+/// Whether a name is of something that is passed over.
+pub(super) fn is_hidden(name: &str) -> bool {
+    name.starts_with('.')
+}
 
 impl LocalPrefix {
     fn path(&self, folder: &str) -> PathBuf {
@@ -215,20 +243,48 @@ impl LocalPrefix {
         if self.is_linked(folder) {
             return Ok(Vec::new());
         }
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::io(&path, e)),
-        };
-        let mut list = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|e| Error::io(&path, e))?;
-            if !entry.file_name().to_string_lossy().starts_with('.') {
-                list.push(entry);
-            }
+        match std::fs::read_dir(&path) {
+            Ok(entries) => entries.collect::<std::io::Result<_>>().map_err(|e| Error::io(&path, e)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(Error::io(&path, e)),
         }
-        Ok(list)
     }
+}
+
+/// Its name, where it is that of a folder to look into.
+fn folder_in(entry: &std::fs::DirEntry) -> Option<String> {
+    let name = entry.file_name().into_string().ok().filter(|name| !is_hidden(name))?;
+    entry.file_type().is_ok_and(|kind| kind.is_dir()).then_some(name)
+}
+
+/// It as an object, where it is one and did not go away since it was listed.
+fn object_in(entry: &std::fs::DirEntry) -> Option<Object> {
+    let name = name_of(entry);
+    if is_hidden(&name) || !entry.file_type().ok()?.is_file() {
+        return None;
+    }
+    let meta = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let modified = written(&meta).unwrap_or(Timestamp::UNIX_EPOCH);
+    Some(Object { name, size: meta.len(), modified, tag: String::new() })
+}
+
+/// What is to be said of it, where it is neither of both and was meant as one.
+fn unusable_in(entry: &std::fs::DirEntry) -> Option<Unusable> {
+    let (name, kind) = (name_of(entry), entry.file_type().ok()?);
+    let why = match (is_hidden(&name), kind.is_dir()) {
+        (true, true) => HIDDEN,
+        (true, false) => return None,
+        (false, true) if entry.file_name().to_str().is_none() => NOT_UTF8,
+        (false, _) if kind.is_symlink() => LINK,
+        (false, _) => return None,
+    };
+    Some(Unusable { name, why, since: entry.metadata().ok().and_then(|meta| written(&meta)) })
+}
+
+fn by_name(entries: &[std::fs::DirEntry]) -> Vec<Object> {
+    let mut objects: Vec<Object> = entries.iter().filter_map(object_in).collect();
+    objects.sort_by(|a, b| a.name.cmp(&b.name));
+    objects
 }
 
 fn written(meta: &std::fs::Metadata) -> Option<Timestamp> {
@@ -241,50 +297,24 @@ fn name_of(entry: &std::fs::DirEntry) -> String {
 
 impl Prefix for LocalPrefix {
     fn folders(&self, folder: &str) -> Result<Vec<String>> {
-        let entries = self.entries(folder)?;
-        let folders = entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        Ok(folders.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        Ok(self.entries(folder)?.iter().filter_map(folder_in).collect())
     }
 
     fn objects(&self, folder: &str) -> Result<Vec<Object>> {
-        let mut objects = Vec::new();
-        for entry in self.entries(folder)? {
-            // A file that went away between the listing and this look.
-            let Ok(meta) = entry.metadata() else { continue };
-            if !meta.is_file() {
-                continue;
-            }
-            let modified = written(&meta);
-            objects.push(Object {
-                name: name_of(&entry),
-                size: meta.len(),
-                modified: modified.unwrap_or(Timestamp::UNIX_EPOCH),
-                tag: String::new(),
-            });
-        }
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(objects)
+        Ok(by_name(&self.entries(folder)?))
     }
 
     fn unusable(&self, folder: &str) -> Result<Vec<Unusable>> {
-        let mut found = Vec::new();
-        for entry in self.entries(folder)? {
-            let Ok(kind) = entry.file_type() else { continue };
-            let why = if kind.is_symlink() {
-                LINK
-            } else if kind.is_dir() && entry.file_name().to_str().is_none() {
-                NOT_UTF8
-            } else {
-                continue;
-            };
-            let since = entry.metadata().ok().and_then(|meta| written(&meta));
-            found.push(Unusable {
-                name: name_of(&entry),
-                why,
-                since: since.unwrap_or(Timestamp::UNIX_EPOCH),
-            });
-        }
-        Ok(found)
+        Ok(self.entries(folder)?.iter().filter_map(unusable_in).collect())
+    }
+
+    fn listing(&self, folder: &str) -> Result<Listing> {
+        let entries = self.entries(folder)?;
+        Ok(Listing {
+            folders: entries.iter().filter_map(folder_in).collect(),
+            objects: by_name(&entries),
+            unusable: entries.iter().filter_map(unusable_in).collect(),
+        })
     }
 
     fn changed(&self, folder: &str) -> Result<Changed> {
@@ -323,157 +353,5 @@ impl Prefix for LocalPrefix {
         let path = self.root.join(folder).join(&object.name);
         let bytes = std::fs::copy(&path, to).map_err(|e| Error::io(&path, e))?;
         each(bytes)
-    }
-}
-
-/// A prefix of an object store.
-pub struct RemotePrefix {
-    store: Arc<dyn ObjectStore>,
-    base: Key,
-    url: Url,
-    runtime: tokio::runtime::Runtime,
-    listings: AtomicU64,
-}
-
-impl RemotePrefix {
-    /// The prefix that `url` names in `store`.
-    ///
-    /// # Errors
-    /// When the URL's path is no key.
-    pub fn new(store: Arc<dyn ObjectStore>, url: Url) -> Result<Self> {
-        let base = Key::from_url_path(url.path())
-            .map_err(|e| Error::new(ErrorKind::Settings, format!("inbox {url}")).caused_by(e))?;
-        // Calls block their own thread; this one drives their connections.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("object-store")
-            .enable_all()
-            .build()
-            .map_err(|e| Error::internal("a runtime for the object store").caused_by(e))?;
-        Ok(Self { store, base, url, runtime, listings: AtomicU64::new(0) })
-    }
-
-    fn key(&self, folder: &str) -> Key {
-        let parts = folder.split('/').filter(|part| !part.is_empty());
-        parts.fold(self.base.clone(), |key, part| key.join(part))
-    }
-
-    fn failed(&self, what: &str, error: object_store::Error) -> Error {
-        Error::new(ErrorKind::ObjectStore, format!("{}{what}", self.url)).caused_by(error)
-    }
-
-    fn list(&self, folder: &str) -> Result<object_store::ListResult> {
-        let key = self.key(folder);
-        let prefix = (!key.as_ref().is_empty()).then_some(&key);
-        let listed = self.runtime.block_on(self.store.list_with_delimiter(prefix));
-        let names = listed.as_ref().map_or(0, |list| list.objects.len() + list.common_prefixes.len());
-        self.listed(names);
-        listed.map_err(|e| self.failed(folder, e))
-    }
-
-    fn listed(&self, names: usize) {
-        self.listings.fetch_add(1 + (names as u64).saturating_sub(1) / PAGE, Ordering::Relaxed);
-    }
-}
-
-fn timestamp(meta: &object_store::ObjectMeta) -> Timestamp {
-    Timestamp::from_millisecond(meta.last_modified.timestamp_millis()).unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-fn object(meta: &object_store::ObjectMeta) -> Option<Object> {
-    let name = meta.location.filename().filter(|name| !name.starts_with('.'))?;
-    Some(Object {
-        name: name.to_owned(),
-        size: meta.size,
-        modified: timestamp(meta),
-        tag: meta.e_tag.clone().unwrap_or_default(),
-    })
-}
-
-impl Prefix for RemotePrefix {
-    fn folders(&self, folder: &str) -> Result<Vec<String>> {
-        let list = self.list(folder)?;
-        let names = list.common_prefixes.iter().filter_map(|key| key.filename()).map(str::to_owned);
-        Ok(names.filter(|name| !name.starts_with('.')).collect())
-    }
-
-    fn objects(&self, folder: &str) -> Result<Vec<Object>> {
-        let mut objects: Vec<Object> = self.list(folder)?.objects.iter().filter_map(object).collect();
-        // A listing is in no order that could be relied on.
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(objects)
-    }
-
-    fn changed(&self, _folder: &str) -> Result<Changed> {
-        Ok(Changed::Unknown)
-    }
-
-    fn tail(&self, folder: &str, after: &str) -> Result<Vec<(String, Vec<Object>)>> {
-        let prefix = self.key(folder);
-        // The character behind the slash: what lies in `after` sorts before.
-        let offset = prefix.clone().join(format!("{after}0"));
-        let listed: Result<Vec<object_store::ObjectMeta>, _> =
-            self.runtime.block_on(self.store.list_with_offset(Some(&prefix), &offset).try_collect());
-        self.listed(listed.as_ref().map_or(0, Vec::len));
-        let mut folders: BTreeMap<String, Vec<Object>> = BTreeMap::new();
-        for meta in listed.map_err(|e| self.failed(folder, e))? {
-            let Some(parts) = meta.location.prefix_match(&prefix) else { continue };
-            let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
-            let [name, rest @ ..] = parts.as_slice() else { continue };
-            if name.starts_with('.') || rest.is_empty() || !behind(name, after) {
-                continue;
-            }
-            let objects = folders.entry(name.clone()).or_default();
-            if rest.len() == 1 {
-                objects.extend(object(&meta));
-            }
-        }
-        for objects in folders.values_mut() {
-            objects.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        Ok(folders.into_iter().collect())
-    }
-
-    fn listings(&self) -> u64 {
-        self.listings.load(Ordering::Relaxed)
-    }
-
-    fn local(&self, _folder: &str) -> Option<PathBuf> {
-        None
-    }
-
-    fn url_of(&self, folder: &str) -> String {
-        let slash = if self.url.as_str().ends_with('/') { "" } else { "/" };
-        format!("{}{slash}{folder}/", self.url)
-    }
-
-    fn fetch(&self, folder: &str, object: &Object, to: &Path, each: Passing<'_>) -> Result<()> {
-        let name = format!("{folder}/{}", object.name);
-        let key = self.key(folder).join(object.name.as_str());
-        let changed = || {
-            Error::new(
-                ErrorKind::FolderChanged,
-                format!("{}{name} is not the object that was listed", self.url),
-            )
-        };
-        self.runtime.block_on(async {
-            let got = self.store.get(&key).await.map_err(|e| match e {
-                object_store::Error::NotFound { .. } => {
-                    Error::new(ErrorKind::FileMissing, format!("{}{name} is not there", self.url))
-                }
-                other => self.failed(&name, other),
-            })?;
-            let tag = got.meta.e_tag.clone().unwrap_or_default();
-            if got.meta.size != object.size || tag != object.tag {
-                return Err(changed());
-            }
-            let mut file = std::fs::File::create(to).map_err(|e| Error::io(to, e))?;
-            let mut bytes = got.into_stream().map_err(|e| self.failed(&name, e)).boxed();
-            while let Some(chunk) = bytes.try_next().await? {
-                file.write_all(&chunk).map_err(|e| Error::io(to, e))?;
-                each(chunk.len() as u64)?;
-            }
-            file.sync_all().map_err(|e| Error::io(to, e))
-        })
     }
 }

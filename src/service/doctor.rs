@@ -219,12 +219,27 @@ impl Engine {
             }
             let of =
                 |state| list.items.iter().filter(move |item| item.inbox == inbox.url && item.state == state);
-            let stuck = of(InboxFolderState::Waiting).filter(|item| item.age_seconds > STUCK).count();
-            let odd = of(InboxFolderState::Ignored).count() + of(InboxFolderState::Changed).count();
-            if stuck + odd > 0 {
-                let text = format!(
+            let stuck = of(InboxFolderState::Waiting)
+                .filter(|item| item.age_seconds > STUCK && item.folder.contains('/'))
+                .count();
+            // Tools hide what they still write; `inbox list` has it.
+            let hidden = |folder: &str| {
+                folder.split('/').any(|part| part.starts_with('.') && !matches!(part, "." | ".."))
+            };
+            let ignored = of(InboxFolderState::Ignored).filter(|item| !hidden(&item.folder)).count();
+            let odd = ignored + of(InboxFolderState::Changed).count();
+            // Of a source's own folder nothing else is waited for.
+            let unlisted: Vec<&str> = of(InboxFolderState::Waiting)
+                .filter(|item| !item.folder.contains('/'))
+                .map(|item| item.folder.as_str())
+                .collect();
+            if stuck + odd + unlisted.len() > 0 {
+                let mut text = format!(
                     "{stuck} folders are incomplete for more than a day, {odd} are ignored or were changed after they were accepted"
                 );
+                if let Some(first) = unlisted.first() {
+                    text.push_str(&format!(", {} can't be listed, such as {first}", unlisted.len()));
+                }
                 checks.push(CheckView::warning(check, text, "tidegate inbox list"));
             } else {
                 checks.push(CheckView::ok(

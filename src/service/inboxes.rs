@@ -17,7 +17,7 @@ use crate::intake::inbox::InboxSettings;
 use crate::intake::manifest::MANIFEST;
 use crate::intake::monitor::{self, InboxFolder};
 use crate::intake::prefix::{self, Prefix};
-use crate::intake::{fetch, folder};
+use crate::intake::{fetch, folder, signature};
 use crate::planning::halt::Halt;
 use crate::store::{BatchRecord, InboxEntry, InboxState};
 
@@ -83,10 +83,13 @@ impl Engine {
             return Err(Error::new(ErrorKind::Conflict, text));
         };
         let objects = prefix.objects(&path)?;
+        let settings = self.settings();
+        let complete = settings.inboxes.iter().find(|set| set.url == inbox).map(|set| &set.complete);
         let found = InboxFolder {
             never: false,
             names: Some((id.source().clone(), id.folder().clone())),
-            signature: monitor::signature(&objects),
+            signature: complete
+                .map_or_else(|| signature::of(&objects), |known| signature::of_complete(known, &objects)),
             newest: objects.iter().map(|object| object.modified).max().unwrap_or(Timestamp::UNIX_EPOCH),
             waits: None,
             path,
@@ -115,7 +118,7 @@ impl Engine {
         entry: &InboxEntry,
     ) -> Result<bool> {
         let InboxState::Accepted { batch_id } = &entry.state else { return Ok(false) };
-        if entry.signature == found.signature || found.objects.is_empty() {
+        if signature::still(&entry.signature, &found.objects) || found.objects.is_empty() {
             return Ok(true);
         }
         let batch = self.store.read(|view| view.batch(batch_id))?;
@@ -148,6 +151,12 @@ impl Engine {
         settle: SignedDuration,
     ) -> Result<Became> {
         let Some((source, name)) = &found.names else { return Ok(Became::Later) };
+        // Without a manifest a file that can't be read would be left out unseen.
+        if !found.has(MANIFEST)
+            && !prefix.unusable(&found.path).is_ok_and(|odd| monitor::unusable(inbox, found, &odd).is_none())
+        {
+            return Ok(Became::Later);
+        }
         let id = BatchId::new(source.clone(), name.clone());
         let unknown = self.unknown_source(&self.settings(), source);
         let what = format!("folder {}{}", inbox.url, found.path);
@@ -160,9 +169,7 @@ impl Engine {
         // A file may grow between the listing and the reading; an object does not.
         let may_grow = opened.is_ok() && prefix.local(&found.path).is_some();
         if may_grow
-            && prefix
-                .objects(&found.path)
-                .is_ok_and(|objects| monitor::signature(&objects) != found.signature)
+            && prefix.objects(&found.path).is_ok_and(|objects| !signature::still(&found.signature, &objects))
         {
             return Ok(Became::Soon);
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod batches;
+pub mod bucket;
 pub mod catalogue;
 pub mod faults;
 pub mod faulty_store;
