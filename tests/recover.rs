@@ -386,5 +386,8 @@ fn a_plan_that_was_begun_before_there_was_a_snapshot_is_told() {
     assert_eq!(recovered.problems.len(), 1, "{:?}", recovered.problems);
     assert!(recovered.problems[0].contains(&format!("plan {plan} may have been begun")), "{recovered:?}");
     // That is told, and holds nothing up.
-    assert_eq!(world.publish(&TestBatch::full("alpha", 8).with(many(8, 0..9))).status, PublishStatus::Complete);
+    assert_eq!(
+        world.publish(&TestBatch::full("alpha", 8).with(many(8, 0..9))).status,
+        PublishStatus::Complete
+    );
 }
