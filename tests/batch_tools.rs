@@ -56,6 +56,140 @@ fn a_check_tells_of_the_lines_whatever_is_wrong_with_the_manifest() {
 }
 
 #[test]
+fn an_entry_that_is_wrong_hides_nothing_of_its_file() {
+    let shell = Shell::new();
+    let lines = format!("{GOOD}{BAD}{BAD}");
+    for (name, field, value) in [
+        ("a", "xxh3", json!("zz")),
+        ("b", "kind", json!("tables")),
+        ("c", "count", json!("three")),
+        ("d", "other", json!(1)),
+    ] {
+        let told = check(
+            &shell,
+            1,
+            &folder(&shell, name, &lines, |manifest| {
+                let file = &mut manifest["files"][0];
+                (file["count"], file["bytes"]) = (json!(9), json!(7));
+                file[field] = value.clone();
+            }),
+        );
+        let field = format!("`files[0].{field}`");
+        for text in [&*field, "the manifest says 7\n", "line 2 `attributes`", "line 3 `attributes`", "1 entities"]
+        {
+            assert!(told.contains(text), "{text}: {told}");
+        }
+        assert_eq!(told.contains("has 3 lines"), name != "c", "{told}");
+    }
+    // Neither the entry nor the name tells what is in it.
+    let told = check(
+        &shell,
+        1,
+        &folder(&shell, "free/lines", "", |manifest| {
+            let line = r#"{"type":"r","from":{"type":"t","qualified_name":"a"},"to":{"type":"t","qualified_name":"b"}}"#;
+            std::fs::write(shell.folder.path().join("free/lines/data"), format!("{GOOD}{line}\n{BAD}")).unwrap();
+            manifest["files"] = json!([{"path": "data", "kind": "both"}]);
+        }),
+    );
+    for text in ["`files[0].kind`", "data line 3 `attributes`", "1 entities, 1 relationships, 2 errors"] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+    // Listed twice, read once.
+    let told = check(
+        &shell,
+        1,
+        &folder(&shell, "twice", &lines, |manifest| {
+            manifest["files"] = json!([
+                {"path": "entities-00000.ndjson", "kind": "entities", "xxh3": "zz"},
+                {"path": "entities-00000.ndjson", "kind": "entities", "bytes": 5},
+            ]);
+        }),
+    );
+    for text in ["`files[0].xxh3`", "`files[1].path`: is listed twice", "the manifest says 5\n", "5 errors"] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+}
+
+#[test]
+fn one_wrong_time_does_not_hide_what_is_wrong_with_another_or_with_the_name() {
+    let shell = Shell::new();
+    let far = json!("2999-01-01T00:00:00Z");
+    let told = check(
+        &shell,
+        1,
+        &folder(&shell, "inbox/w/20251124T010000Z_zz", GOOD, |manifest| {
+            manifest["source_timestamp"] = json!("2025-11-24T01:00:00+25:00");
+            manifest["processing_timestamp"] = far.clone();
+        }),
+    );
+    for text in [
+        "`source_timestamp`: has an offset of more than 23:59",
+        "`processing_timestamp`: 2999-01-01T00:00:00Z is more than 10m",
+        "`run_id`: is r1, the folder says zz",
+        "3 errors",
+    ] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+    let both = folder(&shell, "both", GOOD, |manifest| {
+        (manifest["source_timestamp"], manifest["processing_timestamp"]) = (far.clone(), far);
+    });
+    assert!(check(&shell, 1, &both).contains("2 errors"));
+}
+
+#[test]
+fn without_a_manifest_that_can_be_read_the_files_are_known_by_their_names() {
+    let shell = Shell::new();
+    let lines = format!("{GOOD}{BAD}");
+    let line = r#"{"type":"r","from":{"type":"t","qualified_name":"a"},"to":{"type":"t","qualified_name":"b"}}"#;
+    for (name, manifest, told_of_it) in [
+        ("missing", None, "has no manifest.json"),
+        ("broken", Some("{\"format\":"), "is not valid JSON"),
+        ("list", Some("[]"), "is not a JSON object"),
+        ("none", Some("{}"), "`files`: is missing"),
+        ("unsafe", Some("{\"files\":[{\"path\":\"../entities-00000.ndjson\"}]}"), "`files[0].path`"),
+    ] {
+        let folder = folder(&shell, name, &lines, |_| {});
+        std::fs::write(folder.join("relationships-00000.ndjson"), format!("{line}\n[]\n")).unwrap();
+        std::fs::write(folder.join("entities-00001.ndjson.gz"), "no gzip").unwrap();
+        std::fs::write(folder.join("notes.txt"), "mine").unwrap();
+        let path = folder.join("manifest.json");
+        match manifest {
+            Some(text) => std::fs::write(path, text).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+        let told = check(&shell, 1, &folder);
+        for text in [
+            told_of_it,
+            "entities-00000.ndjson line 2 `attributes`",
+            "relationships-00000.ndjson line 2",
+            "entities-00001.ndjson.gz: file entities-00001.ndjson.gz can't be unpacked",
+            "1 entities, 1 relationships",
+        ] {
+            assert!(told.contains(text), "{text}: {told}");
+        }
+        assert!(!told.contains("notes.txt"), "{told}");
+    }
+    // What is listed is all that is meant.
+    let more = folder(&shell, "more", GOOD, |_| {});
+    std::fs::write(more.join("entities-00001.ndjson"), BAD).unwrap();
+    assert!(check(&shell, 0, &more).contains("0 errors"));
+}
+
+#[test]
+fn a_member_that_stands_twice_in_the_manifest_is_named() {
+    let shell = Shell::new();
+    let folder = folder(&shell, "a", BAD, |_| {});
+    let path = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("\"mode\":", "\"mode\":\"full\",\"mode\":");
+    std::fs::write(&path, text.replace("\"kind\":", "\"kind\":\"entities\",\"kind\":")).unwrap();
+    let told = check(&shell, 1, &folder);
+    for text in ["`mode`: stands there twice", "`files[0].kind`: stands there twice", "line 1 `attributes`"] {
+        assert!(told.contains(text), "{text}: {told}");
+    }
+}
+
+#[test]
 fn a_check_finds_what_would_fail_the_batch_when_it_is_delivered() {
     let shell = Shell::new();
     let linked = folder(&shell, "linked", GOOD, |manifest| {

@@ -7,6 +7,7 @@ pub mod discovery;
 pub mod fetch;
 pub mod folder;
 pub mod inbox;
+mod listed;
 pub mod manifest;
 pub mod monitor;
 pub mod pin;
