@@ -217,8 +217,7 @@ pub fn ahead_of_clock(
 pub fn ahead(time: Timestamp, now: Timestamp, limit: Duration) -> Option<String> {
     let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
     let latest = now.checked_add(limit).unwrap_or(Timestamp::MAX);
-    (time > latest)
-        .then(|| format!("{time} is more than {limit:#} (`limits.max_future`) ahead of the clock"))
+    (time > latest).then(|| format!("{time} is more than {limit:#} (`limits.max_future`) ahead of the clock"))
 }
 
 /// A file of a batch folder, which must be a plain one that no link leads to.
