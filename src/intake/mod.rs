@@ -10,6 +10,7 @@ pub mod inbox;
 mod listed;
 pub mod manifest;
 pub mod monitor;
+mod pack;
 pub mod pin;
 pub mod prefix;
 pub mod reader;
