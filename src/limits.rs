@@ -31,6 +31,6 @@ pub const MAX_WITHHELD: usize = 1_000;
 /// Most keys of a batch of which a skip keeps something back: the snapshot has
 /// to remember each.
 pub const MAX_SKIPPED: u64 = 10_000;
-/// Largest exponent of a JSON number. Beyond it the line is bad: nothing that
+/// Largest power of ten of a JSON number. Beyond it the line is bad: nothing that
 /// describes metadata needs it, and it would have to be carried as text.
 pub const MAX_EXPONENT: i64 = 1_000_000;

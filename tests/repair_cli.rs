@@ -50,6 +50,26 @@ fn bad_line() -> Shell {
 }
 
 #[test]
+fn a_batch_that_was_made_of_letters_is_published_by_a_server_alone() {
+    let shell = bad_line();
+    let file = shell.folder.path().join("line");
+    std::fs::write(&file, r#"{"type":"t","qualified_name":"b","attributes":{"x":1}}"#).unwrap();
+    shell.expect(0, &["--yes", "dlq", "edit", "1", "--file", file.to_str().unwrap(), "--reason", "x"]);
+    shell.expect(0, &["sources", "pause", "alpha"]);
+    shell.run(&["--yes", "dlq", "requeue", "1", "--reason", "mended"]);
+    shell.expect(0, &["sources", "resume", "alpha"]);
+    let batches = shell.json(0, &["batches", "list"]);
+    let id = batches["items"][0]["batch_id"].as_str().unwrap();
+    assert!(id.ends_with("~1"), "{batches}");
+    let told = shell.expect(0, &["batches", "show", id]);
+    assert!(told.contains("`tidegate serve` publishes it\n"), "{told}");
+    assert!(!told.contains("tidegate publish"), "{told}");
+    let server = shell.serve();
+    shell.expect(0, &["batches", "wait", id]);
+    server.stop();
+}
+
+#[test]
 fn a_content_of_no_use_is_told_and_asked_about_before_it_is_kept() {
     let shell = counted_wrong();
     let content = shell.json(0, &["dlq", "show", "1"])["content"].as_str().unwrap().to_owned();

@@ -131,7 +131,7 @@ error_kinds! {
         "A file's number of lines differs from the manifest's `count`.",
         "The extraction was cut short: deliver the run again under a new run id.";
     CompressionInvalid: "BATCH_COMPRESSION_INVALID", 422, 1, Never,
-        "A compressed file is damaged or ends too early.",
+        "A compressed file is damaged, ends too early, or is packed in a way that is not read.",
         "Deliver the run again under a new run id.";
     ExpansionLimit: "BATCH_EXPANSION_LIMIT", 422, 1, Never,
         "A compressed file unfolds to more than the limits allow.",

@@ -11,9 +11,12 @@ use serde::Serialize;
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::folder::{ahead_of_clock, plain_file, read_manifest};
-use super::manifest::{self, Manifest, Readable};
-use super::reader::{LineSink, ReadLimits, mismatches, read_unverified};
+use super::batch::BatchFile;
+use super::folder::{ahead, kind_of, plain_file, read_manifest};
+use super::listed::{Listed, ListedFile};
+use super::manifest::{self, Readable};
+use super::reader::{FileReport, LineSink, ReadLimits, mismatches, read_unverified};
+use super::write;
 use crate::domain::assertion::{BadLine, LineKey, bad_attributes, parse_line};
 use crate::domain::ids::FolderName;
 use crate::domain::json::Canonicalizer;
@@ -127,85 +130,104 @@ pub fn check(folder: &Path, rules: &Rules) -> Result<CheckReport> {
     if !folder.is_dir() {
         return Err(Error::new(ErrorKind::NotFound, format!("{} is not a folder", folder.display())));
     }
-    let bytes = match read_manifest(folder) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            report.error(of_file(manifest::MANIFEST, "", error.to_string()));
-            return Ok(report);
-        }
-    };
     let mut readable = Readable::default();
-    match manifest::parse_into(&bytes, &mut readable) {
-        Ok(manifest) => check_names(folder, &manifest, rules, &mut report),
-        Err(problems) => {
-            for problem in problems.0 {
-                report.error(of_file(manifest::MANIFEST, &problem.field, problem.problem));
+    match read_manifest(folder) {
+        Ok(bytes) => {
+            if let Err(problems) = manifest::parse_into(&bytes, &mut readable) {
+                for problem in problems.0 {
+                    report.error(of_file(manifest::MANIFEST, &problem.field, problem.problem));
+                }
             }
         }
+        Err(error) => report.error(of_file(manifest::MANIFEST, "", error.to_string())),
     }
+    check_times(&readable, rules, &mut report);
+    check_names(folder, &readable, &mut report);
     let mut keys = Keys::default();
-    for file in &readable.files {
-        if let Err(error) = plain_file(folder, &file.path) {
-            report.error(of_file(&file.path, "", error.to_string()));
-            continue;
-        }
-        let mut sink = Checking {
-            report: &mut report,
-            keys: &mut keys,
-            kind: file.kind,
-            // The mode that takes every line, where the manifest's can't be read.
-            mode: readable.mode.unwrap_or(Mode::Incremental),
-            path: &file.path,
-            canonicalizer: Canonicalizer::new(),
-            canonical: Vec::new(),
-            unknown: 0,
-        };
-        let read = read_unverified(folder, file, &rules.limits, &mut sink);
-        let unknown = sink.unknown;
-        if unknown > 0 {
-            report.warn(of_file(&file.path, "", unknown_members(unknown)));
-        }
-        let wrong = match read {
-            Ok(read) => mismatches(file, &read),
-            Err(error) => vec![error],
-        };
-        for error in wrong {
+    let mut read: HashMap<&str, Option<FileReport>> = HashMap::new();
+    let unlisted = unlisted(folder, &readable.listed)?;
+    for file in readable.listed.files.iter().chain(&unlisted) {
+        let kind = file.kind.or_else(|| kind_of(&file.path));
+        let batch_file = file.of_kind(kind.unwrap_or(Kind::Entity));
+        // What is listed twice is read once, and held against both entries.
+        let read = read.entry(&file.path).or_insert_with(|| {
+            let mut sink = Checking {
+                report: &mut report,
+                keys: &mut keys,
+                kind,
+                // The mode that takes every line, where the manifest's can't be read.
+                mode: readable.mode.unwrap_or(Mode::Incremental),
+                path: &file.path,
+                canonicalizer: Canonicalizer::new(),
+                canonical: Vec::new(),
+                unknown: 0,
+            };
+            sink.read(folder, &batch_file, &rules.limits)
+        });
+        for error in read.iter().flat_map(|read| mismatches(&batch_file, read)) {
             report.error(of_file(&file.path, "", error.to_string()));
         }
     }
     Ok(report)
 }
 
+/// The data files that are there by their names, where the manifest does not say
+/// which ones there are.
+fn unlisted(folder: &Path, listed: &Listed) -> Result<Vec<ListedFile>> {
+    let mut files = Vec::new();
+    if listed.has_all_paths {
+        return Ok(files);
+    }
+    let at = |e| Error::io(folder, e);
+    for entry in std::fs::read_dir(folder).map_err(at)? {
+        let Ok(name) = entry.map_err(at)?.file_name().into_string() else { continue };
+        if kind_of(&name).is_some() && listed.files.iter().all(|file| file.path != name) {
+            files.push(ListedFile::unlisted(name));
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
 fn of_file(file: &str, field: &str, problem: String) -> Finding {
     Finding { file: file.into(), line: 0, field: field.into(), problem }
 }
 
-/// Holds a manifest against the clock, and against the folder's name where
-/// that has the form that it has in an inbox.
-fn check_names(folder: &Path, manifest: &Manifest, rules: &Rules, report: &mut CheckReport) {
-    let (time, processed) = (manifest.source_timestamp, manifest.processing_timestamp);
-    if let Some((field, problem)) = ahead_of_clock(time, processed, rules.now, rules.max_future) {
-        report.error(of_file(manifest::MANIFEST, field, problem));
+/// Holds the times of a manifest against the clock.
+fn check_times(readable: &Readable, rules: &Rules, report: &mut CheckReport) {
+    for (field, time) in [
+        ("source_timestamp", readable.source_timestamp),
+        ("processing_timestamp", readable.processing_timestamp),
+    ] {
+        if let Some(problem) = time.and_then(|time| ahead(time, rules.now, rules.max_future)) {
+            report.error(of_file(manifest::MANIFEST, field, problem));
+        }
     }
+}
+
+/// Holds a manifest against the folder's name, where that has the form that it
+/// has in an inbox.
+fn check_names(folder: &Path, readable: &Readable, report: &mut CheckReport) {
     let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let named = |path: &Path| path.file_name().and_then(|name| name.to_str().map(str::to_owned));
     let Some(name) = named(&whole).and_then(|name| name.parse::<FolderName>().ok()) else { return };
-    let own = FolderName::new(manifest.source_timestamp, manifest.run_id.clone());
+    // The time of a folder's name is cut to seconds.
+    let cut = |time| FolderName::new(time, name.run_id().clone()).time().to_string();
     for (field, found, wanted) in [
-        ("run_id", own.run_id().to_string(), name.run_id().to_string()),
-        ("source_timestamp", own.time().to_string(), name.time().to_string()),
+        ("run_id", readable.run_id.as_ref().map(ToString::to_string), name.run_id().to_string()),
+        ("source_timestamp", readable.source_timestamp.map(cut), name.time().to_string()),
     ] {
-        if found != wanted {
+        if let Some(found) = found.filter(|found| *found != wanted) {
             let text = format!("is {found}, the folder says {wanted}");
             report.error(of_file(manifest::MANIFEST, field, text));
         }
     }
-    if let Some(parent) = whole.parent().and_then(named)
-        && parent != manifest.source_id.as_str()
+    if let Some(source_id) = &readable.source_id
+        && let Some(parent) = whole.parent().and_then(named)
+        && parent != source_id.as_str()
     {
         let text = format!(
-            "is {}, and the folder lies in {parent:?}: in an inbox it has to lie in a folder of its source",
-            manifest.source_id
+            "is {source_id}, and the folder lies in {parent:?}: in an inbox it has to lie in a folder of its source"
         );
         report.warn(of_file(manifest::MANIFEST, "source_id", text));
     }
@@ -220,7 +242,8 @@ struct Keys {
 struct Checking<'a> {
     report: &'a mut CheckReport,
     keys: &'a mut Keys,
-    kind: Kind,
+    /// `None`: neither the manifest nor the file's name tells; each line does.
+    kind: Option<Kind>,
     mode: Mode,
     path: &'a str,
     canonicalizer: Canonicalizer,
@@ -229,6 +252,34 @@ struct Checking<'a> {
 }
 
 impl Checking<'_> {
+    /// Reads a file; `None`: not to its end.
+    fn read(&mut self, folder: &Path, file: &BatchFile, limits: &ReadLimits) -> Option<FileReport> {
+        let stored = match plain_file(folder, &file.path) {
+            Ok(meta) => meta.len(),
+            Err(error) => {
+                self.report.error(of_file(&file.path, "", error.to_string()));
+                return None;
+            }
+        };
+        let read = read_unverified(folder, file, limits, self);
+        if self.unknown > 0 {
+            self.report.warn(of_file(&file.path, "", unknown_members(self.unknown)));
+        }
+        match read {
+            Ok(read) => Some(read),
+            Err(error) => {
+                self.report.error(of_file(&file.path, "", error.to_string()));
+                // Of what was not read to its end the size is known all the same.
+                let size = BatchFile { count: None, xxh3: None, ..file.clone() };
+                let report = FileReport { stored_bytes: stored, ..FileReport::default() };
+                for error in mismatches(&size, &report) {
+                    self.report.error(of_file(&file.path, "", error.to_string()));
+                }
+                None
+            }
+        }
+    }
+
     fn bad(&mut self, line: u64, bad: BadLine) {
         self.report.error(Finding { file: self.path.into(), line, field: bad.field, problem: bad.problem });
     }
@@ -236,7 +287,8 @@ impl Checking<'_> {
 
 impl LineSink for Checking<'_> {
     fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
-        let parsed = match parse_line(self.kind, self.mode, line) {
+        let kind = self.kind.unwrap_or_else(|| write::kind_of(line));
+        let parsed = match parse_line(kind, self.mode, line) {
             Ok(parsed) => parsed,
             Err(bad) => {
                 self.bad(line_no, bad);
@@ -263,7 +315,7 @@ impl LineSink for Checking<'_> {
             Some(_) => return Ok(()),
             None => {}
         }
-        match self.kind {
+        match kind {
             Kind::Entity => self.report.entities += 1,
             Kind::Relationship => self.report.relationships += 1,
         }

@@ -121,7 +121,7 @@ pub fn open_without_manifest(
 }
 
 /// What a data file's lines are, by its name.
-fn kind_of(name: &str) -> Option<Kind> {
+pub fn kind_of(name: &str) -> Option<Kind> {
     let stem = name.strip_suffix(".zst").or(name.strip_suffix(".gz")).unwrap_or(name);
     let stem = stem.strip_suffix(".ndjson")?;
     if stem.starts_with("entities-") {
@@ -214,12 +214,15 @@ pub fn ahead_of_clock(
     now: Timestamp,
     limit: Duration,
 ) -> Option<(&'static str, String)> {
+    let times = [("source_timestamp", source_timestamp), ("processing_timestamp", processing_timestamp)];
+    times.into_iter().find_map(|(field, time)| Some((field, ahead(time, now, limit)?)))
+}
+
+/// The same of one time: what is wrong with it.
+pub fn ahead(time: Timestamp, now: Timestamp, limit: Duration) -> Option<String> {
     let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
     let latest = now.checked_add(limit).unwrap_or(Timestamp::MAX);
-    let times = [("source_timestamp", source_timestamp), ("processing_timestamp", processing_timestamp)];
-    let (field, time) = times.into_iter().find(|(_, time)| *time > latest)?;
-    let text = format!("{time} is more than {limit:#} (`limits.max_future`) ahead of the clock");
-    Some((field, text))
+    (time > latest).then(|| format!("{time} is more than {limit:#} (`limits.max_future`) ahead of the clock"))
 }
 
 /// A file of a batch folder, which must be a plain one that no link leads to.

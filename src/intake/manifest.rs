@@ -1,15 +1,18 @@
 //! The manifest of a batch (contract: batch folder v1): reading it, with all
 //! that is wrong reported at once.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use jiff::fmt::temporal::Pieces;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::batch::{BatchFile, Compression};
+use super::listed::{Listed, ListedFile};
 use crate::domain::glob::Glob;
 use crate::domain::ids::{RunId, SourceId};
-use crate::domain::json::canonicalize;
+use crate::domain::json::{canonicalize, named_twice};
 use crate::domain::key::Kind;
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
@@ -104,10 +107,18 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, Problems> {
 /// What could be read of a manifest, whatever is wrong with the rest.
 #[derive(Debug, Clone, Default)]
 pub struct Readable {
+    /// The source.
+    pub source_id: Option<SourceId>,
+    /// The run.
+    pub run_id: Option<RunId>,
     /// What the lines assert.
     pub mode: Option<Mode>,
-    /// The files whose entries are right.
-    pub files: Vec<BatchFile>,
+    /// When the data was extracted.
+    pub source_timestamp: Option<Timestamp>,
+    /// When it was transformed and written.
+    pub processing_timestamp: Option<Timestamp>,
+    /// The entries of its files.
+    pub listed: Listed,
 }
 
 /// The same; `readable` gets what could be read also where something is wrong.
@@ -123,13 +134,19 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
     }
     // Read over, as at the start of a data file.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut reading = Reading { problems: Vec::new() };
     if let Err(error) = canonicalize(bytes, &mut Vec::new()) {
-        let line = bytes[..error.offset.min(bytes.len())].iter().filter(|b| **b == b'\n').count() + 1;
-        return Err(whole(format!("is not valid JSON: {} (line {line})", error)));
+        // With a name that stands twice the rest can be read all the same.
+        for field in named_twice(bytes) {
+            reading.bad::<()>(shortened(field), "stands there twice");
+        }
+        if reading.problems.is_empty() {
+            let line = bytes[..error.offset.min(bytes.len())].iter().filter(|b| **b == b'\n').count() + 1;
+            return Err(whole(format!("is not valid JSON: {} (line {line})", error)));
+        }
     }
     let value: Value = serde_json::from_slice(bytes).map_err(|e| whole(format!("is not valid JSON: {e}")))?;
     let Value::Object(object) = value else { return Err(whole("is not a JSON object".into())) };
-    let mut reading = Reading { problems: Vec::new() };
     if let Some(Value::String(format)) = object.get("format")
         && format != FORMAT
     {
@@ -172,8 +189,16 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
     if !matches!(object.get("extra"), None | Some(Value::Null | Value::Object(_))) {
         reading.bad::<()>("extra", "must be an object");
     }
-    let files = reading.files(&object);
-    *readable = Readable { mode, files: files.clone().unwrap_or_default() };
+    let listed = reading.files(&object);
+    let files = listed.batch_files();
+    *readable = Readable {
+        source_id: source_id.clone(),
+        run_id: run_id.clone(),
+        mode,
+        source_timestamp,
+        processing_timestamp,
+        listed,
+    };
     match (
         source_id,
         run_id,
@@ -217,7 +242,13 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
 /// What is wrong with the text, to stand behind the name of its field.
 pub fn timestamp(text: &str) -> Result<Timestamp, String> {
     const FIRST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
+    const DAY: u32 = 86_400;
     let time: Result<Timestamp, _> = text.parse();
+    // The parser takes more hours than RFC 3339 knows.
+    let offset = Pieces::parse(text).ok().and_then(|pieces| pieces.to_numeric_offset());
+    if offset.is_some_and(|offset| offset.seconds().unsigned_abs() >= DAY) {
+        return Err("has an offset of more than 23:59 (RFC 3339)".to_owned());
+    }
     if time.as_ref().is_ok_and(|time| *time < FIRST) {
         return Err(format!("is no time that can be kept: the first one is {FIRST}"));
     }
@@ -256,7 +287,7 @@ impl Reading {
                     Some((_, right)) => format!("is not known: did you mean `{right}`?"),
                     None => "is not known: put what is your own under `extra`".to_owned(),
                 };
-                self.bad::<()>(field.chars().take(100).collect::<String>(), hint);
+                self.bad::<()>(shortened(field), hint);
             }
         }
     }
@@ -303,31 +334,43 @@ impl Reading {
         Some(out)
     }
 
-    fn files(&mut self, object: &Map<String, Value>) -> Option<Vec<BatchFile>> {
+    fn files(&mut self, object: &Map<String, Value>) -> Listed {
+        let mut listed = Listed::default();
         let list = match object.get("files") {
-            None => return self.bad("files", "is missing"),
+            None => {
+                self.bad::<()>("files", "is missing");
+                return listed;
+            }
             Some(Value::Array(list)) => list,
-            Some(_) => return self.bad("files", "must be an array"),
+            Some(_) => {
+                self.bad::<()>("files", "must be an array");
+                return listed;
+            }
         };
-        let mut files: Vec<BatchFile> = Vec::new();
+        listed.has_all_paths = true;
+        let mut paths: HashSet<&str> = HashSet::new();
         for (n, value) in list.iter().enumerate() {
             let under = format!("files[{n}]");
             let Value::Object(file) = value else {
                 self.bad::<()>(&*under, "must be an object");
+                listed.has_all_paths = false;
                 continue;
             };
             self.members(file, &under, &["path", "kind", "count", "bytes", "xxh3"]);
-            if let Some(file) = self.file(file, &under) {
-                if files.iter().any(|other| other.path == file.path) {
-                    self.bad::<()>(format!("{under}.path"), "is listed twice");
-                }
-                files.push(file);
+            let path = file.get("path").and_then(Value::as_str);
+            if path.is_some_and(|path| !paths.insert(path)) {
+                self.bad::<()>(format!("{under}.path"), "is listed twice");
+            }
+            match self.file(file, &under) {
+                Some(file) => listed.files.push(file),
+                None => listed.has_all_paths = false,
             }
         }
-        Some(files)
+        listed
     }
 
-    fn file(&mut self, file: &Map<String, Value>, under: &str) -> Option<BatchFile> {
+    /// An entry; `None` without a path that can be used.
+    fn file(&mut self, file: &Map<String, Value>, under: &str) -> Option<ListedFile> {
         let field = |name: &str| format!("{under}.{name}");
         let path = match file.get("path") {
             Some(Value::String(path)) => match safe_path(path) {
@@ -365,18 +408,19 @@ impl Reading {
             }
             Some(_) => self.bad(field("xxh3"), "must be a string of 16 hex digits"),
         };
-        let path = path?;
-        let compression = compression_of(&path);
-        Some(BatchFile {
-            path,
-            kind: kind?,
-            compression,
-            count: count?,
-            bytes: bytes?,
-            xxh3: xxh3?,
-            accepted: None,
+        Some(ListedFile {
+            path: path?,
+            kind,
+            count: count.flatten(),
+            bytes: bytes.flatten(),
+            xxh3: xxh3.flatten(),
         })
     }
+}
+
+/// A field as it is shown.
+fn shortened(field: String) -> String {
+    if field.chars().count() > 100 { field.chars().take(100).collect() } else { field }
 }
 
 /// How a file is packed, by the end of its name.
@@ -462,6 +506,26 @@ mod tests {
         assert_eq!(kind(r#"{"format":"tidegate.batch/2"}"#), ErrorKind::ManifestVersion);
         for text in ["", "[]", "{", "\u{feff}{}", r#"{"format":1,"format":2}"#] {
             assert_eq!(kind(text), ErrorKind::ManifestInvalid, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_stands_twice_is_named_beside_what_else_is_wrong() {
+        let twice = GOOD
+            .replace(r#""run_id":"run-1""#, r#""run_id":"run-1","run_id":"run-2""#)
+            .replace(r#""count":1"#, r#""count":1,"count":"x""#);
+        let found: Vec<String> = problems(&twice).into_iter().map(|(field, _)| field).collect();
+        assert_eq!(found, ["run_id", "files[0].count", "files[0].count"]);
+        assert_eq!(problems(&twice)[0].1, "stands there twice");
+    }
+
+    #[test]
+    fn an_offset_has_at_most_23_hours() {
+        for (offset, right) in
+            [("Z", true), ("+23:59", true), ("-23:59", true), ("+24:00", false), ("+25:00", false)]
+        {
+            let text = format!("2026-11-24T01:00:00{offset}");
+            assert_eq!(timestamp(&text).is_ok(), right, "{text}");
         }
     }
 

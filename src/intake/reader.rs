@@ -102,13 +102,16 @@ const BUFFER: usize = 256 << 10;
 const UNPACKED: usize = 32 << 10;
 /// Unpacked bytes below which no ratio is looked at: small files may well
 /// hold one line over and over.
-const RATIO_FROM: u64 = 64 << 20;
+pub(super) const RATIO_FROM: u64 = 64 << 20;
 /// What gzip may unfold to, as a part of what zstd may: by its format it ends at
 /// 1,032 bytes for one, so that the limit of zstd would not be one.
 const GZIP_PART: u64 = 4;
 /// Largest zstd window that is accepted, as a power of two: 128 MiB, what the
 /// `zstd` command itself accepts without being asked.
 const WINDOW_LOG: u32 = 27;
+/// What zstd says of a frame with a larger one, by `ZSTD_getErrorName`: its number
+/// does not come through the decoder.
+const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 /// How much of a line that is too long is kept.
 const KEEP_OF_LONG: usize = 64 << 10;
 
@@ -395,18 +398,24 @@ impl<'a> Lines<'a> {
         if error.raw_os_error().is_some() {
             return Error::new(ErrorKind::Io, format!("file {}", self.path)).caused_by(error);
         }
-        Error::new(
-            ErrorKind::CompressionInvalid,
+        let path = self.path;
+        let text = if error.to_string() == WINDOW_TOO_LARGE {
+            let most = 1 << (WINDOW_LOG - 20);
             format!(
-                "file {} can't be unpacked behind line {}: it is damaged or ends too early",
-                self.path, self.line_no
-            ),
-        )
-        .caused_by(error)
+                "file {path} is packed with a window of more than {most} MiB, the largest that is accepted: pack it without `--long`, or with `--long={WINDOW_LOG}` at most"
+            )
+        } else {
+            format!(
+                "file {path} can't be unpacked behind line {}: it is damaged or ends too early",
+                self.line_no
+            )
+        };
+        Error::new(ErrorKind::CompressionInvalid, text).caused_by(error)
     }
 }
 
-fn too_long(limit: usize) -> BadLine {
+/// That a line is too long.
+pub(super) fn too_long(limit: usize) -> BadLine {
     BadLine::new("", format!("is longer than {limit} bytes"))
 }
 

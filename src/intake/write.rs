@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufWriter, Write};
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::json;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::Compression;
 use super::manifest::{FORMAT, MANIFEST};
+use super::pack::OpenFile;
+use super::reader::{ReadLimits, too_long};
 use crate::domain::assertion::{BadLine, Line, bad_attributes, parse_line};
 use crate::domain::ids::{FolderName, RunId, SourceId};
 use crate::domain::json::Canonicalizer;
@@ -46,34 +48,76 @@ pub struct WriteOptions {
 /// Lines that are wrong of which an error tells.
 const TOLD: usize = 20;
 
-/// Reads lines of entities and relationships, told apart by their `from`, and
-/// writes them as a batch below `root`. Returns its folder.
-///
-/// # Errors
-/// The lines that break the contract, by number, and those that contradict one
-/// before; a folder that is there already. What was made until then has no
-/// manifest, and is removed. Memory: 40 bytes for each key.
-pub fn write_batch(options: &WriteOptions, input: &mut dyn BufRead, root: &Path) -> Result<PathBuf> {
-    let name = FolderName::new(options.source_timestamp, options.run_id.clone());
-    let folder = root.join(options.source_id.as_str()).join(name.to_string());
-    if folder.exists() {
-        let text = format!("{} is there already; give the run another name", folder.display());
-        return Err(Error::new(ErrorKind::Conflict, text));
+/// Where a batch is written: under a name beside its own, which it gets when it is
+/// whole. Names that begin with a dot are no batches in an inbox.
+#[derive(Debug, Clone)]
+pub struct Place {
+    folder: PathBuf,
+    part: PathBuf,
+    /// Folders above it that are not there yet, the innermost first.
+    missing: Vec<PathBuf>,
+}
+
+impl Place {
+    /// The place of a batch below `root`.
+    pub fn new(options: &WriteOptions, root: &Path) -> Self {
+        let name = FolderName::new(options.source_timestamp, options.run_id.clone());
+        let source = root.join(options.source_id.as_str());
+        let folder = source.join(name.to_string());
+        let part = source.join(format!(".{name}.{}.part", std::process::id()));
+        let missing = folder.ancestors().skip(1).take_while(|path| !path.exists()).map(Path::to_owned);
+        Self { missing: missing.collect(), folder, part }
     }
-    let made: Vec<PathBuf> =
-        folder.ancestors().skip(1).take_while(|path| !path.exists()).map(Path::to_owned).collect();
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    let mut wrong = Wrong { lines: Vec::new(), count: 0, keys: Some(HashMap::new()) };
-    let written = write_files(options, input, &folder, &mut wrong).and_then(|()| wrong.into_result());
-    if written.is_err() {
-        // Without a manifest it is no batch; leaving it would only be in the way.
-        let _ = std::fs::remove_dir_all(&folder);
-        for path in &made {
-            // Stays where something else was put there meanwhile.
+
+    /// Removes what is not whole, and the folders that were made for it. What
+    /// something else was put into stays.
+    pub fn clear(&self) {
+        let _ = std::fs::remove_dir_all(&self.part);
+        for path in &self.missing {
             let _ = std::fs::remove_dir(path);
         }
     }
-    written.map(|()| folder)
+
+    fn is_free(&self) -> Result<()> {
+        if self.folder.exists() {
+            let text = format!("{} is there already; give the run another name", self.folder.display());
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> Result<()> {
+        self.is_free()?;
+        std::fs::rename(&self.part, &self.folder).map_err(|e| Error::io(&self.folder, e))?;
+        let above = self.folder.parent().unwrap_or(&self.folder);
+        File::open(above).and_then(|above| above.sync_all()).map_err(|e| Error::io(above, e))
+    }
+}
+
+/// Reads lines of entities and relationships, told apart by their `from`, and
+/// writes them as a batch at its place, so that it keeps to these limits.
+/// Returns its folder.
+///
+/// # Errors
+/// The lines that break the contract, by number, and those that contradict one
+/// before; a folder that is there already. What was made until then is removed.
+/// Memory: 40 bytes for each key.
+pub fn write_batch(
+    options: &WriteOptions,
+    limits: &ReadLimits,
+    input: &mut dyn BufRead,
+    place: &Place,
+) -> Result<PathBuf> {
+    place.is_free()?;
+    std::fs::create_dir_all(&place.part).map_err(|e| Error::io(&place.part, e))?;
+    let mut wrong = Wrong { lines: Vec::new(), count: 0, keys: Some(HashMap::new()) };
+    let written = write_files(options, Some(limits), input, &place.part, &mut wrong)
+        .and_then(|()| wrong.into_result())
+        .and_then(|()| place.name());
+    if written.is_err() {
+        place.clear();
+    }
+    written.map(|()| place.folder.clone())
 }
 
 /// The same into a folder that is there and empty. Two lines about one key are
@@ -83,7 +127,7 @@ pub fn write_batch(options: &WriteOptions, input: &mut dyn BufRead, root: &Path)
 /// The lines that break the contract, by number.
 pub fn write_into(options: &WriteOptions, input: &mut dyn BufRead, folder: &Path) -> Result<()> {
     let mut wrong = Wrong { lines: Vec::new(), count: 0, keys: None };
-    write_files(options, input, folder, &mut wrong)?;
+    write_files(options, None, input, folder, &mut wrong)?;
     wrong.into_result()
 }
 
@@ -134,6 +178,7 @@ pub fn kind_of(line: &[u8]) -> Kind {
 
 fn write_files(
     options: &WriteOptions,
+    limits: Option<&ReadLimits>,
     input: &mut dyn BufRead,
     folder: &Path,
     wrong: &mut Wrong,
@@ -162,6 +207,10 @@ fn write_files(
         if text.is_empty() {
             continue;
         }
+        if let Some(limits) = limits.filter(|limits| text.len() > limits.max_line) {
+            wrong.add(line_no, too_long(limits.max_line));
+            continue;
+        }
         let kind = kind_of(text);
         let parsed = match parse_line(kind, options.mode, text) {
             Ok(parsed) => parsed,
@@ -186,10 +235,12 @@ fn write_files(
             continue;
         }
         let slot = &mut open[kind as usize];
-        if slot.as_ref().is_some_and(|file| file.count >= options.lines_per_file)
-            && let Some(full) = slot.take()
-        {
-            files.push(full.finish(kind)?);
+        let is_full = |file: &OpenFile| {
+            file.count() >= options.lines_per_file
+                || limits.is_some_and(|limits| file.with_line(text.len()) > limits.max_file)
+        };
+        if let Some(full) = slot.take_if(|file| is_full(file)) {
+            files.push(full.finish(numbers[kind as usize] - 1, limits)?);
         }
         let file = match slot {
             Some(file) => file,
@@ -206,7 +257,7 @@ fn write_files(
     }
     for (slot, kind) in open.iter_mut().zip([Kind::Entity, Kind::Relationship]) {
         if let Some(file) = slot.take() {
-            files.push(file.finish(kind)?);
+            files.push(file.finish(numbers[kind as usize] - 1, limits)?);
         }
     }
     files.sort_by_key(|file| file["path"].as_str().map(str::to_owned));
@@ -252,100 +303,5 @@ fn has_from(line: &[u8]) -> bool {
         {
             return false;
         }
-    }
-}
-
-enum Packing {
-    None(Hashed),
-    Zstd(zstd::stream::write::Encoder<'static, Hashed>),
-    Gzip(flate2::write::GzEncoder<Hashed>),
-}
-
-struct OpenFile {
-    name: String,
-    path: PathBuf,
-    out: Packing,
-    count: u64,
-}
-
-struct Hashed {
-    file: BufWriter<File>,
-    hash: Xxh3,
-    bytes: u64,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.file.write_all(bytes)?;
-        self.hash.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl OpenFile {
-    fn create(folder: &Path, kind: Kind, number: u32, compression: Compression) -> Result<Self> {
-        let (stem, suffix) = (
-            match kind {
-                Kind::Entity => "entities",
-                Kind::Relationship => "relationships",
-            },
-            match compression {
-                Compression::None => "",
-                Compression::Zstd => ".zst",
-                Compression::Gzip => ".gz",
-            },
-        );
-        let name = format!("{stem}-{number:05}.ndjson{suffix}");
-        let path = folder.join(&name);
-        let file = File::create(&path).map_err(|e| Error::io(&path, e))?;
-        let hashed = Hashed { file: BufWriter::with_capacity(1 << 18, file), hash: Xxh3::new(), bytes: 0 };
-        let out = match compression {
-            Compression::None => Packing::None(hashed),
-            Compression::Zstd => {
-                Packing::Zstd(zstd::stream::write::Encoder::new(hashed, 3).map_err(|e| Error::io(&path, e))?)
-            }
-            Compression::Gzip => {
-                Packing::Gzip(flate2::write::GzEncoder::new(hashed, flate2::Compression::default()))
-            }
-        };
-        Ok(Self { name, path, out, count: 0 })
-    }
-
-    fn write(&mut self, line: &[u8]) -> Result<()> {
-        let out: &mut dyn Write = match &mut self.out {
-            Packing::None(out) => out,
-            Packing::Zstd(out) => out,
-            Packing::Gzip(out) => out,
-        };
-        self.count += 1;
-        out.write_all(line).and_then(|()| out.write_all(b"\n")).map_err(|e| Error::io(&self.path, e))
-    }
-
-    /// Ends the file and returns its entry of the manifest.
-    fn finish(self, kind: Kind) -> Result<serde_json::Value> {
-        let at = |e| Error::io(&self.path, e);
-        let hashed = match self.out {
-            Packing::None(out) => out,
-            Packing::Zstd(out) => out.finish().map_err(at)?,
-            Packing::Gzip(out) => out.finish().map_err(at)?,
-        };
-        let file = hashed.file.into_inner().map_err(|e| at(e.into_error()))?;
-        file.sync_all().map_err(at)?;
-        let kind = match kind {
-            Kind::Entity => "entities",
-            Kind::Relationship => "relationships",
-        };
-        Ok(json!({
-            "path": self.name,
-            "kind": kind,
-            "count": self.count,
-            "bytes": hashed.bytes,
-            "xxh3": format!("{:016x}", hashed.hash.digest()),
-        }))
     }
 }

@@ -97,9 +97,13 @@ macro_rules! reads {
                 limit: usize,
             ) -> Result<Vec<SnapshotRecord>> {
                 let prefix = key(&[target.as_str().as_bytes(), source.as_str().as_bytes()]);
-                let range = KeyRange { backwards: true, ..KeyRange::of_prefix(&prefix) };
-                let rows = self.range(Table::Snapshots, &range, limit)?;
-                rows.iter().map(|(_, bytes)| decode(Table::Snapshots, bytes)).collect()
+                let rows = self.all(Table::Snapshots, &prefix)?;
+                let records = rows.iter().map(|(_, bytes)| decode(Table::Snapshots, bytes));
+                let mut records = records.collect::<Result<Vec<SnapshotRecord>>>()?;
+                // Their ids tell the second alone.
+                records.sort_by_cached_key(|record| std::cmp::Reverse(time_row(record)));
+                records.truncate(limit);
+                Ok(records)
             }
 
             /// The targets that have snapshots, whether or not they are set.

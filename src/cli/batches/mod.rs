@@ -76,6 +76,8 @@ pub enum BatchesCommand {
     /// End one that has not ended; what is published stays
     Cancel(On),
     /// Approve what a guard parked, and publish it
+    #[command(after_help = "Exit codes: 0 COMPLETE, 1 FAILED, 3 parked by a guard, 4 COMPLETE with dead \
+                            letters, 5 not finished: it waits for something else.")]
     Approve {
         #[command(flatten)]
         on: On,

@@ -15,37 +15,67 @@ const HELD_BACK: Duration = Duration::from_secs(30);
 /// Time between two questions, where the server can't hold an answer back.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Whether a batch goes on by itself, without anybody doing anything.
-fn goes_on(batch: &BatchView) -> bool {
-    let waits = match batch.waits.as_ref().map(|waits| waits.code) {
-        None | Some(WaitCode::OlderBatch | WaitCode::Turn) => false,
-        Some(
-            WaitCode::Approval
-            | WaitCode::SourceHeld
-            | WaitCode::SourcePaused
-            | WaitCode::Retry
-            | WaitCode::TargetDown
-            | WaitCode::Window
-            | WaitCode::KnownIssue,
-        ) => true,
+/// The longest that it is, where it is also looked at what a batch waits for.
+const BETWEEN: Duration = Duration::from_secs(3);
+/// Most batches that are looked at, each of which the one before waits for.
+const CHAIN: usize = 8;
+
+/// What becomes of a batch without anybody doing anything.
+enum Course {
+    /// It is in work, or will be before long.
+    GoesOn,
+    /// It has ended, or waits for a person or a time.
+    Stands,
+    /// It goes on after this batch.
+    After(BatchId),
+}
+
+fn course(batch: &BatchView) -> Course {
+    let waits = match &batch.waits {
+        _ if batch.is_settled() => return Course::Stands,
+        None => return Course::GoesOn,
+        Some(waits) => waits,
     };
-    !batch.is_settled() && !waits
+    match waits.code {
+        // An answer that is waited for may take hours.
+        WaitCode::Turn if waits.until.is_some() => Course::Stands,
+        WaitCode::OlderBatch | WaitCode::Turn => match &waits.batch_id {
+            Some(first) => Course::After(first.clone()),
+            None => Course::GoesOn,
+        },
+        WaitCode::Approval
+        | WaitCode::SourceHeld
+        | WaitCode::SourcePaused
+        | WaitCode::Retry
+        | WaitCode::TargetDown
+        | WaitCode::Window
+        | WaitCode::KnownIssue => Course::Stands,
+    }
+}
+
+/// Whether a batch goes on by itself: also one that waits for another goes on
+/// no sooner than that one.
+fn goes_on(backend: &Backend, batch: &BatchView) -> Result<bool> {
+    let mut at = course(batch);
+    for _ in 0..CHAIN {
+        let Course::After(first) = at else { break };
+        let first = backend.batch(&first)?;
+        // What has ended meanwhile is waited for no longer.
+        at = if first.publish_state.status.is_final() { Course::GoesOn } else { course(&first) };
+    }
+    Ok(!matches!(at, Course::Stands))
 }
 
 /// How a batch stands once it has ended or waits for something. In a
 /// directory that this process holds, that is now.
 pub fn settled(backend: &Backend, id: &BatchId) -> Result<BatchView> {
-    loop {
-        let batch = backend.batch(id)?;
-        let Some(client) = backend.server() else { return Ok(batch) };
-        if !goes_on(&batch) {
-            return Ok(batch);
-        }
-        let batch: BatchView = client.await_batch(id, HELD_BACK)?;
-        if !goes_on(&batch) {
-            return Ok(batch);
+    let mut batch = backend.batch(id)?;
+    if let Some(client) = backend.server() {
+        while goes_on(backend, &batch)? {
+            batch = client.await_batch(id, BETWEEN)?;
         }
     }
+    Ok(batch)
 }
 
 /// Prints how a batch stands, and tells the exit code that goes with it.

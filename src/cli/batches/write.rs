@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::super::Global;
-use super::super::common::{clock, out, out_json, report, usage};
+use super::super::common::{clock, out, out_json, report, settings, usage};
 use crate::domain::glob::Glob;
 use crate::domain::ids::{RunId, SourceId};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Compression;
 use crate::intake::{manifest, write};
 
@@ -98,7 +101,10 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
         },
         lines_per_file: args.lines.max(1),
     };
-    let written = match write::write_batch(&options, &mut std::io::stdin().lock(), &args.out) {
+    let limits = settings(global)?.limits;
+    let place = write::Place::new(&options, &args.out);
+    clear_when_stopped(place.clone())?;
+    let written = match write::write_batch(&options, &limits, &mut std::io::stdin().lock(), &place) {
         Err(error) if error.kind() == ErrorKind::LineInvalid => {
             // Nothing is published, so this is none of the codes of a batch.
             let action = "Nothing was written. Mend these lines, and run the command again.";
@@ -113,4 +119,18 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
         out(format!("{}\n", written.display()))?;
     }
     Ok(0)
+}
+
+/// Removes what is not whole when the process is stopped, and lets it end then as
+/// it would have without this.
+fn clear_when_stopped(place: write::Place) -> Result<()> {
+    let failed = |e| Error::internal("signals can't be listened to").caused_by(e);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let clear = move || {
+        for signal in signals.forever() {
+            place.clear();
+            let _ = emulate_default_handler(signal);
+        }
+    };
+    std::thread::Builder::new().name("stop".into()).spawn(clear).map(drop).map_err(failed)
 }

@@ -468,7 +468,8 @@ mod tests {
     use super::*;
     use crate::config::{LoadOptions, Settings};
     use crate::domain::publish_state::PublishStatus;
-    use crate::intake::write::write_batch;
+    use crate::intake::reader::ReadLimits;
+    use crate::intake::write::{Place, write_batch};
     use crate::service::Engine;
 
     fn time(n: u64) -> Timestamp {
@@ -509,7 +510,13 @@ mod tests {
         let mut changed = 0;
         for n in 0..40 {
             let delivery = generator.next(time(n)).unwrap();
-            let folder = write_batch(&delivery.options, &mut &delivery.lines[..], &inbox).unwrap();
+            let folder = write_batch(
+                &delivery.options,
+                &ReadLimits::default(),
+                &mut &delivery.lines[..],
+                &Place::new(&delivery.options, &inbox),
+            )
+            .unwrap();
             let (record, id) = publish(&folder);
             let waits = id.source().as_str() == "bi" && n >= CUT_OFF;
             let expected = match record.status {

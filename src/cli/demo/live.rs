@@ -15,7 +15,8 @@ use super::{DemoArgs, wrapped};
 use crate::config::LoadOptions;
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
-use crate::intake::write::write_batch;
+use crate::intake::reader::ReadLimits;
+use crate::intake::write::{Place, write_batch};
 use crate::service::Engine;
 use crate::service::views::WaitCode;
 
@@ -116,7 +117,12 @@ impl Driver {
                 return Ok(());
             }
             let delivery = generator.next(self.story_time()?)?;
-            let folder = write_batch(&delivery.options, &mut &delivery.lines[..], &self.inbox)?;
+            let folder = write_batch(
+                &delivery.options,
+                &ReadLimits::default(),
+                &mut &delivery.lines[..],
+                &Place::new(&delivery.options, &self.inbox),
+            )?;
             let name = folder.strip_prefix(&self.inbox).unwrap_or(&folder);
             self.told(&name.display().to_string(), &delivery.caption)?;
         }

@@ -12,6 +12,7 @@ mod number;
 mod outline;
 mod place;
 pub mod scan;
+mod twice;
 
 use std::fmt;
 
@@ -20,6 +21,7 @@ pub use forms::{ComparisonRules, Members, comparison_form, members, stored_form}
 pub use indent::indented;
 pub use outline::is_one_value;
 pub use place::member_at;
+pub use twice::named_twice;
 
 /// Why a text is not the JSON that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,12 @@ use crate::limits::MAX_EXPONENT;
 /// usual numbers look usual.
 const PLAIN: i64 = 21;
 
-/// Appends the canonical form of a JSON number. `None` when its exponent is
-/// past the limit.
+/// What is wrong with a number that has no canonical form.
+pub const OUT_OF_RANGE: &str = "a number is out of range: its power of ten is past 1000000";
+
+/// Appends the canonical form of a JSON number. `None` when its value is so
+/// large, or so close to 0, that its power of ten is past the limit: however it
+/// is written, and with however many digits.
 pub fn canonical(number: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let plain = number.len() <= PLAIN as usize && number.iter().all(|b| b.is_ascii_digit());
     if plain {
@@ -19,7 +23,7 @@ pub fn canonical(number: &[u8], out: &mut Vec<u8>) -> Option<()> {
         None => (false, number),
     };
     let (mantissa, exponent) = match rest.iter().position(|b| matches!(b, b'e' | b'E')) {
-        Some(at) => (&rest[..at], exponent(&rest[at + 1..])?),
+        Some(at) => (&rest[..at], exponent(&rest[at + 1..])),
         None => (rest, 0),
     };
     let point = mantissa.iter().position(|b| *b == b'.');
@@ -38,13 +42,15 @@ pub fn canonical(number: &[u8], out: &mut Vec<u8>) -> Option<()> {
         out.push(b'0');
         return Some(());
     }
-    if power.abs() > MAX_EXPONENT {
+    let whole = count + power;
+    // The power of ten of its first digit.
+    let scientific = whole - 1;
+    if scientific.abs() > MAX_EXPONENT {
         return None;
     }
     if negative {
         out.push(b'-');
     }
-    let whole = count + power;
     if power >= 0 && whole <= PLAIN {
         out.extend_from_slice(&digits);
         out.extend(std::iter::repeat_n(b'0', power as usize));
@@ -62,7 +68,6 @@ pub fn canonical(number: &[u8], out: &mut Vec<u8>) -> Option<()> {
             out.push(b'.');
             out.extend_from_slice(&digits[1..]);
         }
-        let scientific = whole - 1;
         out.push(b'e');
         out.push(if scientific < 0 { b'-' } else { b'+' });
         out.extend_from_slice(scientific.abs().to_string().as_bytes());
@@ -70,18 +75,13 @@ pub fn canonical(number: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// The value of an exponent's text, if it is within the limit.
-fn exponent(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text.first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let value = digits.iter().try_fold(0i64, |value, b| {
-        let next = value * 10 + i64::from(b - b'0');
-        (next <= MAX_EXPONENT).then_some(next)
-    })?;
-    Some(if negative { -value } else { value })
+/// The value of an exponent's text, or, past every number of digits that a
+/// line can have, one that is as far out of range.
+fn exponent(text: &[u8]) -> i64 {
+    const FAR: i64 = 1 << 48;
+    let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
+    let value = digits.iter().fold(0i64, |value, b| (value * 10 + i64::from(b - b'0')).min(FAR));
+    if text.starts_with(b"-") { -value } else { value }
 }
 
 #[cfg(test)]
@@ -105,6 +105,8 @@ mod tests {
             ("-0", "0"),
             ("-0.0e5", "0"),
             ("0e999999", "0"),
+            ("0e99999999999999999999999", "0"),
+            ("-0.00E-99999999999999999999999", "0"),
             ("1.50", "1.5"),
             ("-12.340", "-12.34"),
             ("0.001", "0.001"),
@@ -117,12 +119,22 @@ mod tests {
             ("9007199254740993", "9007199254740993"),
             ("0.1000000000000000055511151231257827", "1.000000000000000055511151231257827e-1"),
             ("1e1000000", "1e+1000000"),
+            ("0.001e1000003", "1e+1000000"),
+            ("10e-1000001", "1e-1000000"),
+            ("9.9e-1000000", "9.9e-1000000"),
         ] {
             assert_eq!(form(text).as_deref(), Some(expected), "{text}");
         }
-        for text in ["1e1000001", "1e-1000001", "1e99999999999999999999999"] {
+        for text in ["1e1000001", "10e1000000", "1e-1000001", "0.1e-1000000", "1e99999999999999999999999"] {
             assert_eq!(form(text), None, "{text}");
         }
+        // By its value, with however many digits.
+        let digits = "12".repeat(1_000_000);
+        assert_eq!(form(&format!("0.{digits}")), Some(format!("1.{}e-1", &digits[1..])));
+        let long = form(&format!("0.{}7e1500000", "0".repeat(1_500_000)));
+        assert_eq!(long.as_deref(), Some("0.7"));
+        assert_eq!(form(&digits), None);
+        assert_eq!(form(&format!("0.{}1", "0".repeat(1_500_000))), None);
     }
 
     proptest! {

@@ -90,7 +90,8 @@ impl<'a> Fronts<'a> {
             return Ok(None);
         }
         let now = self.now;
-        let front = self.of(batch.batch_id.source())?;
+        self.of(batch.batch_id.source())?;
+        let front = &self.known[batch.batch_id.source()];
         if front.running().is_some_and(|running| running.batch_id == batch.batch_id) {
             return Ok(None);
         }
@@ -121,14 +122,11 @@ impl<'a> Fronts<'a> {
             Some(Standing::Behind(other)) if is_next => {
                 let text =
                     format!("a batch of {other} that touches the same entities or relationships goes first");
-                return wait(WaitCode::Turn, text, None, None);
+                let first = self.executing.as_ref().and_then(|executing| executing.get(other));
+                return wait(WaitCode::Turn, text, first.map(|(id, _)| id.clone()), None);
             }
             Some(Standing::Ready | Standing::InWork) if is_next => {
-                let text = if self.engine.has_workers() {
-                    "it is the next of its source; it runs when a worker is free and no other source's batch goes first"
-                } else {
-                    "it is the next of its source; no server works on this data directory: `tidegate serve` publishes it, and so does `tidegate publish` of the same batch"
-                };
+                let text = turn_comes(&batch.batch_id, self.engine.has_workers());
                 return wait(WaitCode::Turn, text.to_owned(), None, None);
             }
             Some(Standing::Held(hold)) => {
@@ -198,6 +196,18 @@ impl<'a> Fronts<'a> {
             actions.push(BatchAction::Cancel);
         }
         Ok(actions)
+    }
+}
+
+/// When the turn of a batch comes that is the next of its source.
+fn turn_comes(batch: &BatchId, has_workers: bool) -> &'static str {
+    if has_workers {
+        "it is the next of its source; it runs when a worker is free and no other source's batch goes first"
+    } else if batch.n() > 0 {
+        // No folder is it: `publish` of the one that it was made of means that batch.
+        "it is the next of its source; no server works on this data directory: `tidegate serve` publishes it"
+    } else {
+        "it is the next of its source; no server works on this data directory: `tidegate serve` publishes it, and so does `tidegate publish` of the same batch"
     }
 }
 
