@@ -48,7 +48,7 @@ fn runs_after(parks: &TestBatch, late: &TestBatch) -> bool {
     complete(&world, &full(10).with(lines(0, 20, 1)));
     let parked = world.deliver(parks).unwrap();
     world.work();
-    assert_eq!(world.parked(), [parked.clone()]);
+    assert_eq!(world.parked(), std::slice::from_ref(&parked));
     world.engine().pause_source(&alpha, "ann", "wait").unwrap();
     world.engine().approve(&parked, None, "ann", "looked at").unwrap();
     world.deliver(late).unwrap();

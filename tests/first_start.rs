@@ -13,7 +13,7 @@ fn batch() -> TestBatch {
 }
 
 /// What a file of redb is until it is finished.
-const UNFINISHED: [u8; 72 << 10] = [0; 72 << 10];
+static UNFINISHED: [u8; 72 << 10] = [0; 72 << 10];
 
 #[test]
 fn files_that_were_never_finished_are_made_anew() {

@@ -293,7 +293,7 @@ fn a_parked_batch_with_bad_lines_ends_with_dead_letters_that_can_be_repaired() {
     let parks = scoped(30).with([says(entity("a1"), 1), Line::BadKeyed(entity("z"))]);
     let parked = world.deliver(&parks).unwrap();
     world.work();
-    assert_eq!(world.parked(), [parked.clone()]);
+    assert_eq!(world.parked(), std::slice::from_ref(&parked));
     complete(&world, &scoped(300).with(names.map(|name| says(entity(name), 1))));
     world.work();
     assert_eq!(world.batch(&parked).status, PublishStatus::Complete, "{:?}", world.batch(&parked));

@@ -31,7 +31,7 @@ fn park(world: &mut World, batch: &TestBatch) -> BatchId {
     });
     let id = world.deliver(batch).unwrap();
     world.work();
-    assert_eq!(world.parked(), [id.clone()]);
+    assert_eq!(world.parked(), std::slice::from_ref(&id));
     id
 }
 
