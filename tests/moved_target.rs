@@ -187,3 +187,21 @@ fn a_parked_plan_is_made_anew_for_another_target() {
     assert_eq!(record_target(&world, &parked), other);
     assert_eq!(record.metrics.unwrap().entities_created, 6);
 }
+
+#[test]
+fn a_plan_that_was_begun_and_cancelled_ends_wherever_its_target_went() {
+    let mut world = World::new();
+    complete(&world, &full(1, 8));
+    world.stop();
+    copy(&world, "catalogue.redb", "backup");
+    world.restart();
+    let id = stop_in_the_midst(&mut world, &full(2, 20));
+    copy(&world, "backup", "catalogue.redb");
+    world.restart();
+    is_held(&world, &id);
+    world.engine().cancel(&id, "ann", "not any more").unwrap();
+    world.work();
+    let record = world.batch(&id);
+    assert_eq!(record.status, PublishStatus::Failed, "{:?}", record.failure);
+    assert_eq!(record.failure.unwrap().error_code, "CANCELLED");
+}

@@ -8,7 +8,9 @@
 //! footprint which keys no other plan in work may touch
 //! look_alikes  keys that differ by case, Unicode form or outer blanks
 //! check     the finished plan, read back and checked by other rules than made it
-//! next      outcome of a plan → the next snapshot
+//! next      outcome of a plan → the next snapshot; kept: of a plan that was not
+//!           published as a whole
+//! fold      layers → one; merged: their keys in order; repack: small packs → one
 //! ```
 
 mod absent;

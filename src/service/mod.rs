@@ -4,6 +4,7 @@
 //! ```text
 //! engine    the one way in; opening a data directory
 //! inboxes   folders → accepted batches; looking: into an inbox; watch: when
+//! given     batches that a person gives, by a folder or a URL
 //! queue     whose turn it is; work: who is in work, and waking
 //! stages    the way of one batch: prepare → begin → publish
 //! skips     keys that an operator knows to be bad
