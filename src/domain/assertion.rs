@@ -183,9 +183,9 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
         problem: problem.to_owned(),
     };
     if let Err(Problem { field, problem, keyless }) = read {
-        // Without the label that stands behind, it would be another key.
-        let label_is_known = kind == Kind::Entity || parts.label.is_some() || parts.ended;
-        let key = key.filter(|_| !keyless && label_is_known && is_one_value(line));
+        // What was not read may be a label, or a part of the key once more: it
+        // would be another key.
+        let key = key.filter(|_| !keyless && parts.ended && is_one_value(line));
         return Err(bad(&key, &field, &problem));
     }
     let Some(key) = key else {
@@ -228,6 +228,8 @@ struct Parts<'a> {
     seen: u8,
     /// Whether all members were read, though not each of them is right.
     ended: bool,
+    /// Where the value of the last member begins.
+    value_at: usize,
 }
 
 struct Problem {
@@ -267,8 +269,17 @@ impl<'a> Parts<'a> {
                 let keyless = bad.keyless;
                 first.get_or_insert(bad).keyless |= keyless;
             }
-            match scanner.separator(b'}') {
-                _ if stops => return Err(first.unwrap_or_else(|| problem("", "can't be read"))),
+            if stops {
+                return Err(first.unwrap_or_else(|| problem("", "can't be read")));
+            }
+            let mut ended = scanner.separator(b'}');
+            if ended.is_err() && scanner.resume_behind(self.value_at) {
+                // A value that went on where it should have ended, such as 01.
+                if let Err(error) = std::mem::replace(&mut ended, scanner.separator(b'}')) {
+                    first.get_or_insert(error.into());
+                }
+            }
+            match ended {
                 Ok(ended) => more = !ended,
                 Err(error) => return Err(first.unwrap_or_else(|| error.into())),
             }
@@ -305,6 +316,7 @@ impl<'a> Parts<'a> {
             (_, Kind::Entity | Kind::Relationship) => (7, ""),
         };
         scanner.colon()?;
+        self.value_at = scanner.offset();
         if index == 7 {
             self.unknown = true;
             return ignored(scanner, "", name, &mut self.others, 1);
@@ -336,7 +348,11 @@ impl<'a> Parts<'a> {
                 self.attributes_at = start;
             }
             2 => match scanner.peek() {
-                b't' | b'f' => self.deleted = scanner.word()? == b"true",
+                b't' | b'f'
+                    if scanner.word().is_ok_and(|word| {
+                        self.deleted = word == b"true";
+                        true
+                    }) => {}
                 _ => {
                     let bad = problem(field, "is neither true nor false");
                     return if pass_over(scanner) { Ok(Some(bad)) } else { Err(bad) };
@@ -597,6 +613,18 @@ mod tests {
                 (field, problem, keyed),
                 "{line}"
             );
+        }
+        // A part of the key may stand behind what is wrong.
+        for (line, key) in [
+            (r#"{"type":"t","qualified_name":"n","zip":01234,"qualified_name":"m","attributes":{}}"#, None),
+            (r#"{"type":"t","qualified_name":"n","\q":1,"qualified_name":"m","attributes":{}}"#, None),
+            (r#"{"type":"t","qualified_name":"n","attributes":{"v":NaN},"qualified_name":"m"}"#, None),
+            (r#"{"zip":01234,"type":"t","qualified_name":"n","attributes":{}}"#, Some("n")),
+            (r#"{"type":"t","deleted":tru,"qualified_name":"n"}"#, None),
+            (r#"{"type":"t","deleted":True,"qualified_name":"n"}"#, Some("n")),
+        ] {
+            let found = entity(line).unwrap_err().key.map(|key| key.scope_name().to_owned());
+            assert_eq!(found.as_deref(), key, "{line}");
         }
         // However many members are wrong.
         for member in [r#""attributes":1"#, r#""attributes":{}"#, r#""deleted":1"#, r#""z":1"#, r#""z":NaN"#]

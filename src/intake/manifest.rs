@@ -134,7 +134,7 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
     }
     // Read over, as at the start of a data file.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reading = Reading { problems: Vec::new() };
+    let mut reading = Reading { problems: Vec::new(), more: 0 };
     if let Err(error) = canonicalize(bytes, &mut Vec::new()) {
         // With a name that stands twice the rest can be read all the same.
         for field in named_twice(bytes) {
@@ -231,7 +231,7 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
             complexity,
             files,
         }),
-        _ => Err(Problems(reading.problems)),
+        _ => Err(reading.all()),
     }
 }
 
@@ -260,26 +260,52 @@ pub fn timestamp(text: &str) -> Result<Timestamp, String> {
     })
 }
 
+/// Problems that are told: a manifest may have millions.
+const MOST: usize = 100;
+/// Longest name that may be meant for one that is known.
+const NEAR: usize = 64;
+
 struct Reading {
     problems: Vec<Problem>,
+    /// Those past that.
+    more: u64,
 }
 
 impl Reading {
     fn bad<T>(&mut self, field: impl Into<String>, problem: impl Into<String>) -> Option<T> {
-        self.problems.push(Problem {
-            kind: ErrorKind::ManifestInvalid,
-            field: field.into(),
-            problem: problem.into(),
-        });
+        self.put(ErrorKind::ManifestInvalid, field.into(), problem.into());
         None
+    }
+
+    fn put(&mut self, kind: ErrorKind, field: String, problem: String) {
+        if self.problems.len() < MOST {
+            self.problems.push(Problem { kind, field, problem });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// What was found, the last of it how much more there is.
+    fn all(mut self) -> Problems {
+        if self.more > 0 {
+            let problem = format!("has {} more problems", self.more);
+            let (kind, field) = (ErrorKind::ManifestInvalid, String::new());
+            self.problems.push(Problem { kind, field, problem });
+        }
+        Problems(self.problems)
     }
 
     fn members(&mut self, object: &Map<String, Value>, under: &str, known: &[&str]) {
         for name in object.keys() {
             if !known.contains(&name.as_str()) {
+                if self.problems.len() >= MOST {
+                    self.more += 1;
+                    continue;
+                }
                 let field = if under.is_empty() { name.clone() } else { format!("{under}.{name}") };
                 let nearest = known
                     .iter()
+                    .filter(|_| name.len() <= NEAR)
                     .map(|right| (strsim::damerau_levenshtein(name, right), *right))
                     .min()
                     .filter(|(distance, right)| *distance <= right.len().max(3) / 2);
@@ -376,11 +402,7 @@ impl Reading {
             Some(Value::String(path)) => match safe_path(path) {
                 Ok(()) => Some(path.clone()),
                 Err(problem) => {
-                    self.problems.push(Problem {
-                        kind: ErrorKind::FileUnsafe,
-                        field: field("path"),
-                        problem: problem.into(),
-                    });
+                    self.put(ErrorKind::FileUnsafe, field("path"), problem.into());
                     None
                 }
             },

@@ -194,7 +194,7 @@ impl Engine {
                 unsure: current.unsure.len() as u64,
             });
         }
-        self.begin_anew(&recovered)?;
+        self.begin_anew(&mut recovered)?;
         self.tell_begun(&mut recovered)?;
         self.take_pins(&mut recovered)?;
         self.pass_by(&mut recovered)?;
@@ -305,8 +305,9 @@ impl Engine {
 
     /// A source without a snapshot is planned as if for the first time, whatever
     /// its targets had of it: else the plan that they had last would hold it.
-    fn begin_anew(&self, recovered: &Recovered) -> Result<()> {
+    fn begin_anew(&self, recovered: &mut Recovered) -> Result<()> {
         for source in sources(&self.state)? {
+            let known = recover::complete_plans(&self.state, &source)?;
             for (name, open) in &self.targets {
                 let has = recovered.sources.iter().any(|of| of.source_id == source && of.target == *name);
                 if has || !open.target.capabilities().tracks_plans {
@@ -314,6 +315,13 @@ impl Engine {
                 }
                 // One that can't be asked now is asked by the next batch.
                 let Ok(Some(last)) = open.target.last_plan(&source) else { continue };
+                // Of those that are known it is told apart.
+                if !known.iter().any(|(plan, target)| *plan == last && target == name) {
+                    recovered.problems.push(format!(
+                        "source {source}: no snapshot of it at target {name} is there, which had plan {last} of it: \
+                         what that and others brought and no later batch names stays there"
+                    ));
+                }
                 let row = applied_row(name.as_str(), source.as_str());
                 self.store.write(move |tx| {
                     tx.put(crate::store::APPLIED, row, last.as_str().as_bytes().to_vec());

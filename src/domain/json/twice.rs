@@ -6,8 +6,14 @@ use super::JsonError;
 use super::scan::Scanner;
 use crate::limits::MAX_DEPTH;
 
+/// Members that are named: a text may have millions.
+const MOST: usize = 100;
+/// Characters of a path that are told: a name may have millions.
+const LONGEST: usize = 200;
+
 /// The paths of the members whose name stands in their object already, such as
-/// `files[3].path`; none in a text that is not JSON otherwise.
+/// `files[3].path`: the first 100, of each its first 200 characters; none in a
+/// text that is not JSON otherwise.
 pub fn named_twice(text: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     if std::str::from_utf8(text).is_err() {
@@ -43,8 +49,8 @@ fn look(
                 path.push('.');
             }
             path.push_str(&name);
-            if !names.insert(name) {
-                found.push(path.clone());
+            if !names.insert(name) && found.len() < MOST {
+                found.push(path.chars().take(LONGEST).collect());
             }
             scanner.colon()?;
         } else {
@@ -71,5 +77,10 @@ mod tests {
             assert!(named_twice(none.as_bytes()).is_empty(), "{none}");
         }
         assert!(named_twice("[".repeat(1_000_000).as_bytes()).is_empty());
+        // Neither long names nor many of them take room.
+        let text = format!("{{\"{}\":{{{}\"a\":1}}}}", "x".repeat(1 << 20), "\"a\":1,".repeat(20_000));
+        let found = named_twice(text.as_bytes());
+        assert_eq!(found.len(), MOST);
+        assert!(found.iter().all(|path| path.len() == LONGEST), "{}", found[0]);
     }
 }

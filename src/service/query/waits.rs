@@ -7,12 +7,14 @@ use jiff::Timestamp;
 
 use super::super::engine::Engine;
 use super::super::queue::{Executing, Standing, Turn, executing, is_parked};
+use super::super::space::RECHECK;
 use super::super::views::{
     BatchAction, HoldView, PrioritisedView, PriorityView, ProgressView, SourceHoldView, SourceState,
     WaitCode, WaitView,
 };
 use super::super::waiting::Waiting;
 use super::super::withheld::withheld;
+use crate::domain::due;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::priority::Score;
 use crate::domain::publish_state::{FailureDetails, PublishStatus};
@@ -124,6 +126,11 @@ impl<'a> Fronts<'a> {
                     format!("a batch of {other} that touches the same entities or relationships goes first");
                 let first = self.executing.as_ref().and_then(|executing| executing.get(other));
                 return wait(WaitCode::Turn, text, first.map(|(id, _)| id.clone()), None);
+            }
+            Some(Standing::Ready) if is_next && self.engine.too_little_room().is_some() => {
+                let text =
+                    "nothing is begun as long as there is too little room: `tidegate doctor` says where";
+                return wait(WaitCode::Turn, text.to_owned(), None, Some(due::after(now, RECHECK)));
             }
             Some(Standing::Ready | Standing::InWork) if is_next => {
                 let text = turn_comes(&batch.batch_id, self.engine.has_workers());
