@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use support::batches::{Line, TestBatch};
-use support::history::{History, Step, Trouble, histories};
+use support::history::{History, STAMP, Step, Trouble, histories};
 use support::oracle;
 use support::world::{SOURCES, World};
 use tidegate::domain::guards::GuardLimits;
@@ -103,8 +103,11 @@ impl Play {
             Step::Work => drop(self.work()),
             Step::Advance(source) => drop(self.advance(*source)),
             Step::Restart(None) => self.world.restart(),
-            Step::Restart(Some(precedence)) => {
-                self.world.source("alpha", |source| source.precedence = *precedence);
+            Step::Restart(Some((precedence, volatile))) => {
+                self.world.source("alpha", |source| {
+                    source.precedence = *precedence;
+                    source.volatile = if *volatile { vec![STAMP.into()] } else { Vec::new() };
+                });
             }
             Step::Decide(yes) => drop(self.decide(*yes)),
             Step::Refuse(keys) => self.world.faults.refuse(keys.iter().cloned()),

@@ -86,6 +86,7 @@ pub fn keep(
         tables.stamp(stamp);
     }
     let mut renumbered = vec![NO_POSITION; whole.len() as usize];
+    let mut uncounted = Uncounted::default();
     let mut scan = whole.scan();
     while let Some((number, entry)) = scan.advance()? {
         let before = match own {
@@ -96,7 +97,7 @@ pub fn keep(
         // Without the new line order, positions mean those of the present one.
         let pos = before.map_or(NO_POSITION, |found| found.entry.pos);
         if !published(&entry.key) {
-            uncount(plan, own, (&entry, live_before.as_ref()), &mut reader, next)?;
+            uncounted.add(plan, own, (&entry, live_before.as_ref()), &mut reader, next)?;
             continue;
         }
         let mut entry = Entry { pos, ..entry };
@@ -108,6 +109,7 @@ pub fn keep(
         }
         renumbered[number as usize] = writer.push(&entry)?;
     }
+    uncounted.finish(plan, &mut reader, next)?;
     whole.scan_ends(|row| match renumbered.get(row.entry as usize) {
         Some(&entry) if entry != NO_POSITION => writer.push_end(EndRow { entry, ..row }),
         Some(_) | None => Ok(()),
@@ -134,6 +136,7 @@ pub fn put_back(
     let whole = Layer::open(&state.layer_path(source, &manifest.layer.file), &budget)?;
     let folded = Layer::open(&state.layer_path(source, &folded.layer.file), &budget)?;
     let (mut scratch, mut bodies) = (Scratch::default(), Bodies::new()?);
+    let mut uncounted = Uncounted::default();
     let mut refused: Vec<KeyHash> = outcome.failed.keys().copied().collect();
     refused.sort_unstable();
 
@@ -149,7 +152,7 @@ pub fn put_back(
             None => None,
         };
         let live = before.as_ref().map(|(_, found)| found).filter(|found| found.entry.is_live());
-        uncount(plan, own, (&planned, live), &mut bodies, next)?;
+        uncounted.add(plan, own, (&planned, live), &mut bodies, next)?;
         let below = folded.lookup(hash, &mut scratch)?;
         // Its place in the line order that is below stays hidden.
         let pos = below.map_or(NO_POSITION, |(_, entry)| entry.pos);
@@ -182,6 +185,7 @@ pub fn put_back(
         };
         writer.push(&entry)?;
     }
+    uncounted.finish(plan, &mut bodies, next)?;
     ends.sort_unstable();
     for row in ends {
         writer.push_end(row)?;
@@ -196,28 +200,59 @@ pub fn put_back(
     Ok(Some(LayerRef { file: name, entries }))
 }
 
-/// Takes back what the plan counted of an entry of its layer that was not
-/// published; with it what the source had of the key before, if that was live.
-fn uncount(
-    plan: &Plan,
-    own: Option<&Snapshot>,
-    (planned, live): (&Entry, Option<&Found>),
-    bodies: &mut Bodies,
-    next: &mut SnapshotManifest,
-) -> Result<()> {
-    let body = match (own.zip(live), planned.is_live()) {
-        // What is new is in the plan's own pack.
-        (None, true) => bodies.get(plan.pack(), planned.loc)?,
-        (Some((own, found)), false) => own.body(found, bodies)?,
-        (Some(_), true) | (None, false) => return Ok(()),
-    };
-    let counts = match planned.key.kind() {
+/// Takes back what the plan counted of entries of its layer that were not
+/// published; with it what the source had of their keys before, if that was live.
+#[derive(Default)]
+struct Uncounted {
+    /// What is new. Its types are in the plan's own pack, in the order of lines;
+    /// entries come by their keys.
+    new: Vec<(Loc, Kind)>,
+}
+
+impl Uncounted {
+    /// New entries that are held.
+    const MOST: usize = 1 << 20;
+
+    fn add(
+        &mut self,
+        plan: &Plan,
+        own: Option<&Snapshot>,
+        (planned, live): (&Entry, Option<&Found>),
+        bodies: &mut Bodies,
+        next: &mut SnapshotManifest,
+    ) -> Result<()> {
+        match (own.zip(live), planned.is_live()) {
+            (None, true) => self.new.push((planned.loc, planned.key.kind())),
+            (Some((own, found)), false) => {
+                let body = own.body(found, bodies)?;
+                *count_of(next, planned.key.kind(), body.body()?.type_name()) += 1;
+            }
+            (Some(_), true) | (None, false) => {}
+        }
+        if self.new.len() < Self::MOST { Ok(()) } else { self.take(plan, bodies, next) }
+    }
+
+    fn take(&mut self, plan: &Plan, bodies: &mut Bodies, next: &mut SnapshotManifest) -> Result<()> {
+        self.new.sort_unstable_by_key(|(loc, _)| *loc);
+        for (loc, kind) in self.new.drain(..) {
+            let body = bodies.get(plan.pack(), loc)?;
+            let count = count_of(next, kind, body.body()?.type_name());
+            *count = count.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, plan: &Plan, bodies: &mut Bodies, next: &mut SnapshotManifest) -> Result<()> {
+        self.take(plan, bodies, next)
+    }
+}
+
+fn count_of<'a>(next: &'a mut SnapshotManifest, kind: Kind, type_name: &str) -> &'a mut u64 {
+    let counts = match kind {
         Kind::Entity => &mut next.entity_counts,
         Kind::Relationship => &mut next.relationship_counts,
     };
-    let count = counts.entry(body.body()?.type_name().to_owned()).or_default();
-    *count = if planned.is_live() { count.saturating_sub(1) } else { *count + 1 };
-    Ok(())
+    counts.entry(type_name.to_owned()).or_default()
 }
 
 /// Makes the layers above the base one.

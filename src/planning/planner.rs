@@ -577,9 +577,9 @@ impl<'a> Making<'a> {
                 return Ok(());
             }
             // A key that the plan changes is judged already; one whose stamp
-            // alone rises is not.
+            // alone rises is not: that has the body which it had.
             if let Some((_, entry)) = layer.lookup(key, &mut scratch)?
-                && !(entry.is_live() && entry.canon == found.entry.canon)
+                && (!entry.is_live() || entry.loc.pack() == settle::OWN_PACK)
             {
                 return Ok(());
             }

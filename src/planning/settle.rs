@@ -93,6 +93,9 @@ pub struct Settled {
     pub unsure: HashSet<KeyHash>,
 }
 
+/// The number of the plan's own pack in its layer, as in its records.
+pub const OWN_PACK: u16 = 0;
+
 /// Collects the meta of a layer while it is written.
 #[derive(Default)]
 pub struct LayerTables {
@@ -237,7 +240,6 @@ pub fn run(
     let (asking, reader) = (look_ups.ask(Reader::new()?), Reader::new()?);
     let tables = LayerTables::default();
     let mut work = Work { input, layer, tables, ends, candidates, reader, asking, out, unsure };
-    // The plan's own pack is number 0 of its layer, as in its records.
     work.tables.pack(input.pack.1)?;
     std::thread::scope(|scope| {
         // Whoever leaves drops `work`, which ends the helpers.

@@ -10,6 +10,7 @@ use super::bodies::Bodies;
 use super::format::layer::{CacheBudget, Layer, Scratch};
 use super::next::PlanOutcome;
 use super::plan_file::{Plan, PlannedChange, PlannedValue};
+use super::settle::OWN_PACK;
 use super::snapshot::{Snapshot, SnapshotManifest};
 use super::state_dir::StateDir;
 use crate::domain::change::Action;
@@ -156,18 +157,19 @@ impl Finding<'_> {
             return Ok(false);
         }
         let own_change = match (self.layer.lookup(hash, &mut self.scratch)?, live_before) {
-            (Some((_, entry)), Some(canon)) => !entry.is_live() || entry.canon != canon,
-            (Some((_, entry)), None) => entry.is_live(),
+            // One whose stamp alone rises has the body that it had.
+            (Some((_, entry)), true) => !entry.is_live() || entry.loc.pack() == OWN_PACK,
+            (Some((_, entry)), false) => entry.is_live(),
             (None, _) => false,
         };
         Ok(self.merge_changed || !own_change)
     }
 
-    /// The hash of the source's own value before the plan.
-    fn live_before(&mut self, hash: KeyHash) -> Result<Option<u64>> {
+    /// Whether the source asserted the key before the plan.
+    fn live_before(&mut self, hash: KeyHash) -> Result<bool> {
         match self.own {
-            Some(own) => Ok(own.live(hash, &mut self.scratch)?.map(|found| found.entry.canon)),
-            None => Ok(None),
+            Some(own) => Ok(own.live(hash, &mut self.scratch)?.is_some()),
+            None => Ok(false),
         }
     }
 }

@@ -23,8 +23,8 @@ pub enum Step {
     /// of several sources are made before any of them is executed.
     Advance(usize),
     /// The process ends and starts again, perhaps with another precedence of
-    /// the first source.
-    Restart(Option<i64>),
+    /// the first source, and with [`STAMP`] volatile there or not.
+    Restart(Option<(i64, bool)>),
     /// A person decides on everything that is parked: `true` approves.
     Decide(bool),
     /// From now on the target refuses changes of these keys, and of no others.
@@ -56,9 +56,15 @@ pub struct History {
 
 const NAMES: [&str; 5] = ["a", "b", "ab", "ua", "ub"];
 
+/// An attribute that every line has, and that is always the same: whether it is
+/// volatile changes what is compared, and nothing that is published.
+pub const STAMP: &str = "s";
+
 fn attributes() -> impl Strategy<Value = BTreeMap<String, Value>> {
     let values = prop_oneof![Just(json!(1)), Just(json!(2)), Just(json!(null)), Just(json!(["p", "q"]))];
-    prop::collection::btree_map(prop_oneof![Just("x".to_owned()), Just("y".to_owned())], values, 0..3)
+    let attributes =
+        prop::collection::btree_map(prop_oneof![Just("x".to_owned()), Just("y".to_owned())], values, 0..3);
+    attributes.prop_map(|attributes| attributes.into_iter().chain([(STAMP.to_owned(), json!(0))]).collect())
 }
 
 fn key() -> impl Strategy<Value = Key> {
@@ -149,7 +155,7 @@ pub fn histories(most: usize, trouble: Trouble) -> impl Strategy<Value = History
                     for (what, precedence, yes, refused) in &between[n * 4..n * 4 + 4] {
                         match what {
                             0 => steps.push(Step::Restart(None)),
-                            1 => steps.push(Step::Restart(Some(*precedence))),
+                            1 => steps.push(Step::Restart(Some((*precedence, *yes)))),
                             2 => steps.push(Step::Arrive(order[n / 2])),
                             3 => steps.push(Step::Decide(*yes)),
                             4 if matches!(trouble, Trouble::Refusals | Trouble::FailingBatches) => {
