@@ -134,6 +134,10 @@ impl Reading {
             let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else { continue };
             let parts: Vec<&str> = path.split("__").collect();
             let Some((last, sections)) = parts.split_last() else { continue };
+            if let Some(fitting) = ambiguous(table, &parts) {
+                self.problems.push(format!("{name} fits {}: set it in the file", fitting.join(" and ")));
+                continue;
+            }
             let (mut key, mut made) = (String::new(), Vec::new());
             let place = descend(table, sections, &mut key, &mut made);
             for section in made {
@@ -252,6 +256,7 @@ impl Reading {
                     Err(error) => self.problem(&path, error.problem),
                 }
             }
+            self.files_of_targets(settings);
         }
         if let Some(sources) = self.section(table, "", "sources") {
             for name in sources.keys() {
@@ -503,9 +508,26 @@ fn descend<'t>(
 /// The key that a part of a variable's name means: one that is there, with
 /// other characters read as `_` and case left out, or the part in lower case.
 fn present(table: &Table, part: &str) -> String {
-    let plain = |name: &str| name.replace(['-', '.'], "_").to_lowercase();
     let wanted = plain(part);
     table.keys().find(|name| plain(name) == wanted).cloned().unwrap_or(wanted)
+}
+
+fn plain(name: &str) -> String {
+    name.replace(['-', '.'], "_").to_lowercase()
+}
+
+/// The keys that a part of a variable's name may mean, where they are several.
+fn ambiguous(mut table: &Table, parts: &[&str]) -> Option<Vec<String>> {
+    for part in parts {
+        let wanted = plain(part);
+        let fitting: Vec<String> = table.keys().filter(|name| plain(name) == wanted).cloned().collect();
+        match &fitting[..] {
+            [] => return None,
+            [only] => table = table.get(only)?.as_table()?,
+            [_, _, ..] => return Some(fitting),
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -600,6 +622,26 @@ mod tests {
         assert_eq!(
             settings.origins["sources.my-source.precedence"],
             "TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE"
+        );
+        let (_, problems) = check(
+            "[sources.my-source]\nprecedence = 1\n[sources.my_source]\nprecedence = 2\n",
+            &[("TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE", "7")],
+        );
+        assert_eq!(
+            problems,
+            ["TIDEGATE_SOURCES__MY_SOURCE__PRECEDENCE fits my-source and my_source: set it in the file"]
+        );
+    }
+
+    #[test]
+    fn each_target_has_a_file_of_its_own() {
+        let (_, problems) = check(
+            "[targets.x]\nkind = \"embedded\"\npath = \"c.redb\"\n[targets.y]\nkind = \"embedded\"\npath = \"./c.redb\"\n",
+            &[],
+        );
+        assert_eq!(
+            problems,
+            ["tidegate.toml:6: `targets.y.path` is the file of the target x; each has one of its own"]
         );
     }
 

@@ -1,5 +1,6 @@
 //! `[targets.<name>]`: the metadata catalogues that are published to.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use url::Url;
 
 use super::read::{Reading, join};
 use super::values::{duration, size, text, whole};
-use super::{Secret, reference};
+use super::{Secret, Settings, reference};
 use crate::domain::maintenance::Window;
 use crate::domain::settings::Deletion;
 
@@ -208,6 +209,30 @@ impl Reading {
             _ => Err("must be from 16MiB to 2GiB".into()),
         });
         target
+    }
+
+    /// Two targets can't have one file, nor can one have that of the store.
+    pub(super) fn files_of_targets(&mut self, settings: &Settings) {
+        // From the root, and without the `.` that a path may have in it.
+        let plain = |path: &Path| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            path.components().collect::<PathBuf>()
+        };
+        let mut taken = BTreeMap::from([(plain(&settings.data.join("tidegate.redb")), None)]);
+        for (name, target) in &settings.targets {
+            let Some(path) = target.path().map(plain) else { continue };
+            match taken.get(&path) {
+                None => drop(taken.insert(path, Some(name))),
+                Some(other) => {
+                    let other = match other {
+                        None => "Tidegate itself".to_owned(),
+                        Some(other) => format!("the target {other}"),
+                    };
+                    let problem = format!("is the file of {other}; each has one of its own");
+                    self.problem(&join(&join("targets", name.as_str()), "path"), problem);
+                }
+            }
+        }
     }
 
     fn http(&mut self, table: &Table, path: &str, base: &Path, data: &Path) -> TargetSettings {
