@@ -8,6 +8,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
     allow_many_files();
+    let _ = tell_of_long_files();
     tidegate::cli::main()
 }
 
@@ -24,3 +25,16 @@ fn allow_many_files() {
 
 #[cfg(not(unix))]
 fn allow_many_files() {}
+
+/// A file that would grow past what the process may write is an error that is
+/// told of, and not its silent end: with the signal taken, the write fails.
+#[cfg(unix)]
+fn tell_of_long_files() -> std::io::Result<()> {
+    let met = std::sync::Arc::default();
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, met).map(drop)
+}
+
+#[cfg(not(unix))]
+fn tell_of_long_files() -> std::io::Result<()> {
+    Ok(())
+}

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// Bytes that tell what a file is. redb writes them last of all when it makes a
 /// file, so that one that begins with zeros was never finished.
 const MAGIC: usize = 9;
+/// Bytes that a file may have which was never finished: redb makes it a few
+/// megabytes large at most. In a larger one something was stored.
+const UNFINISHED: u64 = 16 << 20;
 
 /// Whether a file is there and was finished.
 ///
@@ -23,7 +26,11 @@ pub fn is_made(path: &Path) -> Result<bool> {
     };
     let mut first = [0; MAGIC];
     match file.read_exact(&mut first) {
-        Ok(()) => Ok(first != [0; MAGIC]),
+        Ok(()) if first == [0; MAGIC] => {
+            let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
+            Ok(size > UNFINISHED)
+        }
+        Ok(()) => Ok(true),
         // Too short to be any.
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(first.iter().any(|byte| *byte != 0)),
         Err(e) => Err(Error::io(path, e)),
@@ -89,7 +96,9 @@ mod tests {
             make(&path, |new| write(new, b"whole again")).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"whole again");
         }
-        // What is no file of ours stays, and is told of.
+        // What is no file of ours, or was one that is damaged, stays, and is told of.
+        File::create(&path).and_then(|file| file.set_len(UNFINISHED + 1)).unwrap();
+        make(&path, |_| panic!("something was stored in it")).unwrap();
         write(&path, b"text").unwrap();
         make(&path, |_| panic!("it is somebody's")).unwrap();
     }

@@ -331,6 +331,31 @@ fn one_that_is_stopped_leaves_nothing_and_is_no_batch_until_then() {
     }
 }
 
+/// As `nohup` starts it.
+#[test]
+fn a_signal_that_it_was_started_to_ignore_does_not_stop_it() {
+    let shell = Shell::new();
+    let command = shell.command(&["batches", "write", "--source", "w", "--run", "r1", "--mode", "full"]);
+    let mut child = std::process::Command::new("/bin/sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(shell.folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(GOOD.as_bytes()).unwrap();
+    support::until("its folder", || shell.folder.path().join("w").exists());
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    check(&shell, 0, Path::new(String::from_utf8(output.stdout).unwrap().trim()));
+}
+
 #[test]
 fn what_would_unfold_too_far_is_stored_as_it_is() {
     let shell = Shell::new();

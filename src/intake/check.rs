@@ -1,7 +1,7 @@
 //! `batches check`: a folder against the whole contract, with everything that
 //! is wrong told at once. Touches no state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -178,10 +178,11 @@ fn unlisted(folder: &Path, listed: &Listed) -> Result<Vec<ListedFile>> {
     if listed.has_all_paths {
         return Ok(files);
     }
+    let paths: HashSet<&str> = listed.files.iter().map(|file| file.path.as_str()).collect();
     let at = |e| Error::io(folder, e);
     for entry in std::fs::read_dir(folder).map_err(at)? {
         let Ok(name) = entry.map_err(at)?.file_name().into_string() else { continue };
-        if kind_of(&name).is_some() && listed.files.iter().all(|file| file.path != name) {
+        if kind_of(&name).is_some() && !paths.contains(name.as_str()) {
             files.push(ListedFile::unlisted(name));
         }
     }

@@ -153,7 +153,7 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
         return Err(Problems(vec![Problem {
             kind: ErrorKind::ManifestVersion,
             field: "format".into(),
-            problem: format!("is {format:?}, this version reads {FORMAT:?}"),
+            problem: format!("is {:?}, this version reads {FORMAT:?}", shortened(format.clone())),
         }]));
     }
     reading.members(&object, "", &MEMBERS);

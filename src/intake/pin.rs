@@ -53,6 +53,9 @@ pub struct Wanted {
     pub xxh3: Option<u64>,
 }
 
+/// Bytes that are copied, and made durable, before it is looked whether to go on.
+const PIECE: u64 = 64 << 20;
+
 /// Copies a file into the folder `to`, and makes it durable. The folder's own
 /// entry is the caller's to sync.
 ///
@@ -84,10 +87,19 @@ pub fn copy(from: &Path, to: &Path, file: &Wanted, each: Passing<'_>) -> Result<
     if let Some(folder) = copy.parent() {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     }
-    // Shares the blocks where the file system can; never the file itself,
-    // which its owner may overwrite in place.
-    std::fs::copy(&source, &copy).map_err(|e| Error::io(&copy, e))?;
-    File::open(&copy).and_then(|copied| copied.sync_all()).map_err(|e| Error::io(&copy, e))?;
+    let original = File::open(&source).map_err(|e| Error::io(&source, e))?;
+    let mut copied = File::create(&copy).map_err(|e| Error::io(&copy, e))?;
+    loop {
+        each(0)?;
+        // Shares the blocks where the file system can; never the file itself,
+        // which its owner may overwrite in place.
+        let piece = std::io::copy(&mut (&original).take(PIECE), &mut copied);
+        if piece.map_err(|e| Error::io(&copy, e))? == 0 {
+            break;
+        }
+        copied.sync_data().map_err(|e| Error::io(&copy, e))?;
+    }
+    copied.sync_all().map_err(|e| Error::io(&copy, e))?;
     let found = read(&copy, path, each)?;
     if look()? != before || found.bytes != before.0 {
         let text = format!("{} was changed while it was copied", source.display());

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -54,6 +55,9 @@ const TOLD: usize = 20;
 pub struct Place {
     folder: PathBuf,
     part: PathBuf,
+    /// Whether it was cleared, which then ends what writes: nothing gets its name
+    /// while it is removed.
+    cleared: Arc<Mutex<bool>>,
     /// Folders above it that are not there yet, the innermost first.
     missing: Vec<PathBuf>,
 }
@@ -64,14 +68,18 @@ impl Place {
         let name = FolderName::new(options.source_timestamp, options.run_id.clone());
         let source = root.join(options.source_id.as_str());
         let folder = source.join(name.to_string());
-        let part = source.join(format!(".{name}.{}.part", std::process::id()));
+        // A process before this one may have had its number, and left its part.
+        let part = |n| source.join(format!(".{name}.{}-{n}.part", std::process::id()));
+        let part = (0..u32::MAX).map(part).find(|part| !part.exists()).unwrap_or_else(|| part(u32::MAX));
         let missing = folder.ancestors().skip(1).take_while(|path| !path.exists()).map(Path::to_owned);
-        Self { missing: missing.collect(), folder, part }
+        Self { missing: missing.collect(), folder, part, cleared: Arc::default() }
     }
 
     /// Removes what is not whole, and the folders that were made for it. What
     /// something else was put into stays.
     pub fn clear(&self) {
+        let mut cleared = self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        *cleared = true;
         let _ = std::fs::remove_dir_all(&self.part);
         for path in &self.missing {
             let _ = std::fs::remove_dir(path);
@@ -88,6 +96,10 @@ impl Place {
 
     fn name(&self) -> Result<()> {
         self.is_free()?;
+        let cleared = self.cleared.lock().unwrap_or_else(PoisonError::into_inner);
+        if *cleared {
+            return Err(Error::new(ErrorKind::Conflict, "it was stopped"));
+        }
         std::fs::rename(&self.part, &self.folder).map_err(|e| Error::io(&self.folder, e))?;
         let above = self.folder.parent().unwrap_or(&self.folder);
         File::open(above).and_then(|above| above.sync_all()).map_err(|e| Error::io(above, e))
@@ -109,7 +121,10 @@ pub fn write_batch(
     place: &Place,
 ) -> Result<PathBuf> {
     place.is_free()?;
-    std::fs::create_dir_all(&place.part).map_err(|e| Error::io(&place.part, e))?;
+    let source = place.part.parent().unwrap_or(&place.part);
+    std::fs::create_dir_all(source)
+        .and_then(|()| std::fs::create_dir(&place.part))
+        .map_err(|e| Error::io(&place.part, e))?;
     let mut wrong = Wrong { lines: Vec::new(), count: 0, keys: Some(HashMap::new()) };
     let written = write_files(options, Some(limits), input, &place.part, &mut wrong)
         .and_then(|()| wrong.into_result())

@@ -15,7 +15,7 @@ use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Compression;
-use crate::intake::{manifest, write};
+use crate::intake::{folder, manifest, write};
 
 /// What `batches write` is told.
 #[derive(Debug, Args)]
@@ -101,7 +101,11 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
         },
         lines_per_file: args.lines.max(1),
     };
-    let limits = settings(global)?.limits;
+    let settings = settings(global)?;
+    let limits = settings.limits;
+    if let Some(problem) = folder::ahead(options.source_timestamp, now, settings.max_future) {
+        return Err(usage(format!("--source-timestamp {problem}: the batch would fail")));
+    }
     let place = write::Place::new(&options, &args.out);
     clear_when_stopped(place.clone())?;
     let written = match write::write_batch(&options, &limits, &mut std::io::stdin().lock(), &place) {
@@ -122,10 +126,13 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
 }
 
 /// Removes what is not whole when the process is stopped, and lets it end then as
-/// it would have without this.
+/// it would have without this. A signal that it was started to ignore, by `nohup`
+/// for one, stays ignored.
 fn clear_when_stopped(place: write::Place) -> Result<()> {
     let failed = |e| Error::internal("signals can't be listened to").caused_by(e);
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let ignored = ignored();
+    let stopping = [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(stopping).map_err(failed)?;
     let clear = move || {
         for signal in signals.forever() {
             place.clear();
@@ -133,4 +140,12 @@ fn clear_when_stopped(place: write::Place) -> Result<()> {
         }
     };
     std::thread::Builder::new().name("stop".into()).spawn(clear).map(drop).map_err(failed)
+}
+
+/// The signals that this process ignores, the first in the lowest bit: `SigIgn` of
+/// proc_pid_status(5). None where the system does not tell.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
