@@ -32,6 +32,9 @@ pub fn logging(global: &Global, service: Option<LogFormat>) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Where a log can't be written, that can't be said either: a disk that is
+        // full of logs, or a reader that has gone, stops nothing else.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false);
     // A second call keeps what the first one set.
@@ -39,6 +42,11 @@ pub fn logging(global: &Global, service: Option<LogFormat>) {
         Some(LogFormat::Json) => log.json().flatten_event(true).try_init(),
         Some(LogFormat::Pretty) | None => log.try_init(),
     };
+}
+
+/// Tells a person something beside the results; what can't be told is not.
+pub fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// How Tidegate was called: what has to stand before another command for it to

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::Global;
-use super::common::{clock, crash_points, load_options, settings};
+use super::common::{clock, crash_points, load_options, settings, tell};
 use crate::config::{LoadOptions, LogFormat, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::publishing::crash::CrashPoints;
@@ -80,7 +80,10 @@ impl Served {
             .enable_all()
             .build()
             .map_err(|e| Error::internal("the server's threads could not be started").caused_by(e))?;
-        let unusable = |e| Error::new(ErrorKind::Io, format!("{address} can't be listened on")).caused_by(e);
+        let unusable = |e| {
+            let error = Error::new(ErrorKind::Io, format!("{address} can't be listened on")).caused_by(e);
+            error.with_action("Set `server.listen` to another address, or stop what listens there.")
+        };
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(unusable)?;
         let bound = listener.local_addr().map_err(unusable)?;
         engine.listens_at(bound);
@@ -148,7 +151,7 @@ pub fn run(global: &Global, args: &ServeArgs) -> Result<u8> {
     let served = Served::start(engine)?;
     // Read by people and by scripts that started it.
     match log_format(global, args) {
-        LogFormat::Pretty => eprintln!("Tidegate serves {}", served.url()),
+        LogFormat::Pretty => tell(format_args!("Tidegate serves {}", served.url())),
         LogFormat::Json => tracing::info!(url = served.url(), "Tidegate serves"),
     }
     served.until_signal(&options)?;

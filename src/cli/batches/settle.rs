@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::Global;
 use super::super::backend::{self, Backend};
-use super::super::common::{clock, command_of, out, out_json};
+use super::super::common::{clock, command_of, out, out_json, tell};
 use super::super::render;
 use crate::domain::ids::BatchId;
 use crate::error::{ErrorKind, Result};
@@ -107,7 +107,10 @@ pub fn wait(global: &Global, id: &BatchId, timeout: Duration) -> Result<u8> {
         let mut reached = false;
         loop {
             let left = end.saturating_sub(clock.monotonic());
-            let found = client.await_batch(id, left.min(HELD_BACK));
+            // The first answer comes at once: a server that was there may go and
+            // come back, another address is wrong.
+            let most = if reached { HELD_BACK } else { Duration::ZERO };
+            let found = client.await_batch(id, left.min(most));
             let error = match found {
                 Ok(batch) if batch.is_settled() || left.is_zero() => return exit_after(global, &batch),
                 Ok(_) => {
@@ -125,7 +128,7 @@ pub fn wait(global: &Global, id: &BatchId, timeout: Duration) -> Result<u8> {
             reached = true;
             if left.is_zero() {
                 if on_its_way {
-                    eprintln!("batch {id} did not arrive within {} s", timeout.as_secs());
+                    tell(format_args!("batch {id} did not arrive within {} s", timeout.as_secs()));
                     return Ok(NOT_FINISHED);
                 }
                 return Err(error);

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::super::Global;
 use super::super::backend::{Backend, Purpose};
 use super::super::client::Client;
-use super::super::common::{clock, out, settings};
+use super::super::common::{clock, out, settings, tell};
 use super::super::{render, sse};
 use crate::clock::Clock;
 use crate::domain::ids::BatchId;
@@ -91,11 +91,11 @@ impl<'a> Watch<'a> {
             if !std::mem::replace(&mut self.reached, true) && self.only.is_none() {
                 // Until something happens there is nothing else to be seen.
                 if !self.global.quiet {
-                    eprintln!("watching the server {}", self.client.url());
+                    tell(format_args!("watching the server {}", self.client.url()));
                 }
             }
             if gone.take().is_some() {
-                eprintln!("the server {} answers again", self.client.url());
+                tell(format_args!("the server {} answers again", self.client.url()));
             }
             let heard = match stream {
                 Ok(stream) => self.listen(&mut BufReader::new(stream)),
@@ -118,7 +118,7 @@ impl<'a> Watch<'a> {
     /// Says that the server is gone, and tells when it was found to be.
     fn say_gone(&self) -> Duration {
         let (url, most) = (self.client.url(), GONE.as_secs());
-        eprintln!("the server {url} does not answer any more; it is tried again for {most} s");
+        tell(format_args!("the server {url} does not answer any more; it is tried again for {most} s"));
         self.clock.monotonic()
     }
 

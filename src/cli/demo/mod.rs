@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::Global;
-use super::common::{clock, crash_points};
+use super::common::{clock, crash_points, tell};
 use crate::config::{LoadOptions, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::Engine;
@@ -95,7 +95,7 @@ impl TemporaryFolder {
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         if self.keep {
-            eprintln!("The demo's data is kept in {}", self.path.display());
+            tell(format_args!("The demo's data is kept in {}", self.path.display()));
             return;
         }
         // Should it stay, it is in the system's folder for such things.
