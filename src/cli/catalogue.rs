@@ -219,7 +219,8 @@ fn export(global: &Global, archived: bool, name: Option<&String>) -> Result<u8> 
         match backend {
             Backend::Directory(engine, _) => {
                 let mut stdout = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
-                engine.catalogue(target.as_ref())?.export(&mut stdout, archived)?;
+                let catalogue = engine.catalogue(target.as_ref())?;
+                catalogue.guarded(|catalogue| catalogue.export(&mut stdout, archived))?;
                 stdout.flush().map_err(write_error)?;
             }
             Backend::Server(client) => {

@@ -467,7 +467,7 @@ impl Engine {
 
     /// Writes the catalogue in the line format of batches.
     pub fn export(&self, out: &mut dyn Write, archived: bool) -> Result<()> {
-        self.catalogue(None)?.export(out, archived)
+        self.catalogue(None)?.guarded(|catalogue| catalogue.export(out, archived))
     }
 
     pub(super) fn new_plan_id(&self) -> Result<PlanId> {

@@ -22,9 +22,11 @@ impl Engine {
     /// Those of [`crate::targets::embedded::EmbeddedCatalogue::find`].
     pub fn find(&self, target: Option<&TargetName>, query: &FindQuery) -> Result<FindPage> {
         let catalogue = self.catalogue(target)?;
-        if !catalogue.is_followed() {
-            catalogue.index_until(&|| self.stopping())?;
-        }
-        catalogue.find(query)
+        catalogue.guarded(|catalogue| {
+            if !catalogue.is_followed() {
+                catalogue.index_until(&|| self.stopping())?;
+            }
+            catalogue.find(query)
+        })
     }
 }

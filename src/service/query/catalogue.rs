@@ -45,7 +45,8 @@ impl Engine {
         relationships: usize,
     ) -> Result<EntityPage> {
         let (name, open) = self.open_target(target)?;
-        match open.catalogue(name)?.get(key, relationships.min(RELATIONSHIPS))? {
+        let most = relationships.min(RELATIONSHIPS);
+        match open.catalogue(name)?.guarded(|catalogue| catalogue.get(key, most))? {
             Some(entity) => Ok(EntityPage { target: name.clone(), entity }),
             None => Err(Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}"))),
         }
@@ -73,9 +74,10 @@ impl Engine {
         let mut found = Vec::new();
         let mut before = after.filter(|_| !oldest_first);
         loop {
-            let page = catalogue.history(&of, before, PAGE_MAX)?;
+            let page = catalogue.guarded(|catalogue| catalogue.history(&of, before, PAGE_MAX))?;
             let is_empty = page.items.is_empty();
-            if is_empty && before.is_none() && catalogue.get(key, 0)?.is_none() {
+            if is_empty && before.is_none() && catalogue.guarded(|catalogue| catalogue.get(key, 0))?.is_none()
+            {
                 return Err(Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}")));
             }
             let behind = |version: u32| !oldest_first || after.is_none_or(|after| version > after);
@@ -108,7 +110,8 @@ impl Engine {
         limit: usize,
     ) -> Result<HistoryPage> {
         let (target, open) = self.open_target(target)?;
-        open.catalogue(target)?.history(&Key::Entity(key.clone()), Some(before), limit)
+        let of = Key::Entity(key.clone());
+        open.catalogue(target)?.guarded(|catalogue| catalogue.history(&of, Some(before), limit))
     }
 
     /// A part of the relationships of an entity: those that lead away, then
@@ -134,7 +137,9 @@ impl Engine {
                 Some((direction, KeyHash(u128::from_be_bytes(hash.try_into().map_err(|_| bad())?))))
             }
         };
-        let Some((items, more)) = open.catalogue(name)?.relationships_of(key, after, limit)? else {
+        let Some((items, more)) =
+            open.catalogue(name)?.guarded(|catalogue| catalogue.relationships_of(key, after, limit))?
+        else {
             return Err(Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}")));
         };
         let next_cursor = items.last().filter(|_| more).map(|last| {
@@ -163,7 +168,7 @@ impl Engine {
                 Some(EntityKey::new(type_name, name))
             }
         };
-        let page = open.catalogue(target)?.search(&SearchQuery {
+        let wanted = SearchQuery {
             type_name: query.type_name.clone(),
             prefix: query.prefix.clone(),
             contains: query.text.clone().filter(|text| !text.is_empty()),
@@ -171,7 +176,8 @@ impl Engine {
             limit: query.part.limit()?,
             examine: EXAMINED,
             after,
-        })?;
+        };
+        let page = open.catalogue(target)?.guarded(|catalogue| catalogue.search(&wanted))?;
         let next_cursor = page.next.map(|last| {
             let place = format!("{}\0{}", last.type_name, last.qualified_name);
             cursor::encode(&name, place.as_bytes())

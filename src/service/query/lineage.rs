@@ -22,7 +22,7 @@ impl Engine {
     /// [`ErrorKind::NotFound`] when the catalogue does not have the entity.
     pub fn lineage(&self, key: &EntityKey, target: Option<&TargetName>, all: bool) -> Result<Lineage> {
         let query = LineageQuery { all, steps: if all { 1 } else { STEPS }, entities: ENTITIES, fan: FAN };
-        let found = self.catalogue(target)?.lineage(key, &query)?;
+        let found = self.catalogue(target)?.guarded(|catalogue| catalogue.lineage(key, &query))?;
         found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("the catalogue has no {key}")))
     }
 }

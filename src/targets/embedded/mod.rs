@@ -96,7 +96,18 @@ impl EmbeddedCatalogue {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
-        Self::prepared(CatalogueFile::open(path, options.cache_bytes)?, options, clock, false)
+        unharmed(path, || {
+            Self::prepared(CatalogueFile::open(path, options.cache_bytes)?, options, clock, false)
+        })
+    }
+
+    /// Runs what uses its file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CatalogueFailed`] when it is damaged in a way that redb takes
+    /// for impossible, and panics about; else those of `use_it`.
+    pub fn guarded<T>(&self, use_it: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        unharmed(self.path(), || use_it(self))
     }
 
     /// Opens the catalogue to look at. Where its file is not there none is
@@ -151,6 +162,13 @@ impl EmbeddedCatalogue {
     fn begin_read(&self) -> Result<redb::ReadTransaction> {
         self.file.begin_read()
     }
+}
+
+fn unharmed<T>(path: &Path, use_it: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(use_it)).unwrap_or_else(|_| {
+        let text = format!("the embedded catalogue {}: what it holds contradicts itself", path.display());
+        Err(Error::new(ErrorKind::CatalogueFailed, text))
+    })
 }
 
 /// The identity of a file that needs no preparing: of the present format and
@@ -233,7 +251,7 @@ impl Target for EmbeddedCatalogue {
     }
 
     fn apply(&self, operation: &Operation) -> Result<Outcomes> {
-        apply::apply(self, operation)
+        self.guarded(|catalogue| apply::apply(catalogue, operation))
     }
 
     fn describe(&self, operation: &Operation) -> String {
@@ -243,20 +261,20 @@ impl Target for EmbeddedCatalogue {
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<TargetValue>>> {
         self.present()?;
-        read::values(self, keys)
+        self.guarded(|catalogue| read::values(catalogue, keys))
     }
 
     fn health(&self) -> Result<()> {
         self.present()?;
-        self.begin_read().map(|_| ())
+        self.guarded(|catalogue| catalogue.begin_read().map(|_| ()))
     }
 
     fn last_plan(&self, source: &SourceId) -> Result<Option<PlanId>> {
-        read::last_plan(self, source)
+        self.guarded(|catalogue| read::last_plan(catalogue, source))
     }
 
     fn forget_operations(&self, plan: &PlanId) -> Result<()> {
-        apply::forget(self, plan)
+        self.guarded(|catalogue| apply::forget(catalogue, plan))
     }
 }
 

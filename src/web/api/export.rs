@@ -48,7 +48,7 @@ pub async fn show(
     let archived = params.archived.unwrap_or_default();
     tokio::task::spawn_blocking(move || {
         let mut out = Sender { sender, buffer: Vec::with_capacity(CHUNK) };
-        let done = catalogue.export(&mut out, archived);
+        let done = catalogue.guarded(|catalogue| catalogue.export(&mut out, archived));
         if let Err(error) = done {
             // A client that has gone hears nothing; another sees the answer break off.
             let _ = out.sender.blocking_send(Err(io::Error::other(error)));
