@@ -36,7 +36,7 @@ pub fn snapshot(snapshot: &SnapshotView) -> String {
     line("current", if snapshot.current { "yes" } else { "no" });
     line("made", &snapshot.created_at.to_string());
     line("batch", &snapshot.batch_id.to_string());
-    line("newest data of", &snapshot.newest.to_string());
+    line("newest data of", &snapshot.newest.map_or("nothing is published".into(), |time| time.to_string()));
     line("entities", &snapshot.entities.to_string());
     line("relationships", &snapshot.relationships.to_string());
     if let Some(parent) = &snapshot.parent {

@@ -1,13 +1,13 @@
 //! Which changes of a plan are alike, so that they are shown as one.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::domain::change::{Action, Change};
-use crate::domain::json::{ComparisonRules, comparison_form, members};
+use crate::domain::json::{ComparisonRules, comparison_form};
+use crate::domain::merge::{Patch, diff};
 
 /// Tells them, where a plan's source has these paths of volatile attributes:
 /// updates that bring the same are alike, whatever is stamped anew with them.
@@ -58,20 +58,8 @@ impl Alike {
             form
         };
         let (before, after) = (form(before), form(after));
-        let differ = |own: &[u8], other: &[u8]| {
-            let other: HashMap<&[u8], &[u8]> = members(other).collect();
-            let mut out = b"{".to_vec();
-            for (name, value) in members(own).filter(|(name, value)| other.get(name) != Some(value)) {
-                if out.len() > 1 {
-                    out.push(b',');
-                }
-                out.extend_from_slice(name);
-                out.push(b':');
-                out.extend_from_slice(value);
-            }
-            out.push(b'}');
-            out
-        };
-        (Cow::Owned(differ(&before, &after)), Cow::Owned(differ(&after, &before)))
+        let differ =
+            diff(&before, &after).unwrap_or_else(|| Patch { before: b"{}".to_vec(), after: b"{}".to_vec() });
+        (Cow::Owned(differ.before), Cow::Owned(differ.after))
     }
 }

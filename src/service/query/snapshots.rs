@@ -40,7 +40,7 @@ pub(super) fn snapshot_view(record: SnapshotRecord, current: bool) -> SnapshotVi
         target: record.target,
         parent: record.parent,
         batch_id: record.batch_id,
-        newest: record.newest.source_timestamp,
+        newest: Some(record.newest.source_timestamp).filter(|time| *time != Timestamp::UNIX_EPOCH),
         created_at: record.created_at,
         url: record.url,
         entities: record.entities,

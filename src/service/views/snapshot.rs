@@ -22,8 +22,8 @@ pub struct SnapshotView {
     pub parent: Option<SnapshotId>,
     /// The batch that was published.
     pub batch_id: BatchId,
-    /// The source timestamp of the newest batch published.
-    pub newest: Timestamp,
+    /// The source timestamp of the newest batch published; none while nothing is.
+    pub newest: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Its URL.
