@@ -122,3 +122,48 @@ fn one_whose_manifest_cant_be_used_is_failed_and_goes_on_when_it_was_mended() {
         (&batch(2, 21).id().into(), &1.into())
     );
 }
+
+#[test]
+fn one_that_failed_is_tried_again_as_it_lies_there_by_then() {
+    let shell = Shell::new();
+    let objects = Objects::default();
+    put(&objects, &shell, "monday", &batch(1, 20));
+    let endpoint = bucket::serve(&objects);
+    let run = |code: i32, arguments: &[&str]| run(&shell, &endpoint, code, arguments);
+    let publish = ["--json", "publish", "s3://metadata/batches/monday"];
+    let retry = ["batches", "retry", &batch(1, 20).id()];
+    let [file, manifest] =
+        ["entities-00000.ndjson", "manifest.json"].map(|name| format!("batches/monday/{name}"));
+    let good = [&file, &manifest].map(|key| objects.lock().unwrap()[key].clone());
+    let put = |key: &String, bytes: &[u8]| objects.lock().unwrap().insert(key.clone(), bytes.to_vec());
+    let other = String::from_utf8_lossy(&good[1]).replace("\"count\":20", "\"count\":21");
+    let code = |output: Output| state(output)["failure_details"]["error_code"].as_str().unwrap().to_owned();
+
+    // Its file is another one, its manifest is wrong; then one after the other is mended.
+    put(&file, &good[0][1..]);
+    put(&manifest, other.as_bytes());
+    assert_eq!(code(run(1, &publish)), "BATCH_SIZE_MISMATCH");
+    put(&file, &good[0]);
+    run(1, &retry);
+    assert_eq!(code(run(1, &publish)), "BATCH_COUNT_MISMATCH");
+    put(&manifest, &good[1]);
+    let refused = run(1, &publish);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("batches retry"), "{refused:?}");
+    run(0, &retry);
+    let published = state(run(0, &publish));
+    assert_eq!(published["metrics"]["entities_created"], 20, "{published}");
+}
+
+#[test]
+fn one_that_an_inbox_did_not_see_yet_is_published_from_there() {
+    let shell = Shell::new();
+    let objects = Objects::default();
+    let id = batch(1, 20).id();
+    let folder = id.replace(':', "/");
+    put(&objects, &shell, &folder, &batch(1, 20));
+    let endpoint = bucket::serve(&objects);
+    shell.settings("[[inbox]]\nurl = \"s3://metadata/batches/\"\n");
+    let url = format!("s3://metadata/batches/{folder}");
+    let published = state(run(&shell, &endpoint, 0, &["--json", "publish", &url]));
+    assert_eq!(published["metrics"]["entities_created"], 20, "{published}");
+}

@@ -12,7 +12,7 @@ use support::world::World;
 use tidegate::config::{EmbeddedSettings, Settings, TargetKind, TargetSettings};
 use tidegate::domain::ids::{BatchId, TargetName};
 use tidegate::domain::publish_state::PublishStatus;
-use tidegate::error::ErrorKind;
+use tidegate::error::{Error, ErrorKind};
 use tidegate::store::SourceHoldReason;
 
 fn full(time: u32, names: u32) -> TestBatch {
@@ -186,6 +186,12 @@ fn a_parked_plan_is_made_anew_for_another_target() {
     assert_eq!(record.status, PublishStatus::Complete, "{:?} {:?}", record.hold, record.failure);
     assert_eq!(record_target(&world, &parked), other);
     assert_eq!(record.metrics.unwrap().entities_created, 6);
+    // What was published to the first one stays right, though nothing follows.
+    let checks = serde_json::to_value(world.engine().examine(true).unwrap()).unwrap();
+    for check in checks["checks"].as_array().unwrap() {
+        let is_target = check["check"].as_str().unwrap().starts_with("target ");
+        assert!(!is_target || check["status"] == "ok", "{check}");
+    }
 }
 
 #[test]
@@ -196,6 +202,7 @@ fn a_plan_that_was_begun_and_cancelled_ends_wherever_its_target_went() {
     copy(&world, "catalogue.redb", "backup");
     world.restart();
     let id = stop_in_the_midst(&mut world, &full(2, 20));
+    copy(&world, "catalogue.redb", "right");
     copy(&world, "backup", "catalogue.redb");
     world.restart();
     is_held(&world, &id);
@@ -204,4 +211,46 @@ fn a_plan_that_was_begun_and_cancelled_ends_wherever_its_target_went() {
     let record = world.batch(&id);
     assert_eq!(record.status, PublishStatus::Failed, "{:?}", record.failure);
     assert_eq!(record.failure.unwrap().error_code, "CANCELLED");
+    // What was done of it is not there: that the target is another one stays known.
+    world.engine().resume_source(id.source(), "ann", "nothing is published any more").unwrap();
+    let next = world.deliver(&full(3, 21)).unwrap();
+    is_held(&world, &next);
+    world.stop();
+    copy(&world, "right", "catalogue.redb");
+    world.restart();
+    world.engine().resume_source(id.source(), "ann", "it is the right one").unwrap();
+    world.work();
+    assert_eq!(world.batch(&next).status, PublishStatus::Complete);
+    world.expect_batches(&[&full(3, 21)]);
+}
+
+#[test]
+fn a_plan_that_was_begun_and_cancelled_before_anything_was_sent_leaves_the_target_as_it_is_known() {
+    let world = World::new();
+    complete(&world, &full(1, 8));
+    world.faults.before(|_| Err(Error::new(ErrorKind::TargetUnavailable, "nobody is there")));
+    let id = world.deliver(&full(2, 20)).unwrap();
+    let _ = world.engine().run_until_idle();
+    world.faults.heal();
+    world.engine().cancel(&id, "ann", "not any more").unwrap();
+    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
+    world.clock.advance(std::time::Duration::from_secs(3_600));
+    complete(&world, &full(3, 21));
+    world.expect_batches(&[&full(3, 21)]);
+}
+
+#[test]
+fn a_plan_without_operations_goes_on_after_a_restart() {
+    let mut world = World::new();
+    complete(&world, &full(1, 8));
+    let id = world.deliver(&full(2, 8)).unwrap();
+    // Planned, begun.
+    for _ in 0..2 {
+        world.advance("alpha").unwrap();
+    }
+    assert_eq!(world.batch(&id).status, PublishStatus::Executing);
+    world.stop();
+    world.restart();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
 }

@@ -228,6 +228,33 @@ fn a_data_file_that_cant_be_read_is_never_left_out_unseen() {
     watch.expect(InboxFolderState::Waiting, &[("shop/20261120T010000Z_r", why)]);
 }
 
+#[test]
+fn what_is_not_read_by_its_name_keeps_a_folder_without_a_manifest_back() {
+    let watch = Watch::new(true, |settings| {
+        settings.inboxes[0].complete = Complete::Marker("_SUCCESS".into());
+        settings.sources.entry(SourceId::new("shop").unwrap()).or_default().mode = Some(Mode::Full);
+    });
+    let line = b"{\"type\":\"t\",\"qualified_name\":\"a\",\"attributes\":{}}\n";
+    let unread = ["entities-1.jsonl", "part-00000.json", "sub/entities-1.ndjson"];
+    for (n, other) in unread.iter().chain(&["_stats", "_sub/part"]).enumerate() {
+        for name in ["entities-0.ndjson", "_SUCCESS", *other] {
+            watch.put(&format!("shop/20261120T0{n}0000Z_r/{name}"), line);
+        }
+    }
+    assert_eq!(watch.poll(), 2);
+    let waiting: Vec<(String, String)> = unread
+        .iter()
+        .enumerate()
+        .map(|(n, name)| {
+            let name = name.split_once('/').map_or(*name, |(folder, _)| folder);
+            (format!("shop/20261120T0{n}0000Z_r"), format!("its {name} would not be read"))
+        })
+        .collect();
+    let waiting: Vec<(&str, &str)> =
+        waiting.iter().map(|(path, why)| (path.as_str(), why.as_str())).collect();
+    watch.expect(InboxFolderState::Waiting, &waiting);
+}
+
 /// A prefix with a folder that can't be listed.
 struct Refusing {
     inner: Arc<dyn Prefix>,

@@ -259,3 +259,30 @@ fn a_requeue_without_a_number_says_what_it_takes_and_its_reason_is_kept() {
     let shown = shell.expect(0, &["dlq", "show", "1"]);
     assert!(shown.contains("ticket 4711"), "{shown}");
 }
+
+#[test]
+fn an_edited_manifest_is_what_a_retry_reads_though_another_lies_there() {
+    let shell = Shell::new();
+    let batch = TestBatch::full("alpha", 1).with([says(entity("a"), 1)]);
+    let made = std::path::PathBuf::from(shell.write(&batch));
+    let good = std::fs::read_to_string(made.join("manifest.json")).unwrap();
+    std::fs::write(made.join("manifest.json"), good.replace("\"mode\"", "\"mod\"")).unwrap();
+    let place = shell.data().join("inbox/alpha");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::rename(made, place.join(batch.folder_name())).unwrap();
+    let server = shell.serve();
+    shell.expect(1, &["batches", "wait", &batch.id(), "--timeout", "60s"]);
+    let file = shell.folder.path().join("good.json");
+    std::fs::write(&file, good).unwrap();
+    shell.expect(0, &["--yes", "dlq", "edit", "1", "--file", file.to_str().unwrap(), "--reason", "x"]);
+    // It comes to its end for something else.
+    shell.expect(0, &["sources", "pause", "alpha"]);
+    shell.run(&["--yes", "dlq", "requeue", "1", "--reason", "mended"]);
+    shell.expect(0, &["--yes", "batches", "cancel", &batch.id()]);
+    assert_eq!(shell.json(0, &["batches", "list"])["items"][0]["status"], "FAILED");
+    shell.expect(0, &["sources", "resume", "alpha"]);
+    shell.expect(0, &["batches", "retry", &batch.id()]);
+    shell.expect(0, &["batches", "wait", &batch.id(), "--timeout", "60s"]);
+    server.stop();
+    assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 1);
+}

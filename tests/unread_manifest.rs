@@ -7,7 +7,7 @@ use support::batches::{TestBatch, entity, says};
 use support::world::World;
 use tidegate::config::UnknownSources;
 use tidegate::domain::publish_state::PublishStatus;
-use tidegate::domain::settings::OnFailure;
+use tidegate::domain::settings::{Mode, OnFailure};
 use tidegate::error::ErrorKind;
 use tidegate::store::SourceHoldReason;
 
@@ -186,4 +186,50 @@ fn it_holds_its_source_where_failures_do_and_where_the_source_is_not_known() {
     });
     broken_in_inbox(&world);
     assert_eq!(holds(&world), [SourceHoldReason::UnknownSource]);
+}
+
+#[test]
+fn a_retry_reads_another_manifest_of_what_failed_for_something_else() {
+    let world = World::new();
+    let folder = batch().write(&world.data.path().join("delivered"));
+    let path = folder.join("manifest.json");
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, good.replace("\"count\":1", "\"count\":2")).unwrap();
+    let id = world.engine().accept_given(&folder).unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).failure.unwrap().error_code, "BATCH_COUNT_MISMATCH");
+    // As it lies there it fails again; one that is broken is not taken.
+    world.engine().retry(&id, "ann", "again").unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
+    std::fs::write(&path, "{").unwrap();
+    assert_eq!(world.engine().retry(&id, "ann", "again").unwrap_err().kind(), ErrorKind::ManifestInvalid);
+    // It may be another batch in all but its id.
+    let time = "\"processing_timestamp\":\"2026-11-01T00:01:00Z\"";
+    assert!(good.contains(time), "{good}");
+    let later = good.replace(time, &time.replace("01:00", "01:30")).replace("full", "incremental");
+    std::fs::write(&path, &later).unwrap();
+    assert_eq!(world.engine().accept_given(&folder).unwrap_err().kind(), ErrorKind::IdReused);
+    world.engine().retry(&id, "ann", "mended").unwrap();
+    world.work();
+    let record = world.batch(&id);
+    assert_eq!((record.status, record.mode), (PublishStatus::Complete, Some(Mode::Incremental)));
+    assert_eq!(record.stamp.processing_timestamp.to_string(), "2026-11-01T00:01:30Z");
+    world.expect(&[(entity("a"), 1)]);
+    assert_eq!(world.engine().accept_given(&folder).unwrap(), id);
+}
+
+#[test]
+fn one_that_waits_is_read_from_where_it_is_given_again() {
+    let world = World::new();
+    let folder = batch().write(&world.data.path().join("delivered"));
+    let id = world.engine().accept_given(&folder).unwrap();
+    let moved = world.data.path().join("moved");
+    std::fs::rename(&folder, &moved).unwrap();
+    let _ = world.engine().run_until_idle();
+    assert_eq!(world.batch(&id).status, PublishStatus::Retrying);
+    assert_eq!(world.engine().accept_given(&moved).unwrap(), id);
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    world.expect(&[(entity("a"), 1)]);
 }

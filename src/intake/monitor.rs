@@ -87,16 +87,16 @@ pub fn scan(
                 continue;
             }
             let listed = prefix.listing(&path);
-            let (listed, odd) = match listed {
-                Ok(listing) => (Ok(listing.objects), listing.unusable),
-                Err(error) => (Err(error), Vec::new()),
+            let (listed, odd, folders) = match listed {
+                Ok(listing) => (Ok(listing.objects), listing.unusable, listing.folders),
+                Err(error) => (Err(error), Vec::new(), Vec::new()),
             };
             let mut seen = look(inbox, path, &source, &folder, now, listed);
             if seen.objects.is_empty() {
                 // Without objects only the folder itself has a time.
                 seen.newest = changed(prefix, &seen.path, now);
             }
-            if let Some(why) = unusable(inbox, &seen, &odd) {
+            if let Some(why) = unusable(inbox, &seen, &odd, &folders) {
                 seen.waits = Some(why);
             }
             found.insert((source.clone(), folder), seen);
@@ -114,14 +114,29 @@ fn changed(prefix: &dyn Prefix, folder: &str, now: Timestamp) -> Timestamp {
 }
 
 /// Why a folder can't be taken for what lies in it and can't be used: what makes
-/// it complete, or a data file that no manifest speaks for and that would be
-/// left out without a word.
-pub fn unusable(inbox: &InboxSettings, seen: &InboxFolder, odd: &[Unusable]) -> Option<String> {
+/// it complete, or what no manifest speaks for and would be left out without a
+/// word. `folders`: those that lie in it.
+pub fn unusable(
+    inbox: &InboxSettings,
+    seen: &InboxFolder,
+    odd: &[Unusable],
+    folders: &[String],
+) -> Option<String> {
     let awaited = awaited(&inbox.complete).filter(|_| seen.waits.is_some());
     let unspoken = inbox.complete != Complete::Manifest && !seen.has(MANIFEST) && seen.names.is_some();
-    let data = |name: &str| unspoken && is_data(name);
-    let odd = odd.iter().find(|odd| awaited == Some(odd.name.as_str()) || data(&odd.name))?;
-    Some(format!("its {} can't be used: {}", odd.name, odd.why))
+    let is_aside = |name: &str| {
+        name.starts_with(['.', '_']) || matches!(&inbox.complete, Complete::Marker(marker) if marker == name)
+    };
+    let meant = |name: &str| awaited == Some(name) || unspoken && !is_aside(name);
+    if let Some(odd) = odd.iter().find(|odd| meant(&odd.name)) {
+        return Some(format!("its {} can't be used: {}", odd.name, odd.why));
+    }
+    let files = seen.objects.iter().map(|object| &object.name).filter(|name| !is_data(name));
+    let unread = files.chain(folders).find(|name| unspoken && !is_aside(name))?;
+    Some(format!(
+        "its {unread} would not be read: data files are called entities-*.ndjson and relationships-*.ndjson, \
+         with .zst or .gz behind it; write a manifest, or have what is no data begin with a dot or an underscore"
+    ))
 }
 
 /// What is to be said of something that can never be a batch where it lies.
@@ -152,7 +167,7 @@ pub(super) fn awaited(complete: &Complete) -> Option<&str> {
 }
 
 /// What is to be said of a folder whose objects were listed.
-pub(super) fn look(
+pub fn look(
     inbox: &InboxSettings,
     path: String,
     source: &str,

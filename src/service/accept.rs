@@ -49,7 +49,14 @@ fn reused(known: &BatchRecord) -> Error {
         "batch {} was accepted {} from {} with another manifest",
         known.batch_id, known.accepted_at, known.url
     );
-    Error::new(ErrorKind::IdReused, text)
+    let error = Error::new(ErrorKind::IdReused, text);
+    if known.status == PublishStatus::Failed {
+        let retry = format!("tidegate batches retry {}", known.batch_id);
+        return error.with_action(format!(
+            "Deliver the run again under a new run id; or, when it was mended in its folder, have it read again with `{retry}`."
+        ));
+    }
+    error
 }
 
 impl Engine {

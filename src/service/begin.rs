@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::SELF;
 use super::engine::Engine;
-use super::holds::applied_row;
+use super::holds::{self, applied_row};
 use super::queue::is_parked;
 use super::work::Wait;
 use crate::domain::due;
@@ -19,7 +19,7 @@ use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, Result};
 use crate::planning::footprint;
-use crate::store::{BatchRecord, PlanRecord, PlanState};
+use crate::store::{APPLIED, BatchRecord, PlanRecord, PlanState, Read};
 
 /// A plan of which it matters what it touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +160,7 @@ impl Engine {
                 Decided::Is(record) => {
                     if record.status == PublishStatus::Executing {
                         self.work.not_stale(source);
+                        self.work.begins(source, &plan_id);
                         return Ok(Some(*record));
                     }
                     self.work.was_stale(source);
@@ -255,7 +256,10 @@ impl Engine {
                     tx.put_plan(&PlanRecord { state: PlanState::Executing, ..plan })?;
                     if header.operations > 0 {
                         let row = applied_row(target.as_str(), source.as_str());
-                        tx.put(crate::store::APPLIED, row, plan_id.as_str().as_bytes().to_vec());
+                        let last = tx.get(APPLIED, &row)?;
+                        let before = holds::before(&plan_id, last.as_deref());
+                        tx.put(APPLIED, holds::before_row(target.as_str(), source.as_str()), before);
+                        tx.put(APPLIED, row, plan_id.as_str().as_bytes().to_vec());
                     }
                     return tx
                         .transition_batch(&id, Event::ExecutionStarted, "executing", SELF, |record| {

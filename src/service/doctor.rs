@@ -318,7 +318,9 @@ impl Engine {
     /// What mends a target that is not what was published to, or does not answer.
     fn remedy_of(&self, seen: &TargetView, open: &OpenTarget) -> Option<String> {
         let error = match &seen.identity {
-            Some(is) => seen.sources.iter().find_map(|source| self.check_target_is(source, is).err()),
+            Some(is) => {
+                seen.sources.iter().find_map(|source| self.check_target_is(source, &seen.target, is).err())
+            }
             None => open.target.health().and_then(|()| open.target.identity().map(drop)).err(),
         };
         error.map(|error| action(&error))

@@ -236,7 +236,6 @@ impl Engine {
             ErrorKind::TargetMoved => SourceHoldReason::TargetMoved,
             _ => SourceHoldReason::Trouble,
         };
-        tracing::error!(batch = %id, %source, code = error.kind().info().code, %error, "the source is held");
         let held = SourceHold {
             reason,
             code: error.kind().info().code.into(),
@@ -244,8 +243,16 @@ impl Engine {
             since: self.clock.now(),
             batch_id: Some(id.clone()),
         };
-        let id = id.clone();
-        self.store.write(move |tx| hold(tx, &id, &held))?;
+        let same = |other: &SourceHold| other.reason == reason && other.note == held.note;
+        if !self.store.read(|view| view.source_holds(source))?.iter().any(same) {
+            tracing::error!(batch = %id, %source, code = error.kind().info().code, %error, "the source is held");
+            let id = id.clone();
+            self.store.write(move |tx| hold(tx, &id, &held))?;
+        }
+        if record.status == PublishStatus::Executing && record.cancel.is_some() {
+            // No hold keeps it from its end, and it must not try that without a pause.
+            self.go_on_later(id, error)?;
+        }
         Ok(false)
     }
 }

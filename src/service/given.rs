@@ -12,6 +12,7 @@ use super::accept::FoundIn;
 use super::engine::Engine;
 use super::operate::Retry;
 use crate::domain::ids::BatchId;
+use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, is_local};
 use crate::intake::manifest::MANIFEST;
@@ -109,10 +110,41 @@ impl Engine {
         if is_mended(known.as_ref(), batch) {
             return self.go_on_with(batch);
         }
-        if known.is_none() {
-            self.check_room()?;
+        match &known {
+            None => self.check_room()?,
+            Some(known) => self.follow(known, batch)?,
         }
         self.put_in_queue(self.record(batch)?, None, None)
+    }
+
+    /// Has a batch that waits read from where it is given now, if it is not any
+    /// more where it was.
+    fn follow(&self, known: &BatchRecord, batch: &Batch) -> Result<()> {
+        let waits = |record: &BatchRecord| {
+            matches!(record.status, PublishStatus::Pending | PublishStatus::Retrying) && record.pin.is_none()
+        };
+        let moved = known.is_local() && batch.is_local() && !known.folder.exists();
+        if !moved || !waits(known) || known.manifest_hash != batch.manifest_hash {
+            return Ok(());
+        }
+        let (url, folder) = (batch.url.clone(), batch.folder.clone());
+        // A person may have made another manifest of it.
+        let there = Batch { url: url.clone(), folder: folder.clone(), ..self.batch_of(known)? };
+        let (before, files) = (known.files.clone(), self.files_as_they_are(&there)?);
+        let id = batch.id.clone();
+        self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&id)?;
+            if !waits(&record) || record.files != before {
+                return Ok(());
+            }
+            tx.remark(
+                &record,
+                format!("it is read from {url} now: it is not at {} any more", record.url),
+                SELF,
+            )?;
+            (record.url, record.folder, record.files, record.next_attempt) = (url, folder, files, None);
+            tx.put_batch(&record)
+        })
     }
 
     /// Tries a batch again that FAILED for its manifest.

@@ -5,7 +5,7 @@ use super::SELF;
 use super::engine::{Engine, OpenTarget};
 use super::work::Wait;
 use crate::config::{Settings, UnknownSources};
-use crate::domain::ids::SourceId;
+use crate::domain::ids::{PlanId, SourceId, TargetName};
 use crate::domain::plan::PlanHeader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::plan_file::Plan;
@@ -16,6 +16,16 @@ use crate::store::{JournalEntry, PlanState, Read, SourceHold, SourceHoldReason};
 /// The row of the store that has the last plan of a source with an operation.
 pub(super) fn applied_row(target: &str, source: &str) -> Vec<u8> {
     format!("applied:{target}:{source}").into_bytes()
+}
+
+/// The row of the store that has what stood in that one when a plan began.
+pub(super) fn before_row(target: &str, source: &str) -> Vec<u8> {
+    format!("applied-before:{target}:{source}").into_bytes()
+}
+
+/// What stands in it: the plan that began, and the one that was the last then.
+pub(super) fn before(begun: &PlanId, last: Option<&[u8]>) -> Vec<u8> {
+    [begun.as_str().as_bytes(), b" ", last.unwrap_or_default()].concat()
 }
 
 impl Engine {
@@ -87,16 +97,27 @@ impl Engine {
     /// The target must be the one that the snapshot was published to, with
     /// what was published last (`SEMANTICS` 10).
     pub(super) fn check_target(&self, source: &SourceId) -> Result<()> {
-        self.check_identity(source, None)
-    }
-
-    /// The same of a target that said already what it is.
-    pub(super) fn check_target_is(&self, source: &SourceId, identity: &str) -> Result<()> {
-        self.check_identity(source, Some(identity))
-    }
-
-    fn check_identity(&self, source: &SourceId, identity: Option<&str>) -> Result<()> {
         let (name, open) = self.target_of(source)?;
+        self.check_identity(source, (name, open), None)
+    }
+
+    /// The same of a target that said already what it is, which need not be the
+    /// one that the source is published to now.
+    pub(super) fn check_target_is(
+        &self,
+        source: &SourceId,
+        target: &TargetName,
+        identity: &str,
+    ) -> Result<()> {
+        self.check_identity(source, self.target_named(target, source)?, Some(identity))
+    }
+
+    fn check_identity(
+        &self,
+        source: &SourceId,
+        (name, open): (&TargetName, &OpenTarget),
+        identity: Option<&str>,
+    ) -> Result<()> {
         let (current, applied) = self.store.read(|view| {
             let applied = view.get(crate::store::APPLIED, &applied_row(name.as_str(), source.as_str()))?;
             Ok((view.current_snapshot(name, source)?, applied))
@@ -144,13 +165,6 @@ impl Engine {
     /// and what was done of it there.
     pub(super) fn check_resumed(&self, plan: &Plan, open: &OpenTarget) -> Result<()> {
         let PlanHeader { plan_id, source_id: source, target: name, .. } = &plan.manifest().header;
-        let has_begun = self.store.read(|view| {
-            let journal = view.journal(plan_id)?;
-            Ok(journal.iter().any(|(_, entry)| matches!(entry, JournalEntry::Done { .. })))
-        })?;
-        if !has_begun {
-            return Ok(());
-        }
         let planned = &plan.manifest().target_identity;
         let identity =
             open.target.identity().map_err(|e| e.context(format!("source {source}, target {name}")))?;
@@ -158,18 +172,27 @@ impl Engine {
             let text = format!("the target {name} is {identity}, plan {plan_id} was begun at {planned}");
             return Err(moved(source, text));
         }
-        if !open.target.capabilities().tracks_plans {
+        // One that sends nothing is never the last one there.
+        if !open.target.capabilities().tracks_plans || plan.manifest().header.operations == 0 {
             return Ok(());
         }
-        match open.target.last_plan(source)? {
-            Some(last) if last == *plan_id => Ok(()),
-            last => {
-                let last = last.map_or_else(|| "none".to_owned(), |plan| plan.to_string());
-                let text =
-                    format!("the target {name} had plan {last} last, of plan {plan_id} a part was done");
-                Err(moved(source, text))
-            }
+        let last = open.target.last_plan(source)?;
+        if last.as_ref() == Some(plan_id) {
+            return Ok(());
         }
+        let (has_outcome, before_it) = self.store.read(|view| {
+            let is_outcome = |_, entry| matches!(entry, JournalEntry::Done { .. });
+            let row = before_row(name.as_str(), source.as_str());
+            Ok((view.has_journal_entry(plan_id, is_outcome)?, view.get(crate::store::APPLIED, &row)?))
+        })?;
+        // Nothing of it need be there yet; then it is as it was before it.
+        let known = before(plan_id, last.as_ref().map(|plan| plan.as_str().as_bytes()));
+        if !has_outcome && before_it.is_none_or(|before_it| before_it == known) {
+            return Ok(());
+        }
+        let last = last.map_or_else(|| "none".to_owned(), |plan| plan.to_string());
+        let text = format!("the target {name} had plan {last} last, plan {plan_id} was begun there");
+        Err(moved(source, text))
     }
 }
 

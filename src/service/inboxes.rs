@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use url::Url;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept::FoundIn;
 use super::engine::Engine;
@@ -69,45 +70,6 @@ impl Engine {
         self
     }
 
-    /// Opens the folder of a batch anew whose manifest could not be read.
-    ///
-    /// # Errors
-    /// What is wrong with it still.
-    pub(super) fn reopen(&self, record: &BatchRecord) -> Result<BatchRecord> {
-        let id = &record.batch_id;
-        let Some(Place { prefix, inbox, path }) = self.place_of(id, &record.url)? else {
-            if record.is_local() && record.folder.is_dir() {
-                return self.record(&folder::open_in_inbox(&record.folder, id.source(), id.folder())?);
-            }
-            let text = format!("batch {id}: no inbox has {} any more", record.url);
-            return Err(Error::new(ErrorKind::Conflict, text));
-        };
-        let objects = prefix.objects(&path)?;
-        let settings = self.settings();
-        let complete = settings.inboxes.iter().find(|set| set.url == inbox).map(|set| &set.complete);
-        let found = InboxFolder {
-            never: false,
-            names: Some((id.source().clone(), id.folder().clone())),
-            signature: complete
-                .map_or_else(|| signature::of(&objects), |known| signature::of_complete(known, &objects)),
-            newest: objects.iter().map(|object| object.modified).max().unwrap_or(Timestamp::UNIX_EPOCH),
-            waits: None,
-            path,
-            objects,
-        };
-        self.clear_spool(record);
-        let fresh = self.record(&self.open_folder(&*prefix, &found, id)?)?;
-        if self.has_no_mode(&found) {
-            let source = id.source();
-            let text = format!("batch {id} has no {MANIFEST}, and `sources.{source}.mode` is not set");
-            return Err(Error::new(ErrorKind::ModeMissing, text));
-        }
-        let found_in = FoundIn { inbox: inbox.to_string(), folder: found.path, signature: found.signature };
-        let id = id.clone();
-        self.store.write(move |tx| found_in.note(tx, &id))?;
-        Ok(fresh)
-    }
-
     /// A folder that is a batch already: if it is not what it was, that is
     /// reported, once. Returns whether it is to be looked at again. One that is
     /// empty, or could not be listed, says nothing: inboxes are cleared.
@@ -153,7 +115,9 @@ impl Engine {
         let Some((source, name)) = &found.names else { return Ok(Became::Later) };
         // Without a manifest a file that can't be read would be left out unseen.
         if !found.has(MANIFEST)
-            && !prefix.unusable(&found.path).is_ok_and(|odd| monitor::unusable(inbox, found, &odd).is_none())
+            && !prefix
+                .listing(&found.path)
+                .is_ok_and(|now| monitor::unusable(inbox, found, &now.unusable, &now.folders).is_none())
         {
             return Ok(Became::Later);
         }
@@ -221,12 +185,17 @@ impl Engine {
 
     /// Whether nobody has said how a folder is meant: it has no manifest, and its
     /// source no `mode`.
-    fn has_no_mode(&self, found: &InboxFolder) -> bool {
+    pub(super) fn has_no_mode(&self, found: &InboxFolder) -> bool {
         let mode = |(source, _): &(SourceId, FolderName)| self.settings().source(source).mode;
         !found.has(MANIFEST) && found.names.as_ref().and_then(mode).is_none()
     }
 
-    fn open_folder(&self, prefix: &dyn Prefix, found: &InboxFolder, id: &BatchId) -> Result<Batch> {
+    pub(super) fn open_folder(
+        &self,
+        prefix: &dyn Prefix,
+        found: &InboxFolder,
+        id: &BatchId,
+    ) -> Result<Batch> {
         let (source, name) = (id.source(), id.folder());
         let local = prefix.local(&found.path).unwrap_or_else(|| self.spool(id));
         let manifest = found.objects.iter().find(|object| object.name == MANIFEST);
@@ -258,7 +227,10 @@ impl Engine {
         found_in: FoundIn,
     ) -> Result<()> {
         let folder = prefix.local(&found.path).unwrap_or_else(|| self.spool(id));
-        let record = self.unread(id, prefix.url_of(&found.path), folder, found.signature.clone())?;
+        // Known by its manifest, as any batch, if that can be read at all.
+        let hash = folder::read_manifest(&folder).map(|bytes| format!("{:032x}", xxh3_128(&bytes)));
+        let hash = hash.unwrap_or_else(|_| found.signature.clone());
+        let record = self.unread(id, prefix.url_of(&found.path), folder, hash)?;
         self.put_unread(record, error, Some(found_in)).map(drop)
     }
 
@@ -289,20 +261,29 @@ impl Engine {
     }
 
     /// Where a batch lies: in one of the inboxes, or by itself, as `publish`
-    /// was given it.
+    /// was given it; as that also where an inbox has it that did not see it yet.
     pub(super) fn place_of(&self, id: &BatchId, url: &str) -> Result<Option<Place>> {
         let path = format!("{}/{}", id.source(), id.folder());
+        let is_known = |inbox: &Url, path: &str| {
+            self.store.read(|view| view.inbox_entry(inbox.as_str(), path).map(|entry| entry.is_some()))
+        };
+        let mut place = None;
         for inbox in &self.settings().inboxes {
             let prefix = self.prefix(&inbox.url)?;
             if prefix.url_of(&path) == url {
-                return Ok(Some(Place { prefix, inbox: inbox.url.clone(), path }));
+                let known = is_known(&inbox.url, &path)?;
+                place = Some(Place { prefix, inbox: inbox.url.clone(), path: path.clone() });
+                if known {
+                    return Ok(place);
+                }
             }
         }
-        let Ok((inbox, path)) = prefix::parent_of(url) else { return Ok(None) };
-        if self.store.read(|view| view.inbox_entry(inbox.as_str(), &path))?.is_none() {
-            return Ok(None);
+        match prefix::parent_of(url) {
+            Ok((inbox, path)) if is_known(&inbox, &path)? => {
+                Ok(Some(Place { prefix: self.prefix(&inbox)?, inbox, path }))
+            }
+            Ok(_) | Err(_) => Ok(place),
         }
-        Ok(Some(Place { prefix: self.prefix(&inbox)?, inbox, path }))
     }
 
     /// Removes what was brought of a batch that has ended.

@@ -48,6 +48,7 @@ pub mod query;
 pub mod queue;
 pub mod recover;
 mod reload;
+mod reopen;
 mod retention;
 mod retrying;
 mod sample;

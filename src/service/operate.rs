@@ -7,6 +7,7 @@ use super::dead_letters::taken;
 use super::engine::Engine;
 use super::failing::failure;
 use super::queue::is_parked;
+use super::reopen::Lies;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
@@ -217,8 +218,8 @@ impl Engine {
     /// attempt does not wait, and a target that can't be used is probed now.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when there is nothing to try again; when its
-    /// manifest could not be read, what is wrong with it still.
+    /// [`ErrorKind::Conflict`] when there is nothing to try again; what is wrong
+    /// with the manifest that lies there now.
     pub fn retry(&self, id: &BatchId, actor: &str, reason: &str) -> Result<BatchRecord> {
         self.retry_as(id, Retry::default(), actor, reason)
     }
@@ -232,23 +233,25 @@ impl Engine {
         reason: &str,
     ) -> Result<BatchRecord> {
         let record = self.batch(id)?;
-        // Nothing is known of it but its folder's name.
-        let reopened = match (fresh, record.status, record.mode) {
-            (Some(fresh), _, _) => Some(fresh),
-            (None, PublishStatus::Failed, None) => Some(self.reopen(&record)?),
-            (None, _, _) => None,
-        };
+        let is_failed = record.status == PublishStatus::Failed;
         // Perhaps it was mended where it lies; else what is left is the copy.
-        let anew = record.status == PublishStatus::Failed
-            && record.pin.is_some()
-            && (delivered || self.is_still_delivered(&record)?);
+        let mut lies = match is_failed && !delivered {
+            true => self.as_it_lies(&record, fresh.as_ref())?,
+            false => Lies::default(),
+        };
         // What lies there now is what is asked for.
+        let reopened = fresh.or(lies.fresh.take());
+        let lies_there =
+            is_failed && (delivered || self.is_still_delivered(reopened.as_ref().unwrap_or(&record))?);
+        let anew = lies_there && record.pin.is_some();
         let files = match &reopened {
-            None if record.status == PublishStatus::Failed && (anew || record.pin.is_none()) => {
+            None if is_failed && (anew || record.pin.is_none()) => {
                 Some(self.files_as_they_are(&self.batch_of(&record)?)?)
             }
             None | Some(_) => None,
         };
+        self.take_as_it_lies(&record, &mut lies)?;
+        let found = lies.found;
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
         let waits = down.is_some() || record.waits_in_execution();
@@ -258,6 +261,9 @@ impl Engine {
                 taken(tx, letter, Some(revision))?;
             }
             let mut record = tx.expect_batch(&batch)?;
+            if let Some(found) = found.filter(|_| record.status == PublishStatus::Failed) {
+                found.note(tx, &batch)?;
+            }
             if let Some(breaker) = tx.breaker(&target)?.filter(|b| b.is_open() && !b.half_open) {
                 let next_probe = tx.now();
                 tx.put_breaker(&target, &BreakerRecord { next_probe, ..breaker })?;

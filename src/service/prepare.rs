@@ -101,12 +101,12 @@ impl Engine {
         let nothing_left = summary.changes() + summary.skipped() == 0 && manifest.layer.entries == 0;
         if superseded && nothing_left && self.is_superseded(&record, &manifest) && self.was_parked(&id)? {
             self.remove_plan_files(id.source(), &plan_id);
-            let newest = manifest.header.bases.get(id.source());
-            let newest = match newest {
-                Some(snapshot) => self.store.read(|view| view.snapshot(snapshot))?,
-                None => None,
+            let by = match (self.newer_than(&record), manifest.header.bases.get(id.source())) {
+                (Some(newer), _) => Some(newer.batch_id),
+                (None, Some(base)) => self.store.read(|view| view.snapshot(base))?.map(|base| base.batch_id),
+                (None, None) => None,
             };
-            let by = newest.map(|newest| format!(" by {}", newest.batch_id)).unwrap_or_default();
+            let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
             let error = Error::new(ErrorKind::Superseded, format!("batch {id}: superseded{by}"));
             return self.end(&id, Event::Superseded, &error).map(Some);
         }
@@ -191,7 +191,10 @@ impl Engine {
             }
             None => Ok(None),
         };
-        // Without it nobody knows what the approved plan took back.
+        // Without these nobody knows what the approved plan took back.
+        if !self.state.layer_path(source, &approved.layer.file).exists() {
+            return Ok(false);
+        }
         let Ok(base) = base_of(approved) else { return Ok(false) };
         let (approved, layer, own) = (open(approved)?, open(new)?, base_of(new)?);
         let mut scratch = Scratch::default();

@@ -8,13 +8,13 @@ use super::SELF;
 use super::dead_letters::said_anew;
 use super::engine::Engine;
 use super::failing::{Exchange, failure, hold};
-use super::holds::applied_row;
+use super::holds::{self, applied_row};
 use super::queue::is_parked;
 use super::retrying::{Again, Follows};
 use super::views::Phase;
 use crate::domain::completion::Completion;
 use crate::domain::due;
-use crate::domain::ids::{PlanId, SourceId, TargetName};
+use crate::domain::ids::{SourceId, TargetName};
 use crate::domain::key::Kind;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::stamp::Stamp;
@@ -28,7 +28,9 @@ use crate::publishing::execute::Executor;
 use crate::publishing::going::Going;
 use crate::publishing::operation;
 use crate::publishing::outcome::{Ended, Executed};
-use crate::store::{BatchRecord, CommitRecord, PlanState, SnapshotRecord, SourceHoldReason, Tx};
+use crate::store::{
+    APPLIED, BatchRecord, CommitRecord, PlanState, Read, SnapshotRecord, SourceHoldReason, Tx,
+};
 
 impl Engine {
     /// Executes a plan from where its journal ends, and commits the outcome.
@@ -41,7 +43,8 @@ impl Engine {
         // Its plan is for the target that it was made for.
         let (name, open) = self.target_named(&plan.manifest().header.target, id.source())?;
         // One that was cancelled sends nothing more, wherever that would go.
-        if record.cancel.is_none() && !self.work.is_cancelled(id) {
+        let just_began = self.work.just_began(id.source(), plan_id);
+        if !just_began && record.cancel.is_none() && !self.work.is_cancelled(id) {
             self.check_resumed(&plan, open)?;
         }
         let changes = plan.manifest().operations.iter().map(|op| u64::from(op.changes)).sum();
@@ -158,10 +161,12 @@ impl Engine {
             Ended::Whole | Ended::Failed(_) => None,
         };
         let again = match &executed.end {
-            Ended::Later(error) => match self.follows(record, error, down.as_ref(), further, suspicion)? {
-                Follows::Again(again) => Some(again),
-                Follows::Fails => None,
-            },
+            Ended::Later(error) => {
+                match self.follows(record, name, error, down.as_ref(), further, suspicion)? {
+                    Follows::Again(again) => Some(again),
+                    Follows::Fails => None,
+                }
+            }
             Ended::Whole | Ended::Failed(_) => None,
         };
         let manifest = plan.manifest();
@@ -215,7 +220,12 @@ impl Engine {
         // A request without an answer may take effect as long as this.
         let lingers = (executed.given_up && !capabilities.request_limit.is_zero())
             .then_some(capabilities.request_limit);
-        let Executed { outcome, unjournalled, completion, end, at, .. } = executed;
+        let Executed { outcome, unjournalled, mut completion, end, at, .. } = executed;
+        if record.absence.is_some() {
+            // Its bad lines are its original's, and dead letters of that.
+            completion.total = completion.total.saturating_sub(manifest.reject_count);
+            completion.failed = completion.failed.saturating_sub(manifest.reject_count);
+        }
         let end = End::of(end, again);
         if let End::Later(error, _) = &end {
             self.tell_retry(&id, error);
@@ -223,12 +233,10 @@ impl Engine {
         let whole = snapshot.newest_of_everything().map(|info| info.stamp.clone());
         let held = self.hold_after(record, end.failed(), whole.as_ref());
         let newer = said_anew(&snapshot, record).cloned();
-        // Perhaps nothing of the plan was sent: then it is not the last one there.
-        let last: Option<Option<PlanId>> = if outcome.complete || !capabilities.tracks_plans {
-            None
-        } else {
-            Some(open.target.last_plan(&source)?)
-        };
+        // Perhaps nothing of the plan was sent: then the last one there is that
+        // from before it. Any other one tells that the target is not the same.
+        let unsent = !outcome.complete && outcome.done.is_empty() && capabilities.tracks_plans;
+        let last = if unsent { Some(open.target.last_plan(&source)?) } else { None };
         let (retry, random) = (self.settings().retry, self.clock.random());
         let summary = manifest.header.summary;
         let exceptions = if record.letters > 0 { manifest.exceptions.clone() } else { Vec::new() };
@@ -261,9 +269,13 @@ impl Engine {
             tx.put_commit(&target, &commit)?;
             if let Some(last) = last {
                 let row = applied_row(target.as_str(), source.as_str());
-                match last {
-                    Some(last) => tx.put(crate::store::APPLIED, row, last.as_str().as_bytes().to_vec()),
-                    None => tx.remove(crate::store::APPLIED, row),
+                let last = last.as_ref().map(|plan| plan.as_str().as_bytes());
+                let before = tx.get(APPLIED, &holds::before_row(target.as_str(), source.as_str()))?;
+                if before.is_none_or(|before| before == holds::before(&plan_id, last)) {
+                    match last {
+                        Some(last) => tx.put(APPLIED, row, last.to_vec()),
+                        None => tx.remove(APPLIED, row),
+                    }
                 }
             }
             for other in tx.alive_plans(Some(&target))? {

@@ -101,6 +101,7 @@ impl Engine {
     pub(super) fn follows(
         &self,
         record: &BatchRecord,
+        target: &TargetName,
         error: &Error,
         down: Option<&Down>,
         further: bool,
@@ -109,7 +110,6 @@ impl Engine {
         let now = self.clock.now();
         let settings = self.settings();
         let source = record.batch_id.source();
-        let (target, _) = self.target_of(source)?;
         let code = error.kind().info().code;
         let issue = self.store.read(|view| view.known_issue(target, source, Some(code), now))?;
         let backoff = |retry: &&RetryRecord| retry.wait == RetryWait::Backoff;
@@ -177,7 +177,7 @@ impl Engine {
         let record = self.batch(id)?;
         let (target, _) = self.target_of(id.source())?;
         let down = self.down(target, id.source(), error, None);
-        let again = match self.follows(&record, error, down.as_ref(), false, None)? {
+        let again = match self.follows(&record, target, error, down.as_ref(), false, None)? {
             Follows::Again(again) => again,
             Follows::Fails => return self.fail(id, error, Some("planning".into())),
         };

@@ -40,6 +40,8 @@ struct State {
     failures: BTreeMap<SourceId, u32>,
     /// Stale plans in a row.
     stale: BTreeMap<SourceId, u32>,
+    /// Plans that just began, at a target that was looked at for it.
+    begun: BTreeMap<SourceId, PlanId>,
     /// Snapshots that plans refer to which are in no table.
     pins: BTreeMap<PlanId, BTreeMap<SourceId, SnapshotId>>,
 }
@@ -107,6 +109,16 @@ impl Work {
     /// What a source waits for.
     pub(super) fn wait_of(&self, source: &SourceId) -> Option<Wait> {
         self.lock().waits.get(source).cloned()
+    }
+
+    /// A plan of the source begins, at a target that was looked at.
+    pub(super) fn begins(&self, source: &SourceId, plan: &PlanId) {
+        self.lock().begun.insert(source.clone(), plan.clone());
+    }
+
+    /// Whether it is that plan's first execution since; a later one is not.
+    pub(super) fn just_began(&self, source: &SourceId, plan: &PlanId) -> bool {
+        self.lock().begun.remove(source).as_ref() == Some(plan)
     }
 
     /// Has a source wait.
@@ -208,6 +220,7 @@ impl Drop for Busy<'_> {
         {
             let mut state = self.work.lock();
             state.busy.remove(&self.source);
+            state.begun.remove(&self.source);
             state.cancelled.retain(|id| *id.source() != self.source);
             state.trials.retain(|_, source| *source != self.source);
         }

@@ -81,14 +81,30 @@ macro_rules! reads {
                 id: &PlanId,
                 mut each: impl FnMut(OperationNo, JournalEntry),
             ) -> Result<()> {
+                self.has_journal_entry(id, |no, entry| {
+                    each(no, entry);
+                    false
+                })
+                .map(drop)
+            }
+
+            /// Whether the journal of a plan has such an entry: looks at one
+            /// after the other, in order, until it is found.
+            pub fn has_journal_entry(
+                &self,
+                id: &PlanId,
+                mut is_it: impl FnMut(OperationNo, JournalEntry) -> bool,
+            ) -> Result<bool> {
                 let prefix = key(&[id.as_str().as_bytes()]);
                 let mut after: Option<Vec<u8>> = None;
                 while let Some((row, bytes)) = self.scan(Table::Journal, &prefix, after.as_deref(), 1)?.pop()
                 {
-                    each(OperationNo(number_behind(&row) as u32), decode(Table::Journal, &bytes)?);
+                    if is_it(OperationNo(number_behind(&row) as u32), decode(Table::Journal, &bytes)?) {
+                        return Ok(true);
+                    }
                     after = Some(row);
                 }
-                Ok(())
+                Ok(false)
             }
 
             /// What the journal has of a plan, in order.

@@ -141,7 +141,8 @@ impl Maker<'_> {
             return Ok(());
         }
         let mut owners = Owners::new(self.engine, self.plan)?;
-        let (_, open) = self.engine.target_of(self.record.batch_id.source())?;
+        let header = &self.plan.manifest().header;
+        let (_, open) = self.engine.target_named(&header.target, &header.source_id)?;
         let (mut bodies, plan) = (Bodies::new()?, self.plan);
         for refused in refused.chunk_by(|a, b| a.operation == b.operation) {
             let Some(operation) = refused.first().map(|refused| refused.operation) else { continue };

@@ -38,7 +38,12 @@ impl Engine {
         unpublished: &[Key],
     ) -> Result<Moot> {
         let manifest = plan.manifest();
-        let moot = Moot { stamp: manifest.stamp.stamp.clone(), own: Vec::new(), brought: Vec::new() };
+        let moot = Moot {
+            stamp: manifest.stamp.stamp.clone(),
+            own: Vec::new(),
+            mended: Vec::new(),
+            brought: Vec::new(),
+        };
         let source = &manifest.header.source_id;
         let (all, own) = self
             .store
@@ -54,7 +59,7 @@ impl Engine {
         };
         let mended = self.mended(plan, executed, &exceptions)?;
         let brought = self.brought(plan, executed, &exceptions, all)?;
-        Ok(Moot { own: [own, mended].concat(), brought, ..moot })
+        Ok(Moot { own, mended, brought, ..moot })
     }
 
     /// Those without a key of a batch that a batch made of dead letters brings,
@@ -242,7 +247,8 @@ pub(in crate::service) fn said_anew<'a>(
 /// that a failed batch said.
 fn says_all_of(scope: &Scope, exceptions: &[Key], failed: Option<&BatchRecord>) -> bool {
     match failed {
-        // A line outside its scope may have been about any key, too.
+        // What it listed beside its scope, nobody knows; the next batch that is
+        // about that says it.
         Some(failed) if failed.mode == Some(Mode::Full) => {
             scope.covers(&failed.scope) && !exceptions.iter().any(|key| failed.scope.contains(key))
         }
@@ -341,6 +347,8 @@ fn stamp_of(snapshot: &Snapshot, key: &Key, reader: &mut Reader) -> Result<Optio
 pub(in crate::service) struct Moot {
     stamp: Stamp,
     own: Vec<OpenLetter>,
+    /// Those that are about what a person's edit says, as it was looked at.
+    mended: Vec<OpenLetter>,
     brought: Vec<Brought>,
 }
 
@@ -364,6 +372,13 @@ impl Moot {
     pub(in crate::service) fn resolve(&self, tx: &mut Tx<'_>, batch: &BatchId) -> Result<()> {
         let own = self.own.iter().map(|letter| (letter.id, letter.revision, None));
         let brought = self.brought.iter().map(|letter| (letter.id, letter.revision, Some(letter)));
+        for mended in &self.mended {
+            let letter = tx.dead_letter(mended.id)?.filter(|letter| letter.state.settled_at().is_none());
+            if letter.is_some_and(|letter| letter.revision == mended.revision) {
+                tx.resolve_dead_letter(mended.id, &batch.to_string())?;
+                tx.spill()?;
+            }
+        }
         for (id, revision, brought) in own.chain(brought) {
             let Some(letter) = tx.dead_letter(id)?.filter(|letter| letter.state.settled_at().is_none())
             else {
@@ -404,25 +419,45 @@ mod tests {
         }
     }
 
-    /// What becomes of a letter that a plan would settle, and that is changed
-    /// just before: by an edit, or by a batch of this hour.
-    fn settled(brought: bool, hour: Option<u32>) -> bool {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Which {
+        Own,
+        Mended,
+        Brought,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Meanwhile {
+        Nothing,
+        /// Somebody edits it.
+        Edit,
+        /// A batch of this hour brings it again.
+        Batch(u32),
+    }
+
+    /// What becomes of a letter that a plan would settle, and of what happened to
+    /// it just before.
+    fn settled(which: Which, meanwhile: Meanwhile) -> bool {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), 7);
         let store = Store::open(folder.path(), StoreOptions::default(), Arc::new(clock)).unwrap();
         let id = store.write(|tx| tx.open_dead_letter(letter(1, "one"))).unwrap();
         let seen = store.read(|view| view.expect_dead_letter(id)).unwrap();
         let open = store.read(|view| view.open_letter(&seen.source, seen.key.as_ref().unwrap().hash()));
-        let mut moot = Moot { stamp: letter(5, "").stamp, own: Vec::new(), brought: Vec::new() };
-        match brought {
-            true => moot.brought.push(Brought::of(seen)),
-            false => moot.own.push(open.unwrap().unwrap()),
+        let open = open.unwrap().unwrap();
+        let mut moot =
+            Moot { stamp: letter(5, "").stamp, own: Vec::new(), mended: Vec::new(), brought: Vec::new() };
+        match which {
+            Which::Own => moot.own.push(open),
+            Which::Mended => moot.mended.push(open),
+            Which::Brought => moot.brought.push(Brought::of(seen)),
         }
         store
             .write(move |tx| {
-                match hour {
-                    Some(hour) => drop(tx.open_dead_letter(letter(hour, "two"))?),
-                    None => {
+                match meanwhile {
+                    Meanwhile::Nothing => {}
+                    Meanwhile::Batch(hour) => drop(tx.open_dead_letter(letter(hour, "two"))?),
+                    Meanwhile::Edit => {
                         let letter = tx.expect_dead_letter(id)?;
                         tx.put_dead_letter(letter)?;
                     }
@@ -435,11 +470,18 @@ mod tests {
 
     #[test]
     fn a_letter_with_a_newer_reason_is_not_settled_for_the_old_one() {
-        // Somebody's edit changes nothing of what was published.
-        assert!(settled(true, None) && settled(false, None));
+        use Meanwhile::{Batch, Edit, Nothing};
+        use Which::{Brought, Mended, Own};
+        for which in [Own, Mended, Brought] {
+            assert!(settled(which, Nothing));
+            // Somebody's edit changes nothing of what was published, but where it
+            // is the edit that says what the letter is about.
+            assert_eq!(settled(which, Edit), which != Mended);
+        }
         // The plan knows nothing of why it failed since.
-        assert!(!settled(true, Some(2)) && !settled(true, Some(9)));
+        assert!(!settled(Brought, Batch(2)) && !settled(Brought, Batch(9)));
         // Its batch is newer than that, or it is not.
-        assert!(settled(false, Some(2)) && !settled(false, Some(9)));
+        assert!(settled(Own, Batch(2)) && !settled(Own, Batch(9)));
+        assert!(!settled(Mended, Batch(2)) && !settled(Mended, Batch(9)));
     }
 }

@@ -84,8 +84,10 @@ impl Engine {
         let record = self.batch(&letter.batch_id)?;
         let fresh = match manifest {
             Some(manifest) => self.with_manifest(&record, manifest)?,
-            // It could not be read then; perhaps it was mended where it lies.
-            None if record.mode.is_none() => self.with_manifest(&record, &self.original_of(letter)?)?,
+            // Perhaps it was mended where it lies.
+            None if record.mode.is_none() || self.has_other_manifest(&record) => {
+                self.with_manifest(&record, &self.original_of(letter)?)?
+            }
             None => record.clone(),
         };
         let mut batch = self.batch_of(&fresh)?;

@@ -71,7 +71,7 @@ impl Engine {
         let problems = match &down {
             // Nothing is sent to it but probes.
             Some(down) => vec![format!("it can't be used: {}", down.message)],
-            None => self.problems(open, &sources, identity.as_ref())?,
+            None => self.problems((name, open), &sources, identity.as_ref())?,
         };
         let now = self.clock.now();
         let settings = self.settings();
@@ -92,7 +92,7 @@ impl Engine {
     /// What is wrong with a target that answers, as far as anyone knows.
     fn problems(
         &self,
-        open: &OpenTarget,
+        (name, open): (&TargetName, &OpenTarget),
         sources: &[SourceId],
         identity: Option<&Result<String>>,
     ) -> Result<Vec<String>> {
@@ -114,7 +114,7 @@ impl Engine {
             // While a plan is executed the target is ahead of what is stored.
             let at_work = self.store.read(|view| view.unfinished(source))?;
             let at_work = at_work.iter().any(|batch| batch.status == PublishStatus::Executing);
-            if !at_work && let Err(error) = self.check_target_is(source, identity) {
+            if !at_work && let Err(error) = self.check_target_is(source, name, identity) {
                 problems.push(error.to_string());
             }
         }
