@@ -254,3 +254,29 @@ fn a_plan_without_operations_goes_on_after_a_restart() {
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
 }
+
+#[test]
+fn a_plan_that_was_cancelled_at_a_wrong_target_before_any_outcome_leaves_the_right_one_right() {
+    let mut world = World::new();
+    complete(&world, &full(1, 8));
+    world.faults.before(|_| Err(Error::new(ErrorKind::CatalogueFailed, "it is not mounted")));
+    let id = world.deliver(&full(2, 20)).unwrap();
+    let _ = world.engine().run_until_idle();
+    assert_eq!(world.batch(&id).status, PublishStatus::Executing);
+    world.faults.heal();
+    world.stop();
+    copy(&world, "catalogue.redb", "right");
+    std::fs::remove_file(world.data.path().join("catalogue.redb")).unwrap();
+    world.restart();
+    world.engine().resume_source(id.source(), "ann", "it is mounted").unwrap();
+    is_held(&world, &id);
+    world.engine().cancel(&id, "ann", "not any more").unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
+    world.stop();
+    copy(&world, "right", "catalogue.redb");
+    world.restart();
+    let _ = world.engine().resume_source(id.source(), "ann", "it is the right one");
+    complete(&world, &full(3, 21));
+    world.expect_batches(&[&full(3, 21)]);
+}

@@ -134,7 +134,7 @@ pub fn kind_of(name: &str) -> Option<Kind> {
 }
 
 /// Whether a file is read as data by its name, where no manifest says what is.
-pub(super) fn is_data(name: &str) -> bool {
+pub fn is_data(name: &str) -> bool {
     kind_of(name).is_some()
 }
 

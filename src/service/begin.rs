@@ -19,7 +19,7 @@ use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, Result};
 use crate::planning::footprint;
-use crate::store::{APPLIED, BatchRecord, PlanRecord, PlanState, Read};
+use crate::store::{APPLIED, BatchRecord, PlanRecord, PlanState};
 
 /// A plan of which it matters what it touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Engine {
         let Some(plan_id) = record.plan_id.clone() else {
             return Err(Error::internal(format!("batch {id} is planned and has no plan")));
         };
-        self.check_target(source)?;
+        let last = self.check_target(source)?;
         let (name, _) = self.target_of(source)?;
         if let Some(first) = self.work.goes_first(source) {
             self.work.set_wait(source, Some(Wait::Source(first)));
@@ -154,7 +154,7 @@ impl Engine {
                 )),
                 Some(_) | None => self.judge_plan(&plan, &seen, source)?,
             };
-            match self.decide(&id, name, plan, seen, now, verdict.clone())? {
+            match self.decide(&id, (name, last.as_ref()), plan, seen, now, verdict.clone())? {
                 Decided::Again => continue,
                 Decided::Waits => return Ok(None),
                 Decided::Is(record) => {
@@ -229,13 +229,13 @@ impl Engine {
     fn decide(
         &self,
         id: &BatchId,
-        target: &TargetName,
+        (target, last): (&TargetName, Option<&PlanId>),
         plan: PlanRecord,
         seen: Seen,
         now: Timestamp,
         verdict: Verdict,
     ) -> Result<Decided> {
-        let (id, target) = (id.clone(), target.clone());
+        let (id, target, last) = (id.clone(), target.clone(), last.cloned());
         self.store.write(move |tx| {
             let source = id.source();
             let record = tx.expect_batch(&id)?;
@@ -256,8 +256,8 @@ impl Engine {
                     tx.put_plan(&PlanRecord { state: PlanState::Executing, ..plan })?;
                     if header.operations > 0 {
                         let row = applied_row(target.as_str(), source.as_str());
-                        let last = tx.get(APPLIED, &row)?;
-                        let before = holds::before(&plan_id, last.as_deref());
+                        let last = last.as_ref().map(|plan| plan.as_str().as_bytes());
+                        let before = holds::before(&plan_id, last);
                         tx.put(APPLIED, holds::before_row(target.as_str(), source.as_str()), before);
                         tx.put(APPLIED, row, plan_id.as_str().as_bytes().to_vec());
                     }

@@ -7,11 +7,12 @@ use super::work::Wait;
 use crate::config::{Settings, UnknownSources};
 use crate::domain::ids::{PlanId, SourceId, TargetName};
 use crate::domain::plan::PlanHeader;
+use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::plan_file::Plan;
 use crate::planning::snapshot::SnapshotManifest;
 use crate::planning::state_dir::read_checked;
-use crate::store::{JournalEntry, PlanState, Read, SourceHold, SourceHoldReason};
+use crate::store::{APPLIED, JournalEntry, PlanState, Read, SourceHold, SourceHoldReason};
 
 /// The row of the store that has the last plan of a source with an operation.
 pub(super) fn applied_row(target: &str, source: &str) -> Vec<u8> {
@@ -59,7 +60,7 @@ impl Engine {
                 SourceHoldReason::Paused | SourceHoldReason::BatchFailed => None,
                 SourceHoldReason::Trouble => Some("it is tried again"),
                 SourceHoldReason::TargetMoved => {
-                    self.check_target(&source).is_ok().then_some("the target is the right one again")
+                    self.is_right_again(&source)?.then_some("the target is the right one again")
                 }
                 SourceHoldReason::UnknownSource => {
                     let unknown = self.unknown_source(&settings, &source).is_some();
@@ -74,6 +75,22 @@ impl Engine {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether the target of a source, or of its plan that was begun, is the one
+    /// that something was published to.
+    fn is_right_again(&self, source: &SourceId) -> Result<bool> {
+        let unfinished = self.store.read(|view| view.unfinished(source))?;
+        let begun = unfinished.into_iter().find(|batch| batch.status == PublishStatus::Executing);
+        let Some(plan) = begun.and_then(|batch| batch.plan_id) else {
+            return Ok(self.check_target(source).is_ok());
+        };
+        let resumed = || {
+            let plan = Plan::open(&self.state, source, &plan)?;
+            let (_, open) = self.target_named(&plan.manifest().header.target, source)?;
+            self.check_resumed(&plan, open)
+        };
+        Ok(resumed().is_ok())
     }
 
     /// Whether something holds a source that not even a full batch overtakes.
@@ -95,8 +112,9 @@ impl Engine {
     }
 
     /// The target must be the one that the snapshot was published to, with
-    /// what was published last (`SEMANTICS` 10).
-    pub(super) fn check_target(&self, source: &SourceId) -> Result<()> {
+    /// what was published last (`SEMANTICS` 10): that plan, of a target that
+    /// tracks them.
+    pub(super) fn check_target(&self, source: &SourceId) -> Result<Option<PlanId>> {
         let (name, open) = self.target_of(source)?;
         self.check_identity(source, (name, open), None)
     }
@@ -109,7 +127,7 @@ impl Engine {
         target: &TargetName,
         identity: &str,
     ) -> Result<()> {
-        self.check_identity(source, self.target_named(target, source)?, Some(identity))
+        self.check_identity(source, self.target_named(target, source)?, Some(identity)).map(drop)
     }
 
     fn check_identity(
@@ -117,10 +135,11 @@ impl Engine {
         source: &SourceId,
         (name, open): (&TargetName, &OpenTarget),
         identity: Option<&str>,
-    ) -> Result<()> {
-        let (current, applied) = self.store.read(|view| {
-            let applied = view.get(crate::store::APPLIED, &applied_row(name.as_str(), source.as_str()))?;
-            Ok((view.current_snapshot(name, source)?, applied))
+    ) -> Result<Option<PlanId>> {
+        let (current, applied, before_it) = self.store.read(|view| {
+            let applied = view.get(APPLIED, &applied_row(name.as_str(), source.as_str()))?;
+            let before_it = view.get(APPLIED, &before_row(name.as_str(), source.as_str()))?;
+            Ok((view.current_snapshot(name, source)?, applied, before_it))
         })?;
         if let Some(current) = current {
             let path = self.state.snapshot_path(source, name, &current);
@@ -143,22 +162,30 @@ impl Engine {
             }
         }
         if !open.target.capabilities().tracks_plans {
-            return Ok(());
+            return Ok(None);
         }
-        let applied = applied.map(|plan| String::from_utf8_lossy(&plan).into_owned());
-        let last = open.target.last_plan(source)?.map(|plan| plan.to_string());
-        if applied != last {
-            let text = |plan: Option<String>| plan.unwrap_or_else(|| "none".into());
+        let last = open.target.last_plan(source)?;
+        let is = last.as_ref().map(|plan| plan.as_str().as_bytes());
+        // A plan that came to its end without an outcome may be there, or not.
+        let is_from_before = || {
+            let begun = PlanId::new(String::from_utf8_lossy(applied.as_deref().unwrap_or_default())).ok();
+            begun.is_some_and(|begun| before_it == Some(before(&begun, is)))
+        };
+        if applied.as_deref() != is && !is_from_before() {
+            let text = |plan: Option<&[u8]>| match plan {
+                Some(plan) => String::from_utf8_lossy(plan).into_owned(),
+                None => "none".into(),
+            };
             return Err(moved(
                 source,
                 format!(
                     "the target {name} had plan {} last, tidegate.redb says {}",
-                    text(last),
-                    text(applied)
+                    text(is),
+                    text(applied.as_deref())
                 ),
             ));
         }
-        Ok(())
+        Ok(last)
     }
 
     /// A plan whose execution goes on must find the target that it began with,
@@ -183,7 +210,7 @@ impl Engine {
         let (has_outcome, before_it) = self.store.read(|view| {
             let is_outcome = |_, entry| matches!(entry, JournalEntry::Done { .. });
             let row = before_row(name.as_str(), source.as_str());
-            Ok((view.has_journal_entry(plan_id, is_outcome)?, view.get(crate::store::APPLIED, &row)?))
+            Ok((view.has_journal_entry(plan_id, is_outcome)?, view.get(APPLIED, &row)?))
         })?;
         // Nothing of it need be there yet; then it is as it was before it.
         let known = before(plan_id, last.as_ref().map(|plan| plan.as_str().as_bytes()));

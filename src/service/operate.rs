@@ -240,18 +240,21 @@ impl Engine {
             false => Lies::default(),
         };
         // What lies there now is what is asked for.
-        let reopened = fresh.or(lies.fresh.take());
-        let lies_there =
-            is_failed && (delivered || self.is_still_delivered(reopened.as_ref().unwrap_or(&record))?);
-        let anew = lies_there && record.pin.is_some();
+        let reopened = lies.fresh.take().or(fresh);
+        let lies_there = || match self.is_still_delivered(reopened.as_ref().unwrap_or(&record)) {
+            // What can't be looked at now is read from its copy.
+            Err(error) if matches!(error.kind(), ErrorKind::ObjectStore | ErrorKind::Io) => Ok(false),
+            there => there,
+        };
+        let anew = is_failed && record.pin.is_some() && (delivered || lies_there()?);
         let files = match &reopened {
             None if is_failed && (anew || record.pin.is_none()) => {
                 Some(self.files_as_they_are(&self.batch_of(&record)?)?)
             }
             None | Some(_) => None,
         };
-        self.take_as_it_lies(&record, &mut lies)?;
-        let found = lies.found;
+        let found = lies.found.take();
+        let clear = self.clearing(&record, found.is_some(), lies.brought.take());
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
         let waits = down.is_some() || record.waits_in_execution();
@@ -279,7 +282,7 @@ impl Engine {
                         let text = format!("goes on: batch {batch} is tried again: {reason}");
                         tx.note_source(source, &text, &actor)?;
                     }
-                    tx.transition_batch(&batch, Event::Requeued, &reason, &actor, |record| {
+                    let record = tx.transition_batch(&batch, Event::Requeued, &reason, &actor, |record| {
                         if let Some(fresh) = reopened {
                             // All else may have changed since it was read.
                             record.stamp = fresh.stamp;
@@ -308,7 +311,10 @@ impl Engine {
                         record.attempts = 0;
                         record.retry = None;
                         record.next_attempt = None;
-                    })
+                    })?;
+                    // No worker sees it before it is committed.
+                    clear()?;
+                    Ok(record)
                 }
                 PublishStatus::Retrying => {
                     record.next_attempt = None;

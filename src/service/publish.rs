@@ -267,10 +267,15 @@ impl Engine {
             let commit =
                 CommitRecord { plan_id: plan_id.clone(), batch_id: id.clone(), footprint: plan.footprint };
             tx.put_commit(&target, &commit)?;
+            let before_row = holds::before_row(target.as_str(), source.as_str());
+            let before = tx.get(APPLIED, &before_row)?;
+            if last.is_none() {
+                // It is there, and the one from before it would be another target.
+                tx.remove(APPLIED, before_row);
+            }
             if let Some(last) = last {
                 let row = applied_row(target.as_str(), source.as_str());
                 let last = last.as_ref().map(|plan| plan.as_str().as_bytes());
-                let before = tx.get(APPLIED, &holds::before_row(target.as_str(), source.as_str()))?;
                 if before.is_none_or(|before| before == holds::before(&plan_id, last)) {
                     match last {
                         Some(last) => tx.put(APPLIED, row, last.to_vec()),

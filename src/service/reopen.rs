@@ -1,21 +1,24 @@
 //! What a batch that failed is when it is tried again: it may have been mended
 //! where it lies.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept::FoundIn;
 use super::engine::Engine;
 use super::inboxes::Place;
+use super::uploads::Scratch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::intake::batch::Batch;
-use crate::intake::inbox::{Complete, InboxSettings};
+use crate::intake::batch::{Batch, BatchFile};
+use crate::intake::folder::is_data;
+use crate::intake::inbox::Complete;
 use crate::intake::manifest::MANIFEST;
 use crate::intake::monitor::{self, InboxFolder};
 use crate::intake::prefix::Listing;
 use crate::intake::{fetch, folder, signature};
-use crate::store::{BatchRecord, InboxState};
+use crate::store::{BatchRecord, InboxEntry, InboxState};
 
 /// A failed batch as it lies where it was delivered.
 #[derive(Default)]
@@ -24,14 +27,14 @@ pub(super) struct Lies {
     pub(super) fresh: Option<BatchRecord>,
     /// What its folder is like, which a worker expects to find.
     pub(super) found: Option<FoundIn>,
-    /// Folder that its manifest was brought to.
-    brought: Option<PathBuf>,
+    /// Where its manifest was brought to, of a batch in an object store.
+    pub(super) brought: Option<Scratch>,
 }
 
 impl Engine {
     /// Looks where a failed batch was delivered: at its manifest, or without one
     /// at its files. `edited`: what a person made of it, which it is then. Nothing
-    /// is found of what is not there, or not as a whole.
+    /// is found of what is not there as a whole, or can't be looked at now.
     ///
     /// # Errors
     /// What is wrong with the manifest.
@@ -50,26 +53,50 @@ impl Engine {
             };
             return Ok(Lies { fresh, ..Lies::default() });
         };
-        let listing = place.prefix.listing(&place.path)?;
-        let inbox = self.settings().inboxes.iter().find(|inbox| inbox.url == place.inbox).cloned();
+        let listing = match place.prefix.listing(&place.path) {
+            Err(error) if matches!(error.kind(), ErrorKind::ObjectStore | ErrorKind::Io) => {
+                tracing::debug!(batch = %record.batch_id, %error, "whether it was mended can't be looked at");
+                return Ok(Lies::default());
+            }
+            listing => listing?,
+        };
+        let has_manifest = listing.objects.iter().any(|object| object.name == MANIFEST);
+        let files = self.batch_of(edited.unwrap_or(record))?.files;
         let mut lies = Lies::default();
-        if edited.is_none() {
-            self.look_anew(record, &place, inbox.as_ref(), &listing, &mut lies)?;
+        match (has_manifest, edited) {
+            (true, None) => self.look_at_manifest(record, &place, &mut lies)?,
+            // Its mode and scope are what they were: those of the settings may be others.
+            (false, _) if is_by_names(&files) => {
+                if let Some(sized) = sized(&files, &listing) {
+                    let files = serde_json::to_string(&sized)
+                        .map_err(|e| Error::internal("a file list").caused_by(e))?;
+                    let mut fresh = BatchRecord { files, ..edited.unwrap_or(record).clone() };
+                    fresh.files = self.files_as_they_are(&self.batch_of(&fresh)?)?;
+                    lies.fresh = Some(fresh);
+                }
+            }
+            (true, Some(_)) | (false, _) => {}
         }
-        let now = lies.fresh.as_ref().or(edited).unwrap_or(record);
-        let files = self.batch_of(now)?.files;
-        let has = |name: &str| name.contains('/') || listing.objects.iter().any(|object| object.name == name);
-        if listing.objects.is_empty() || !files.iter().all(|file| has(&file.path)) {
+        let now = self.batch_of(lies.fresh.as_ref().or(edited).unwrap_or(record))?.files;
+        if listing.objects.is_empty() || !has_all(&listing, &now) {
             // What is not there as a whole hides no copy, and is told by a plan.
             lies.fresh = lies.fresh.filter(|_| record.pin.is_none());
             return Ok(lies);
         }
+        if !has_manifest
+            && listing.objects.iter().any(|object| is_data(&object.name) && !has(&now, &object.name))
+        {
+            // It is another batch with what was added to it.
+            return Ok(lies);
+        }
         let entry = self.store.read(|view| view.inbox_entry(place.inbox.as_str(), &place.path))?;
-        if !entry.is_some_and(|entry| {
+        let is_known = |entry: &InboxEntry| {
             matches!(entry.state, InboxState::Accepted { .. })
                 && signature::still(&entry.signature, &listing.objects)
-        }) {
-            let signature = match &inbox {
+        };
+        if !entry.as_ref().is_some_and(is_known) {
+            let settings = self.settings();
+            let signature = match settings.inboxes.iter().find(|inbox| inbox.url == place.inbox) {
                 Some(inbox) => signature::of_complete(&inbox.complete, &listing.objects),
                 None => signature::of(&listing.objects),
             };
@@ -78,75 +105,50 @@ impl Engine {
         Ok(lies)
     }
 
-    /// What a batch is by what lies in its folder, if that is something else.
-    fn look_anew(
-        &self,
-        record: &BatchRecord,
-        place: &Place,
-        inbox: Option<&InboxSettings>,
-        listing: &Listing,
-        lies: &mut Lies,
-    ) -> Result<()> {
-        let local = place.prefix.local(&place.path);
-        if listing.objects.iter().any(|object| object.name == MANIFEST) {
-            let at = match local {
-                Some(local) => local,
-                None => {
-                    let side = self.side_folder(record);
-                    let _ = std::fs::remove_dir_all(&side);
-                    fetch::bring_manifest(&*place.prefix, &place.path, &side)?;
-                    lies.brought = Some(side.clone());
-                    side
-                }
-            };
-            if !is_known(record, &at) {
-                lies.fresh = Some(self.by_manifest(record, &at)?);
+    /// What a batch is by the manifest in its folder, if that is another one.
+    fn look_at_manifest(&self, record: &BatchRecord, place: &Place, lies: &mut Lies) -> Result<()> {
+        let at = match place.prefix.local(&place.path) {
+            Some(local) => local,
+            None => {
+                let scratch = self.scratch()?;
+                fetch::bring_manifest(&*place.prefix, &place.path, scratch.path())?;
+                let at = scratch.path().to_path_buf();
+                lies.brought = Some(scratch);
+                at
             }
-            return Ok(());
+        };
+        if !is_known(record, &at) {
+            lies.fresh = Some(self.by_manifest(record, &at)?);
         }
-        let Some(inbox) = inbox.filter(|inbox| inbox.complete != Complete::Manifest) else { return Ok(()) };
-        let id = &record.batch_id;
-        let seen = monitor::look(
-            inbox,
-            place.path.clone(),
-            id.source().as_str(),
-            &id.folder().to_string(),
-            self.clock.now(),
-            Ok(listing.objects.clone()),
-        );
-        let unusable = || monitor::unusable(inbox, &seen, &listing.unusable, &listing.folders);
-        // One that was accepted with a manifest, which is gone, is what it was:
-        // its files say so.
-        let by_names =
-            self.batch_of(record)?.files.iter().all(|file| file.count.is_none() && file.xxh3.is_none());
-        let is_whole = || seen.waits.is_none() && !self.has_no_mode(&seen) && unusable().is_none();
-        if !by_names || !is_whole() || !self.is_still_delivered(record)? {
-            return Ok(());
-        }
-        let fresh = self.record(&self.open_folder(&*place.prefix, &seen, id)?)?;
-        let is_other = fresh.manifest_hash != record.manifest_hash && fresh.mode == record.mode;
-        lies.fresh = Some(fresh).filter(|_| is_other);
         Ok(())
     }
 
-    /// Makes what was found what a worker reads: nothing that was brought before
-    /// is left.
-    pub(super) fn take_as_it_lies(&self, record: &BatchRecord, lies: &mut Lies) -> Result<()> {
-        let brought = lies.brought.take();
-        if lies.found.is_some() && !record.is_local() {
-            // A copy that is being made of it is made again, from where it lies.
-            self.clear_spool(record);
-            if let Some(brought) = &brought {
-                let to = self.spool(&record.batch_id);
-                std::fs::create_dir_all(&to).map_err(|e| Error::io(&to, e))?;
-                let to = to.join(MANIFEST);
-                std::fs::rename(brought.join(MANIFEST), &to).map_err(|e| Error::io(&to, e))?;
+    /// What has to be done before a worker reads a batch as it was found: what was
+    /// brought of it before is not what lies there.
+    pub(super) fn clearing(
+        &self,
+        record: &BatchRecord,
+        changed: bool,
+        brought: Option<Scratch>,
+    ) -> impl FnOnce() -> Result<()> + Send + use<> {
+        let spool = self.spool(&record.batch_id);
+        let is_stale = changed && !record.is_local();
+        move || {
+            if !is_stale {
+                return Ok(());
             }
+            match std::fs::remove_dir_all(&spool) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&spool, e)),
+                Ok(()) | Err(_) => {}
+            }
+            if let Some(brought) = &brought {
+                let to = spool.join(MANIFEST);
+                std::fs::create_dir_all(&spool)
+                    .and_then(|()| std::fs::copy(brought.path().join(MANIFEST), &to))
+                    .map_err(|e| Error::io(&to, e))?;
+            }
+            Ok(())
         }
-        if let Some(brought) = brought {
-            let _ = std::fs::remove_dir_all(brought);
-        }
-        Ok(())
     }
 
     /// Whether a batch of this machine would be read with another manifest.
@@ -160,11 +162,6 @@ impl Engine {
     /// Whether it is what was made of a batch, or the copy that is left of it.
     fn is_made_here(&self, record: &BatchRecord) -> bool {
         record.batch_id.n() > 0 || record.folder == self.state.pin_path(&record.batch_id)
-    }
-
-    /// A folder of its own for the manifest of a remote batch.
-    fn side_folder(&self, record: &BatchRecord) -> PathBuf {
-        self.spool_root().join(format!(".{:032x}-retry", xxh3_128(record.url.as_bytes())))
     }
 
     /// The batch by the manifest in this folder.
@@ -187,20 +184,44 @@ impl Engine {
             let text = format!("batch {id}: no inbox has {} any more", record.url);
             return Err(Error::new(ErrorKind::Conflict, text));
         };
-        let objects = place.prefix.objects(&place.path)?;
+        let listing = place.prefix.listing(&place.path)?;
         let settings = self.settings();
-        let complete = settings.inboxes.iter().find(|set| set.url == place.inbox).map(|set| &set.complete);
-        let signature =
-            complete.map_or_else(|| signature::of(&objects), |known| signature::of_complete(known, &objects));
-        let found = InboxFolder {
+        let inbox = settings.inboxes.iter().find(|inbox| inbox.url == place.inbox);
+        let has_manifest = listing.objects.iter().any(|object| object.name == MANIFEST);
+        let signature = match inbox {
+            Some(inbox) => signature::of_complete(&inbox.complete, &listing.objects),
+            None => signature::of(&listing.objects),
+        };
+        let (source, name) = (id.source().as_str(), id.folder().to_string());
+        let mut found = InboxFolder {
             never: false,
             names: Some((id.source().clone(), id.folder().clone())),
             signature,
-            newest: objects.iter().map(|object| object.modified).max().unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+            newest: listing
+                .objects
+                .iter()
+                .map(|object| object.modified)
+                .max()
+                .unwrap_or(Timestamp::UNIX_EPOCH),
             waits: None,
-            path: place.path,
-            objects,
+            path: place.path.clone(),
+            objects: listing.objects.clone(),
         };
+        if !has_manifest {
+            // By its files it is a batch only where the inbox takes such.
+            let why = match inbox {
+                Some(inbox) if inbox.complete != Complete::Manifest => {
+                    let now = self.clock.now();
+                    found = monitor::look(inbox, place.path.clone(), source, &name, now, Ok(listing.objects));
+                    let odd = || monitor::unusable(inbox, &found, &listing.unusable, &listing.folders);
+                    found.waits.clone().or_else(odd)
+                }
+                Some(_) | None => Some(format!("it has no {MANIFEST}")),
+            };
+            if let Some(why) = why {
+                return Err(Error::new(ErrorKind::Conflict, format!("batch {id}: {}: {why}", record.url)));
+            }
+        }
         self.clear_spool(record);
         let fresh = self.record(&self.open_folder(&*place.prefix, &found, id)?)?;
         if self.has_no_mode(&found) {
@@ -212,6 +233,35 @@ impl Engine {
             FoundIn { inbox: place.inbox.to_string(), folder: found.path, signature: found.signature };
         Ok(Lies { fresh: Some(fresh), found: Some(found), brought: None })
     }
+}
+
+/// Whether nothing but their names and sizes is known of files: no manifest said
+/// more of them.
+fn is_by_names(files: &[BatchFile]) -> bool {
+    files.iter().all(|file| file.count.is_none() && file.xxh3.is_none())
+}
+
+fn has(files: &[BatchFile], name: &str) -> bool {
+    files.iter().any(|file| file.path == name)
+}
+
+/// Whether the files are listed; those in folders of the folder are not.
+fn has_all(listing: &Listing, files: &[BatchFile]) -> bool {
+    let has = |name: &str| name.contains('/') || listing.objects.iter().any(|object| object.name == name);
+    files.iter().all(|file| has(&file.path))
+}
+
+/// The files with the sizes that they have now, if these are others.
+fn sized(files: &[BatchFile], listing: &Listing) -> Option<Vec<BatchFile>> {
+    let size =
+        |name: &str| listing.objects.iter().find(|object| object.name == name).map(|object| object.size);
+    let sized = |file: &BatchFile| BatchFile {
+        bytes: file.bytes.and(size(&file.path)),
+        accepted: None,
+        ..file.clone()
+    };
+    let now: Vec<BatchFile> = files.iter().map(sized).collect();
+    now.iter().zip(files).any(|(now, before)| now.bytes != before.bytes).then_some(now)
 }
 
 /// Whether the manifest in a folder is the one that a batch was accepted with. One
