@@ -104,8 +104,7 @@ pub fn open_without_manifest(
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let newest = objects.iter().map(|object| object.modified).max();
-    let listing: String =
-        files.iter().map(|file| format!("{}\0{}\n", file.path, file.bytes.unwrap_or_default())).collect();
+    let listing = listing_of(&files);
     let manifest = Manifest {
         source_id: source.clone(),
         run_id: name.run_id().clone(),
@@ -118,6 +117,15 @@ pub fn open_without_manifest(
         files,
     };
     batch(folder, id, manifest, listing.as_bytes())
+}
+
+fn listing_of(files: &[BatchFile]) -> String {
+    files.iter().map(|file| format!("{}\0{}\n", file.path, file.bytes.unwrap_or_default())).collect()
+}
+
+/// What stands for the hash of its manifest in a batch without one, of these files.
+pub fn hash_of_files(files: &[BatchFile]) -> String {
+    format!("{:032x}", xxh3_128(listing_of(files).as_bytes()))
 }
 
 /// What a data file's lines are, by its name.

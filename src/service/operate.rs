@@ -240,13 +240,14 @@ impl Engine {
             false => Lies::default(),
         };
         // What lies there now is what is asked for.
-        let reopened = lies.fresh.take().or(fresh);
-        let lies_there = || match self.is_still_delivered(reopened.as_ref().unwrap_or(&record)) {
-            // What can't be looked at now is read from its copy.
-            Err(error) if matches!(error.kind(), ErrorKind::ObjectStore | ErrorKind::Io) => Ok(false),
-            there => there,
-        };
-        let anew = is_failed && record.pin.is_some() && (delivered || lies_there()?);
+        let mended = lies.fresh.take();
+        let is = mended.as_ref().or(fresh.as_ref()).unwrap_or(&record);
+        let anew = is_failed && record.pin.is_some() && (delivered || self.is_still_delivered(is)?);
+        if record.pin.is_some() && !anew && record.mode.is_some() {
+            // It is read from its copy, and is what that is.
+            lies = Lies::default();
+        }
+        let reopened = mended.filter(|_| anew || record.pin.is_none() || record.mode.is_none()).or(fresh);
         let files = match &reopened {
             None if is_failed && (anew || record.pin.is_none()) => {
                 Some(self.files_as_they_are(&self.batch_of(&record)?)?)
@@ -254,7 +255,7 @@ impl Engine {
             None | Some(_) => None,
         };
         let found = lies.found.take();
-        let clear = self.clearing(&record, found.is_some(), lies.brought.take());
+        let clear = self.clearing(&record, lies.stale, lies.brought.take());
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
         let waits = down.is_some() || record.waits_in_execution();

@@ -241,6 +241,7 @@ impl Engine {
         let summary = manifest.header.summary;
         let exceptions = if record.letters > 0 { manifest.exceptions.clone() } else { Vec::new() };
         let target = name.clone();
+        let sends_nothing = manifest.header.operations == 0;
         let record = self.store.write_much(move |tx| {
             tx.commit_snapshot(&snapshot_record)?;
             moot.resolve(tx, &id)?;
@@ -269,7 +270,7 @@ impl Engine {
             tx.put_commit(&target, &commit)?;
             let before_row = holds::before_row(target.as_str(), source.as_str());
             let before = tx.get(APPLIED, &before_row)?;
-            if last.is_none() {
+            if last.is_none() && !sends_nothing {
                 // It is there, and the one from before it would be another target.
                 tx.remove(APPLIED, before_row);
             }

@@ -12,7 +12,7 @@ use super::inboxes::Place;
 use super::uploads::Scratch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
-use crate::intake::folder::is_data;
+use crate::intake::folder::{hash_of_files, is_data};
 use crate::intake::inbox::Complete;
 use crate::intake::manifest::MANIFEST;
 use crate::intake::monitor::{self, InboxFolder};
@@ -27,6 +27,8 @@ pub(super) struct Lies {
     pub(super) fresh: Option<BatchRecord>,
     /// What its folder is like, which a worker expects to find.
     pub(super) found: Option<FoundIn>,
+    /// Whether what was brought of it before is not that.
+    pub(super) stale: bool,
     /// Where its manifest was brought to, of a batch in an object store.
     pub(super) brought: Option<Scratch>,
 }
@@ -54,7 +56,10 @@ impl Engine {
             return Ok(Lies { fresh, ..Lies::default() });
         };
         let listing = match place.prefix.listing(&place.path) {
-            Err(error) if matches!(error.kind(), ErrorKind::ObjectStore | ErrorKind::Io) => {
+            // With a copy nobody knows which of both is meant.
+            Err(error)
+                if record.pin.is_none() && matches!(error.kind(), ErrorKind::ObjectStore | ErrorKind::Io) =>
+            {
                 tracing::debug!(batch = %record.batch_id, %error, "whether it was mended can't be looked at");
                 return Ok(Lies::default());
             }
@@ -65,15 +70,13 @@ impl Engine {
         let mut lies = Lies::default();
         match (has_manifest, edited) {
             (true, None) => self.look_at_manifest(record, &place, &mut lies)?,
-            // Its mode and scope are what they were: those of the settings may be others.
-            (false, _) if is_by_names(&files) => {
-                if let Some(sized) = sized(&files, &listing) {
-                    let files = serde_json::to_string(&sized)
-                        .map_err(|e| Error::internal("a file list").caused_by(e))?;
-                    let mut fresh = BatchRecord { files, ..edited.unwrap_or(record).clone() };
-                    fresh.files = self.files_as_they_are(&self.batch_of(&fresh)?)?;
-                    lies.fresh = Some(fresh);
-                }
+            // It was accepted by its files, and is by those that it has: its mode and
+            // scope are what they were, those of the settings may be others.
+            (false, None) if record.manifest_hash == hash_of_files(&files) && has_all(&listing, &files) => {
+                let files = sized(files, &listing);
+                let mut fresh = BatchRecord { manifest_hash: hash_of_files(&files), ..record.clone() };
+                fresh.files = self.files_as_they_are(&Batch { files, ..self.batch_of(record)? })?;
+                lies.fresh = Some(fresh).filter(|fresh| fresh.manifest_hash != record.manifest_hash);
             }
             (true, Some(_)) | (false, _) => {}
         }
@@ -100,6 +103,7 @@ impl Engine {
                 Some(inbox) => signature::of_complete(&inbox.complete, &listing.objects),
                 None => signature::of(&listing.objects),
             };
+            lies.stale = true;
             lies.found = Some(FoundIn { inbox: place.inbox.to_string(), folder: place.path, signature });
         }
         Ok(lies)
@@ -128,11 +132,11 @@ impl Engine {
     pub(super) fn clearing(
         &self,
         record: &BatchRecord,
-        changed: bool,
+        stale: bool,
         brought: Option<Scratch>,
     ) -> impl FnOnce() -> Result<()> + Send + use<> {
         let spool = self.spool(&record.batch_id);
-        let is_stale = changed && !record.is_local();
+        let is_stale = stale && !record.is_local();
         move || {
             if !is_stale {
                 return Ok(());
@@ -231,14 +235,8 @@ impl Engine {
         }
         let found =
             FoundIn { inbox: place.inbox.to_string(), folder: found.path, signature: found.signature };
-        Ok(Lies { fresh: Some(fresh), found: Some(found), brought: None })
+        Ok(Lies { fresh: Some(fresh), found: Some(found), ..Lies::default() })
     }
-}
-
-/// Whether nothing but their names and sizes is known of files: no manifest said
-/// more of them.
-fn is_by_names(files: &[BatchFile]) -> bool {
-    files.iter().all(|file| file.count.is_none() && file.xxh3.is_none())
 }
 
 fn has(files: &[BatchFile], name: &str) -> bool {
@@ -251,17 +249,13 @@ fn has_all(listing: &Listing, files: &[BatchFile]) -> bool {
     files.iter().all(|file| has(&file.path))
 }
 
-/// The files with the sizes that they have now, if these are others.
-fn sized(files: &[BatchFile], listing: &Listing) -> Option<Vec<BatchFile>> {
-    let size =
-        |name: &str| listing.objects.iter().find(|object| object.name == name).map(|object| object.size);
-    let sized = |file: &BatchFile| BatchFile {
-        bytes: file.bytes.and(size(&file.path)),
-        accepted: None,
-        ..file.clone()
-    };
-    let now: Vec<BatchFile> = files.iter().map(sized).collect();
-    now.iter().zip(files).any(|(now, before)| now.bytes != before.bytes).then_some(now)
+/// The files with the sizes that they have now.
+fn sized(mut files: Vec<BatchFile>, listing: &Listing) -> Vec<BatchFile> {
+    for file in &mut files {
+        let object = listing.objects.iter().find(|object| object.name == file.path);
+        file.bytes = object.map(|object| object.size).or(file.bytes);
+    }
+    files
 }
 
 /// Whether the manifest in a folder is the one that a batch was accepted with. One
