@@ -15,6 +15,7 @@ use super::SELF;
 use super::engine::Engine;
 use super::failing::concerns_batch;
 use super::inboxes::Place;
+use super::reopen::has_all;
 use crate::domain::due;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::publish_state::PublishStatus;
@@ -321,8 +322,7 @@ impl Engine {
         }
         let Some(place) = self.place_of(&batch.id, &batch.url)? else { return Ok(false) };
         let objects = place.prefix.objects(&place.path)?;
-        let has = |name: &str| name.contains('/') || objects.iter().any(|object| object.name == name);
-        Ok(!objects.is_empty() && batch.files.iter().all(|file| has(&file.path)))
+        Ok(!objects.is_empty() && has_all(&objects, &batch.files))
     }
 
     /// Everything that lies in a batch's folder, at hand in its local one.

@@ -16,7 +16,7 @@ use crate::intake::folder::{hash_of_files, is_data};
 use crate::intake::inbox::Complete;
 use crate::intake::manifest::MANIFEST;
 use crate::intake::monitor::{self, InboxFolder};
-use crate::intake::prefix::Listing;
+use crate::intake::prefix::{Listing, Object};
 use crate::intake::{fetch, folder, signature};
 use crate::store::{BatchRecord, InboxEntry, InboxState};
 
@@ -72,7 +72,9 @@ impl Engine {
             (true, None) => self.look_at_manifest(record, &place, &mut lies)?,
             // It was accepted by its files, and is by those that it has: its mode and
             // scope are what they were, those of the settings may be others.
-            (false, None) if record.manifest_hash == hash_of_files(&files) && has_all(&listing, &files) => {
+            (false, None)
+                if record.manifest_hash == hash_of_files(&files) && has_all(&listing.objects, &files) =>
+            {
                 let files = sized(files, &listing);
                 let mut fresh = BatchRecord { manifest_hash: hash_of_files(&files), ..record.clone() };
                 fresh.files = self.files_as_they_are(&Batch { files, ..self.batch_of(record)? })?;
@@ -81,7 +83,7 @@ impl Engine {
             (true, Some(_)) | (false, _) => {}
         }
         let now = self.batch_of(lies.fresh.as_ref().or(edited).unwrap_or(record))?.files;
-        if listing.objects.is_empty() || !has_all(&listing, &now) {
+        if listing.objects.is_empty() || !has_all(&listing.objects, &now) {
             // What is not there as a whole hides no copy, and is told by a plan.
             lies.fresh = lies.fresh.filter(|_| record.pin.is_none());
             return Ok(lies);
@@ -244,8 +246,8 @@ fn has(files: &[BatchFile], name: &str) -> bool {
 }
 
 /// Whether the files are listed; those in folders of the folder are not.
-fn has_all(listing: &Listing, files: &[BatchFile]) -> bool {
-    let has = |name: &str| name.contains('/') || listing.objects.iter().any(|object| object.name == name);
+pub(super) fn has_all(objects: &[Object], files: &[BatchFile]) -> bool {
+    let has = |name: &str| name.contains('/') || objects.iter().any(|object| object.name == name);
     files.iter().all(|file| has(&file.path))
 }
 
