@@ -351,3 +351,46 @@ fn a_letter_without_a_key_is_settled_by_a_retry_of_the_batch_that_brings_it() {
     let letter = world.engine().store().read(|view| view.expect_dead_letter(letter)).unwrap();
     assert!(matches!(letter.state, DeadLetterState::Resolved { .. }), "{:?}", letter.state);
 }
+
+#[test]
+fn what_nobody_asserts_any_more_and_may_be_there_is_requeued_as_a_deletion() {
+    for absent in ["full", "deleted", "not said"] {
+        let mut world = World::new();
+        complete(&world, &full(1).with([says(entity("b"), 1)]));
+        // With another precedence all that is refused may be there.
+        world.source("alpha", |source| source.precedence += 1);
+        world.faults.refuse([entity("a")]);
+        complete(&world, &full(2).with([says(entity("a"), 1), says(entity("b"), 1)]));
+        assert_eq!(world.snapshot("alpha").unsure, [entity("a")], "{absent}");
+        // A plan of another source, and two of its own, try to take it away.
+        complete(&world, &TestBatch::full("beta", 3));
+        let last = match absent {
+            "full" => full(4).with([says(entity("b"), 1)]),
+            "deleted" => some(4).with([Line::Deleted(entity("a"))]),
+            _ => some(4),
+        };
+        complete(&world, &last);
+        complete(&world, &some(5));
+        world.faults.heal();
+        let letters = [world.dead_letters("alpha"), world.dead_letters("beta")].concat();
+        let told: Vec<String> = letters
+            .iter()
+            .map(|letter| format!("{} {}", letter.batch_id, String::from_utf8_lossy(&letter.content)))
+            .collect();
+        assert_eq!(letters.len(), 1, "{absent}: {told:#?}");
+        // What was said of it last is what is tried again, as of then.
+        let said = if absent == "not said" { full(2) } else { last };
+        assert_eq!(letters[0].batch_id.to_string(), said.id(), "{absent}: {told:?}");
+        world.engine().requeue_letter(letters[0].id, None, "ann", "it goes now").unwrap();
+        world.work();
+        let letters = [world.dead_letters("alpha"), world.dead_letters("beta")].concat();
+        assert_eq!(letters.len(), 0, "{absent}: {letters:?}");
+        let there = if absent == "not said" {
+            vec![(entity("a"), 1), (entity("b"), 1)]
+        } else {
+            vec![(entity("b"), 1)]
+        };
+        world.expect(&there);
+        world.expect_counts();
+    }
+}

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::super::engine::Engine;
 use super::long;
-use super::moot::Owners;
+use super::owners::Owners;
 use super::same_key;
 use super::spool::{Spool, Spooled};
 use crate::domain::change::{Change, Rejection};
@@ -196,7 +196,7 @@ impl Maker<'_> {
 
     fn of_change(
         &mut self,
-        owners: &mut Owners,
+        owners: &mut Owners<'_>,
         operation: OperationNo,
         sent: &TargetChange,
         change: Change,

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! make     what a plan and its execution leave; same_key: rejects of one key;
-//!          spool: where it lies until the commit; moot: what they settle
+//!          spool: where it lies until the commit; moot: what they settle;
+//!          owners: whose assertion a change is about
 //! content  the original, and what may take its place; line: as a line; long: as a file
 //! decide   whether that may be decided about, and what became of it if not
 //! preview  what a content would change
@@ -21,6 +22,7 @@ mod line;
 mod long;
 mod make;
 mod moot;
+mod owners;
 mod preview;
 mod requeue;
 mod same_key;

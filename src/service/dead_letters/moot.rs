@@ -1,11 +1,10 @@
 //! Dead letters that a published plan makes moot.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use super::super::engine::Engine;
-use super::line;
-use crate::domain::ids::{BatchId, SourceId};
+use super::owners::Owners;
+use crate::domain::ids::BatchId;
 use crate::domain::key::{Key, KeyHash};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
@@ -13,10 +12,7 @@ use crate::domain::stamp::Stamp;
 use crate::error::{Error, Result};
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
 use crate::planning::plan_file::{Plan, PlannedChange};
-use crate::planning::planner::Planner;
-use crate::planning::snapshot::{Snapshot, SnapshotManifest};
-use crate::planning::state_dir::Pack;
-use crate::planning::view::{Reader, TargetView};
+use crate::planning::snapshot::SnapshotManifest;
 use crate::publishing::outcome::Executed;
 use crate::store::{BatchRecord, DeadLetter, LetterAttempt, LetterKind, OpenLetter, Tx};
 
@@ -221,9 +217,9 @@ impl Engine {
             for id in numbers {
                 let letter = view.expect_dead_letter(id)?;
                 let Some(key) = &letter.key else { continue };
-                // Where nobody asserts anything, that it was brought is all.
-                let mut asserted = || owners.asserted_by(&letter.source, key);
-                if !letter.asserts() || asserted()?.is_some_and(|stamp| stamp >= letter.stamp) {
+                // Where nothing was ever said of it, that it was brought is all.
+                let mut said = || owners.said_by(&letter.source, key);
+                if !letter.asserts() || said()?.is_some_and(|stamp| stamp >= letter.stamp) {
                     found.push(Brought::of(letter));
                 }
             }
@@ -255,90 +251,6 @@ fn says_all_of(scope: &Scope, exceptions: &[Key], failed: Option<&BatchRecord>) 
         // It may have said something of any key.
         Some(_) | None => scope.is_everything() && exceptions.is_empty(),
     }
-}
-
-/// Who asserts a key that a plan changes though its batch does not: perhaps
-/// not the plan's source.
-pub(super) struct Owners {
-    view: TargetView,
-    layer: Layer,
-    packs: Vec<Arc<Pack>>,
-    reader: Reader,
-}
-
-impl Owners {
-    pub(super) fn new(engine: &Engine, plan: &Plan) -> Result<Self> {
-        let header = &plan.manifest().header;
-        let options = engine.planning_options();
-        let planner = Planner::new(&engine.state, &options);
-        let view = planner.view(&header.source_id, &header.target, &header.bases)?;
-        let path = engine.state.layer_path(&header.source_id, &plan.manifest().layer.file);
-        let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
-        let state = &engine.state;
-        let pack = |name: &String| state.pack(&state.pack_path(&header.source_id, name));
-        let packs = layer.meta().packs.iter().map(pack).collect();
-        Ok(Self { view, layer, packs, reader: Reader::new()? })
-    }
-
-    /// What a change of `key` is to bring, as a line: what the plan's batch
-    /// asserts of it, else what the source asserts whose published assertion
-    /// it is about. `None`: nobody asserts anything; the change takes away
-    /// what perhaps came to the target before.
-    pub(super) fn line_of(&mut self, key: &Key) -> Result<Option<Vec<u8>>> {
-        let body = match self.layer.lookup(key.hash(), &mut self.reader.scratch)? {
-            Some((_, entry)) if entry.is_live() => {
-                let pack = self.packs.get(entry.loc.pack() as usize);
-                let pack = pack.ok_or_else(|| Error::internal("a pack of a plan's layer"))?;
-                self.reader.bodies.get(pack, entry.loc)?
-            }
-            Some(_) => return line::of_absence(key).map(Some),
-            None => {
-                let mut body = None;
-                for snapshot in self.view.own.iter().chain(&self.view.others) {
-                    if let Some(found) = snapshot.live(key.hash(), &mut self.reader.scratch)? {
-                        body = Some(snapshot.body(&found, &mut self.reader.bodies)?);
-                        break;
-                    }
-                }
-                match body {
-                    Some(body) => body,
-                    None => return Ok(None),
-                }
-            }
-        };
-        line::of_value(key, body.body()?.attributes).map(Some)
-    }
-
-    /// The source whose published assertion a change of `key` is about, and
-    /// its stamp; `None`: it is about what the batch asserts.
-    pub(super) fn published(&mut self, key: &Key) -> Result<Option<(SourceId, Stamp)>> {
-        if self.layer.lookup(key.hash(), &mut self.reader.scratch)?.is_some() {
-            return Ok(None);
-        }
-        for snapshot in self.view.own.iter().chain(&self.view.others) {
-            if let Some(stamp) = stamp_of(snapshot, key, &mut self.reader)? {
-                return Ok(Some((snapshot.manifest().source_id.clone(), stamp)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The stamp of a source's published assertion of a key.
-    fn asserted_by(&mut self, source: &SourceId, key: &Key) -> Result<Option<Stamp>> {
-        let mut snapshots = self.view.own.iter().chain(&self.view.others);
-        match snapshots.find(|snapshot| snapshot.manifest().source_id == *source) {
-            Some(snapshot) => stamp_of(snapshot, key, &mut self.reader),
-            None => Ok(None),
-        }
-    }
-}
-
-/// The stamp of a live key.
-fn stamp_of(snapshot: &Snapshot, key: &Key, reader: &mut Reader) -> Result<Option<Stamp>> {
-    let hash = key.hash();
-    let Some(found) = snapshot.live(hash, &mut reader.scratch)? else { return Ok(None) };
-    let stamp = snapshot.effective_stamp(hash, key.type_name(), key.scope_name(), Some(&found))?;
-    Ok(stamp.map(|info| info.stamp.clone()))
 }
 
 /// Which open dead letters a plan makes moot: a newer assertion of their key,
