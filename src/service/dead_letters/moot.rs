@@ -9,7 +9,7 @@ use crate::domain::key::{Key, KeyHash};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::domain::stamp::Stamp;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
 use crate::planning::plan_file::{Plan, PlannedChange};
 use crate::planning::snapshot::SnapshotManifest;
