@@ -21,7 +21,7 @@ use super::snapshot::Found;
 use super::sorter::Sorted;
 use super::state_dir::Pack;
 use super::types::Types;
-use super::view::{Part, Reader, TargetView, merged};
+use super::view::{Part, Reader, TargetView, UnsureKeys, merged};
 use crate::domain::change::Action;
 use crate::domain::ids::SourceId;
 use crate::domain::key::{Key, KeyHash, Kind};
@@ -43,7 +43,7 @@ pub struct JudgeInput<'a> {
     /// The types by number.
     pub types: &'a Types,
     /// Keys whose state at the target is not known.
-    pub unsure: &'a HashMap<KeyHash, Key>,
+    pub unsure: &'a UnsureKeys<'a>,
     /// How many threads may judge.
     pub threads: usize,
     /// Called with the number of keys judged since the last call.
@@ -340,7 +340,7 @@ impl<'a> Judge<'a> {
         let key = match old.as_ref().or(new.as_ref()).or(others.first().map(|part| &part.body)) {
             Some(body) => body.body()?.key(),
             None => match self.input.unsure.get(&candidate.key) {
-                Some(key) => key.clone(),
+                Some(unsure) => unsure.key.clone(),
                 None => return Ok(()),
             },
         };
@@ -425,9 +425,9 @@ impl<'a> Judge<'a> {
         };
         let Some(any) = old.as_ref().or(new.as_ref()).or(others.first().map(|part| &part.body)) else {
             if let Some(candidate) = candidate
-                && let Some(key) = self.input.unsure.get(&hash)
+                && let Some(unsure) = self.input.unsure.get(&hash)
             {
-                return self.differ(candidate, key.clone(), None, None, candidate.has(UNSURE), false);
+                return self.differ(candidate, unsure.key.clone(), None, None, candidate.has(UNSURE), false);
             }
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! Making a plan: from a batch and the published snapshots to files under the
 //! state folder. Nothing at the target changes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -27,11 +27,11 @@ use super::snapshot::{Found, LayerRef, OrderRef, Snapshot, SnapshotManifest};
 use super::sorter::Sorter;
 use super::state_dir::StateDir;
 use super::types::Types;
-use super::view::{Reader, TargetView};
+use super::view::{Reader, TargetView, UnsureKeys};
 use crate::domain::guards;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::json::ComparisonRules;
-use crate::domain::key::{Key, KeyHash, Kind};
+use crate::domain::key::{KeyHash, Kind};
 use crate::domain::plan::PlanHeader;
 use crate::domain::settings::{Deletion, Mode, SourceSettings};
 use crate::domain::skip::Skips;
@@ -101,6 +101,9 @@ pub struct PlanInput<'a> {
     pub target_identity: String,
     /// What a deletion means there.
     pub deletion: Deletion,
+    /// Whether the batch was made of dead letters: such a one is never too late.
+    /// The horizon stands while they are open.
+    pub of_letters: bool,
     /// Keys of the source that an operator skips.
     pub skips: &'a Skips,
     /// What one operation may hold.
@@ -235,6 +238,7 @@ impl<'a> Making<'a> {
         let own = view.own.as_ref();
         if let Some(horizon) = own.and_then(|own| own.manifest().horizon)
             && batch.stamp.source_timestamp < horizon
+            && !input.of_letters
         {
             return Err(Error::new(
                 ErrorKind::TooLate,
@@ -404,16 +408,15 @@ impl<'a> Making<'a> {
         }
         if !input.skips.is_empty() {
             // They stay unsure: nothing is sent for them.
-            unsure.retain(|_, key| !input.skips.has(key));
+            unsure.retain(|_, unsure| !input.skips.has(unsure.key));
         }
-        let own_unsure: HashSet<KeyHash> =
-            self.view.own.iter().flat_map(|own| &own.manifest().unsure).map(Key::hash).collect();
-        for key in std::mem::take(&mut settled.unsure) {
-            if !unsure.contains_key(&key) {
-                continue;
-            }
+        // In the order of the index, so that each of its blocks is read once.
+        let mut left: Vec<KeyHash> = std::mem::take(&mut settled.unsure).into_iter().collect();
+        left.sort_unstable();
+        for key in left {
+            let Some(own) = unsure.get(&key).map(|unsure| unsure.own) else { continue };
             let found = self.view.own_live(key, &mut reader)?;
-            if found.is_some() || own_unsure.contains(&key) {
+            if found.is_some() || own {
                 candidates.push(refreshed(key, found, UNSURE))?;
             } else if !settled.moved.contains(&key) {
                 // Another source's, with which the plan has nothing to do.
@@ -514,7 +517,7 @@ impl<'a> Making<'a> {
             exceptions: std::mem::take(&mut settled.exceptions),
             withheld: std::mem::take(&mut settled.withheld),
             volatile: input.settings.volatile.clone(),
-            settles: unsure.into_values().collect(),
+            settles: unsure.into_values().map(|unsure| unsure.key.clone()).collect(),
             operations,
             rejects,
             reject_count,
@@ -561,7 +564,7 @@ impl<'a> Making<'a> {
         candidates: &mut Sorter<Candidate>,
         reader: &mut Reader,
         layer: &Path,
-        unsure: &HashMap<KeyHash, Key>,
+        unsure: &UnsureKeys<'_>,
     ) -> Result<()> {
         let Some(own) = &self.view.own else { return Ok(()) };
         if own.manifest().precedence == self.input.settings.precedence || self.view.others.is_empty() {

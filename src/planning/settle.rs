@@ -20,7 +20,7 @@ use super::snapshot::{Found, Snapshot};
 use super::sorter::{Sorted, Sorter};
 use super::state_dir::Pack;
 use super::types::Types;
-use super::view::{Reader, TargetView};
+use super::view::{Reader, TargetView, UnsureKeys};
 use crate::domain::glob::Glob;
 use crate::domain::guards::GuardFacts;
 use crate::domain::key::{Key, KeyHash, Kind};
@@ -64,7 +64,7 @@ pub struct SettleInput<'a> {
     /// Keys that an operator skips.
     pub skips: &'a Skips,
     /// Keys whose state at the target is not known.
-    pub unsure: &'a HashMap<KeyHash, Key>,
+    pub unsure: &'a UnsureKeys<'a>,
     /// Threads that look up what comes and goes.
     pub threads: usize,
     /// Whether to go on.
@@ -162,6 +162,10 @@ struct Work<'a, 'b, 'l> {
     asking: Asking<'l, 'a>,
     out: Settled,
     unsure: HashSet<KeyHash>,
+    /// The number of the batch's stamp, once it has one.
+    stamp: Option<u32>,
+    /// Keys that were not live before, by the numbers of their types.
+    new: [Vec<u64>; 2],
 }
 
 /// [`EndRow`] as a sortable record.
@@ -239,7 +243,19 @@ pub fn run(
     let mut readers = (1..input.threads).map(|_| Reader::new()).collect::<Result<Vec<_>>>()?;
     let (asking, reader) = (look_ups.ask(Reader::new()?), Reader::new()?);
     let tables = LayerTables::default();
-    let mut work = Work { input, layer, tables, ends, candidates, reader, asking, out, unsure };
+    let mut work = Work {
+        input,
+        layer,
+        tables,
+        ends,
+        candidates,
+        reader,
+        asking,
+        out,
+        unsure,
+        stamp: None,
+        new: Default::default(),
+    };
     work.tables.pack(input.pack.1)?;
     std::thread::scope(|scope| {
         // Whoever leaves drops `work`, which ends the helpers.
@@ -288,6 +304,11 @@ impl Work<'_, '_, '_> {
     fn finish(mut self) -> Result<(Settled, Written)> {
         let found = self.asking.finish();
         self.moved(found)?;
+        for (counts, new) in self.out.counts.iter_mut().zip(&self.new) {
+            for (type_id, new) in new.iter().enumerate().filter(|(_, new)| **new > 0) {
+                *counts.entry(self.input.types.name(type_id as u32).to_string()).or_default() += new;
+            }
+        }
         let mut ends = self.ends.finish()?;
         while let Some(end) = ends.take_next()? {
             self.layer.push_end(end.0)?;
@@ -296,6 +317,11 @@ impl Work<'_, '_, '_> {
         let layer = self.layer.finish(&self.tables.into_meta(self.input.comparison))?;
         self.out.unsure = self.unsure;
         Ok((self.out, layer))
+    }
+
+    /// The number of the batch's stamp.
+    fn stamp(&mut self) -> u32 {
+        *self.stamp.get_or_insert_with(|| self.tables.stamp(self.input.stamp))
     }
 
     /// All lines of one key.
@@ -343,7 +369,7 @@ impl Work<'_, '_, '_> {
         if skipped && !published {
             return self.skip(first);
         }
-        let stamp = self.tables.stamp(self.input.stamp);
+        let stamp = self.stamp();
         // Its old place in the line order stays hidden, also when it comes back.
         let pos = if self.input.new_positions {
             first.pos
@@ -405,8 +431,12 @@ impl Work<'_, '_, '_> {
                     self.ends.push(EndRecord(EndRow { end: end_prefix(end), entry: number, to }))?;
                 }
             }
-            let name = self.input.types.name(first.type_id);
-            *self.out.counts[kind as usize].entry(name.to_string()).or_default() += 1;
+            let new = &mut self.new[kind as usize];
+            let type_id = first.type_id as usize;
+            if new.len() <= type_id {
+                new.resize(type_id + 1, 0);
+            }
+            new[type_id] += 1;
             if kind == Kind::Entity {
                 self.comes(first.key)?;
             }
@@ -591,7 +621,7 @@ impl Work<'_, '_, '_> {
                 return self.skip_key(absent.key.kind(), Some(key));
             }
         }
-        let stamp = self.tables.stamp(self.input.stamp);
+        let stamp = self.stamp();
         self.layer.push(&Entry {
             key: absent.key,
             raw: 0,

@@ -134,11 +134,12 @@ impl Finding<'_> {
 
     fn is_unsure(&mut self, change: &PlannedChange) -> Result<bool> {
         let hash = change.hash;
-        // An end came or went: that may have been for nothing, or not be so yet.
-        if change.moved {
-            return Ok(true);
-        }
         let failed = self.outcome.failed.contains_key(&hash);
+        // An end came or went: that may not be so yet. Of a whole plan the ends that
+        // did not are known by themselves.
+        if change.moved {
+            return Ok(failed || !self.outcome.complete);
+        }
         let done = if self.outcome.complete { !failed } else { self.outcome.done.contains(&hash) };
         if done {
             // Done by a precedence that the snapshot does not take over.

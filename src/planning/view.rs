@@ -21,6 +21,18 @@ pub struct TargetView {
     pub others: Vec<Snapshot>,
 }
 
+/// A key whose state at the target is not known.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsure<'a> {
+    /// The key.
+    pub key: &'a Key,
+    /// Whether it is among those of the source that is planned.
+    pub own: bool,
+}
+
+/// Such keys by their hashes. After a recovery there may be millions.
+pub type UnsureKeys<'a> = HashMap<KeyHash, Unsure<'a>>;
+
 /// Buffers for look-ups; one per thread.
 pub struct Reader {
     /// For index blocks.
@@ -67,14 +79,19 @@ impl TargetView {
 
     /// The keys whose state at the target is not known, by their hashes: of
     /// whichever snapshot, as far as no plan settled them since.
-    pub fn unsure(&self) -> HashMap<KeyHash, Key> {
+    pub fn unsure(&self) -> UnsureKeys<'_> {
         let manifests = || self.own.iter().chain(&self.others).map(Snapshot::manifest);
-        let mut unsure = HashMap::new();
+        let mut unsure = UnsureKeys::new();
         for manifest in manifests() {
             let settled: HashSet<&Key> =
                 manifests().filter_map(|other| other.settled.get(&manifest.snapshot_id)).flatten().collect();
             let open = manifest.unsure.iter().filter(|key| !settled.contains(key));
-            unsure.extend(open.map(|key| (key.hash(), key.clone())));
+            unsure.extend(open.map(|key| (key.hash(), Unsure { key, own: false })));
+        }
+        for key in self.own.iter().flat_map(|own| &own.manifest().unsure) {
+            if let Some(unsure) = unsure.get_mut(&key.hash()) {
+                unsure.own = true;
+            }
         }
         unsure
     }

@@ -1,7 +1,7 @@
 //! Executing a plan: operation by operation, each journalled before it is
 //! sent and after its outcome is known. Makes no choices of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -66,6 +66,8 @@ struct Run<'a> {
     refusals: Refusals,
     /// Their keys.
     failed: HashMap<KeyHash, Key>,
+    /// Relationships that wait for an end that was refused.
+    waiting: HashSet<KeyHash>,
     /// What the target said of the last refused change.
     last_answer: String,
     out: Executed,
@@ -149,6 +151,7 @@ impl Executor<'_> {
             },
             refusals: Refusals::default(),
             failed: HashMap::new(),
+            waiting: HashSet::new(),
             last_answer: String::new(),
             out: Executed::new(Completion::planned(
                 total,
@@ -417,6 +420,7 @@ impl Run<'_> {
             None => prepare_at_once(self.plan, no, &self.refusals, &mut self.bodies)?,
         };
         self.out.outcome.unsure.append(&mut prepared.unsure);
+        self.waiting.extend(prepared.left_out.drain(..));
         let skipped = self.changes_of(no).saturating_sub(prepared.changes.len() as u64);
         Ok((prepared, skipped))
     }
@@ -456,10 +460,12 @@ impl Run<'_> {
             match self.refusals.end_of(change) {
                 Some(MissingEnd::Missing) if !change.replace => {
                     told.skipped += 1;
+                    self.waiting.insert(*hash);
                     continue;
                 }
                 Some(MissingEnd::Missing | MissingEnd::Unknown) => {
                     told.skipped += 1;
+                    self.waiting.insert(*hash);
                     self.out.outcome.unsure.push(change.key.clone());
                     continue;
                 }
@@ -552,7 +558,7 @@ impl Run<'_> {
     fn ended(mut self, end: Ended) -> Result<Executed> {
         for no in &self.executed {
             self.plan.operation(*no, |change| {
-                if !self.refusals.keys.contains(&change.hash) {
+                if !self.refusals.keys.contains(&change.hash) && !self.waiting.contains(&change.hash) {
                     self.out.outcome.done.insert(change.hash);
                 }
                 Ok(())

@@ -26,6 +26,14 @@ pub struct Prepared {
     /// Relationships that are not sent because nobody knows whether an end is
     /// there: they are unsure.
     pub unsure: Vec<Key>,
+    /// All that is not sent.
+    pub left_out: Vec<KeyHash>,
+}
+
+impl Prepared {
+    fn new() -> Self {
+        Self { changes: Vec::new(), hashes: Vec::new(), unsure: Vec::new(), left_out: Vec::new() }
+    }
 }
 
 /// Changes that the target refused so far.
@@ -91,7 +99,7 @@ impl Refusals {
 /// Relationships with an end that could not be created are left out: their
 /// entity is a dead letter, and they wait for it.
 pub fn prepare(plan: &Plan, no: OperationNo, refusals: &Refusals, bodies: &mut Bodies) -> Result<Prepared> {
-    let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), unsure: Vec::new() };
+    let mut out = Prepared::new();
     plan.operation(no, |change| take(plan, change, refusals, bodies, &mut out))?;
     Ok(out)
 }
@@ -110,7 +118,7 @@ pub fn prepare_at_once(
     };
     let middle = op.first_block + op.blocks / 2;
     let share = |blocks: Range<u32>, bodies: &mut Bodies| -> Result<(Prepared, u32)> {
-        let mut out = Prepared { changes: Vec::new(), hashes: Vec::new(), unsure: Vec::new() };
+        let mut out = Prepared::new();
         let mut room = BlockRoom::new()?;
         let mut count = 0;
         for block in blocks {
@@ -131,6 +139,7 @@ pub fn prepare_at_once(
     out.changes.append(&mut second.changes);
     out.hashes.append(&mut second.hashes);
     out.unsure.append(&mut second.unsure);
+    out.left_out.append(&mut second.left_out);
     Ok(out)
 }
 
@@ -146,8 +155,12 @@ fn take(
     if change.action == Action::Create {
         match refusals.missing_end(&change.key) {
             // One that was unsure before may be there, and stays unsure.
-            Some(MissingEnd::Missing) if !change.replace => return Ok(()),
+            Some(MissingEnd::Missing) if !change.replace => {
+                out.left_out.push(hash);
+                return Ok(());
+            }
             Some(MissingEnd::Missing | MissingEnd::Unknown) => {
+                out.left_out.push(hash);
                 out.unsure.push(change.key);
                 return Ok(());
             }

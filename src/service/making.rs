@@ -126,6 +126,8 @@ impl Engine {
                     .identity()
                     .map_err(|e| e.context(format!("batch {}, target {name}", batch.id)))?,
                 deletion: open.deletion,
+                // The others of such a number speak for what their original withheld.
+                of_letters: batch.id.n() > 0 && !batch.withholds_nothing,
                 skips,
                 operation_limits: OperationLimits {
                     changes: max_changes,

@@ -199,7 +199,7 @@ impl Engine {
         let snapshot = next::write(&self.state, plan, own.as_ref(), outcome, &unpublished, now, held_back)?;
         tracing::debug!(batch = %id, %source, "the snapshot is written");
         drop(own);
-        let moot = self.moot(plan, &executed, &unpublished)?;
+        let moot = self.moot(plan, &executed, &unpublished, &snapshot)?;
         let path = self.state.snapshot_path(&source, name, &snapshot.snapshot_id);
         let url = self.state.url_of(&path);
         let count = letters.left();

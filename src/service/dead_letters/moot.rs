@@ -13,8 +13,9 @@ use crate::error::Result;
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
 use crate::planning::plan_file::{Plan, PlannedChange};
 use crate::planning::snapshot::SnapshotManifest;
+use crate::planning::state_dir::read_checked;
 use crate::publishing::outcome::Executed;
-use crate::store::{BatchRecord, DeadLetter, LetterAttempt, LetterKind, OpenLetter, Tx};
+use crate::store::{BatchRecord, DeadLetter, LetterAttempt, LetterKind, OpenLetter, Tx, View};
 
 /// Keys of letters that are held in memory, at most: beyond that each change
 /// of a plan is looked up.
@@ -22,7 +23,8 @@ const KEYS: u64 = 100_000;
 
 impl Engine {
     /// Which open dead letters a plan makes moot. `unpublished` are the keys
-    /// whose assertion by its batch was not published.
+    /// whose assertion by its batch was not published, `next` the snapshot
+    /// that the plan leaves.
     ///
     /// Reads only letters that are about what the plan is about, and of the
     /// others of its source at most what the index says of them, if it says
@@ -32,6 +34,7 @@ impl Engine {
         plan: &Plan,
         executed: &Executed,
         unpublished: &[Key],
+        next: &SnapshotManifest,
     ) -> Result<Moot> {
         let manifest = plan.manifest();
         let moot = Moot {
@@ -51,7 +54,7 @@ impl Engine {
             manifest.exceptions.iter().chain(unpublished).map(Key::hash).collect();
         let own = match own {
             0 => Vec::new(),
-            _ => self.moot_of_source(plan, executed, (&exceptions, unpublished), own)?,
+            _ => self.moot_of_source(plan, executed, (&exceptions, unpublished), next, own)?,
         };
         let mended = self.mended(plan, executed, &exceptions)?;
         let brought = self.brought(plan, executed, &exceptions, all)?;
@@ -109,6 +112,7 @@ impl Engine {
         plan: &Plan,
         executed: &Executed,
         (exceptions, unpublished): (&HashSet<KeyHash>, &[Key]),
+        next: &SnapshotManifest,
         count: u64,
     ) -> Result<Vec<OpenLetter>> {
         let manifest = plan.manifest();
@@ -145,6 +149,7 @@ impl Engine {
                 return Ok(());
             };
             let mut scratch = Scratch::default();
+            let mut unsure = None;
             view.each_open_letter(
                 source,
                 |hash| Ok(!exceptions.contains(&hash)),
@@ -156,8 +161,15 @@ impl Engine {
                         }
                         _ if letter.stamp > *stamp => false,
                         (LetterKind::Entity, Some((type_name, name))) => {
-                            scope.contains_parts(type_name, name)
-                                || layer.lookup(hash, &mut scratch)?.is_some()
+                            layer.lookup(hash, &mut scratch)?.is_some()
+                                || scope.contains_parts(type_name, name) && {
+                                    // What is not there yet as it is asserted stays a letter.
+                                    let unsure = match &mut unsure {
+                                        Some(unsure) => unsure,
+                                        none => none.insert(self.unsure_after(view, plan, next)?),
+                                    };
+                                    !unsure.contains(&hash)
+                                }
                         }
                         // Not by the batch that has the line itself, though a person
                         // had it speak for what it does not list.
@@ -173,6 +185,25 @@ impl Engine {
         Ok(found)
     }
 
+    /// The keys whose state at the target is not known after a plan.
+    fn unsure_after(
+        &self,
+        view: &View<'_>,
+        plan: &Plan,
+        next: &SnapshotManifest,
+    ) -> Result<HashSet<KeyHash>> {
+        let header = &plan.manifest().header;
+        let mut unsure: HashSet<KeyHash> = next.unsure.iter().map(Key::hash).collect();
+        for source in header.bases.keys().filter(|source| **source != header.source_id) {
+            let Some(id) = view.current_snapshot(&header.target, source)? else { continue };
+            let path = self.state.snapshot_path(source, &header.target, &id);
+            let theirs: SnapshotManifest = read_checked(&path)?;
+            let settled: HashSet<&Key> = next.settled.get(&id).into_iter().flatten().collect();
+            unsure.extend(theirs.unsure.iter().filter(|key| !settled.contains(key)).map(Key::hash));
+        }
+        Ok(unsure)
+    }
+
     /// Dead letters of changes that no new assertion asked for, and that a
     /// plan brought after all: what they wanted is what is asserted already.
     /// `count`: how many dead letters there are.
@@ -184,11 +215,14 @@ impl Engine {
         count: u64,
     ) -> Result<Vec<Brought>> {
         let outcome = &executed.outcome;
+        // Among them what was not sent for an end that did not come.
+        let unsure: HashSet<KeyHash> = outcome.unsure.iter().map(Key::hash).collect();
         let is_brought = |change: &PlannedChange| {
             let hash = &change.hash;
             (change.moved || change.replace)
                 && (outcome.complete || outcome.done.contains(hash))
                 && !exceptions.contains(hash)
+                && !unsure.contains(hash)
                 && !outcome.failed.contains_key(hash)
         };
         let changes: u64 = plan.manifest().operations.iter().map(|op| u64::from(op.changes)).sum();

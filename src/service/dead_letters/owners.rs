@@ -62,7 +62,7 @@ impl<'a> Owners<'a> {
                 }
                 match body {
                     Some(body) => body,
-                    None if self.is_absent(key) || self.absent_since(key)?.is_some() => {
+                    None if self.speaks_for(key) || self.said_before(key)?.is_some() => {
                         return line::of_absence(key).map(Some);
                     }
                     None => return Ok(None),
@@ -78,26 +78,34 @@ impl<'a> Owners<'a> {
         if self.layer.lookup(key.hash(), &mut self.reader.scratch)?.is_some() {
             return Ok(None);
         }
+        let mut of_other = None;
         for snapshot in self.view.own.iter().chain(&self.view.others) {
             if snapshot.live(key.hash(), &mut self.reader.scratch)?.is_some() {
-                let stamp = stamp_of(snapshot, key, &mut self.reader)?;
-                return Ok(stamp.map(|stamp| (snapshot.manifest().source_id.clone(), stamp)));
+                of_other = Some(snapshot)
+                    .filter(|snapshot| snapshot.manifest().source_id != self.manifest.header.source_id);
+                break;
             }
         }
-        // Nobody has it: what the plan takes away is what its source says of it.
-        let since = self.absent_since(key)?;
-        let newer = since.filter(|since| !self.is_absent(key) || *since > self.manifest.stamp.stamp);
-        Ok(newer.map(|since| (self.manifest.header.source_id.clone(), since)))
+        if let Some(snapshot) = of_other {
+            let stamp = stamp_of(snapshot, key, &mut self.reader)?;
+            return Ok(stamp.map(|stamp| (snapshot.manifest().source_id.clone(), stamp)));
+        }
+        // The plan's source has it, or nobody does. What a full batch lists as it is
+        // published is in no layer, nor is what it leaves out and nobody has: it says
+        // that as of its own time.
+        let said = self.said_before(key)?;
+        let newer = said.filter(|said| !self.speaks_for(key) || *said > self.manifest.stamp.stamp);
+        Ok(newer.map(|said| (self.manifest.header.source_id.clone(), said)))
     }
 
-    /// Whether the plan's batch says by its scope alone that a key is absent.
-    fn is_absent(&self, key: &Key) -> bool {
+    /// Whether the plan's batch says something of a key by its scope alone.
+    fn speaks_for(&self, key: &Key) -> bool {
         let PlanManifest { asserts_absence, scope, exceptions, .. } = self.manifest;
         *asserts_absence && scope.contains(key) && !exceptions.contains(key)
     }
 
-    /// The stamp by which the plan's source published that a key is absent.
-    fn absent_since(&mut self, key: &Key) -> Result<Option<Stamp>> {
+    /// The stamp of what the plan's source published of a key, absence included.
+    fn said_before(&mut self, key: &Key) -> Result<Option<Stamp>> {
         match &self.view.own {
             Some(own) => stamp_of(own, key, &mut self.reader),
             None => Ok(None),

@@ -129,7 +129,7 @@ impl Tx<'_> {
         }
         history.push(attempt);
         let attempts = open.attempts.saturating_add(u32::from(!known));
-        if letter.stamp < open.stamp || !letter.asserts() {
+        if !letter.asserts() || open.asserts() && letter.stamp < open.stamp {
             // An older batch came late, or nothing new is asserted: what is
             // newest stays what is repaired.
             return self.put_dead_letter(DeadLetter { history, attempts, ..open });
