@@ -20,6 +20,8 @@ pub struct TestCatalogue {
     pub deletion: Deletion,
     /// Versions that are kept, from the next restart on.
     pub history: u32,
+    /// Threads that write, from the next restart on.
+    pub threads: usize,
     open: Option<Arc<EmbeddedCatalogue>>,
     operations: u32,
 }
@@ -30,8 +32,15 @@ impl TestCatalogue {
         static SEED: AtomicU64 = AtomicU64::new(1);
         let seed = SEED.fetch_add(1, Ordering::Relaxed);
         let clock = Arc::new(ManualClock::new("2026-11-24T00:00:00Z".parse().unwrap(), seed));
-        let mut new =
-            Self { folder: super::folder(), clock, deletion, history: 5, open: None, operations: 0 };
+        let mut new = Self {
+            folder: super::folder(),
+            clock,
+            deletion,
+            history: 5,
+            threads: 2,
+            open: None,
+            operations: 0,
+        };
         new.restart();
         new
     }
@@ -70,8 +79,12 @@ impl TestCatalogue {
 
     pub fn restart(&mut self) {
         self.close();
-        let options =
-            EmbeddedOptions { deletion: self.deletion, history: self.history, ..EmbeddedOptions::default() };
+        let options = EmbeddedOptions {
+            deletion: self.deletion,
+            history: self.history,
+            threads: self.threads,
+            ..EmbeddedOptions::default()
+        };
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         self.open = Some(Arc::new(EmbeddedCatalogue::open(&self.file(), options, clock).unwrap()));
     }

@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use redb::{ReadableTable, Table};
 
+use super::aside::Aside;
 use super::row::{BodyAt, BodyPatch};
 use crate::domain::assertion::parse_line;
 use crate::domain::key::{Key, Kind, RelationshipKey};
 use crate::domain::merge;
 use crate::domain::settings::Mode;
+use crate::targets::TargetChange;
 
 /// Raw bytes of a block: small, for an update reads the one that holds what
 /// it changes.
@@ -18,21 +20,67 @@ const LEVEL: i32 = 1;
 /// Blocks that a reader keeps.
 const KEEP: usize = 256;
 
-/// Writes the bodies of one operation.
+/// The table of blocks, for writing.
+pub struct Blocks<'t> {
+    /// Blocks by number.
+    pub table: Table<'t, u64, &'static [u8]>,
+    zstd: zstd::bulk::Compressor<'static>,
+}
+
+impl<'t> Blocks<'t> {
+    /// Writes into this table.
+    pub fn new(table: Table<'t, u64, &'static [u8]>) -> std::io::Result<Self> {
+        Ok(Self { table, zstd: zstd::bulk::Compressor::new(LEVEL)? })
+    }
+
+    /// The number of the first block after all that are there.
+    pub fn next(&self) -> Result<u64, redb::Error> {
+        Ok(self.table.last()?.map_or(0, |(last, _)| last.value() + 1))
+    }
+
+    fn write(&mut self, number: u64, raw: &[u8]) -> Result<(), redb::Error> {
+        let mut packed = (raw.len() as u32).to_le_bytes().to_vec();
+        packed.extend_from_slice(&self.zstd.compress(raw).map_err(redb::Error::Io)?);
+        self.table.insert(number, &packed[..])?;
+        Ok(())
+    }
+
+    /// Writes the bodies that were laid out, from `changes`.
+    pub fn fill(&mut self, laid_out: &[LaidOut], changes: &[TargetChange]) -> Result<(), redb::Error> {
+        let mut raw = Vec::with_capacity(BLOCK_BYTES * 2);
+        for block in laid_out {
+            raw.clear();
+            for n in &block.changes {
+                let change = &changes[*n];
+                put_record(&mut raw, |raw| put_body(raw, &change.key, &change.set))?;
+            }
+            self.write(block.number, &raw)?;
+        }
+        Ok(())
+    }
+}
+
+/// A block whose bodies have their places, and are written later.
+pub struct LaidOut {
+    number: u64,
+    /// Places of their changes in the operation.
+    changes: Vec<usize>,
+}
+
+/// Gives the bodies of one operation their places in blocks.
 pub struct BlockBuilder {
     /// Whether bodies go to blocks at all.
     large: bool,
     next: u64,
     raw: Vec<u8>,
     uses: u32,
-    zstd: zstd::bulk::Compressor<'static>,
 }
 
 impl BlockBuilder {
     /// A builder whose first block has the number `next`. Without `large`
     /// bodies stay in their rows.
-    pub fn new(large: bool, next: u64) -> std::io::Result<Self> {
-        Ok(Self { large, next, raw: Vec::new(), uses: 0, zstd: zstd::bulk::Compressor::new(LEVEL)? })
+    pub fn new(large: bool, next: u64) -> Self {
+        Self { large, next, raw: Vec::new(), uses: 0 }
     }
 
     /// Whether bodies go to blocks.
@@ -61,37 +109,76 @@ impl BlockBuilder {
         }
     }
 
-    /// Places a body.
-    pub fn push(
+    /// Places the body of a change and writes its block when it is full.
+    pub fn push<'t: 's, 's>(
         &mut self,
-        body: Vec<u8>,
-        blocks: &mut Table<'_, u64, &'static [u8]>,
+        key: &Key,
+        attributes: &[u8],
+        blocks: &mut Aside<'s, Blocks<'t>>,
         uses: &mut Uses,
     ) -> Result<BodyAt, redb::Error> {
         if !self.large {
+            let mut body = Vec::new();
+            put_body(&mut body, key, attributes)?;
             return Ok(BodyAt::Inline(body));
         }
         let offset = self.raw.len() as u32;
-        self.raw.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        self.raw.extend_from_slice(&body);
+        put_record(&mut self.raw, |raw| put_body(raw, key, attributes))?;
         self.uses += 1;
         let at = BodyAt::Block(self.next, offset);
         if self.raw.len() >= BLOCK_BYTES {
-            self.flush(blocks, uses)?;
+            self.flush(blocks.here()?, uses)?;
         }
         Ok(at)
     }
 
-    /// Writes the block that is open.
-    pub fn flush(
+    /// Places the bodies of these changes, given by their places in the
+    /// operation, in blocks of their own that are written later; calls `each`
+    /// with where they are, in order.
+    pub fn lay_out(
         &mut self,
-        blocks: &mut Table<'_, u64, &'static [u8]>,
+        places: impl Iterator<Item = usize>,
+        changes: &[TargetChange],
         uses: &mut Uses,
-    ) -> Result<(), redb::Error> {
+        mut each: impl FnMut(BodyAt),
+    ) -> Result<Vec<LaidOut>, redb::Error> {
+        let mut all = Vec::new();
+        let mut open: Vec<usize> = Vec::new();
+        let mut len = 0;
+        let mut line = Vec::new();
+        let mut close = |next: &mut u64, open: Vec<usize>| {
+            *uses.0.entry(*next).or_default() += open.len() as i64;
+            all.push(LaidOut { number: *next, changes: open });
+            *next += 1;
+        };
+        for n in places {
+            let TargetChange { key, set, .. } = &changes[n];
+            let body = match key {
+                Key::Entity(_) => set.len(),
+                Key::Relationship(_) => {
+                    line.clear();
+                    put_body(&mut line, key, b"")?;
+                    line.len() + set.len()
+                }
+            };
+            each(BodyAt::Block(self.next, len as u32));
+            open.push(n);
+            len += 4 + body;
+            if len >= BLOCK_BYTES {
+                close(&mut self.next, std::mem::take(&mut open));
+                len = 0;
+            }
+        }
+        if !open.is_empty() {
+            close(&mut self.next, open);
+        }
+        Ok(all)
+    }
+
+    /// Writes the block that is open.
+    pub fn flush(&mut self, blocks: &mut Blocks<'_>, uses: &mut Uses) -> Result<(), redb::Error> {
         if self.uses > 0 {
-            let mut packed = (self.raw.len() as u32).to_le_bytes().to_vec();
-            packed.extend_from_slice(&self.zstd.compress(&self.raw).map_err(redb::Error::Io)?);
-            blocks.insert(self.next, &packed[..])?;
+            blocks.write(self.next, &self.raw)?;
             *uses.0.entry(self.next).or_default() += i64::from(self.uses);
             self.uses = 0;
             self.next += 1;
@@ -99,6 +186,28 @@ impl BlockBuilder {
         self.raw.clear();
         Ok(())
     }
+}
+
+/// A record of a block: its length, then its bytes.
+fn put_record(
+    raw: &mut Vec<u8>,
+    put: impl FnOnce(&mut Vec<u8>) -> Result<(), redb::Error>,
+) -> Result<(), redb::Error> {
+    let at = raw.len();
+    raw.extend_from_slice(&[0; 4]);
+    put(raw)?;
+    let len = (raw.len() - at - 4) as u32;
+    raw[at..at + 4].copy_from_slice(&len.to_le_bytes());
+    Ok(())
+}
+
+/// The body of a key: attributes of an entity, the line of a relationship.
+fn put_body(out: &mut Vec<u8>, key: &Key, attributes: &[u8]) -> Result<(), redb::Error> {
+    match key {
+        Key::Entity(_) => out.extend_from_slice(attributes),
+        Key::Relationship(key) => put_line(out, key, attributes)?,
+    }
+    Ok(())
 }
 
 /// Reads bodies, with the blocks read last kept at hand.
@@ -184,12 +293,18 @@ fn patched(body: &[u8], patch: &BodyPatch) -> Result<Vec<u8>, redb::Error> {
 
 /// A relationship's line, as it is exported.
 pub fn relationship_line(key: &RelationshipKey, attributes: &[u8]) -> Result<Vec<u8>, redb::Error> {
-    let mut line = serde_json::to_vec(key).map_err(|e| redb::Error::Io(e.into()))?;
-    line.pop();
-    line.extend_from_slice(b",\"attributes\":");
-    line.extend_from_slice(attributes);
-    line.push(b'}');
+    let mut line = Vec::new();
+    put_line(&mut line, key, attributes)?;
     Ok(line)
+}
+
+fn put_line(out: &mut Vec<u8>, key: &RelationshipKey, attributes: &[u8]) -> Result<(), redb::Error> {
+    serde_json::to_writer(&mut *out, key).map_err(|e| redb::Error::Io(e.into()))?;
+    out.pop();
+    out.extend_from_slice(b",\"attributes\":");
+    out.extend_from_slice(attributes);
+    out.push(b'}');
+    Ok(())
 }
 
 /// The attributes of a relationship's line.

@@ -68,8 +68,7 @@ const AHEAD: usize = 16;
 
 /// Whether looking so many changes up ahead is worth it: there must be many,
 /// and something to find.
-fn is_worth_it(tx: &ReadTransaction, changes: usize) -> Result<bool, redb::Error> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+fn is_worth_it(tx: &ReadTransaction, changes: usize, threads: usize) -> Result<bool, redb::Error> {
     Ok(changes >= FEW && threads > 1 && !tables::ENTITIES.read(tx)?.is_empty()?)
 }
 
@@ -87,7 +86,7 @@ pub fn entities<P: Placed, S>(
     mut each: impl FnMut(&mut S, &P, KeyHash, Option<Row>) -> Result<(), redb::Error>,
 ) -> Result<bool, redb::Error> {
     let tx = catalogue.file.begin_read_beside()?;
-    if !is_worth_it(&tx, places.len())? {
+    if !is_worth_it(&tx, places.len(), catalogue.options.threads)? {
         return begin(state).map(|()| false);
     }
     let (own, others) = (tables::ENTITIES.read(&tx)?, tables::ENTITIES.read(&tx)?);
@@ -139,14 +138,14 @@ pub fn relationships(
 ) -> Result<Option<Vec<Option<Held>>>, redb::Error> {
     let wanted = changes.iter().filter(|change| change.key.kind() == Kind::Relationship).count();
     let tx = catalogue.file.begin_read_beside()?;
-    if !is_worth_it(&tx, wanted)? {
+    let threads = catalogue.options.threads;
+    if !is_worth_it(&tx, wanted, threads)? {
         return Ok(None);
     }
     let entities = changes.iter().filter(|change| change.key.kind() == Kind::Entity);
     // One that is sent whole comes, should it not be there.
     let moves = |change: &&TargetChange| change.action != Action::Update || change.replace;
     let moving: HashSet<KeyHash> = entities.filter(moves).map(|change| change.key.hash()).collect();
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     // Relationships come one after the other: shares are counted in them.
     let wanted: Vec<usize> = (0..changes.len()).filter(|n| is_looked_up(&changes[*n])).collect();
     let share = wanted.len().div_ceil(threads);

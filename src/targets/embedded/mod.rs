@@ -56,6 +56,8 @@ pub struct EmbeddedOptions {
     pub history: u32,
     /// Most changes of an operation.
     pub max_changes: usize,
+    /// Threads that write a large operation; 1 is the slow twin of more.
+    pub threads: usize,
     /// Bytes that the writer of the search index may hold; it takes no fewer
     /// than 16 MB.
     pub search_memory: usize,
@@ -68,6 +70,7 @@ impl Default for EmbeddedOptions {
             cache_bytes: 144 << 20,
             history: 20,
             max_changes: 50_000,
+            threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
             search_memory: 32 << 20,
         }
     }

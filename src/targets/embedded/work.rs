@@ -1,20 +1,23 @@
 //! Writing changes into the catalogue's tables, within one transaction.
 
+mod stage;
+
 use std::collections::{HashMap, HashSet};
 use std::thread::Scope;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
+use self::stage::{Place, Reverse};
 use super::EmbeddedCatalogue;
 use super::apply::HistoryRow;
 use super::aside::Aside;
-use super::blocks::{BlockBuilder, BlockCache, Uses, attributes_of_line, relationship_line};
+use super::blocks::{BlockBuilder, BlockCache, Blocks, Uses, attributes_of_line};
 use super::buffered::Writer;
-use super::look_ahead::{self, Around, Held};
+use super::look_ahead::{self, Around};
 use super::read::Origin;
 use super::row::{BodyAt, BodyPatch, Row};
 use super::search::feed;
-use super::tables::{self, end_key, entity_key, version_key};
+use super::tables::{self, end_key, version_key};
 use crate::domain::change::Action;
 use crate::domain::json::members;
 use crate::domain::key::{EntityKey, Key, KeyHash, RelationshipKey};
@@ -26,16 +29,12 @@ use crate::targets::{ChangeOutcome, Outcomes, TargetChange};
 const LARGE: usize = 256;
 /// Bytes of a patch beyond which the body is written anew.
 const LARGE_PATCH: usize = 2 << 10;
-/// Rows of a stage from which on a thread of its own writes the history.
-const WORTH_A_THREAD: usize = 512;
 /// Name of the number that the next entity gets.
 const NEXT_NUMBER: &[u8] = b"next_number";
 
 struct Tables<'t> {
     entities: Writer<'t>,
     forward: Writer<'t>,
-    reverse: Writer<'t>,
-    blocks: Table<'t, u64, &'static [u8]>,
     types: Table<'t, u32, &'static str>,
 }
 
@@ -61,8 +60,6 @@ pub fn write(
     let mut tables = Tables {
         entities: tables::ENTITIES.write(tx, rows, new)?,
         forward: tables::FORWARD.write(tx, rows, new)?,
-        reverse: tables::REVERSE.write(tx, rows, new)?,
-        blocks: tx.open_table(tables::BLOCKS)?,
         types: tx.open_table(tables::TYPES)?,
     };
     let origin_no = {
@@ -80,21 +77,24 @@ pub fn write(
         let (number, name) = row?;
         type_numbers.insert(name.value().to_owned(), number.value());
     }
-    let next_block = tables.blocks.last()?.map_or(0, |(last, _)| last.value() + 1);
+    let blocks = Blocks::new(tx.open_table(tables::BLOCKS)?).map_err(redb::Error::Io)?;
     let with_body = changes.iter().filter(|change| change.action != Action::Delete).count();
-    let builder = BlockBuilder::new(with_body >= LARGE, next_block).map_err(redb::Error::Io)?;
+    let builder = BlockBuilder::new(with_body >= LARGE, blocks.next()?);
+    let reverse = tables::REVERSE.write(tx, rows, new)?;
     let history = tables::HISTORY.write(tx, rows, new)?;
     let has_history = !history.is_empty()?;
     let uses = tx.open_table(tables::BLOCK_USE)?;
     let mut held = look_ahead::relationships(catalogue, changes)?;
     let mut outcomes = vec![ChangeOutcome::Done; changes.len()];
-    let (mut beside, number) = std::thread::scope(|scope| -> Result<_, redb::Error> {
+    let (mut beside, mut reverse, number) = std::thread::scope(|scope| -> Result<_, redb::Error> {
         let mut work = Work {
             catalogue,
             scope,
             deletion: catalogue.options.deletion,
             history_limit: catalogue.options.history,
             has_history,
+            reverse: Aside::Here(reverse),
+            blocks: Aside::Here(blocks),
             beside: Aside::Here(Beside { history, uses, emptied: Vec::new() }),
             origin: origin_no,
             next_number,
@@ -111,22 +111,23 @@ pub fn write(
         for (stage, before) in [(1, Some(0)), (2, None), (3, None)] {
             work.stage(stage, before, changes, held.as_deref_mut(), &mut outcomes)?;
         }
-        let Work { tables, mut builder, mut moved, next_number, type_numbers, beside, .. } = work;
+        let Work { mut builder, mut moved, next_number, type_numbers, reverse, blocks, beside, .. } = work;
         feed::note(&catalogue.search.follower, tx, origin_no, changes, &type_numbers)?;
-        builder.flush(&mut tables.blocks, &mut moved)?;
+        let mut blocks = blocks.into_inner()?;
+        builder.flush(&mut blocks, &mut moved)?;
         let mut beside = beside.into_inner()?;
         moved.write(&mut beside.uses, &mut beside.emptied)?;
         for block in std::mem::take(&mut beside.emptied) {
             if beside.uses.get(block)?.is_none() {
-                tables.blocks.remove(block)?;
+                blocks.table.remove(block)?;
             }
         }
-        Ok((beside, next_number))
+        Ok((beside, reverse.into_inner()?, next_number))
     })?;
     let folds: [(&[u8], &mut Writer<'_>); 4] = [
         (b"fold:entities", &mut tables.entities),
         (b"fold:forward", &mut tables.forward),
-        (b"fold:reverse", &mut tables.reverse),
+        (b"fold:reverse", &mut reverse),
         (b"fold:history", &mut beside.history),
     ];
     for (name, table) in folds {
@@ -153,34 +154,6 @@ fn stage_of(change: &TargetChange) -> u8 {
     }
 }
 
-/// Where a change's row is, or will be.
-struct Place {
-    /// Key of its row.
-    row: Vec<u8>,
-    /// Of a relationship: key of its row in the reverse table, and whether
-    /// both ends are there.
-    ends: Option<(Vec<u8>, bool)>,
-    /// Its place in the operation.
-    n: usize,
-    /// Its place among those of its stage, in the order of the operation.
-    nth: usize,
-    /// Hash of its key and its row, if it was looked up ahead.
-    held: Option<(KeyHash, Option<Row>)>,
-    /// Where the relationships of an entity that goes were, if that was looked
-    /// up ahead.
-    around: Option<Around>,
-}
-
-impl look_ahead::Placed for Place {
-    fn row(&self) -> &[u8] {
-        &self.row
-    }
-
-    fn number(&self) -> usize {
-        self.n
-    }
-}
-
 struct Work<'a, 't, 'scope, 'env> {
     catalogue: &'a EmbeddedCatalogue,
     /// For threads that write into a table of their own.
@@ -189,6 +162,8 @@ struct Work<'a, 't, 'scope, 'env> {
     history_limit: u32,
     /// Whether there is any history: else no key has been there before.
     has_history: bool,
+    reverse: Aside<'scope, Writer<'t>>,
+    blocks: Aside<'scope, Blocks<'t>>,
     beside: Aside<'scope, Beside<'t>>,
     origin: u32,
     next_number: u32,
@@ -207,153 +182,7 @@ struct Work<'a, 't, 'scope, 'env> {
     ended: Vec<([u8; 20], Vec<u8>)>,
 }
 
-/// A place among those of its stage in the order of the operation, and in the
-/// operation.
-type Numbers = (usize, usize);
-
-/// A stage at work.
-struct Doing<'d, 'a, 't, 'scope, 'env> {
-    work: &'d mut Work<'a, 't, 'scope, 'env>,
-    held: Option<&'d mut [Option<Held>]>,
-    outcomes: &'d mut [ChangeOutcome],
-    /// Bodies that were placed ahead, by the numbers of their places.
-    bodies: Vec<Option<BodyAt>>,
-    /// Rows for the reverse table.
-    reverse: Vec<(Vec<u8>, [u8; 4])>,
-}
-
-impl<'t: 'scope, 'scope> Doing<'_, '_, 't, 'scope, '_> {
-    fn change(
-        &mut self,
-        place: &Place,
-        held: Option<(KeyHash, Option<Row>)>,
-        change: &TargetChange,
-    ) -> Result<(), redb::Error> {
-        let body = self.bodies.get_mut(place.nth).and_then(Option::take);
-        self.outcomes[place.n] = self.work.change(place, body.as_ref(), held, change, &mut self.reverse)?;
-        Ok(())
-    }
-}
-
-impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
-    /// Applies the changes of one stage. Rows are written in the order of
-    /// their keys: far fewer pages change hands. A key stands once in an
-    /// operation, and what depends on each other is kept apart by the stages.
-    /// `before`: a stage of relationships that is done first, while rows of
-    /// this one, of entities, are looked up already.
-    fn stage(
-        &mut self,
-        stage: u8,
-        before: Option<u8>,
-        changes: &[TargetChange],
-        mut held: Option<&mut [Option<Held>]>,
-        outcomes: &mut [ChangeOutcome],
-    ) -> Result<(), redb::Error> {
-        let (places, creates) = self.places(stage, changes, held.as_deref_mut(), outcomes)?;
-        let rows = places.len();
-        let of_entities =
-            before.is_some() || places.iter().any(|place| place.ends.is_none() && place.held.is_none());
-        let mut doing = Doing { work: self, held, outcomes, bodies: Vec::new(), reverse: Vec::new() };
-        let begin = |doing: &mut Doing<'_, '_, 't, 'scope, '_>| {
-            if let Some(before) = before {
-                doing.work.stage(before, None, changes, doing.held.as_deref_mut(), doing.outcomes)?;
-            }
-            doing.bodies = doing.work.bodies(&creates, rows, changes)?;
-            Ok(())
-        };
-        let ahead = if of_entities {
-            let catalogue = doing.work.catalogue;
-            look_ahead::entities(
-                catalogue,
-                &places,
-                changes,
-                &mut doing,
-                begin,
-                |doing, place, hash, row| doing.change(place, Some((hash, row)), &changes[place.n]),
-            )?
-        } else {
-            begin(&mut doing)?;
-            false
-        };
-        if !ahead {
-            for mut place in places {
-                let held = place.held.take();
-                doing.change(&place, held, &changes[place.n])?;
-            }
-        }
-        let Doing { mut reverse, .. } = doing;
-        reverse.sort_unstable();
-        for (key, from) in reverse {
-            self.tables.reverse.insert(&key[..], &from[..])?;
-        }
-        self.last_from = None;
-        let mut ended = std::mem::take(&mut self.ended);
-        if ended.is_empty() {
-            return Ok(());
-        }
-        if rows < WORTH_A_THREAD {
-            ended.sort_unstable();
-            let history = &mut self.beside.here()?.history;
-            return ended.iter().try_for_each(|(key, row)| history.insert(key, row));
-        }
-        let moved = std::mem::take(&mut self.moved);
-        self.beside.lend(self.scope, move |beside| {
-            ended.sort_unstable();
-            ended.iter().try_for_each(|(key, row)| beside.history.insert(key, row))?;
-            moved.write(&mut beside.uses, &mut beside.emptied)
-        })
-    }
-
-    /// The places of the changes of a stage, in the order of their rows; and
-    /// which of them, in the order of the operation, get a body in a block.
-    fn places(
-        &mut self,
-        stage: u8,
-        changes: &[TargetChange],
-        mut held: Option<&mut [Option<Held>]>,
-        outcomes: &mut [ChangeOutcome],
-    ) -> Result<(Vec<Place>, Vec<Numbers>), redb::Error> {
-        let mut places: Vec<Place> = Vec::new();
-        let mut creates = Vec::new();
-        for (n, change) in changes.iter().enumerate() {
-            if stage_of(change) != stage {
-                continue;
-            }
-            let held = held.as_deref_mut().and_then(|held| held.get_mut(n)?.as_mut());
-            match self.place_of(change, n, places.len(), held)? {
-                Some(place) => {
-                    let there = place.ends.as_ref().is_none_or(|(_, there)| *there);
-                    if change.action == Action::Create && there {
-                        creates.push((place.nth, n));
-                    }
-                    places.push(place);
-                }
-                // A relationship of an entity that was never there.
-                None => outcomes[n] = without_end(change),
-            }
-        }
-        places.sort_unstable_by(|a, b| a.row.cmp(&b.row));
-        Ok((places, creates))
-    }
-
-    /// Bodies of a stage by the numbers of their places. They go to blocks as
-    /// they come, so that what comes together lies together.
-    fn bodies(
-        &mut self,
-        creates: &[Numbers],
-        places: usize,
-        changes: &[TargetChange],
-    ) -> Result<Vec<Option<BodyAt>>, redb::Error> {
-        if !self.builder.is_large() {
-            return Ok(Vec::new());
-        }
-        let mut bodies: Vec<Option<BodyAt>> = (0..places).map(|_| None).collect();
-        for (nth, n) in creates {
-            bodies[*nth] = Some(self.place(&changes[*n].key, &changes[*n].set)?);
-        }
-        Ok(bodies)
-    }
-
+impl<'t: 'scope, 'scope, 'env> Work<'_, 't, 'scope, 'env> {
     fn type_number(&mut self, name: &str) -> Result<u32, redb::Error> {
         if let Some(number) = self.type_numbers.get(name) {
             return Ok(*number);
@@ -364,75 +193,15 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         Ok(next)
     }
 
-    fn place_of(
-        &mut self,
-        change: &TargetChange,
-        n: usize,
-        nth: usize,
-        held: Option<&mut Held>,
-    ) -> Result<Option<Place>, redb::Error> {
-        let known = held.as_ref().map(|held| held.ends);
-        let (held, around) = match held {
-            Some(held) => (Some((held.hash, held.row.take())), held.around.take()),
-            None => (None, None),
-        };
-        Ok(match &change.key {
-            Key::Entity(key) => {
-                let row = entity_key(self.type_number(&key.type_name)?, &key.qualified_name);
-                Some(Place { row, ends: None, n, nth, held, around })
-            }
-            Key::Relationship(key) => {
-                let ends = match known {
-                    Some(known) => known,
-                    None => (self.find_from(&key.from)?, self.find(&key.to)?),
-                };
-                let (Some((from, from_there)), Some((to, to_there))) = ends else { return Ok(None) };
-                let hash = held.as_ref().map_or_else(|| change.key.hash(), |(hash, _)| *hash).0;
-                let ends = (end_key(to, hash).to_vec(), from_there && to_there);
-                Some(Place {
-                    row: end_key(from, hash).to_vec(),
-                    ends: Some(ends),
-                    n,
-                    nth,
-                    held,
-                    around: None,
-                })
-            }
-        })
-    }
-
-    /// An entity's number, and whether it is there and not archived.
-    fn find(&self, key: &EntityKey) -> Result<Option<(u32, bool)>, redb::Error> {
-        let Some(number) = self.type_numbers.get(&key.type_name) else { return Ok(None) };
-        let row = self.tables.entities.get(&entity_key(*number, &key.qualified_name)[..])?;
-        Ok(row.and_then(|row| Row::end(row.value())))
-    }
-
-    /// The same of a `from` end, which often is that of the change before.
-    fn find_from(&mut self, key: &EntityKey) -> Result<Option<(u32, bool)>, redb::Error> {
-        if let Some((last, found)) = &self.last_from
-            && last == key
-        {
-            return Ok(*found);
-        }
-        let found = self.find(key)?;
-        self.last_from = Some((key.clone(), found));
-        Ok(found)
-    }
-
     fn place(&mut self, key: &Key, attributes: &[u8]) -> Result<BodyAt, redb::Error> {
-        let body = match key {
-            Key::Entity(_) => attributes.to_vec(),
-            Key::Relationship(key) => relationship_line(key, attributes)?,
-        };
-        self.builder.push(body, &mut self.tables.blocks, &mut self.moved)
+        self.builder.push(key, attributes, &mut self.blocks, &mut self.moved)
     }
 
     fn body(&mut self, at: &BodyAt) -> Result<Vec<u8>, redb::Error> {
         // A block that is still open is not in the table yet.
         match self.builder.open_body(at) {
             Some(body) => Ok(body),
-            None => self.cache.body(at, &self.tables.blocks),
+            None => self.cache.body(at, &self.blocks.here()?.table),
         }
     }
 
@@ -452,7 +221,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         placed: Option<&BodyAt>,
         held: Option<(KeyHash, Option<Row>)>,
         change: &TargetChange,
-        reverse: &mut Vec<(Vec<u8>, [u8; 4])>,
+        reverse: &mut Vec<Reverse>,
     ) -> Result<ChangeOutcome, redb::Error> {
         if let Some((_, false)) = &place.ends
             && change.action != Action::Delete
@@ -536,13 +305,15 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
                         let ends = [Some(from), to.first_chunk::<4>()];
                         self.joined.extend(ends.into_iter().flatten().map(|end| u32::from_be_bytes(*end)));
                     }
-                    reverse.push((to.clone(), *from));
+                    if !place.reversed {
+                        reverse.push((*to, *from));
+                    }
                 }
             }
             (None, before) => {
                 table.remove(&place.row[..])?;
                 match (&place.ends, before) {
-                    (Some((to, _)), _) => self.tables.reverse.remove(&to[..])?,
+                    (Some((to, _)), _) => self.reverse.here()?.remove(&to[..])?,
                     (None, Some(row)) if self.is_alone(row.number, place.around.as_ref())? => {}
                     (None, Some(row)) => self.remove_relationships(row.number)?,
                     (None, None) => {}
@@ -598,14 +369,13 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
     /// Whether it is known that no relationship is at an entity: what was
     /// there before the operation is gone, and nothing came. Plans delete
     /// relationships before their entities, so that this is the rule.
-    fn is_alone(&self, entity: u32, around: Option<&Around>) -> Result<bool, redb::Error> {
+    fn is_alone(&mut self, entity: u32, around: Option<&Around>) -> Result<bool, redb::Error> {
         let Some(around) = around else { return Ok(false) };
         if self.joined.contains(&entity) {
             return Ok(false);
         }
-        for (table, keys) in
-            [(&self.tables.forward, &around.forward), (&self.tables.reverse, &around.reverse)]
-        {
+        let reverse = self.reverse.here()?;
+        for (table, keys) in [(&self.tables.forward, &around.forward), (&*reverse, &around.reverse)] {
             for key in keys {
                 if table.get(key)?.is_some() {
                     return Ok(false);
@@ -624,7 +394,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
             rows.push(row?.0.value().to_vec());
         }
         let mut any_to = false;
-        for row in self.tables.reverse.range(&from[..]..=&to[..])? {
+        for row in self.reverse.here()?.range(&from[..]..=&to[..])? {
             let (key, end) = row?;
             rows.push([end.value(), &key.value()[4..]].concat());
             any_to = true;
@@ -638,7 +408,7 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
             self.remember(relationship_key.hash(), Action::Delete, &row)?;
             self.tables.forward.remove(&key[..])?;
             if let Some((to, _)) = self.find(&relationship.to)? {
-                self.tables.reverse.remove(&end_key(to, relationship_key.hash().0)[..])?;
+                self.reverse.here()?.remove(&end_key(to, relationship_key.hash().0)[..])?;
             }
         }
         if !any_to {
@@ -646,11 +416,11 @@ impl<'t: 'scope, 'scope> Work<'_, 't, 'scope, '_> {
         }
         // One to itself, or to one that is gone.
         let mut rows: Vec<Vec<u8>> = Vec::new();
-        for row in self.tables.reverse.range(&from[..]..=&to[..])? {
+        for row in self.reverse.here()?.range(&from[..]..=&to[..])? {
             rows.push(row?.0.value().to_vec());
         }
         for key in rows {
-            self.tables.reverse.remove(&key)?;
+            self.reverse.here()?.remove(&key)?;
         }
         Ok(())
     }
