@@ -219,3 +219,24 @@ fn a_batch_that_failed_asserts_no_relationship_that_waited_for_a_refused_end() {
     let there: Vec<(Key, i64)> = ["e", "f", "g", "h", "i"].map(|name| (entity(name), 1)).into();
     world.expect(&there);
 }
+
+#[test]
+fn why_tells_no_more_of_a_key_as_unknown_that_another_sources_plan_settled() {
+    let mut world = World::new();
+    complete(&world, &TestBatch::full("beta", 1).with([a()]));
+    world.source("alpha", |source| source.precedence += 1);
+    complete(&world, &full(2).with([says(entity("b"), 1)]));
+    world.source("alpha", |source| source.precedence += 1);
+    world.faults.refuse([entity("a")]);
+    complete(&world, &full(3).with([says(entity("a"), 2)]));
+    let Key::Entity(key) = entity("a") else { unreachable!() };
+    let unsure = |world: &World| {
+        let told = world.engine().why(&key, None).unwrap();
+        told.sources.iter().any(|source| source.unsure)
+    };
+    assert!(unsure(&world));
+    world.faults.heal();
+    complete(&world, &TestBatch::full("beta", 4).with([says(entity("a"), 3)]));
+    assert!(!unsure(&world));
+    assert!(!world.snapshot("alpha").unsure.is_empty(), "its own snapshot says so still");
+}

@@ -56,7 +56,9 @@ impl Engine {
         let mut reader = Reader::new()?;
         let mut voices = Vec::new();
         for snapshot in &snapshots {
-            voices.push(self.voice(snapshot, key, &mut reader)?);
+            let mut voice = self.voice(snapshot, key, &mut reader)?;
+            voice.shown.unsure &= !is_settled(snapshot, key, &snapshots);
+            voices.push(voice);
         }
         voices.sort_by(|a, b| {
             let rank = |voice: &Voice| (-i128::from(voice.shown.precedence), voice.shown.source_id.clone());
@@ -317,6 +319,13 @@ impl Engine {
             Ok(superseded.then_some(last.batch_id))
         })
     }
+}
+
+/// Whether a plan of another source settled what a snapshot does not know of a key.
+fn is_settled(snapshot: &Snapshot, key: &EntityKey, all: &[Arc<Snapshot>]) -> bool {
+    let id = &snapshot.manifest().snapshot_id;
+    let key = Key::Entity(key.clone());
+    all.iter().filter_map(|other| other.manifest().settled.get(id)).any(|settled| settled.contains(&key))
 }
 
 fn text_of(stamp: Option<&Stamp>) -> String {
