@@ -61,11 +61,76 @@ fn what_a_full_batch_lists_unchanged_and_is_refused_is_of_its_time() {
         world.faults.heal();
         assert_eq!(only(&world, "alpha").batch_id.to_string(), whole.id());
         // What is older says nothing against it.
-        complete(&world, &some(2).with([late]));
-        requeue(&world, &only(&world, "alpha"));
-        world.expect(&[(entity("a"), 1), (entity("e"), 1), (r.clone(), 1)]);
-        assert_eq!(world.dead_letters("alpha").len(), 0);
+        let letter = only(&world, "alpha");
+        assert_eq!(world.publish(&some(2).with([late])).status, PublishStatus::Complete);
+        let there = [(entity("a"), 1), (entity("e"), 1), (r.clone(), 1)];
+        // The plan of that brought it: it is not known to be there.
+        world.expect(&there);
+        assert_eq!(world.dead_letters("alpha").len(), 0, "{letter:?}");
+        complete(&world, &some(4));
+        world.expect(&there);
     }
+}
+
+#[test]
+fn a_batch_that_failed_takes_no_absence_into_a_letter() {
+    let mut world = World::with(|settings| {
+        settings.max_changes = Some(1);
+        for source in settings.sources.values_mut() {
+            source.on_failure = Some(OnFailure::Continue);
+            source.isolation = IsolationLimit { count: 1, ratio: 0.0, ..IsolationLimit::default() };
+        }
+    });
+    complete(&world, &full(1).with([says(entity("b"), 1)]));
+    world.source("alpha", |source| source.precedence += 1);
+    world.faults.refuse([entity("a"), entity("c")]);
+    complete(&world, &full(2).with([a(), says(entity("b"), 1)]));
+    let record = world.publish(&full(4).with([says(entity("b"), 1), says(entity("c"), 1)]));
+    assert_eq!(record.status, PublishStatus::Failed, "{:?}", record.completion);
+    let letters = world.dead_letters("alpha");
+    let of_a = letters.iter().find(|letter| letter.key == Some(entity("a"))).unwrap();
+    assert!(content(of_a).contains("\"x\":1"), "{of_a:?}");
+    assert_eq!(of_a.stamp.batch_id.to_string(), full(2).id());
+    world.faults.heal();
+    requeue(&world, of_a);
+    world.expect(&[(entity("a"), 1), (entity("b"), 1)]);
+}
+
+#[test]
+fn a_requeue_whose_letters_were_settled_is_as_late_as_any_batch() {
+    let mut world = World::new();
+    world.source("alpha", |source| source.max_lateness_seconds = 600);
+    world.faults.refuse([entity("a")]);
+    complete(&world, &some(1).with([a()]));
+    world.faults.heal();
+    let letter = only(&world, "alpha");
+    let requeued = world.engine().requeue_letter(letter.id, None, "ann", "it goes now").unwrap();
+    world.engine().cancel(&requeued, "ann", "not yet").unwrap();
+    complete(&world, &some(5).with([Line::Deleted(entity("a"))]));
+    assert_eq!(world.dead_letters("alpha").len(), 0);
+    for time in [40, 80] {
+        complete(&world, &full(time).with([says(entity("b"), 1)]));
+    }
+    world.engine().retry(&requeued, "ann", "after all").unwrap();
+    world.work();
+    assert_eq!(world.batch(&requeued).failure.unwrap().error_code, "BATCH_TOO_LATE");
+    world.expect(&[(entity("b"), 1)]);
+}
+
+#[test]
+fn what_another_source_does_not_know_keeps_no_letter_of_what_is_absent() {
+    let mut world = World::new();
+    let beta = |time| TestBatch::full("beta", time);
+    complete(&world, &beta(1).with([says(entity("b"), 1)]));
+    world.source("beta", |source| source.precedence += 1);
+    world.faults.refuse([entity("a")]);
+    complete(&world, &beta(2).with([a(), says(entity("b"), 1)]));
+    world.faults.heal();
+    assert_eq!(world.snapshot("beta").unsure, [entity("a")]);
+    complete(&world, &full(3).with([Line::BadKeyed(entity("a")), says(entity("c"), 1)]));
+    assert_eq!(world.dead_letters("alpha").len(), 1);
+    complete(&world, &full(4).with([says(entity("c"), 1)]));
+    assert_eq!(world.dead_letters("alpha").len(), 0);
 }
 
 #[test]

@@ -60,6 +60,19 @@ impl Engine {
         result
     }
 
+    /// Whether a batch was made of dead letters that wait for it. Others of such a
+    /// number speak for what their original withheld, or are retried when their
+    /// letters were settled otherwise: of what is newer, some may be forgotten.
+    fn is_of_letters(&self, batch: &Batch, purpose: Purpose) -> Result<bool> {
+        if batch.id.n() == 0 || batch.withholds_nothing {
+            return Ok(false);
+        }
+        match purpose {
+            Purpose::Queue => self.store.read(|view| Ok(!view.letters_requeued_with(&batch.id)?.is_empty())),
+            Purpose::Look => Ok(true),
+        }
+    }
+
     /// Makes and stores a plan from these snapshots.
     ///
     /// # Errors
@@ -126,8 +139,7 @@ impl Engine {
                     .identity()
                     .map_err(|e| e.context(format!("batch {}, target {name}", batch.id)))?,
                 deletion: open.deletion,
-                // The others of such a number speak for what their original withheld.
-                of_letters: batch.id.n() > 0 && !batch.withholds_nothing,
+                of_letters: self.is_of_letters(batch, purpose)?,
                 skips,
                 operation_limits: OperationLimits {
                     changes: max_changes,

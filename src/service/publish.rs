@@ -189,7 +189,7 @@ impl Engine {
             None => None,
         };
         let outcome = &executed.outcome;
-        let unpublished = unpublished::keys(&self.state, plan, own.as_ref(), outcome)?;
+        let unpublished = unpublished::keys(&self.state, plan, outcome)?;
         let now = self.clock.now();
         let letters = self.dead_letters(record, plan, &executed, own.as_ref())?;
         // The horizon does not pass the dead letters that this commit opens.

@@ -70,8 +70,7 @@ impl Engine {
         // the first time, be they settled or not.
         let again = record.absence.is_some();
         let rejects = if again { Ok(()) } else { same_key::merged(plan, |reject| maker.of_reject(reject)) };
-        let written =
-            rejects.and_then(|()| maker.of_refused(&executed.refused)).and_then(|()| maker.files.finish());
+        let written = rejects.and_then(|()| maker.of_refused(executed)).and_then(|()| maker.files.finish());
         if let Err(error) = written {
             // What a full disk has of them would only take room until then.
             maker.files.remove();
@@ -136,11 +135,12 @@ impl Maker<'_> {
     }
 
     /// The letters of refused changes, which come by operation.
-    fn of_refused(&mut self, refused: &[Refused]) -> Result<()> {
+    fn of_refused(&mut self, executed: &Executed) -> Result<()> {
+        let refused = &executed.refused;
         if refused.is_empty() {
             return Ok(());
         }
-        let mut owners = Owners::new(self.engine, self.plan)?;
+        let mut owners = Owners::new(self.engine, self.plan, executed.outcome.complete)?;
         let header = &self.plan.manifest().header;
         let (_, open) = self.engine.target_named(&header.target, &header.source_id)?;
         let (mut bodies, plan) = (Bodies::new()?, self.plan);

@@ -4,7 +4,7 @@
 //! ```text
 //! make     what a plan and its execution leave; same_key: rejects of one key;
 //!          spool: where it lies until the commit; moot: what they settle;
-//!          owners: whose assertion a change is about
+//!          owners: whose assertion a change is about; missing: what is not there yet
 //! content  the original, and what may take its place; line: as a line; long: as a file
 //! decide   whether that may be decided about, and what became of it if not
 //! preview  what a content would change
@@ -21,6 +21,7 @@ mod expire;
 mod line;
 mod long;
 mod make;
+mod missing;
 mod moot;
 mod owners;
 mod preview;

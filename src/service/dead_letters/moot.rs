@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::engine::Engine;
+use super::missing::Missing;
 use super::owners::Owners;
 use crate::domain::ids::BatchId;
 use crate::domain::key::{Key, KeyHash};
@@ -13,9 +14,8 @@ use crate::error::Result;
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
 use crate::planning::plan_file::{Plan, PlannedChange};
 use crate::planning::snapshot::SnapshotManifest;
-use crate::planning::state_dir::read_checked;
 use crate::publishing::outcome::Executed;
-use crate::store::{BatchRecord, DeadLetter, LetterAttempt, LetterKind, OpenLetter, Tx, View};
+use crate::store::{BatchRecord, DeadLetter, LetterAttempt, LetterKind, OpenLetter, Tx};
 
 /// Keys of letters that are held in memory, at most: beyond that each change
 /// of a plan is looked up.
@@ -149,7 +149,7 @@ impl Engine {
                 return Ok(());
             };
             let mut scratch = Scratch::default();
-            let mut unsure = None;
+            let mut missing = Missing::new(self, plan, next);
             view.each_open_letter(
                 source,
                 |hash| Ok(!exceptions.contains(&hash)),
@@ -162,14 +162,8 @@ impl Engine {
                         _ if letter.stamp > *stamp => false,
                         (LetterKind::Entity, Some((type_name, name))) => {
                             layer.lookup(hash, &mut scratch)?.is_some()
-                                || scope.contains_parts(type_name, name) && {
-                                    // What is not there yet as it is asserted stays a letter.
-                                    let unsure = match &mut unsure {
-                                        Some(unsure) => unsure,
-                                        none => none.insert(self.unsure_after(view, plan, next)?),
-                                    };
-                                    !unsure.contains(&hash)
-                                }
+                                // What is not there yet as it is asserted stays a letter.
+                                || scope.contains_parts(type_name, name) && !missing.has(view, hash)?
                         }
                         // Not by the batch that has the line itself, though a person
                         // had it speak for what it does not list.
@@ -183,25 +177,6 @@ impl Engine {
             )
         })?;
         Ok(found)
-    }
-
-    /// The keys whose state at the target is not known after a plan.
-    fn unsure_after(
-        &self,
-        view: &View<'_>,
-        plan: &Plan,
-        next: &SnapshotManifest,
-    ) -> Result<HashSet<KeyHash>> {
-        let header = &plan.manifest().header;
-        let mut unsure: HashSet<KeyHash> = next.unsure.iter().map(Key::hash).collect();
-        for source in header.bases.keys().filter(|source| **source != header.source_id) {
-            let Some(id) = view.current_snapshot(&header.target, source)? else { continue };
-            let path = self.state.snapshot_path(source, &header.target, &id);
-            let theirs: SnapshotManifest = read_checked(&path)?;
-            let settled: HashSet<&Key> = next.settled.get(&id).into_iter().flatten().collect();
-            unsure.extend(theirs.unsure.iter().filter(|key| !settled.contains(key)).map(Key::hash));
-        }
-        Ok(unsure)
     }
 
     /// Dead letters of changes that no new assertion asked for, and that a
@@ -247,7 +222,7 @@ impl Engine {
             if numbers.is_empty() {
                 return Ok(found);
             }
-            let mut owners = Owners::new(self, plan)?;
+            let mut owners = Owners::new(self, plan, outcome.complete)?;
             for id in numbers {
                 let letter = view.expect_dead_letter(id)?;
                 let Some(key) = &letter.key else { continue };

@@ -19,6 +19,9 @@ use crate::planning::view::{Reader, TargetView};
 /// What a plan's batch and the published snapshots of its target say of keys.
 pub(super) struct Owners<'a> {
     manifest: &'a PlanManifest,
+    /// Whether all of the plan was executed: else its batch says nothing by its
+    /// scope (`SEMANTICS` 4).
+    complete: bool,
     view: TargetView,
     layer: Layer,
     packs: Vec<Arc<Pack>>,
@@ -26,7 +29,7 @@ pub(super) struct Owners<'a> {
 }
 
 impl<'a> Owners<'a> {
-    pub(super) fn new(engine: &Engine, plan: &'a Plan) -> Result<Self> {
+    pub(super) fn new(engine: &Engine, plan: &'a Plan, complete: bool) -> Result<Self> {
         let manifest = plan.manifest();
         let header = &manifest.header;
         let options = engine.planning_options();
@@ -37,7 +40,7 @@ impl<'a> Owners<'a> {
         let state = &engine.state;
         let pack = |name: &String| state.pack(&state.pack_path(&header.source_id, name));
         let packs = layer.meta().packs.iter().map(pack).collect();
-        Ok(Self { manifest, view, layer, packs, reader: Reader::new()? })
+        Ok(Self { manifest, complete, view, layer, packs, reader: Reader::new()? })
     }
 
     /// What a change of `key` is to bring, as a line: what the plan's batch
@@ -101,7 +104,7 @@ impl<'a> Owners<'a> {
     /// Whether the plan's batch says something of a key by its scope alone.
     fn speaks_for(&self, key: &Key) -> bool {
         let PlanManifest { asserts_absence, scope, exceptions, .. } = self.manifest;
-        *asserts_absence && scope.contains(key) && !exceptions.contains(key)
+        self.complete && *asserts_absence && scope.contains(key) && !exceptions.contains(key)
     }
 
     /// The stamp of what the plan's source published of a key, absence included.

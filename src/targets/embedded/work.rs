@@ -10,7 +10,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use self::stage::{Place, Reverse};
 use super::EmbeddedCatalogue;
 use super::apply::HistoryRow;
-use super::aside::Aside;
+use super::aside::{Aside, FirstError};
 use super::blocks::{BlockBuilder, BlockCache, Blocks, Uses, attributes_of_line};
 use super::buffered::Writer;
 use super::look_ahead::{self, Around};
@@ -86,10 +86,12 @@ pub fn write(
     let uses = tx.open_table(tables::BLOCK_USE)?;
     let mut held = look_ahead::relationships(catalogue, changes)?;
     let mut outcomes = vec![ChangeOutcome::Done; changes.len()];
-    let (mut beside, mut reverse, number) = std::thread::scope(|scope| -> Result<_, redb::Error> {
+    let first = FirstError::default();
+    let written = std::thread::scope(|scope| -> Result<_, redb::Error> {
         let mut work = Work {
             catalogue,
             scope,
+            first: &first,
             deletion: catalogue.options.deletion,
             history_limit: catalogue.options.history,
             has_history,
@@ -123,7 +125,8 @@ pub fn write(
             }
         }
         Ok((beside, reverse.into_inner()?, next_number))
-    })?;
+    });
+    let (mut beside, mut reverse, number) = written.map_err(|error| first.told(error))?;
     let folds: [(&[u8], &mut Writer<'_>); 4] = [
         (b"fold:entities", &mut tables.entities),
         (b"fold:forward", &mut tables.forward),
@@ -158,6 +161,8 @@ struct Work<'a, 't, 'scope, 'env> {
     catalogue: &'a EmbeddedCatalogue,
     /// For threads that write into a table of their own.
     scope: &'scope Scope<'scope, 'env>,
+    /// What went wrong first on these.
+    first: &'scope FirstError,
     deletion: Deletion,
     history_limit: u32,
     /// Whether there is any history: else no key has been there before.

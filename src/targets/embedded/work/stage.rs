@@ -147,7 +147,7 @@ impl<'t: 'scope, 'scope, 'env> Work<'_, 't, 'scope, 'env> {
             return ended.iter().try_for_each(|(key, row)| history.insert(key, row));
         }
         let moved = std::mem::take(&mut self.moved);
-        self.beside.lend(self.scope, move |beside| {
+        self.beside.lend(self.scope, self.first, move |beside| {
             ended.sort_unstable();
             ended.iter().try_for_each(|(key, row)| beside.history.insert(key, row))?;
             moved.write(&mut beside.uses, &mut beside.emptied)
@@ -173,7 +173,7 @@ impl<'t: 'scope, 'scope, 'env> Work<'_, 't, 'scope, 'env> {
         if rows.is_empty() {
             return Ok(());
         }
-        self.reverse.lend(self.scope, move |reverse| {
+        self.reverse.lend(self.scope, self.first, move |reverse| {
             rows.sort_unstable();
             rows.iter().try_for_each(|(key, from)| reverse.insert(key, from))
         })
@@ -242,7 +242,7 @@ impl<'t: 'scope, 'scope, 'env> Work<'_, 't, 'scope, 'env> {
                     *slot = Some(body);
                 }
             })?;
-        self.blocks.lend(self.scope, move |blocks| blocks.fill(&laid_out, changes))?;
+        self.blocks.lend(self.scope, self.first, move |blocks| blocks.fill(&laid_out, changes))?;
         Ok(bodies)
     }
 
