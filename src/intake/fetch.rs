@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::batch::Batch;
+use super::batch::{Batch, BatchFile};
 use super::folder;
 use super::manifest::MANIFEST;
 use super::prefix::{self, Object, Passing, Prefix};
@@ -48,27 +48,64 @@ pub fn bring_batch(
         let text = format!("batch {}: {} was changed after it was accepted", batch.id, prefix.url_of(folder));
         return Err(Error::new(ErrorKind::FolderChanged, text));
     }
-    // A file may lie in a folder of the folder.
-    let below: BTreeSet<&str> =
-        batch.files.iter().filter_map(|file| file.path.rsplit_once('/')).map(|(below, _)| below).collect();
-    let mut places: BTreeMap<&str, Vec<Object>> = [("", objects)].into();
-    for place in below {
-        places.insert(place, prefix.objects(&format!("{folder}/{place}"))?);
+    // It tells what a copy is of, should that outlive all else.
+    if let Some(manifest) = objects.iter().find(|object| object.name == MANIFEST) {
+        bring(prefix, folder, manifest, &batch.folder, each)?;
     }
+    let places = places(prefix, folder, objects, &batch.files)?;
     for file in &batch.files {
-        let (place, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
-        let object = places.get(place).and_then(|objects| objects.iter().find(|object| object.name == name));
-        let Some(object) = object else {
+        let (place, _) = parts(&file.path);
+        let Some(object) = find(&places, &file.path) else {
             let text = format!("batch {}: file {} is listed and not there", batch.id, file.path);
             return Err(Error::new(ErrorKind::FileMissing, text));
         };
-        let from = if place.is_empty() { folder.to_owned() } else { format!("{folder}/{place}") };
-        bring(prefix, &from, object, &batch.folder.join(place), each).map_err(|e| match e.kind() {
-            ErrorKind::Interrupted => e,
-            _ => e.context(format!("batch {}", batch.id)),
-        })?;
+        bring(prefix, &folder_of(folder, place), object, &batch.folder.join(place), each).map_err(
+            |e| match e.kind() {
+                ErrorKind::Interrupted => e,
+                _ => e.context(format!("batch {}", batch.id)),
+            },
+        )?;
     }
     Ok(())
+}
+
+/// What lies in a batch's folder, by the folder within it: `""` for itself.
+pub type Places = BTreeMap<String, Vec<Object>>;
+
+/// The objects of a batch's folder, which were listed, and those of the folders
+/// in it that files of the batch lie in.
+///
+/// # Errors
+/// Those of [`Prefix::objects`].
+pub fn places(
+    prefix: &dyn Prefix,
+    folder: &str,
+    objects: Vec<Object>,
+    files: &[BatchFile],
+) -> Result<Places> {
+    let below: BTreeSet<&str> =
+        files.iter().map(|file| parts(&file.path).0).filter(|below| !below.is_empty()).collect();
+    let mut places: Places = [(String::new(), objects)].into();
+    for place in below {
+        places.insert(place.to_owned(), prefix.objects(&folder_of(folder, place))?);
+    }
+    Ok(places)
+}
+
+/// A file of a batch as it was listed.
+pub fn find<'a>(places: &'a Places, path: &str) -> Option<&'a Object> {
+    let (place, name) = parts(path);
+    places.get(place)?.iter().find(|object| object.name == name)
+}
+
+/// The path below the prefix of a folder within a batch's folder.
+pub fn folder_of(folder: &str, place: &str) -> String {
+    if place.is_empty() { folder.to_owned() } else { format!("{folder}/{place}") }
+}
+
+/// The folder within a batch's folder that a file lies in, and its name there.
+fn parts(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
 }
 
 /// Brings a batch that is given by its URL to a local folder.

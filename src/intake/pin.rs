@@ -38,6 +38,10 @@ pub struct PinManifest {
     pub batch_id: BatchId,
     /// Hash of the batch's manifest.
     pub manifest_hash: String,
+    /// The code of a batch that had failed: its files are as they came, and
+    /// nobody has looked whether they are what was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
     /// Its files, the manifest among them.
     pub files: Vec<PinnedFile>,
 }

@@ -24,6 +24,7 @@ mod accept;
 mod begin;
 mod breaker;
 mod checksums;
+mod copying;
 pub mod dead_letters;
 pub mod doctor;
 pub mod engine;

@@ -13,21 +13,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::SELF;
 use super::engine::Engine;
-use super::failing::concerns_batch;
-use super::inboxes::Place;
 use super::reopen::has_all;
 use crate::domain::due;
 use crate::domain::ids::{BatchId, SourceId};
-use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
-use crate::intake::manifest::MANIFEST;
-use crate::intake::pin::{self, PIN, PinManifest, Wanted};
-use crate::intake::prefix::Object;
-use crate::intake::{fetch, folder};
-use crate::planning::halt::Halt;
+use crate::intake::pin::{self, PIN, PinManifest};
 use crate::planning::state_dir::read_checked;
-use crate::store::{BatchRecord, Pin, PinTask, PinWork};
+use crate::store::{BatchRecord, Pin, PinTask, PinWork, Tx};
 
 /// Longest wait when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
@@ -86,7 +79,7 @@ impl Engine {
         Ok(())
     }
 
-    fn go_on(&self) -> Result<()> {
+    pub(super) fn go_on(&self) -> Result<()> {
         match self.stopping() {
             true => Err(Error::new(ErrorKind::Interrupted, "asked to stop")),
             false => Ok(()),
@@ -126,8 +119,8 @@ impl Engine {
             // Nobody collects a pin while it is being made.
             let _making = self.pinning.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let done = match work.task {
-                PinTask::Copy => self.copy_pin(&id),
-                PinTask::Remove => self.remove_pin(&id),
+                PinTask::Copy => self.copy_pin(&id, &work),
+                PinTask::Remove => self.remove_pin(&id, &work),
             };
             match done {
                 Ok(()) => {}
@@ -191,15 +184,15 @@ impl Engine {
         missing.iter().try_for_each(|id| self.pin_batch(id))
     }
 
-    fn copy_pin(&self, id: &BatchId) -> Result<()> {
+    fn copy_pin(&self, id: &BatchId, work: &PinWork) -> Result<()> {
         let record = self.batch(id)?;
         if !record.wants_pin() && record.status.is_final() {
             // It ended before the copy was begun.
-            let id = id.clone();
-            return self.store.write(move |tx| tx.set_pin_work(&id, None));
+            let (id, work) = (id.clone(), work.clone());
+            return self.store.write(move |tx| done(tx, &id, &work).map(drop));
         }
         let folder = self.state.pin_path(id);
-        let made = match self.adopt(&record, &folder)? {
+        let made = match self.adopt(&record, work, &folder)? {
             Some(made) => made,
             None => self.make_pin(&record, &folder).inspect_err(|_| {
                 // What it took is free again; should it stay, it is collected.
@@ -211,18 +204,19 @@ impl Engine {
             files: made.files.len() as u64,
             bytes: made.files.iter().map(|file| file.bytes).sum(),
         };
-        let (batch, hash) = (id.clone(), made.manifest_hash);
+        let (batch, hash, work) = (id.clone(), made.manifest_hash, work.clone());
         let kept = self.store.write(move |tx| {
             let mut record = tx.expect_batch(&batch)?;
-            let asked = tx.pin_work(&batch)?.is_some_and(|work| work.task == PinTask::Copy);
-            let wanted = asked && (!record.status.is_final() || record.wants_pin());
-            if !wanted || record.manifest_hash != hash {
-                // It ended, its dead letter was settled meanwhile, or it is
-                // another batch of the same name by now.
+            if !record.wants_pin() && record.status.is_final() {
+                // It ended, or its dead letter was settled meanwhile.
                 tx.set_pin_work(&batch, Some(&PinWork::new(PinTask::Remove)))?;
                 return Ok(None);
             }
-            tx.set_pin_work(&batch, None)?;
+            // What is asked for by now is done next: it is another batch of the
+            // same name, or its files may be others.
+            if record.manifest_hash != hash || !done(tx, &batch, &work)? {
+                return Ok(None);
+            }
             let text = format!("its files were copied under the state URL: {} bytes", pin.bytes);
             record.pin = Some(pin);
             tx.put_batch(&record)?;
@@ -235,10 +229,12 @@ impl Engine {
         Ok(())
     }
 
-    /// A pin that was complete when the process ended.
-    fn adopt(&self, record: &BatchRecord, folder: &Path) -> Result<Option<PinManifest>> {
+    /// A pin that was complete when the process ended, and was not to go since
+    /// then: what was tried again meanwhile is perhaps not what it is of.
+    fn adopt(&self, record: &BatchRecord, work: &PinWork, folder: &Path) -> Result<Option<PinManifest>> {
         let usable = |made: &PinManifest| {
-            made.format == pin::FORMAT
+            work.asked == 1
+                && made.format == pin::FORMAT
                 && made.batch_id == record.batch_id
                 && made.manifest_hash == record.manifest_hash
         };
@@ -253,58 +249,6 @@ impl Engine {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io(folder, e)),
         }
-    }
-
-    fn make_pin(&self, record: &BatchRecord, to: &Path) -> Result<PinManifest> {
-        let batch = self.batch_of(record)?;
-        let stopping = || self.stopping();
-        let mut wanted: Vec<Wanted> = if record.mode.is_none() {
-            // Nothing but the folder says what belongs to it.
-            self.all_objects(record)?
-        } else {
-            let failed = record.status == PublishStatus::Failed;
-            if folder::check_files(&batch).is_err() {
-                match self.bring(&batch, Halt::when(&stopping)) {
-                    // That is perhaps why it failed; what is there is kept.
-                    Err(error) if failed && concerns_batch(error.kind()) => {}
-                    brought => brought?,
-                }
-                if !failed {
-                    folder::check_files(&batch)?;
-                }
-            }
-            let there = batch.files.iter().filter(|file| !failed || batch.folder.join(&file.path).is_file());
-            // What a failed batch's manifest says of them may be what is wrong.
-            let stated = |of: Option<u64>| of.filter(|_| !failed);
-            there
-                .map(|file| Wanted {
-                    path: file.path.clone(),
-                    bytes: stated(file.bytes),
-                    xxh3: stated(file.xxh3),
-                })
-                .collect()
-        };
-        if record.mode.is_some() && batch.folder.join(MANIFEST).is_file() {
-            wanted.push(Wanted { path: MANIFEST.into(), bytes: None, xxh3: None });
-        }
-        if wanted.is_empty() && !batch.files.is_empty() {
-            let text = format!("batch {}: {} is not there", record.batch_id, record.url);
-            return Err(Error::new(ErrorKind::FileMissing, text));
-        }
-        std::fs::create_dir_all(to).map_err(|e| Error::io(to, e))?;
-        let mut files = Vec::new();
-        for file in &wanted {
-            files.push(pin::copy(&batch.folder, to, file, &|_| self.go_on())?);
-        }
-        self.state.sync_tree(to)?;
-        let made = PinManifest {
-            format: pin::FORMAT.into(),
-            batch_id: record.batch_id.clone(),
-            manifest_hash: record.manifest_hash.clone(),
-            files,
-        };
-        self.state.write_checked(&to.join(PIN), &made)?;
-        Ok(made)
     }
 
     /// Whether a batch's files still are where they were delivered. Those of a
@@ -325,41 +269,15 @@ impl Engine {
         Ok(!objects.is_empty() && has_all(&objects, &batch.files))
     }
 
-    /// Everything that lies in a batch's folder, at hand in its local one.
-    fn all_objects(&self, record: &BatchRecord) -> Result<Vec<Wanted>> {
-        let gone = || {
-            let text = format!("batch {}: {} is not there", record.batch_id, record.url);
-            Error::new(ErrorKind::FileMissing, text)
-        };
-        if let Some(Place { prefix, path, .. }) = self.place_of(&record.batch_id, &record.url)? {
-            let objects = prefix.objects(&path)?;
-            for object in &objects {
-                if prefix.local(&path).is_none() {
-                    fetch::bring(&*prefix, &path, object, &record.folder, &|_| self.go_on())?;
-                }
-            }
-            if objects.is_empty() {
-                return Err(gone());
-            }
-            let wanted = |object: Object| Wanted { path: object.name, bytes: Some(object.size), xxh3: None };
-            return Ok(objects.into_iter().map(wanted).collect());
-        }
-        // A folder that `publish` was given lies in no inbox.
-        match record.is_local() && record.folder.is_dir() {
-            true => plain_files(&record.folder),
-            false => Err(gone()),
-        }
-    }
-
-    fn remove_pin(&self, id: &BatchId) -> Result<()> {
+    fn remove_pin(&self, id: &BatchId, work: &PinWork) -> Result<()> {
         let folder = self.state.pin_path(id);
         match std::fs::remove_dir_all(&folder) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(Error::io(&folder, e)),
         }
-        let id = id.clone();
-        self.store.write(move |tx| tx.set_pin_work(&id, None))
+        let (id, work) = (id.clone(), work.clone());
+        self.store.write(move |tx| done(tx, &id, &work).map(drop))
     }
 
     /// Told once for each reason, and tried again where that may help; when.
@@ -367,7 +285,7 @@ impl Engine {
         if work.task == PinTask::Copy && error.kind() == ErrorKind::FileUnsafe {
             let ended = self.batch(id)?.status.is_final();
             if ended {
-                return self.pin_given_up(id, error).map(|()| None);
+                return self.pin_given_up(id, &work, error).map(|()| None);
             }
         }
         let attempts = work.attempts.saturating_add(1);
@@ -387,7 +305,7 @@ impl Engine {
                 tx.remark(&record, format!("{what}: {text}"), SELF)?;
             }
             // A decision that came meanwhile stands.
-            if tx.pin_work(&id)?.is_some_and(|now| now.task == work.task) {
+            if tx.pin_work(&id)?.is_some_and(|now| now.is_still(&work)) {
                 let work = PinWork { attempts, next_attempt: Some(at), last_error: Some(text), ..work };
                 tx.set_pin_work(&id, Some(&work))?;
             }
@@ -397,16 +315,13 @@ impl Engine {
 
     /// What can't be copied by trying again: a link. Whoever mends the batch
     /// puts a file in its place, and a retry reads it there.
-    fn pin_given_up(&self, id: &BatchId, error: &Error) -> Result<()> {
+    fn pin_given_up(&self, id: &BatchId, work: &PinWork, error: &Error) -> Result<()> {
         tracing::warn!(batch = %id, source = %id.source(), %error, "its files can't be kept under the state URL");
-        let (id, text) = (id.clone(), error.to_string());
+        let (id, work, text) = (id.clone(), work.clone(), error.to_string());
         self.store.write(move |tx| {
             let record = tx.expect_batch(&id)?;
             tx.remark(&record, format!("its files can't be kept under the state URL: {text}"), SELF)?;
-            if tx.pin_work(&id)?.is_some_and(|now| now.task == PinTask::Copy) {
-                tx.set_pin_work(&id, None)?;
-            }
-            Ok(())
+            done(tx, &id, &work).map(drop)
         })
     }
 
@@ -430,18 +345,12 @@ impl Engine {
     }
 }
 
-/// The plain files that lie in a folder.
-fn plain_files(folder: &Path) -> Result<Vec<Wanted>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let entry = entry.map_err(|e| Error::io(folder, e))?;
-        let meta = entry.metadata().map_err(|e| Error::io(&entry.path(), e))?;
-        if let Ok(path) = entry.file_name().into_string()
-            && meta.is_file()
-        {
-            files.push(Wanted { path, bytes: Some(meta.len()), xxh3: None });
-        }
+/// Has nothing be left to do about a pin, unless something else was asked for
+/// since this was begun. Returns whether that is so.
+fn done(tx: &mut Tx<'_>, id: &BatchId, begun: &PinWork) -> Result<bool> {
+    let is_still = tx.pin_work(id)?.is_some_and(|now| now.is_still(begun));
+    if is_still {
+        tx.set_pin_work(id, None)?;
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    Ok(is_still)
 }

@@ -76,12 +76,18 @@ reads!(View<'_>);
 reads!(Tx<'_>);
 
 impl Tx<'_> {
-    /// Says what is to be done about the pin of a batch; `None`: nothing.
+    /// Says what is to be done about the pin of a batch; `None`: nothing. Whoever
+    /// does it learns by `asked` that another task came between.
     pub fn set_pin_work(&mut self, id: &BatchId, work: Option<&PinWork>) -> Result<()> {
         let row = id.to_string().into_bytes();
         match work {
             Some(work) => {
-                let bytes = encode(work)?;
+                let asked = match self.pin_work(id)? {
+                    None => 1,
+                    Some(now) if now.task == work.task => now.asked,
+                    Some(now) => now.asked.max(1).saturating_add(1),
+                };
+                let bytes = encode(&PinWork { asked, ..work.clone() })?;
                 self.put(Table::Pins, row, bytes);
             }
             None => self.remove(Table::Pins, row),
@@ -96,7 +102,16 @@ impl Tx<'_> {
             if new.pin.is_none() && !old.is_some_and(BatchRecord::wants_pin) {
                 self.set_pin_work(id, Some(&PinWork::new(PinTask::Copy)))?;
             }
-        } else if old.is_some_and(|old| old.pin.is_some()) && new.pin.is_none() {
+            return Ok(());
+        }
+        let Some(old) = old.filter(|_| new.pin.is_none()) else { return Ok(()) };
+        // What is tried again may have been mended: a copy that was asked for
+        // before that, or is being made, is not of it.
+        let is_old_copy = || {
+            let asked = old.status == PublishStatus::Failed && new.status != PublishStatus::Failed;
+            Ok::<_, Error>(asked && self.pin_work(id)?.is_some_and(|work| work.task == PinTask::Copy))
+        };
+        if old.pin.is_some() || is_old_copy()? {
             self.set_pin_work(id, Some(&PinWork::new(PinTask::Remove)))?;
         }
         Ok(())

@@ -262,6 +262,7 @@ pub fn pin_work() -> PinWork {
         attempts: 1,
         next_attempt: Some(time("2026-11-24T12:00:02Z")),
         last_error: Some("there is no room".into()),
+        asked: 1,
         ..PinWork::new(PinTask::Copy)
     }
 }

@@ -111,12 +111,21 @@ pub struct PinWork {
     pub next_attempt: Option<Timestamp>,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+    /// How often another task was asked for, from 1, since there was nothing to
+    /// do; 0: an older version asked for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asked: u64,
 }
 
 impl PinWork {
     /// To be done at once.
     pub fn new(task: PinTask) -> Self {
-        Self { task, attempts: 0, next_attempt: None, last_error: None }
+        Self { task, attempts: 0, next_attempt: None, last_error: None, asked: 0 }
+    }
+
+    /// Whether it is what was begun, and nothing else was asked for meanwhile.
+    pub fn is_still(&self, begun: &Self) -> bool {
+        self.task == begun.task && self.asked == begun.asked
     }
 }
 
