@@ -4,15 +4,24 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use support::batches::{TestBatch, entity, says};
 use support::world::World;
-use tidegate::domain::ids::BatchId;
+use tidegate::clock::Clock;
+use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::Mode;
+use tidegate::intake::inbox::Complete;
+use tidegate::service::recover::{Recovered, recover};
 
 const FILE: &str = "entities-00000.ndjson";
+
+fn alpha() -> SourceId {
+    SourceId::new("alpha").unwrap()
+}
 
 fn names() -> impl Iterator<Item = String> {
     (0..20).map(|n| format!("n{n:02}"))
@@ -26,6 +35,10 @@ fn base() -> World {
     let world = World::new();
     assert_eq!(world.publish(&batch(1, 1)).status, PublishStatus::Complete);
     world
+}
+
+fn expect_base(world: &World) {
+    world.expect(&names().map(|name| (entity(&name), 1)).collect::<Vec<_>>());
 }
 
 /// A batch whose manifest says nothing of its files but what they are.
@@ -51,6 +64,12 @@ fn rewrite(path: &Path, from: i64, to: i64) {
     file.set_modified(written + Duration::from_secs(3)).unwrap();
 }
 
+fn truncate(path: &Path) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(path, lines[..lines.len() - 2].join("\n") + "\n").unwrap();
+}
+
 fn keep(world: &World) {
     world.engine().keep_pins().unwrap();
 }
@@ -71,6 +90,14 @@ fn failed(world: &World) -> (BatchId, PathBuf) {
     world.work();
     assert_eq!(code(world, &id), "BATCH_CHANGED");
     (id, folder)
+}
+
+fn lose_and_recover(world: &mut World) -> Recovered {
+    world.stop();
+    std::fs::remove_file(world.data.path().join("tidegate.redb")).unwrap();
+    let recovered = recover(world.settings.clone(), Arc::clone(&world.clock) as Arc<dyn Clock>).unwrap();
+    world.restart();
+    recovered
 }
 
 #[test]
@@ -197,4 +224,110 @@ fn a_failed_batch_keeps_the_files_that_its_manifest_does_not_list() {
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.timeline(&id));
     world.expect(&names().map(|name| (entity(&name), 2)).collect::<Vec<_>>());
+}
+
+/// A folder of an inbox that takes batches without a manifest.
+fn without_manifest(world: &mut World, batch: &TestBatch, mode: Option<Mode>) -> PathBuf {
+    world.set(|settings| {
+        settings.inboxes[0].complete = Complete::Marker("_SUCCESS".into());
+        settings.sources.get_mut(&alpha()).unwrap().mode = mode;
+    });
+    let folder = batch.write(&world.data.path().join("inbox"));
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    std::fs::write(folder.join("_SUCCESS"), "").unwrap();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        // Not ahead of the tests' clock.
+        let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_491_200)).unwrap();
+    }
+    world.engine().scan_inbox(&world.settings.inboxes[0]).unwrap();
+    folder
+}
+
+#[test]
+fn a_recovery_does_not_say_how_a_batch_without_a_manifest_is_meant() {
+    let mut world = base();
+    let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
+    let id: BatchId = less.id().parse().unwrap();
+    without_manifest(&mut world, &less, None);
+    world.engine().pin_batch(&id).unwrap();
+    keep(&world);
+    assert!(world.batch(&id).pin.is_some());
+    assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
+    world.work();
+    assert_eq!((world.batch(&id).status, world.batch(&id).mode), (PublishStatus::Pending, None));
+    expect_base(&world);
+    // As before, the setting lets it go on.
+    world.source("alpha", |source| source.mode = Some(Mode::Incremental));
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 20);
+}
+
+#[test]
+fn a_copy_that_lost_its_manifest_becomes_no_batch_by_its_files() {
+    let mut world = base();
+    let some = TestBatch::incremental("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
+    let id = world.deliver(&some).unwrap();
+    world.engine().pin_batch(&id).unwrap();
+    keep(&world);
+    std::fs::remove_file(pin(&world, &id).join("manifest.json")).unwrap();
+    world.source("alpha", |source| source.mode = Some(Mode::Full));
+    assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
+    world.work();
+    assert_eq!(code(&world, &id), "BATCH_MANIFEST_MISSING", "{:?}", world.batch(&id));
+    expect_base(&world);
+}
+
+#[test]
+fn what_had_failed_is_failed_after_a_recovery() {
+    for manifest in [true, false] {
+        let mut world = base();
+        let folder = match manifest {
+            true => unstated(&world, &batch(2, 2)),
+            false => without_manifest(&mut world, &batch(2, 2), Some(Mode::Full)),
+        };
+        let id: BatchId = batch(2, 2).id().parse().unwrap();
+        if manifest {
+            world.engine().accept(&folder).unwrap();
+        }
+        truncate(&folder.join(FILE));
+        world.work();
+        let was = code(&world, &id);
+        assert!(["BATCH_CHANGED", "BATCH_SIZE_MISMATCH"].contains(&&*was), "{was}");
+        keep(&world);
+        assert!(world.batch(&id).pin.is_some());
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
+        world.work();
+        assert_eq!((world.batch(&id).status, code(&world, &id)), (PublishStatus::Failed, was));
+        expect_base(&world);
+        let letters = world.dead_letters("alpha");
+        assert_eq!(letters.iter().map(|letter| &letter.batch_id).collect::<Vec<_>>(), [&id]);
+    }
+}
+
+#[test]
+fn a_copy_that_a_recovery_cant_take_is_told_and_stays() {
+    let mut world = base();
+    let id = world.deliver(&batch(2, 2)).unwrap();
+    world.engine().pin_batch(&id).unwrap();
+    keep(&world);
+    let folder = pin(&world, &id);
+    let whole = std::fs::read(folder.join(".pin.json")).unwrap();
+    std::fs::write(folder.join(".pin.json"), "{").unwrap();
+    let made = folder.with_file_name(format!("{}~1", batch(2, 2).folder_name()));
+    std::fs::create_dir_all(&made).unwrap();
+    std::fs::remove_dir_all(world.data.path().join("delivered")).unwrap();
+    let recovered = lose_and_recover(&mut world);
+    assert!(recovered.problems.iter().any(|told| told.contains("~1")), "{:?}", recovered.problems);
+    assert_eq!((world.batch(&id).status, code(&world, &id)), (PublishStatus::Failed, "PIN_DAMAGED".into()));
+    assert_eq!(world.dead_letters("alpha").len(), 1);
+    world.publish(&TestBatch::incremental("alpha", 3).with([says(entity("m"), 3)]));
+    assert!(folder.join(FILE).is_file());
+    // Restored, it is what it was.
+    std::fs::write(folder.join(".pin.json"), whole).unwrap();
+    world.engine().retry(&id, "ann", "restored").unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.timeline(&id));
 }

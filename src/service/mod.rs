@@ -41,6 +41,7 @@ mod looking;
 mod making;
 mod notices;
 mod operate;
+mod pinned;
 mod pins;
 mod prepare;
 pub mod present;

@@ -13,23 +13,19 @@ use super::SELF;
 use super::engine::Engine;
 use super::failing::failure;
 use super::holds::applied_row;
+use super::pinned::Opened;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::ids::{BatchId, FolderName, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Kind;
-use crate::domain::scope::Scope;
-use crate::domain::settings::Mode;
-use crate::domain::stamp::Stamp;
+use crate::domain::publish_state::FailureDetails;
 use crate::error::{Error, ErrorKind, Result};
-use crate::intake::batch::Batch;
-use crate::intake::manifest::MANIFEST;
-use crate::intake::pin::{PIN, PinManifest};
-use crate::intake::prefix::Object;
-use crate::intake::{folder, monitor};
+use crate::intake::monitor;
+use crate::intake::pin::PIN;
 use crate::planning::recover::{self, FoundSnapshots};
 use crate::planning::snapshot::SnapshotManifest;
-use crate::planning::state_dir::{StateDir, read_checked};
-use crate::store::{InboxEntry, InboxState, Pin, SnapshotRecord, Store, StoreOptions};
+use crate::planning::state_dir::StateDir;
+use crate::store::{BatchRecord, InboxEntry, InboxState, Pin, SnapshotRecord, Store, StoreOptions};
 
 /// What was recovered of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +55,8 @@ pub struct Recovered {
     pub sources: Vec<RecoveredSource>,
     /// Older snapshots that can be looked at.
     pub older_snapshots: u64,
-    /// Batches that waited, and are in the queue again.
+    /// Batches that waited, and are in the queue again; those that had failed are
+    /// FAILED.
     pub batches: Vec<BatchId>,
     /// Folders of the inboxes that are not accepted again: they are not newer
     /// than what is published.
@@ -358,16 +355,37 @@ impl Engine {
     }
 
     /// Batches that waited when `tidegate.redb` was lost: their files are
-    /// pinned, and they are in the queue again.
+    /// pinned, and they are in the queue again, or FAILED as they were.
     fn take_pins(&self, recovered: &mut Recovered) -> Result<()> {
         for source in sources(&self.state)? {
             let mut pins = self.state.pins(&source)?;
             pins.sort();
             for (name, at) in pins {
-                let Ok(name) = name.parse::<FolderName>() else { continue };
-                let id = BatchId::new(source.clone(), name.clone());
-                match self.take_pin(&id, &name, &at) {
-                    Ok(()) => recovered.batches.push(id),
+                let Ok(name) = name.parse::<FolderName>() else {
+                    if format!("{source}:{name}").parse::<BatchId>().is_ok() {
+                        // What was approved is not known any more.
+                        recovered.problems.push(format!(
+                            "batch {source}:{name}, which waited: what it was made for is lost, and its copy {} \
+                             goes with the source's next batch; have the source deliver a new full batch",
+                            at.display()
+                        ));
+                    }
+                    continue;
+                };
+                let id = BatchId::new(source.clone(), name);
+                if !at.join(PIN).is_file() {
+                    recovered.problems.push(format!(
+                        "batch {id}, which waited: {} was not copied to its end; deliver it again if no inbox has it",
+                        at.display()
+                    ));
+                    continue;
+                }
+                match self.take_pin(&id, &at) {
+                    Ok(damage) => {
+                        let told = damage.map(|error| format!("{error}: {}", error.causes().join(": ")));
+                        recovered.problems.extend(told);
+                        recovered.batches.push(id);
+                    }
                     Err(error) if self.is_fatal(&error) => return Err(error),
                     Err(error) => recovered.problems.push(format!("batch {id}, which waited: {error}")),
                 }
@@ -376,71 +394,59 @@ impl Engine {
         Ok(())
     }
 
-    fn take_pin(&self, id: &BatchId, name: &FolderName, at: &Path) -> Result<()> {
-        let made: PinManifest = read_checked(&at.join(PIN))?;
-        let opened = if at.join(MANIFEST).is_file() {
-            folder::open_in_inbox(at, id.source(), name)
-        } else {
-            let objects: Vec<Object> = made
-                .files
-                .iter()
-                .map(|file| Object {
-                    name: file.path.clone(),
-                    size: file.bytes,
-                    modified: name.time(),
-                    tag: String::new(),
-                })
-                .collect();
-            folder::open_without_manifest(
-                at,
-                id.source(),
-                name,
-                &self.settings().source(id.source()),
-                &objects,
-            )
-        };
-        let (batch, broken) = match opened {
-            Ok(batch) => (batch, None),
-            Err(error) => {
-                let time = name.time();
-                let stamp =
-                    Stamp { source_timestamp: time, processing_timestamp: time, batch_id: id.clone() };
-                let batch = Batch {
-                    withholds_nothing: false,
-                    id: id.clone(),
-                    stamp,
-                    url: String::new(),
-                    folder: at.to_owned(),
-                    workflow: String::new(),
-                    mode: Mode::Full,
-                    scope: Scope::default(),
-                    complexity: None,
-                    files: Vec::new(),
-                    manifest_hash: made.manifest_hash.clone(),
+    /// Puts down a batch that is known by the copy of its files: in the queue, or
+    /// FAILED as it was, or as what can't be used. Returns what is damaged.
+    fn take_pin(&self, id: &BatchId, at: &Path) -> Result<Option<Error>> {
+        let mut pin = Pin { at: self.clock.now(), files: 0, bytes: 0 };
+        let (record, failed) = match self.open_pin(id, at) {
+            Ok(Opened { made, batch, has_no_mode }) => {
+                pin.files = made.files.len() as u64;
+                pin.bytes = made.files.iter().map(|file| file.bytes).sum();
+                let (batch, broken) = match batch {
+                    Ok(batch) => (Some(batch), None),
+                    Err(error) => (None, Some(error)),
                 };
-                (batch, Some(error))
+                let failed = match (made.failed, &broken) {
+                    (Some(code), _) => Some(had_failed(id, code, broken.as_ref())),
+                    (None, Some(error)) => Some(failure(id, error, Some("intake".into()), 0)),
+                    (None, None) => None,
+                };
+                let record = match batch {
+                    Some(batch) => self.record(&batch)?,
+                    None => self.unread(id, String::new(), at.to_owned(), made.manifest_hash)?,
+                };
+                (BatchRecord { mode: record.mode.filter(|_| !has_no_mode), ..record }, failed)
+            }
+            // It stays, so that it can be mended.
+            Err(error) => {
+                let details = failure(id, &error, Some("intake".into()), 0);
+                let record = self.unread(id, String::new(), at.to_owned(), String::new())?;
+                return self.put_recovered(record, pin, at, Some(details)).map(|()| Some(error));
             }
         };
-        let mut record = self.record(&batch)?;
+        self.put_recovered(record, pin, at, failed).map(|()| None)
+    }
+
+    fn put_recovered(
+        &self,
+        mut record: BatchRecord,
+        pin: Pin,
+        at: &Path,
+        failed: Option<FailureDetails>,
+    ) -> Result<()> {
+        let id = record.batch_id.clone();
         record.url = self.state.url_of(at);
-        if let Some((url, folder)) = self.delivered(id) {
+        if let Some((url, folder)) = self.delivered(&id) {
             (record.url, record.folder) = (url, folder);
         }
-        record.manifest_hash = made.manifest_hash;
-        let bytes = made.files.iter().map(|file| file.bytes).sum();
-        record.pin = Some(Pin { at: self.clock.now(), files: made.files.len() as u64, bytes });
-        if broken.is_some() {
-            record.mode = None;
-        }
-        let details =
-            broken.as_ref().map(|error| (failure(id, error, Some("intake".into()), 0), error.to_string()));
-        let id = id.clone();
+        record.pin = Some(pin);
         let newer = self.newer_than(&record);
         self.store.write(move |tx| {
             tx.put_batch(&record)?;
             tx.remark(&record, "recovered: its files were pinned under the state URL", SELF)?;
-            if let Some((details, cause)) = details {
+            if let Some(details) = failed {
                 let now = tx.now();
+                let cause = details.error_message.clone();
                 tx.fail_batch(&id, (&cause, SELF), newer, |record| {
                     record.publish_end = Some(now);
                     record.failure = Some(details);
@@ -505,5 +511,21 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+/// How a batch failed before the store was lost. `broken`: what is wrong with
+/// the copy of its files by itself.
+fn had_failed(id: &BatchId, code: String, broken: Option<&Error>) -> FailureDetails {
+    let why = broken.map(|error| format!(" {}.", error.message())).unwrap_or_default();
+    FailureDetails {
+        error_message: format!(
+            "batch {id} had failed with {code} when its files were copied; the message went with tidegate.redb.{why} \
+             Look at its files, then `tidegate batches retry {id}` or correct its manifest with `tidegate dlq edit`."
+        ),
+        error_code: code,
+        failed_operation: broken.map(|_| "intake".to_owned()),
+        stack_trace: None,
+        retry_count: 0,
     }
 }

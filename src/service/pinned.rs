@@ -1,0 +1,70 @@
+//! What a batch is by the copy of its files, where nothing else tells.
+
+use std::path::Path;
+
+use super::engine::Engine;
+use crate::domain::ids::BatchId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::batch::Batch;
+use crate::intake::folder;
+use crate::intake::manifest::MANIFEST;
+use crate::intake::pin::{self, PIN, PinManifest};
+use crate::intake::prefix::Object;
+use crate::planning::state_dir::read_checked;
+
+/// A copy, and the batch that it is of.
+pub(super) struct Opened {
+    /// What is copied.
+    pub(super) made: PinManifest,
+    /// The batch, or why the copy does not tell it.
+    pub(super) batch: Result<Batch>,
+    /// Whether nobody has said how it is meant: it has no manifest, and its
+    /// source no `mode`.
+    pub(super) has_no_mode: bool,
+}
+
+impl Engine {
+    /// Opens the copy of a batch's files in a folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PinDamaged`] when the copy's own manifest can't be read, or
+    /// is that of another batch.
+    pub(super) fn open_pin(&self, id: &BatchId, at: &Path) -> Result<Opened> {
+        let damaged = |error: Error| {
+            let text = format!("batch {id}: the copy of its files can't be used");
+            Error::new(ErrorKind::PinDamaged, text).caused_by(error)
+        };
+        let made: PinManifest = read_checked(&at.join(PIN)).map_err(damaged)?;
+        if made.format != pin::FORMAT || made.batch_id != *id {
+            let text = format!("{} is that of {} in {}", at.display(), made.batch_id, made.format);
+            return Err(damaged(Error::new(ErrorKind::PinDamaged, text)));
+        }
+        let has_manifest = at.join(MANIFEST).is_file();
+        let settings = self.settings().source(id.source());
+        let has_no_mode = !has_manifest && settings.mode.is_none();
+        let opened = match has_manifest {
+            true => folder::open_in_inbox(at, id.source(), id.folder()),
+            false => {
+                let object = |file: &pin::PinnedFile| Object {
+                    name: file.path.clone(),
+                    size: file.bytes,
+                    modified: id.folder().time(),
+                    tag: String::new(),
+                };
+                let objects: Vec<Object> = made.files.iter().map(object).collect();
+                folder::open_without_manifest(at, id.source(), id.folder(), &settings, &objects)
+            }
+        };
+        // A manifest that is not copied, or another file, makes another batch of it.
+        let batch = opened.and_then(|batch| match batch.manifest_hash == made.manifest_hash {
+            true => Ok(batch),
+            false => {
+                let text = format!(
+                    "batch {id}: the copy of its files has neither the manifest nor exactly the files that it was accepted with"
+                );
+                Err(Error::new(ErrorKind::ManifestMissing, text))
+            }
+        });
+        Ok(Opened { made, batch, has_no_mode })
+    }
+}
