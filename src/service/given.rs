@@ -149,7 +149,7 @@ impl Engine {
 
     /// Tries a batch again that FAILED for its manifest.
     fn go_on_with(&self, batch: &Batch) -> Result<BatchId> {
-        let fresh = Retry { fresh: Some(self.record(batch)?), delivered: true, of: None };
+        let fresh = Retry { fresh: Some(self.record(batch)?), delivered: true, ..Retry::default() };
         self.retry_as(&batch.id, fresh, SELF, "its manifest can be read now")?;
         Ok(batch.id.clone())
     }

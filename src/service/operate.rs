@@ -7,7 +7,7 @@ use super::dead_letters::taken;
 use super::engine::Engine;
 use super::failing::failure;
 use super::queue::is_parked;
-use super::reopen::Lies;
+use super::reopen::{Edited, Lies, Whole};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
@@ -20,6 +20,8 @@ use crate::store::{Approval, BatchRecord, BreakerRecord, Decision, SourceHold, S
 pub(super) struct Retry {
     /// What a person made of its manifest.
     pub fresh: Option<BatchRecord>,
+    /// Hash of the manifest that was made of, as far as it is known.
+    pub shown: Option<String>,
     /// Whether its files come with it, and are not those of the copy.
     pub delivered: bool,
     /// The dead letter that is requeued, as it was at a revision.
@@ -228,34 +230,35 @@ impl Engine {
     pub(super) fn retry_as(
         &self,
         id: &BatchId,
-        Retry { fresh, delivered, of }: Retry,
+        Retry { fresh, shown, delivered, of }: Retry,
         actor: &str,
         reason: &str,
     ) -> Result<BatchRecord> {
         let record = self.batch(id)?;
         let is_failed = record.status == PublishStatus::Failed;
         // Perhaps it was mended where it lies; else what is left is the copy.
-        let mut lies = match is_failed && !delivered {
-            true => self.as_it_lies(&record, fresh.as_ref())?,
-            false => Lies::default(),
+        let edited = fresh.as_ref().map(|record| Edited { record, of: shown.as_deref() });
+        let lies = match is_failed && !delivered {
+            true => self.as_it_lies(&record, edited.as_ref())?,
+            false => Lies::Elsewhere,
+        };
+        let is_whole = matches!(lies, Lies::Whole(_));
+        let anew = is_failed && record.pin.is_some() && (delivered || is_whole);
+        let Whole { fresh: mended, found, brought } = match lies {
+            Lies::Whole(whole) => *whole,
+            Lies::Copied(fresh) => Whole { fresh: Some(*fresh), ..Whole::default() },
+            Lies::Elsewhere | Lies::Away | Lies::Partly => Whole::default(),
         };
         // What lies there now is what is asked for.
-        let mended = lies.fresh.take();
-        let is = mended.as_ref().or(fresh.as_ref()).unwrap_or(&record);
-        let anew = is_failed && record.pin.is_some() && (delivered || self.is_still_delivered(is)?);
-        if record.pin.is_some() && !anew && record.mode.is_some() {
-            // It is read from its copy, and is what that is.
-            lies = Lies::default();
-        }
-        let reopened = mended.filter(|_| anew || record.pin.is_none() || record.mode.is_none()).or(fresh);
+        let reopened = mended.or(fresh);
         let files = match &reopened {
-            None if is_failed && (anew || record.pin.is_none()) => {
+            // What was approved is of the files that were seen.
+            None if is_failed && (anew || record.pin.is_none()) && record.absence.is_none() => {
                 Some(self.files_as_they_are(&self.batch_of(&record)?)?)
             }
             None | Some(_) => None,
         };
-        let found = lies.found.take();
-        let clear = self.clearing(&record, lies.stale, lies.brought.take());
+        let clear = self.clearing(&record, found.is_some(), brought);
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
         let waits = down.is_some() || record.waits_in_execution();

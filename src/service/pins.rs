@@ -13,7 +13,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::SELF;
 use super::engine::Engine;
-use super::reopen::has_all;
 use crate::domain::due;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::{Error, ErrorKind, Result};
@@ -249,24 +248,6 @@ impl Engine {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io(folder, e)),
         }
-    }
-
-    /// Whether a batch's files still are where they were delivered. Those of a
-    /// batch that failed may have been mended there.
-    pub(super) fn is_still_delivered(&self, record: &BatchRecord) -> Result<bool> {
-        let batch = self.batch_of(record)?;
-        // After a recovery the copy may be all that anybody knows of.
-        if batch.folder == self.state.pin_path(&batch.id) {
-            return Ok(false);
-        }
-        if batch.is_local() {
-            return Ok(
-                batch.folder.is_dir() && batch.files.iter().all(|f| batch.folder.join(&f.path).is_file())
-            );
-        }
-        let Some(place) = self.place_of(&batch.id, &batch.url)? else { return Ok(false) };
-        let objects = place.prefix.objects(&place.path)?;
-        Ok(!objects.is_empty() && has_all(&objects, &batch.files))
     }
 
     fn remove_pin(&self, id: &BatchId, work: &PinWork) -> Result<()> {

@@ -35,6 +35,15 @@ impl Engine {
         if record.pin.is_some()
             && let Err(error) = self.read_from_pin(&mut batch)
         {
+            if let Some((mode, scope)) = given {
+                // Restored, it is what it is planned as now.
+                let batch_id = id.clone();
+                self.store.write(move |tx| {
+                    let mut record = tx.expect_batch(&batch_id)?;
+                    (record.mode, record.scope) = (Some(mode), scope);
+                    tx.put_batch(&record)
+                })?;
+            }
             return match error.kind() {
                 ErrorKind::PinDamaged => self.fail(&id, &error, Some("planning".into())).map(Some),
                 ErrorKind::Interrupted => Ok(None),

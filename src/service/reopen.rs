@@ -1,7 +1,7 @@
 //! What a batch that failed is when it is tried again: it may have been mended
 //! where it lies.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
@@ -16,117 +16,341 @@ use crate::intake::folder::{hash_of_files, is_data};
 use crate::intake::inbox::Complete;
 use crate::intake::manifest::MANIFEST;
 use crate::intake::monitor::{self, InboxFolder};
-use crate::intake::prefix::{Listing, Object};
 use crate::intake::{fetch, folder, signature};
 use crate::store::{BatchRecord, InboxEntry, InboxState};
 
-/// A failed batch as it lies where it was delivered.
+/// How a failed batch lies where it was delivered.
+pub(super) enum Lies {
+    /// Nobody can look there now, or it lies nowhere but under the state URL.
+    Elsewhere,
+    /// Nothing of it is there.
+    Away,
+    /// Nothing of it is there, and its copy tells what nobody knew of it.
+    Copied(Box<BatchRecord>),
+    /// Not all of it is there.
+    Partly,
+    /// All of it is there.
+    Whole(Box<Whole>),
+}
+
+/// A batch that is there as a whole.
 #[derive(Default)]
-pub(super) struct Lies {
+pub(super) struct Whole {
     /// What it is by that, if that is not what it was accepted as.
     pub(super) fresh: Option<BatchRecord>,
-    /// What its folder is like, which a worker expects to find.
+    /// What its folder is like, if a worker does not expect that yet: what was
+    /// brought of it before is not that, either.
     pub(super) found: Option<FoundIn>,
-    /// Whether what was brought of it before is not that.
-    pub(super) stale: bool,
     /// Where its manifest was brought to, of a batch in an object store.
     pub(super) brought: Option<Scratch>,
 }
 
+/// What a person made of a batch's manifest.
+pub(super) struct Edited<'a> {
+    /// The batch by that.
+    pub(super) record: &'a BatchRecord,
+    /// Hash of the manifest that it was made of; `None`: nobody knows.
+    pub(super) of: Option<&'a str>,
+}
+
+/// The folder of a batch in an inbox, as it was listed.
+struct Seen {
+    place: Place,
+    folder: InboxFolder,
+    /// Whether the inbox takes batches without a manifest.
+    by_files: bool,
+    /// Why it is no batch by its files, or not yet.
+    waits: Option<String>,
+}
+
+impl Seen {
+    fn found(&self) -> FoundIn {
+        FoundIn {
+            inbox: self.place.inbox.to_string(),
+            folder: self.place.path.clone(),
+            signature: self.folder.signature.clone(),
+        }
+    }
+}
+
 impl Engine {
     /// Looks where a failed batch was delivered: at its manifest, or without one
-    /// at its files. `edited`: what a person made of it, which it is then. Nothing
-    /// is found of what is not there as a whole, or can't be looked at now.
+    /// at its files.
     ///
     /// # Errors
-    /// What is wrong with the manifest.
-    pub(super) fn as_it_lies(&self, record: &BatchRecord, edited: Option<&BatchRecord>) -> Result<Lies> {
-        if record.mode.is_none() && edited.is_none() {
-            // Nothing is known of it but its folder's name.
-            return self.reopen(record);
+    /// [`ErrorKind::Conflict`] when another batch lies there, or one that is not
+    /// whole; what is wrong with the manifest.
+    pub(super) fn as_it_lies(&self, record: &BatchRecord, edited: Option<&Edited<'_>>) -> Result<Lies> {
+        let is_unread = record.mode.is_none() && edited.is_none();
+        if record.batch_id.n() > 0 {
+            return self.made_of_another(record);
         }
-        if self.is_made_here(record) {
-            return Ok(Lies::default());
+        if record.folder == self.state.pin_path(&record.batch_id) {
+            // After a recovery the copy may be all that anybody knows of.
+            return if is_unread { self.by_pin(record) } else { Ok(Lies::Elsewhere) };
         }
         let Some(place) = self.place_of(&record.batch_id, &record.url)? else {
-            let fresh = match edited {
-                None if self.has_other_manifest(record) => Some(self.by_manifest(record, &record.folder)?),
-                Some(_) | None => None,
-            };
-            return Ok(Lies { fresh, ..Lies::default() });
+            return self.in_no_inbox(record, edited);
         };
-        let listing = match place.prefix.listing(&place.path) {
+        let seen = match self.seen_at(record, place) {
             // With a copy nobody knows which of both is meant.
             Err(error)
-                if record.pin.is_none() && matches!(error.kind(), ErrorKind::ObjectStore | ErrorKind::Io) =>
+                if record.pin.is_none()
+                    && !is_unread
+                    && matches!(error.kind(), ErrorKind::ObjectStore | ErrorKind::Io) =>
             {
                 tracing::debug!(batch = %record.batch_id, %error, "whether it was mended can't be looked at");
-                return Ok(Lies::default());
+                return Ok(Lies::Elsewhere);
             }
-            listing => listing?,
+            seen => seen?,
         };
-        let has_manifest = listing.objects.iter().any(|object| object.name == MANIFEST);
-        let files = self.batch_of(edited.unwrap_or(record))?.files;
-        let mut lies = Lies::default();
-        match (has_manifest, edited) {
-            (true, None) => self.look_at_manifest(record, &place, &mut lies)?,
-            // It was accepted by its files, and is by those that it has: its mode and
-            // scope are what they were, those of the settings may be others.
-            (false, None)
-                if record.manifest_hash == hash_of_files(&files) && has_all(&listing.objects, &files) =>
-            {
-                let files = sized(files, &listing);
-                let mut fresh = BatchRecord { manifest_hash: hash_of_files(&files), ..record.clone() };
-                fresh.files = self.files_as_they_are(&Batch { files, ..self.batch_of(record)? })?;
-                lies.fresh = Some(fresh).filter(|fresh| fresh.manifest_hash != record.manifest_hash);
+        if is_unread {
+            // Nothing is known of it but its folder's name.
+            return self.unread_there(record, seen);
+        }
+        let mut whole = Whole::default();
+        let has_manifest = seen.folder.has(MANIFEST);
+        let files = self.batch_of(edited.map_or(record, |edited| edited.record))?.files;
+        let mut files = match (has_manifest, edited) {
+            _ if seen.folder.objects.is_empty() => return Ok(Lies::Away),
+            (true, _) => {
+                let at = self.manifest_there(&seen.place, &mut whole)?;
+                match edited {
+                    None if !is_known(record, &at) => whole.fresh = Some(self.by_manifest(record, &at)?),
+                    None => {}
+                    Some(edited) => is_of_that(record, edited, &at)?,
+                }
+                files
             }
-            (true, Some(_)) | (false, _) => {}
+            (false, Some(_)) => files,
+            (false, None) if record.manifest_hash == hash_of_files(&files) => {
+                if self.missing(&seen, record, &files)?.is_none() {
+                    whole.fresh = self.by_files(record, &seen, files.clone())?;
+                }
+                files
+            }
+            // It is written last, and perhaps all else is being written again.
+            (false, None) => return Ok(Lies::Partly),
+        };
+        if let Some(fresh) = &whole.fresh {
+            files = self.batch_of(fresh)?.files;
         }
-        let now = self.batch_of(lies.fresh.as_ref().or(edited).unwrap_or(record))?.files;
-        if listing.objects.is_empty() || !has_all(&listing.objects, &now) {
-            // What is not there as a whole hides no copy, and is told by a plan.
-            lies.fresh = lies.fresh.filter(|_| record.pin.is_none());
-            return Ok(lies);
+        match self.missing(&seen, record, &files)? {
+            Some(name) if whole.fresh.is_some() => return Err(lacks(record, &name)),
+            // What is there hides no copy, and is told by a plan.
+            Some(_) => return Ok(Lies::Partly),
+            None => {}
         }
-        if !has_manifest
-            && listing.objects.iter().any(|object| is_data(&object.name) && !has(&now, &object.name))
-        {
-            // It is another batch with what was added to it.
-            return Ok(lies);
-        }
-        let entry = self.store.read(|view| view.inbox_entry(place.inbox.as_str(), &place.path))?;
+        let entry = self.store.read(|view| view.inbox_entry(seen.place.inbox.as_str(), &seen.place.path))?;
         let is_known = |entry: &InboxEntry| {
             matches!(entry.state, InboxState::Accepted { .. })
-                && signature::still(&entry.signature, &listing.objects)
+                && signature::still(&entry.signature, &seen.folder.objects)
         };
-        if !entry.as_ref().is_some_and(is_known) {
-            let settings = self.settings();
-            let signature = match settings.inboxes.iter().find(|inbox| inbox.url == place.inbox) {
-                Some(inbox) => signature::of_complete(&inbox.complete, &listing.objects),
-                None => signature::of(&listing.objects),
-            };
-            lies.stale = true;
-            lies.found = Some(FoundIn { inbox: place.inbox.to_string(), folder: place.path, signature });
-        }
-        Ok(lies)
+        whole.found = (!entry.as_ref().is_some_and(is_known)).then(|| seen.found());
+        Ok(Lies::Whole(Box::new(whole)))
     }
 
-    /// What a batch is by the manifest in its folder, if that is another one.
-    fn look_at_manifest(&self, record: &BatchRecord, place: &Place, lies: &mut Lies) -> Result<()> {
-        let at = match place.prefix.local(&place.path) {
-            Some(local) => local,
-            None => {
-                let scratch = self.scratch()?;
-                fetch::bring_manifest(&*place.prefix, &place.path, scratch.path())?;
-                let at = scratch.path().to_path_buf();
-                lies.brought = Some(scratch);
-                at
+    /// What was made of a batch is what it was made as.
+    fn made_of_another(&self, record: &BatchRecord) -> Result<Lies> {
+        let is_there = self.is_still_delivered(record)?;
+        if record.absence.is_some() {
+            let again = "have its source deliver a new full batch";
+            let text = format!("batch {}: its files are not those that its approval is of", record.batch_id);
+            let changed = |why: &str| Error::new(ErrorKind::Conflict, format!("{text}: {why}; {again}"));
+            let batch = self.batch_of(record)?;
+            let place = self.place_of(&record.batch_id, &record.url)?.filter(|_| !batch.is_local());
+            if is_there && batch.is_local() {
+                folder::check_files(&batch).map_err(|error| changed(&error.to_string()))?;
+            } else if is_there && let Some(place) = place {
+                let entry = self.store.read(|view| view.inbox_entry(place.inbox.as_str(), &place.path))?;
+                let objects = place.prefix.objects(&place.path)?;
+                if !entry.is_some_and(|entry| signature::still(&entry.signature, &objects)) {
+                    return Err(changed(&format!("{} was changed", record.url)));
+                }
+            } else if record.pin.is_some() {
+                let pin = self.open_pin(&record.batch_id, &self.state.pin_path(&record.batch_id));
+                if let Some(code) = pin.ok().and_then(|opened| opened.made.failed) {
+                    return Err(changed(&format!("they were copied when it had failed with {code}")));
+                }
             }
-        };
-        if !is_known(record, &at) {
-            lies.fresh = Some(self.by_manifest(record, &at)?);
         }
-        Ok(())
+        Ok(if is_there { Lies::Whole(Box::default()) } else { Lies::Away })
+    }
+
+    /// As [`Self::as_it_lies`], of a folder that `publish` was given.
+    fn in_no_inbox(&self, record: &BatchRecord, edited: Option<&Edited<'_>>) -> Result<Lies> {
+        let is_unread = record.mode.is_none() && edited.is_none();
+        if !record.is_local() || !record.folder.is_dir() {
+            let text = format!("batch {}: no inbox has {} any more", record.batch_id, record.url);
+            return match (is_unread, record.pin.is_some()) {
+                (true, true) => self.by_pin(record),
+                (true, false) => Err(Error::new(ErrorKind::Conflict, text)),
+                (false, _) => Ok(if record.is_local() { Lies::Away } else { Lies::Elsewhere }),
+            };
+        }
+        let fresh = match edited {
+            None if is_unread || self.has_other_manifest(record) => {
+                Some(self.by_manifest(record, &record.folder)?)
+            }
+            None => None,
+            Some(edited) => is_of_that(record, edited, &record.folder).map(|()| None)?,
+        };
+        let is = fresh.as_ref().or(edited.map(|edited| edited.record)).unwrap_or(record);
+        match self.batch_of(is)?.files.iter().find(|file| !record.folder.join(&file.path).is_file()) {
+            Some(file) if fresh.is_some() => Err(lacks(record, &file.path)),
+            Some(_) => Ok(Lies::Partly),
+            None => Ok(Lies::Whole(Box::new(Whole { fresh, ..Whole::default() }))),
+        }
+    }
+
+    fn seen_at(&self, record: &BatchRecord, place: Place) -> Result<Seen> {
+        let id = &record.batch_id;
+        let listing = place.prefix.listing(&place.path)?;
+        let settings = self.settings();
+        let has = |name: &str| listing.objects.iter().any(|object| object.name == name);
+        let inbox = settings.inboxes.iter().find(|inbox| inbox.url == place.inbox);
+        let inbox = inbox.filter(|inbox| inbox.complete != Complete::Manifest || has(MANIFEST));
+        let Some(inbox) = inbox else {
+            let newest = listing.objects.iter().map(|object| object.modified).max();
+            let folder = InboxFolder {
+                path: place.path.clone(),
+                names: Some((id.source().clone(), id.folder().clone())),
+                signature: signature::of(&listing.objects),
+                newest: newest.unwrap_or(Timestamp::UNIX_EPOCH),
+                waits: None,
+                never: false,
+                objects: listing.objects,
+            };
+            // By its files it is a batch only where the inbox takes such.
+            let waits = (!folder.has(MANIFEST)).then(|| format!("it has no {MANIFEST}"));
+            return Ok(Seen { place, folder, by_files: false, waits });
+        };
+        let (source, name, now) = (id.source().as_str(), id.folder().to_string(), self.clock.now());
+        let folder = monitor::look(inbox, place.path.clone(), source, &name, now, Ok(listing.objects));
+        let odd = || monitor::unusable(inbox, &folder, &listing.unusable, &listing.folders);
+        let waits = folder.waits.clone().or_else(odd);
+        Ok(Seen { place, by_files: inbox.complete != Complete::Manifest, waits, folder })
+    }
+
+    /// The first file of a batch that is not where it was delivered.
+    fn missing(&self, seen: &Seen, record: &BatchRecord, files: &[BatchFile]) -> Result<Option<String>> {
+        if seen.place.prefix.local(&seen.place.path).is_some() {
+            let missing = files.iter().find(|file| !record.folder.join(&file.path).is_file());
+            return Ok(missing.map(|file| file.path.clone()));
+        }
+        let place = &seen.place;
+        let places = fetch::places(&*place.prefix, &place.path, seen.folder.objects.clone(), files)?;
+        Ok(files.iter().find(|file| fetch::find(&places, &file.path).is_none()).map(|file| file.path.clone()))
+    }
+
+    /// Whether a batch's files still are where they were delivered. Those of a
+    /// batch that failed may have been mended there.
+    pub(super) fn is_still_delivered(&self, record: &BatchRecord) -> Result<bool> {
+        let batch = self.batch_of(record)?;
+        if batch.folder == self.state.pin_path(&batch.id) {
+            return Ok(false);
+        }
+        if batch.is_local() {
+            let has = |file: &BatchFile| batch.folder.join(&file.path).is_file();
+            return Ok(batch.folder.is_dir() && batch.files.iter().all(has));
+        }
+        let Some(place) = self.place_of(&batch.id, &batch.url)? else { return Ok(false) };
+        let seen = self.seen_at(record, place)?;
+        Ok(!seen.folder.objects.is_empty() && self.missing(&seen, record, &batch.files)?.is_none())
+    }
+
+    /// A local folder with the manifest that lies there.
+    fn manifest_there(&self, place: &Place, whole: &mut Whole) -> Result<PathBuf> {
+        if let Some(local) = place.prefix.local(&place.path) {
+            return Ok(local);
+        }
+        let scratch = self.scratch()?;
+        fetch::bring_manifest(&*place.prefix, &place.path, scratch.path())?;
+        let at = scratch.path().to_path_buf();
+        whole.brought = Some(scratch);
+        Ok(at)
+    }
+
+    /// What a batch without a manifest, whose files are all there, is by those, if
+    /// they are others. Its mode and scope are what they were; those of the
+    /// settings may be others by now.
+    fn by_files(
+        &self,
+        record: &BatchRecord,
+        seen: &Seen,
+        mut files: Vec<BatchFile>,
+    ) -> Result<Option<BatchRecord>> {
+        let id = &record.batch_id;
+        let has = |name: &str| files.iter().any(|file| file.path == name);
+        let added = seen.folder.objects.iter().find(|object| is_data(&object.name) && !has(&object.name));
+        if let Some(added) = added {
+            let text = format!(
+                "batch {id}: {}: with {} it is another batch: deliver it under a new run id",
+                record.url, added.name
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        // An inbox that wants manifests by now says nothing of what it took before.
+        if let Some(why) = seen.waits.as_ref().filter(|_| seen.by_files) {
+            return Err(waits(record, why));
+        }
+        for file in &mut files {
+            let object = seen.folder.objects.iter().find(|object| object.name == file.path);
+            file.bytes = object.map(|object| object.size).or(file.bytes);
+        }
+        let mut fresh = BatchRecord { manifest_hash: hash_of_files(&files), ..record.clone() };
+        fresh.files = self.files_as_they_are(&Batch { files, ..self.batch_of(record)? })?;
+        Ok(Some(fresh).filter(|fresh| fresh.manifest_hash != record.manifest_hash))
+    }
+
+    /// Opens the folder of a batch of which nothing could be read, or that
+    /// nobody has said of how it is meant.
+    fn unread_there(&self, record: &BatchRecord, seen: Seen) -> Result<Lies> {
+        let id = &record.batch_id;
+        if seen.folder.objects.is_empty() && record.pin.is_some() {
+            return self.by_pin(record);
+        }
+        let mut whole = Whole { found: Some(seen.found()), ..Whole::default() };
+        let fresh = if seen.folder.has(MANIFEST) {
+            let at = self.manifest_there(&seen.place, &mut whole)?;
+            self.by_manifest(record, &at)?
+        } else {
+            if let Some(why) = &seen.waits {
+                return Err(waits(record, why));
+            }
+            let fresh = self.record(&self.open_folder(&*seen.place.prefix, &seen.folder, id)?)?;
+            if self.has_no_mode(&seen.folder) {
+                return Err(mode_missing(record));
+            }
+            fresh
+        };
+        if let Some(name) = self.missing(&seen, record, &self.batch_of(&fresh)?.files)? {
+            return Err(lacks(record, &name));
+        }
+        whole.fresh = Some(fresh);
+        Ok(Lies::Whole(Box::new(whole)))
+    }
+
+    /// What a batch of which nothing could be read is by its copy, which is all
+    /// that is left of it.
+    fn by_pin(&self, record: &BatchRecord) -> Result<Lies> {
+        let id = &record.batch_id;
+        let opened = self.open_pin(id, &self.state.pin_path(id))?;
+        let batch = opened.batch.map_err(|error| {
+            let letter = self.store.read(|view| view.batch_letter(id)).ok().flatten();
+            let number = letter.map_or_else(|| "NUMBER".to_owned(), |letter| letter.id.to_string());
+            let text = format!(
+                "batch {id}: {} has nothing of it any more, only the copy of its files is there: correct its manifest with `tidegate dlq edit {number} --requeue`",
+                record.url
+            );
+            Error::new(ErrorKind::Conflict, text).caused_by(error)
+        })?;
+        if opened.has_no_mode {
+            return Err(mode_missing(record));
+        }
+        let fresh = self.record(&batch)?;
+        let (url, folder) = (record.url.clone(), record.folder.clone());
+        Ok(Lies::Copied(Box::new(BatchRecord { url, folder, ..fresh })))
     }
 
     /// What has to be done before a worker reads a batch as it was found: what was
@@ -158,16 +382,12 @@ impl Engine {
     }
 
     /// Whether a batch of this machine would be read with another manifest.
-    pub(super) fn has_other_manifest(&self, record: &BatchRecord) -> bool {
-        !self.is_made_here(record)
+    fn has_other_manifest(&self, record: &BatchRecord) -> bool {
+        record.batch_id.n() == 0
+            && record.folder != self.state.pin_path(&record.batch_id)
             && record.is_local()
             && record.folder.join(MANIFEST).exists()
             && !is_known(record, &record.folder)
-    }
-
-    /// Whether it is what was made of a batch, or the copy that is left of it.
-    fn is_made_here(&self, record: &BatchRecord) -> bool {
-        record.batch_id.n() > 0 || record.folder == self.state.pin_path(&record.batch_id)
     }
 
     /// The batch by the manifest in this folder.
@@ -176,88 +396,36 @@ impl Engine {
         let batch = folder::open_in_inbox(at, id.source(), id.folder())?;
         self.record(&Batch { folder: record.folder.clone(), url: record.url.clone(), ..batch })
     }
+}
 
-    /// Opens the folder of a batch whose manifest could not be read.
-    fn reopen(&self, record: &BatchRecord) -> Result<Lies> {
-        let id = &record.batch_id;
-        let Some(place) = self.place_of(id, &record.url)? else {
-            if record.is_local() && record.folder.is_dir() {
-                return Ok(Lies {
-                    fresh: Some(self.by_manifest(record, &record.folder)?),
-                    ..Lies::default()
-                });
-            }
-            let text = format!("batch {id}: no inbox has {} any more", record.url);
-            return Err(Error::new(ErrorKind::Conflict, text));
-        };
-        let listing = place.prefix.listing(&place.path)?;
-        let settings = self.settings();
-        let inbox = settings.inboxes.iter().find(|inbox| inbox.url == place.inbox);
-        let has_manifest = listing.objects.iter().any(|object| object.name == MANIFEST);
-        let signature = match inbox {
-            Some(inbox) => signature::of_complete(&inbox.complete, &listing.objects),
-            None => signature::of(&listing.objects),
-        };
-        let (source, name) = (id.source().as_str(), id.folder().to_string());
-        let mut found = InboxFolder {
-            never: false,
-            names: Some((id.source().clone(), id.folder().clone())),
-            signature,
-            newest: listing
-                .objects
-                .iter()
-                .map(|object| object.modified)
-                .max()
-                .unwrap_or(Timestamp::UNIX_EPOCH),
-            waits: None,
-            path: place.path.clone(),
-            objects: listing.objects.clone(),
-        };
-        if !has_manifest {
-            // By its files it is a batch only where the inbox takes such.
-            let why = match inbox {
-                Some(inbox) if inbox.complete != Complete::Manifest => {
-                    let now = self.clock.now();
-                    found = monitor::look(inbox, place.path.clone(), source, &name, now, Ok(listing.objects));
-                    let odd = || monitor::unusable(inbox, &found, &listing.unusable, &listing.folders);
-                    found.waits.clone().or_else(odd)
-                }
-                Some(_) | None => Some(format!("it has no {MANIFEST}")),
-            };
-            if let Some(why) = why {
-                return Err(Error::new(ErrorKind::Conflict, format!("batch {id}: {}: {why}", record.url)));
-            }
-        }
-        self.clear_spool(record);
-        let fresh = self.record(&self.open_folder(&*place.prefix, &found, id)?)?;
-        if self.has_no_mode(&found) {
-            let source = id.source();
-            let text = format!("batch {id} has no {MANIFEST}, and `sources.{source}.mode` is not set");
-            return Err(Error::new(ErrorKind::ModeMissing, text));
-        }
-        let found =
-            FoundIn { inbox: place.inbox.to_string(), folder: found.path, signature: found.signature };
-        Ok(Lies { fresh: Some(fresh), found: Some(found), ..Lies::default() })
+/// # Errors
+/// [`ErrorKind::Conflict`] when another manifest lies in a folder than the batch
+/// has and a person's edit was made of.
+fn is_of_that(record: &BatchRecord, edited: &Edited<'_>, at: &Path) -> Result<()> {
+    let (Some(of), Ok(bytes)) = (edited.of, folder::read_manifest(at)) else { return Ok(()) };
+    let there = format!("{:032x}", xxh3_128(&bytes));
+    if there == of || there == record.manifest_hash {
+        return Ok(());
     }
+    let id = &record.batch_id;
+    let text = format!("batch {id}: {} has another manifest than the edit was made of", record.url);
+    Err(Error::new(ErrorKind::Conflict, text)
+        .with_action(format!("Take what was delivered with `tidegate batches retry {id}`; or edit it anew.")))
 }
 
-fn has(files: &[BatchFile], name: &str) -> bool {
-    files.iter().any(|file| file.path == name)
+/// What a retry is told of a batch that is not, or not yet, one by its files.
+fn waits(record: &BatchRecord, why: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("batch {}: {}: {why}", record.batch_id, record.url))
 }
 
-/// Whether the files are listed; those in folders of the folder are not.
-pub(super) fn has_all(objects: &[Object], files: &[BatchFile]) -> bool {
-    let has = |name: &str| name.contains('/') || objects.iter().any(|object| object.name == name);
-    files.iter().all(|file| has(&file.path))
+fn lacks(record: &BatchRecord, file: &str) -> Error {
+    waits(record, &format!("file {file} is listed in the manifest that lies there now, and is not there"))
 }
 
-/// The files with the sizes that they have now.
-fn sized(mut files: Vec<BatchFile>, listing: &Listing) -> Vec<BatchFile> {
-    for file in &mut files {
-        let object = listing.objects.iter().find(|object| object.name == file.path);
-        file.bytes = object.map(|object| object.size).or(file.bytes);
-    }
-    files
+fn mode_missing(record: &BatchRecord) -> Error {
+    let (id, source) = (&record.batch_id, record.batch_id.source());
+    let text = format!("batch {id} has no {MANIFEST}, and `sources.{source}.mode` is not set");
+    Error::new(ErrorKind::ModeMissing, text)
 }
 
 /// Whether the manifest in a folder is the one that a batch was accepted with. One

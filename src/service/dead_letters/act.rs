@@ -4,6 +4,8 @@
 
 use std::sync::PoisonError;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::super::engine::Engine;
 use super::content::{check_line, one_line};
 use super::decide::{decidable, edit_first, give_again, taken};
@@ -36,6 +38,10 @@ impl Engine {
         let letter = self.store.read(|view| view.expect_dead_letter(id))?;
         decidable(&letter, revision)?;
         let content = content.map(|content| self.checked(&letter, content)).transpose()?;
+        let of = match letter.kind {
+            LetterKind::Batch => Some(format!("{:032x}", xxh3_128(&self.original_of(&letter)?))),
+            LetterKind::Entity => None,
+        };
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
         // What was checked is what is changed.
         let revision = Some(letter.revision);
@@ -44,7 +50,7 @@ impl Engine {
             let what = if content.is_some() { "edited" } else { "took the edit back" };
             letter.note(tx.letter_action(what, &actor, &reason));
             let by = Decision { actor, reason, at: tx.now() };
-            letter.edited = content.map(|content| LetterEdit { content, by });
+            letter.edited = content.map(|content| LetterEdit { content, by, of });
             tx.put_dead_letter(letter).map(|letter| letter.revision)
         })
     }

@@ -3,10 +3,16 @@
 
 use std::ops::ControlFlow;
 
+use url::Url;
+
+use super::super::accept::FoundIn;
 use super::super::engine::Engine;
+use super::super::reopen::{Edited, Lies};
 use super::content::one_line;
 use super::decide::edit_first;
-use crate::error::{ErrorKind, Result};
+use crate::domain::publish_state::PublishStatus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::intake::fetch;
 use crate::planning::bodies::Bodies;
 use crate::planning::plan_file::{ChangeAt, Plan};
 use crate::service::views::{LetterPreview, PlanPreview};
@@ -82,22 +88,41 @@ impl Engine {
     /// another manifest if there is one.
     fn preview_batch(&self, letter: &DeadLetter, manifest: Option<&[u8]>) -> Result<LetterPreview> {
         let record = self.batch(&letter.batch_id)?;
-        let fresh = match manifest {
-            Some(manifest) => self.with_manifest(&record, manifest)?,
-            // Perhaps it was mended where it lies.
-            None if record.mode.is_none() || self.has_other_manifest(&record) => {
-                self.with_manifest(&record, &self.original_of(letter)?)?
-            }
-            None => record.clone(),
+        let edit = manifest.map(|manifest| self.with_manifest(&record, manifest)).transpose()?;
+        // What is edited now is of what is shown now.
+        let kept = letter.edited.as_ref().filter(|kept| manifest == Some(&*kept.content));
+        let of = kept.and_then(|kept| kept.of.as_deref());
+        let edited = edit.as_ref().map(|record| Edited { record, of });
+        // As a requeue: as it lies where it was delivered, or else from the copy.
+        let lies = match record.status == PublishStatus::Failed {
+            true => self.as_it_lies(&record, edited.as_ref())?,
+            false => Lies::Elsewhere,
         };
-        let mut batch = self.batch_of(&fresh)?;
+        let is_copy = record.pin.is_some() && !matches!(lies, Lies::Whole(_));
+        let (mended, found) = match lies {
+            Lies::Whole(whole) => (whole.fresh, whole.found),
+            Lies::Copied(fresh) => (Some(*fresh), None),
+            Lies::Elsewhere | Lies::Away | Lies::Partly => (None, None),
+        };
+        let is = mended.or(edit);
+        let mut batch = self.batch_of(is.as_ref().unwrap_or(&record))?;
+        if is.is_none() && record.absence.is_none() {
+            // Whatever they are by now, they are read.
+            batch.files.iter_mut().for_each(|file| file.accepted = None);
+        }
         let scratch = self.scratch()?;
-        // As a requeue: from where it was delivered, or else from the copy.
-        if record.pin.is_some() && !self.is_still_delivered(&fresh)? {
+        if is_copy {
             self.read_from_pin(&mut batch)?;
         } else if !batch.is_local() {
             // Not where a worker would bring it, which may begin meanwhile.
             batch.folder = scratch.path().join("b");
+            if let Some(FoundIn { inbox, folder, signature }) = found {
+                let inbox = inbox.parse().map_err(|e| Error::internal("an inbox's URL").caused_by(e))?;
+                let prefix = self.prefix(&inbox)?;
+                fetch::bring_batch(&*prefix, &folder, &signature, &batch, &|_| self.go_on())?;
+                // It is at hand; the store expects another one there.
+                batch.url = Url::from_directory_path(&batch.folder).map_or(batch.url, String::from);
+            }
         }
         self.plan_only_batch(&batch, shown)
     }

@@ -202,8 +202,9 @@ impl Engine {
             Some(edited) => Some(self.with_manifest(&record, &edited.content)?),
             None => None,
         };
+        let shown = letter.edited.as_ref().and_then(|edited| edited.of.clone());
         let of = Some((letter.id, letter.revision));
-        self.retry_as(id, Retry { fresh, of, ..Retry::default() }, actor, reason)?;
+        self.retry_as(id, Retry { fresh, shown, of, ..Retry::default() }, actor, reason)?;
         Ok(id.clone())
     }
 

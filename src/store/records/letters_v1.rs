@@ -160,6 +160,9 @@ pub struct LetterEdit {
     pub content: Vec<u8>,
     /// Who, when and why.
     pub by: Decision,
+    /// XXH3-128 of the manifest that it was made of, 32 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 /// Where the original of a letter lies that is too long for the store.

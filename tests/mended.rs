@@ -1,0 +1,404 @@
+//! What failed is tried again as it lies where it was delivered, if it lies
+//! there as a whole; else from the copy, which nothing takes away.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::memory::InMemory;
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt};
+use support::batches::{Line, TestBatch, entity, says};
+use support::world::{World, open_settings};
+use tidegate::clock::{Clock, ManualClock};
+use tidegate::domain::ids::{BatchId, SourceId};
+use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::Mode;
+use tidegate::error::ErrorKind;
+use tidegate::intake::inbox::Complete;
+use tidegate::intake::prefix::RemotePrefix;
+use tidegate::service::Engine;
+
+const FILE: &str = "entities-00000.ndjson";
+
+fn names() -> impl Iterator<Item = String> {
+    (0..20).map(|n| format!("n{n:02}"))
+}
+
+fn batch(time: u32, value: i64) -> TestBatch {
+    TestBatch::full("alpha", time).with(names().map(|name| says(entity(&name), value)))
+}
+
+fn base(change: impl FnOnce(&mut tidegate::config::Settings)) -> World {
+    let world = World::with(change);
+    assert_eq!(world.publish(&batch(1, 1)).status, PublishStatus::Complete);
+    world
+}
+
+#[track_caller]
+fn expect_all(world: &World, value: i64) {
+    world.expect(&names().map(|name| (entity(&name), value)).collect::<Vec<_>>());
+}
+
+fn keep(world: &World) {
+    world.engine().keep_pins().unwrap();
+}
+
+fn code(world: &World, id: &BatchId) -> String {
+    world.batch(id).failure.map(|failure| failure.error_code).unwrap_or_default()
+}
+
+fn scan(world: &World) {
+    world.engine().scan_inbox(&world.settings.inboxes[0]).unwrap();
+}
+
+/// What a retry is refused for.
+#[track_caller]
+fn refused(engine: &Engine, id: &BatchId) -> String {
+    let error = engine.retry(id, "ann", "again").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    format!("{error} {}", error.action())
+}
+
+fn by_marker(mode: Option<Mode>) -> impl FnOnce(&mut tidegate::config::Settings) {
+    move |settings| {
+        settings.inboxes[0].complete = Complete::Marker("_SUCCESS".into());
+        settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap().mode = mode;
+    }
+}
+
+/// Has the files of a folder be older than the tests' clock says it is.
+fn aged(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_491_200)).unwrap();
+    }
+}
+
+fn without_manifest(world: &World, batch: &TestBatch) -> PathBuf {
+    let folder = batch.write(&world.data.path().join("inbox"));
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    std::fs::write(folder.join("_SUCCESS"), "").unwrap();
+    aged(&folder);
+    scan(world);
+    folder
+}
+
+fn truncate(path: &Path) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(path, lines[..lines.len() - 2].join("\n") + "\n").unwrap();
+}
+
+#[test]
+fn half_of_a_folder_without_a_manifest_is_not_taken_for_the_batch() {
+    for pinned in [false, true] {
+        let world = base(by_marker(Some(Mode::Full)));
+        let folder = without_manifest(&world, &batch(2, 2));
+        let id: BatchId = batch(2, 2).id().parse().unwrap();
+        let (file, marker, more) =
+            (folder.join(FILE), folder.join("_SUCCESS"), folder.join("entities-00001.ndjson"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (first, second) = text.split_at(text.len() / 20 * 10);
+        std::fs::write(&file, &text[..text.len() - 3]).unwrap();
+        world.work();
+        assert_eq!(code(&world, &id), "BATCH_SIZE_MISMATCH");
+        if pinned {
+            keep(&world);
+        }
+        // It is written again, in two files.
+        std::fs::remove_file(&marker).unwrap();
+        std::fs::write(&file, first).unwrap();
+        let told = refused(world.engine(), &id);
+        assert!(told.contains("it has no _SUCCESS"), "{told}");
+        std::fs::write(&more, second).unwrap();
+        std::fs::write(&marker, "").unwrap();
+        let told = refused(world.engine(), &id);
+        assert!(told.contains("entities-00001.ndjson") && told.contains("new run id"), "{told}");
+        std::fs::remove_file(&more).unwrap();
+        std::os::unix::fs::symlink(&file, &more).unwrap();
+        let told = refused(world.engine(), &id);
+        assert!(told.contains("entities-00001.ndjson"), "{told}");
+        assert_eq!(world.batch(&id).pin.is_some(), pinned);
+        expect_all(&world, 1);
+        std::fs::remove_file(&more).unwrap();
+        std::fs::write(&file, &text).unwrap();
+        world.engine().retry(&id, "ann", "as it was").unwrap();
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        expect_all(&world, 2);
+    }
+}
+
+#[test]
+fn a_mended_manifest_that_is_not_whole_is_refused_and_takes_no_copy_away() {
+    for pinned in [false, true] {
+        let world = base(|_| {});
+        let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
+        let folder = less.write(&world.data.path().join("inbox"));
+        let path = folder.join("manifest.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"count\":18", "\"count\":19")).unwrap();
+        scan(&world);
+        world.work();
+        let id: BatchId = less.id().parse().unwrap();
+        assert_eq!(code(&world, &id), "BATCH_COUNT_MISMATCH");
+        if pinned {
+            keep(&world);
+        }
+        let right = text.replace("\"full\"", "\"incremental\"");
+        std::fs::write(&path, right.replace(FILE, "entities-0000.ndjson")).unwrap();
+        let told = refused(world.engine(), &id);
+        assert!(told.contains("entities-0000.ndjson"), "{told}");
+        assert_eq!(
+            (world.batch(&id).status, world.batch(&id).pin.is_some()),
+            (PublishStatus::Failed, pinned)
+        );
+        std::fs::write(&path, right).unwrap();
+        world.engine().retry(&id, "ann", "spelt right").unwrap();
+        world.work();
+        assert_eq!(world.batch(&id).mode, Some(Mode::Incremental));
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    }
+}
+
+#[test]
+fn an_approval_of_withheld_deletions_holds_for_the_files_that_were_seen() {
+    let world = base(|_| {});
+    let less = TestBatch::full("alpha", 2).with(names().take(19).map(|name| says(entity(&name), 2)));
+    let folder = less.with([Line::BadKeyless(1)]).write(&world.data.path().join("delivered"));
+    let path = folder.join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for file in manifest["files"].as_array_mut().unwrap() {
+        file.as_object_mut().unwrap().retain(|name, _| name == "path" || name == "kind");
+    }
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let id = world.engine().accept(&folder).unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete);
+    let made = world.engine().approve(&id, None, "ann", "n19 is gone").unwrap().batch_id;
+    truncate(&folder.join(FILE));
+    world.work();
+    assert_eq!(code(&world, &made), "BATCH_CHANGED");
+    let told = refused(world.engine(), &made);
+    assert!(told.contains(FILE) && told.contains("a new full batch"), "{told}");
+    assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 20);
+}
+
+#[test]
+fn a_copy_of_what_nobody_could_read_is_told_where_its_folder_is_empty() {
+    let world = base(|_| {});
+    let folder = batch(2, 2).write(&world.data.path().join("inbox"));
+    let path = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"mode\"", "\"mod\"")).unwrap();
+    scan(&world);
+    world.clock.advance(Duration::from_secs(60));
+    scan(&world);
+    let id: BatchId = batch(2, 2).id().parse().unwrap();
+    assert_eq!(code(&world, &id), "BATCH_MANIFEST_INVALID");
+    keep(&world);
+    assert!(world.batch(&id).pin.is_some());
+    std::fs::remove_dir_all(&folder).unwrap();
+    let letter = world.dead_letters("alpha").pop().unwrap();
+    let told = refused(world.engine(), &id);
+    assert!(told.contains(&format!("tidegate dlq edit {} --requeue", letter.id)), "{told}");
+    let edited = (letter.id, Some(letter.revision), text.as_bytes());
+    world.engine().repair_letter(edited.0, edited.1, edited.2, "ann", "spelt right").unwrap();
+    world.work();
+    expect_all(&world, 2);
+}
+
+#[test]
+fn a_damaged_copy_of_what_was_held_without_a_mode_is_used_once_it_is_restored() {
+    let mut world = base(by_marker(None));
+    let folder = without_manifest(&world, &batch(2, 2));
+    let id: BatchId = batch(2, 2).id().parse().unwrap();
+    world.engine().pin_batch(&id).unwrap();
+    keep(&world);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let copy = world.engine().state().pin_path(&id).join(FILE);
+    let whole = std::fs::read(&copy).unwrap();
+    std::fs::write(&copy, "damaged").unwrap();
+    world.source("alpha", |source| source.mode = Some(Mode::Full));
+    world.work();
+    assert_eq!((code(&world, &id), world.batch(&id).mode), ("PIN_DAMAGED".into(), Some(Mode::Full)));
+    std::fs::write(&copy, whole).unwrap();
+    world.engine().retry(&id, "ann", "restored").unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    expect_all(&world, 2);
+}
+
+#[test]
+fn a_preview_reads_what_a_requeue_reads() {
+    let world = base(|_| {});
+    let folder = batch(2, 2).write(&world.data.path().join("inbox"));
+    let file = folder.join(FILE);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, &text[..text.len() - 3]).unwrap();
+    scan(&world);
+    world.work();
+    let id: BatchId = batch(2, 2).id().parse().unwrap();
+    assert_eq!(code(&world, &id), "BATCH_SIZE_MISMATCH");
+    // As many bytes as the manifest says, at another time.
+    std::fs::write(&file, text).unwrap();
+    let letter = world.dead_letters("alpha").pop().unwrap().id;
+    let preview = world.engine().check_letter(letter, None).unwrap();
+    assert!(preview.valid, "{:?}", preview.problem);
+    assert_eq!(preview.plan.unwrap().changes, 20);
+    world.engine().retry(&id, "ann", "mended").unwrap();
+    world.work();
+    expect_all(&world, 2);
+}
+
+#[test]
+fn an_edit_is_not_put_before_another_manifest_than_it_was_made_of() {
+    let world = base(|_| {});
+    let folder = batch(2, 2).write(&world.data.path().join("inbox"));
+    let path = folder.join("manifest.json");
+    let right = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, right.replace("\"count\":20", "\"count\":21")).unwrap();
+    scan(&world);
+    world.work();
+    let id: BatchId = batch(2, 2).id().parse().unwrap();
+    assert_eq!(code(&world, &id), "BATCH_COUNT_MISMATCH");
+    let letter = world.dead_letters("alpha").pop().unwrap();
+    let edit = |revision: u64| {
+        world
+            .engine()
+            .edit_letter(letter.id, Some(revision), Some(right.as_bytes()), "ann", "counted")
+            .unwrap()
+    };
+    edit(letter.revision);
+    // It is delivered again in its place, and means something else.
+    let few = TestBatch::incremental("alpha", 2).with([says(entity("n00"), 2)]);
+    let other = few.write(&world.data.path().join("other"));
+    for name in [FILE, "manifest.json"] {
+        std::fs::copy(other.join(name), folder.join(name)).unwrap();
+    }
+    let error = world.engine().requeue_letter(letter.id, None, "ann", "as edited").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.to_string().contains("manifest"), "{error}");
+    expect_all(&world, 1);
+    world.engine().retry(&id, "ann", "what was delivered").unwrap();
+    world.work();
+    assert_eq!(world.batch(&id).mode, Some(Mode::Incremental), "{:?}", world.batch(&id).failure);
+}
+
+/// An inbox in an object store.
+struct Remote {
+    data: tempfile::TempDir,
+    engine: Engine,
+    store: Arc<InMemory>,
+    inbox: tidegate::intake::inbox::InboxSettings,
+}
+
+impl Remote {
+    fn new() -> Self {
+        let data = support::folder();
+        let mut settings = open_settings(data.path());
+        settings.inboxes[0].url = "s3://metadata/landing/".parse().unwrap();
+        let inbox = settings.inboxes[0].clone();
+        let store = Arc::new(InMemory::new());
+        let shared = Arc::clone(&store) as Arc<dyn ObjectStore>;
+        let prefix = RemotePrefix::new(shared, inbox.url.clone()).unwrap();
+        // Objects have the machine's time.
+        let now = tidegate::clock::SystemClock::default().now();
+        let clock = Arc::new(ManualClock::new(now, 7)) as Arc<dyn Clock>;
+        let engine = Engine::open(data.path(), settings, clock).unwrap();
+        let engine = engine.with_prefix(inbox.url.clone(), Arc::new(prefix));
+        Self { data, engine, store, inbox }
+    }
+
+    fn put(&self, batch: &TestBatch, name: &str, bytes: &[u8]) {
+        let key = Key::from(format!("landing/alpha/{}/{name}", batch.folder_name()));
+        futures_executor::block_on(self.store.put(&key, bytes.to_vec().into())).unwrap();
+    }
+
+    fn delete(&self, batch: &TestBatch, name: &str) {
+        let key = Key::from(format!("landing/alpha/{}/{name}", batch.folder_name()));
+        futures_executor::block_on(self.store.delete(&key)).unwrap();
+    }
+
+    fn scan(&self) {
+        self.engine.scan_inbox(&self.inbox).unwrap();
+    }
+
+    fn work(&self) {
+        self.engine.run_until_idle().unwrap();
+    }
+
+    fn code(&self, id: &BatchId) -> String {
+        let failure = self.engine.batch(id).unwrap().failure;
+        failure.map(|failure| failure.error_code).unwrap_or_default()
+    }
+}
+
+/// A batch in an object store whose data lies in a folder of its folder and whose
+/// manifest counts a line too many.
+fn deep() -> (Remote, TestBatch, BatchId, String) {
+    let remote = Remote::new();
+    let batch = batch(2, 2);
+    let made = batch.write(&remote.data.path().join("made"));
+    let manifest =
+        std::fs::read_to_string(made.join("manifest.json")).unwrap().replace(FILE, "data/x.ndjson");
+    remote.put(&batch, "data/x.ndjson", &std::fs::read(made.join(FILE)).unwrap());
+    remote.put(&batch, "relationships-00000.ndjson", b"");
+    remote.put(&batch, "manifest.json", manifest.replace("\"count\":20", "\"count\":21").as_bytes());
+    remote.scan();
+    remote.work();
+    let id = batch.id().parse().unwrap();
+    assert_eq!(remote.code(&id), "BATCH_COUNT_MISMATCH");
+    (remote, batch, id, manifest)
+}
+
+#[test]
+fn a_copy_is_not_given_up_for_files_that_are_gone_from_a_folder_of_the_folder() {
+    let (remote, batch, id, manifest) = deep();
+    remote.engine.keep_pins().unwrap();
+    let copy = remote.engine.state().pin_path(&id);
+    assert!(copy.join("data/x.ndjson").is_file());
+    remote.delete(&batch, "data/x.ndjson");
+    remote.engine.retry(&id, "ann", "again").unwrap();
+    remote.work();
+    remote.engine.keep_pins().unwrap();
+    assert_eq!(remote.code(&id), "BATCH_COUNT_MISMATCH", "{:?}", remote.engine.batch(&id));
+    assert!(copy.join("data/x.ndjson").is_file());
+    // A mended manifest without it names it.
+    remote.put(&batch, "manifest.json", manifest.as_bytes());
+    let told = refused(&remote.engine, &id);
+    assert!(told.contains("data/x.ndjson"), "{told}");
+    assert!(copy.join("data/x.ndjson").is_file());
+}
+
+#[test]
+fn a_preview_of_a_batch_in_an_object_store_is_of_what_lies_there() {
+    let (remote, batch, id, manifest) = deep();
+    remote.put(&batch, "manifest.json", manifest.as_bytes());
+    let letters = remote.engine.store().read(|view| view.open_dead_letters(id.source())).unwrap();
+    let preview = remote.engine.check_letter(letters[0].id, None).unwrap();
+    assert!(preview.valid, "{:?}", preview.problem);
+    remote.engine.retry(&id, "ann", "counted").unwrap();
+    remote.work();
+    assert_eq!(remote.engine.batch(&id).unwrap().status, PublishStatus::Complete);
+}
+
+#[test]
+fn a_copy_has_the_manifest_though_it_was_cleared_away_where_it_was_brought() {
+    let (remote, batch, id, manifest) = deep();
+    remote.put(&batch, "manifest.json", manifest.as_bytes());
+    remote.engine.pause_source(id.source(), "ann", "wait").unwrap();
+    remote.engine.retry(&id, "ann", "counted").unwrap();
+    std::fs::remove_dir_all(remote.data.path().join("spool/alpha")).unwrap();
+    // What was to be copied before goes first.
+    remote.engine.keep_pins().unwrap();
+    remote.engine.keep_pins().unwrap();
+    assert!(remote.engine.batch(&id).unwrap().pin.is_some());
+    assert_eq!(
+        std::fs::read_to_string(remote.engine.state().pin_path(&id).join("manifest.json")).unwrap(),
+        manifest
+    );
+}
