@@ -291,6 +291,7 @@ fn an_edit_is_not_put_before_another_manifest_than_it_was_made_of() {
 /// An inbox in an object store.
 struct Remote {
     data: tempfile::TempDir,
+    clock: Arc<ManualClock>,
     engine: Engine,
     store: Arc<InMemory>,
     inbox: tidegate::intake::inbox::InboxSettings,
@@ -307,10 +308,10 @@ impl Remote {
         let prefix = RemotePrefix::new(shared, inbox.url.clone()).unwrap();
         // Objects have the machine's time.
         let now = tidegate::clock::SystemClock::default().now();
-        let clock = Arc::new(ManualClock::new(now, 7)) as Arc<dyn Clock>;
-        let engine = Engine::open(data.path(), settings, clock).unwrap();
+        let clock = Arc::new(ManualClock::new(now, 7));
+        let engine = Engine::open(data.path(), settings, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
         let engine = engine.with_prefix(inbox.url.clone(), Arc::new(prefix));
-        Self { data, engine, store, inbox }
+        Self { data, clock, engine, store, inbox }
     }
 
     fn put(&self, batch: &TestBatch, name: &str, bytes: &[u8]) {
@@ -401,4 +402,63 @@ fn a_copy_has_the_manifest_though_it_was_cleared_away_where_it_was_brought() {
         std::fs::read_to_string(remote.engine.state().pin_path(&id).join("manifest.json")).unwrap(),
         manifest
     );
+}
+
+#[test]
+fn a_folder_of_an_object_store_that_was_emptied_is_told_as_that() {
+    let remote = Remote::new();
+    let batch = batch(2, 2);
+    let made = batch.write(&remote.data.path().join("made"));
+    let names = [FILE, "relationships-00000.ndjson", "manifest.json"];
+    for name in names {
+        remote.put(&batch, name, &std::fs::read(made.join(name)).unwrap());
+    }
+    remote.scan();
+    for name in names {
+        remote.delete(&batch, name);
+    }
+    remote.work();
+    let failure = remote.engine.batch(&batch.id().parse().unwrap()).unwrap().failure.unwrap();
+    assert_eq!(failure.error_code, "BATCH_FILE_MISSING", "{failure:?}");
+    assert!(failure.error_message.contains("nothing is left in s3://metadata/landing/alpha/"), "{failure:?}");
+}
+
+#[test]
+fn an_inbox_says_how_a_mended_batch_goes_on_that_it_did_not_see_before() {
+    let world = base(|_| {});
+    let folder = batch(2, 2).write(&world.data.path().join("inbox"));
+    let path = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"mode\"", "\"mod\"")).unwrap();
+    let id = world.engine().accept_given(&folder).unwrap();
+    assert_eq!(code(&world, &id), "BATCH_MANIFEST_INVALID");
+    std::fs::write(&path, &text).unwrap();
+    scan(&world);
+    let items = world.engine().inbox_view(&tidegate::service::query::Part::first(10)).unwrap().items;
+    let told = &items[0].reason;
+    assert!(told.contains(&format!("tidegate batches retry {id}")), "{told}");
+    world.engine().retry(&id, "ann", "mended").unwrap();
+    world.work();
+    expect_all(&world, 2);
+}
+
+#[test]
+fn a_copy_of_what_nobody_could_read_is_brought_anew() {
+    let remote = Remote::new();
+    let batch = batch(2, 2);
+    let made = batch.write(&remote.data.path().join("made"));
+    let data = std::fs::read(made.join(FILE)).unwrap();
+    remote.put(&batch, FILE, &data);
+    remote.put(&batch, "manifest.json", b"no manifest");
+    // What an earlier attempt brought of it is as long, and is not that.
+    let spool = remote.data.path().join("spool/alpha").join(batch.folder_name());
+    std::fs::create_dir_all(&spool).unwrap();
+    std::fs::write(spool.join(FILE), vec![b'x'; data.len()]).unwrap();
+    remote.engine.scan_inbox(&remote.inbox).unwrap();
+    remote.clock.advance(Duration::from_secs(600));
+    remote.scan();
+    let id: BatchId = batch.id().parse().unwrap();
+    assert_eq!(remote.code(&id), "BATCH_MANIFEST_INVALID");
+    remote.engine.keep_pins().unwrap();
+    assert_eq!(std::fs::read(remote.engine.state().pin_path(&id).join(FILE)).unwrap(), data);
 }

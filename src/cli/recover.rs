@@ -79,7 +79,7 @@ fn text(recovered: &Recovered) -> String {
         false => format!("Recovered:\n{}", table(&head, &rows)),
     };
     if !recovered.batches.is_empty() {
-        text.push_str("\nIn the queue again, from their pins:\n");
+        text.push_str("\nIn the queue again, or FAILED as they were, from their pins:\n");
         for id in &recovered.batches {
             text.push_str(&format!("  {id}\n"));
         }

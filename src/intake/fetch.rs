@@ -34,8 +34,8 @@ pub fn bring(prefix: &dyn Prefix, folder: &str, object: &Object, to: &Path, each
 ///
 /// # Errors
 /// [`ErrorKind::FolderChanged`] when the listing is not the accepted one,
-/// [`ErrorKind::FileMissing`] when a file is listed in the manifest alone;
-/// else as [`bring`].
+/// [`ErrorKind::FileMissing`] when a file is listed in the manifest alone, or
+/// nothing is there; else as [`bring`].
 pub fn bring_batch(
     prefix: &dyn Prefix,
     folder: &str,
@@ -44,6 +44,11 @@ pub fn bring_batch(
     each: Passing<'_>,
 ) -> Result<()> {
     let objects = prefix.objects(folder)?;
+    if objects.is_empty() {
+        // Not changed, so that somebody may have it read as it is.
+        let text = format!("batch {}: nothing is left in {}", batch.id, prefix.url_of(folder));
+        return Err(Error::new(ErrorKind::FileMissing, text));
+    }
     if !signature::still(accepted, &objects) {
         let text = format!("batch {}: {} was changed after it was accepted", batch.id, prefix.url_of(folder));
         return Err(Error::new(ErrorKind::FolderChanged, text));

@@ -45,6 +45,15 @@ impl FoundIn {
 
 /// The error of another manifest under the id of a batch.
 fn reused(known: &BatchRecord) -> Error {
+    if known.was_unread() {
+        // It is no other batch: nobody could read what it is.
+        let id = &known.batch_id;
+        let text = format!(
+            "batch {id} is FAILED, for it could not be read at {}; mended there, it is read again with `tidegate batches retry {id}`",
+            known.url
+        );
+        return Error::new(ErrorKind::IdReused, text);
+    }
     let text = format!(
         "batch {} was accepted {} from {} with another manifest",
         known.batch_id, known.accepted_at, known.url
