@@ -165,6 +165,33 @@ fn a_mended_manifest_that_is_not_whole_is_refused_and_takes_no_copy_away() {
 }
 
 #[test]
+fn a_folder_whose_manifest_is_still_to_come_is_not_read_by_the_old_one() {
+    for root in ["inbox", "delivered"] {
+        let world = base(|_| {});
+        let folder = batch(2, 2).write(&world.data.path().join(root));
+        let path = folder.join("manifest.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        // It says nothing of the sizes.
+        let bytes = std::fs::metadata(folder.join(FILE)).unwrap().len();
+        let text = text.replace(&format!(",\"bytes\":{bytes}"), "");
+        std::fs::write(&path, text.replace("\"count\":20", "\"count\":21")).unwrap();
+        let id = world.engine().accept_given(&folder).unwrap();
+        scan(&world);
+        world.work();
+        assert_eq!(code(&world, &id), "BATCH_COUNT_MISMATCH");
+        // It is written again, in place.
+        std::fs::remove_file(&path).unwrap();
+        truncate(&folder.join(FILE));
+        let told = refused(world.engine(), &id);
+        assert!(told.contains("it has no manifest.json"), "{root}: {told}");
+        std::fs::write(&path, text.replace("\"count\":20", "\"count\":18")).unwrap();
+        world.engine().retry(&id, "ann", "whole again").unwrap();
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    }
+}
+
+#[test]
 fn an_approval_of_withheld_deletions_holds_for_the_files_that_were_seen() {
     let world = base(|_| {});
     let less = TestBatch::full("alpha", 2).with(names().take(19).map(|name| says(entity(&name), 2)));

@@ -129,8 +129,7 @@ impl Engine {
                 }
                 files
             }
-            // It is written last, and perhaps all else is being written again.
-            (false, None) => return Ok(Lies::Partly),
+            (false, None) => return without_manifest(record),
         };
         if let Some(fresh) = &whole.fresh {
             files = self.batch_of(fresh)?.files;
@@ -191,6 +190,11 @@ impl Engine {
         let fresh = match edited {
             None if is_unread || self.has_other_manifest(record) => {
                 Some(self.by_manifest(record, &record.folder)?)
+            }
+            None if !record.folder.join(MANIFEST).exists()
+                && record.manifest_hash != hash_of_files(&self.batch_of(record)?.files) =>
+            {
+                return without_manifest(record);
             }
             None => None,
             Some(edited) => is_of_that(record, edited, &record.folder).map(|()| None)?,
@@ -411,6 +415,18 @@ fn is_of_that(record: &BatchRecord, edited: &Edited<'_>, at: &Path) -> Result<()
     let text = format!("batch {id}: {} has another manifest than the edit was made of", record.url);
     Err(Error::new(ErrorKind::Conflict, text)
         .with_action(format!("Take what was delivered with `tidegate batches retry {id}`; or edit it anew.")))
+}
+
+/// A folder that lacks its manifest, which is written last: perhaps all else in it
+/// is being written again. A copy is read instead.
+///
+/// # Errors
+/// [`ErrorKind::Conflict`] where there is none.
+fn without_manifest(record: &BatchRecord) -> Result<Lies> {
+    match record.pin.is_some() {
+        true => Ok(Lies::Partly),
+        false => Err(waits(record, &format!("it has no {MANIFEST}"))),
+    }
 }
 
 /// What a retry is told of a batch that is not, or not yet, one by its files.
