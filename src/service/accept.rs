@@ -223,9 +223,11 @@ impl Engine {
     }
 
     /// The files of a batch as a record has them, with what those are like now
-    /// that are read where they were delivered.
+    /// that are read where they were delivered. What is brought from an object
+    /// store is told by its listing.
     pub(super) fn files_as_they_are(&self, batch: &Batch) -> Result<String> {
         let mut files = batch.files.clone();
+        files.iter_mut().for_each(|file| file.accepted = None);
         if batch.is_local() {
             for (file, state) in files.iter_mut().zip(folder::states(batch)) {
                 file.accepted = state;

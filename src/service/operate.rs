@@ -244,13 +244,17 @@ impl Engine {
         };
         let is_whole = matches!(lies, Lies::Whole(_));
         let anew = is_failed && record.pin.is_some() && (delivered || is_whole);
-        let Whole { fresh: mended, found, brought } = match lies {
+        let Whole { fresh: mended, found, brought, there } = match lies {
             Lies::Whole(whole) => *whole,
             Lies::Copied(fresh) => Whole { fresh: Some(*fresh), ..Whole::default() },
             Lies::Elsewhere | Lies::Away | Lies::Partly => Whole::default(),
         };
         // What lies there now is what is asked for.
-        let reopened = mended.or(fresh);
+        let reopened = mended.or(fresh.map(|edited| {
+            // The edit was made of that: it is what was delivered from then on.
+            let manifest_hash = there.unwrap_or_else(|| edited.manifest_hash.clone());
+            BatchRecord { manifest_hash, ..edited }
+        }));
         let files = match &reopened {
             // What was approved is of the files that were seen.
             None if is_failed && (anew || record.pin.is_none()) && record.absence.is_none() => {
@@ -303,7 +307,8 @@ impl Engine {
                         if let Some(files) = files {
                             record.files = files;
                         }
-                        if anew {
+                        // Also one that was finished since it was looked at.
+                        if delivered || is_whole {
                             record.pin = None;
                         }
                         record.failure = None;

@@ -9,7 +9,9 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::accept::FoundIn;
 use super::engine::Engine;
 use super::inboxes::Place;
+use super::pinned::Opened;
 use super::uploads::Scratch;
+use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder::{hash_of_files, is_data};
@@ -43,6 +45,8 @@ pub(super) struct Whole {
     pub(super) found: Option<FoundIn>,
     /// Where its manifest was brought to, of a batch in an object store.
     pub(super) brought: Option<Scratch>,
+    /// Hash of the manifest that an edit stands for.
+    pub(super) there: Option<String>,
 }
 
 /// What a person made of a batch's manifest.
@@ -81,6 +85,18 @@ impl Engine {
     /// [`ErrorKind::Conflict`] when another batch lies there, or one that is not
     /// whole; what is wrong with the manifest.
     pub(super) fn as_it_lies(&self, record: &BatchRecord, edited: Option<&Edited<'_>>) -> Result<Lies> {
+        let lies = self.looked_at(record, edited)?;
+        if matches!(lies, Lies::Away | Lies::Partly)
+            && edited.is_none()
+            && record.pin.is_some()
+            && record.batch_id.n() == 0
+        {
+            self.expect_of_that(record)?;
+        }
+        Ok(lies)
+    }
+
+    fn looked_at(&self, record: &BatchRecord, edited: Option<&Edited<'_>>) -> Result<Lies> {
         let is_unread = record.mode.is_none() && edited.is_none();
         if record.batch_id.n() > 0 {
             return self.made_of_another(record);
@@ -114,11 +130,12 @@ impl Engine {
         let mut files = match (has_manifest, edited) {
             _ if seen.folder.objects.is_empty() => return Ok(Lies::Away),
             (true, _) => {
+                self.expect_taken(record, &seen)?;
                 let at = self.manifest_there(&seen.place, &mut whole)?;
                 match edited {
                     None if !is_known(record, &at) => whole.fresh = Some(self.by_manifest(record, &at)?),
                     None => {}
-                    Some(edited) => is_of_that(record, edited, &at)?,
+                    Some(edited) => whole.there = expect_made_of(record, edited, &at)?,
                 }
                 files
             }
@@ -129,7 +146,7 @@ impl Engine {
                 }
                 files
             }
-            (false, None) => return without_manifest(record),
+            (false, None) => return self.without_manifest(record),
         };
         if let Some(fresh) = &whole.fresh {
             files = self.batch_of(fresh)?.files;
@@ -140,13 +157,84 @@ impl Engine {
             Some(_) => return Ok(Lies::Partly),
             None => {}
         }
+        whole.found = (!self.is_as_accepted(&seen)?).then(|| seen.found());
+        Ok(Lies::Whole(Box::new(whole)))
+    }
+
+    /// Whether a folder is what a worker expects it to be.
+    fn is_as_accepted(&self, seen: &Seen) -> Result<bool> {
         let entry = self.store.read(|view| view.inbox_entry(seen.place.inbox.as_str(), &seen.place.path))?;
         let is_known = |entry: &InboxEntry| {
             matches!(entry.state, InboxState::Accepted { .. })
                 && signature::still(&entry.signature, &seen.folder.objects)
         };
-        whole.found = (!entry.as_ref().is_some_and(is_known)).then(|| seen.found());
-        Ok(Lies::Whole(Box::new(whole)))
+        Ok(entry.as_ref().is_some_and(is_known))
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when a folder was changed since it was accepted, and
+    /// its inbox, which wants more than a manifest, would not take it yet.
+    fn expect_taken(&self, record: &BatchRecord, seen: &Seen) -> Result<()> {
+        match seen.waits.as_ref().filter(|_| seen.by_files) {
+            Some(why) if !self.is_as_accepted(seen)? => Err(waits(record, why)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the copy that is to be read was made after the
+    /// batch failed, and has not what it was accepted with.
+    fn expect_of_that(&self, record: &BatchRecord) -> Result<()> {
+        let id = &record.batch_id;
+        // One that is damaged is told by a plan.
+        let Ok(Opened { made, batch, .. }) = self.open_pin(id, &self.state.pin_path(id)) else {
+            return Ok(());
+        };
+        match batch {
+            _ if made.failed.is_none() => Ok(()),
+            Ok(batch) if batch.manifest_hash == record.manifest_hash => Ok(()),
+            Ok(_) => Err(self.copy_alone(record)),
+            Err(error) => Err(self.copy_alone(record).caused_by(error)),
+        }
+    }
+
+    /// The error of a batch of which only a copy is there that does not tell what
+    /// it is.
+    fn copy_alone(&self, record: &BatchRecord) -> Error {
+        let id = &record.batch_id;
+        let text = format!(
+            "batch {id}: {} does not have it as a whole any more, and the copy of its files is not what it was accepted with: say what that is with `tidegate dlq edit {} --requeue`",
+            record.url,
+            self.letter_of(id)
+        );
+        Error::new(ErrorKind::Conflict, text)
+    }
+
+    /// The number of a failed batch's dead letter, as commands take it.
+    fn letter_of(&self, id: &BatchId) -> String {
+        let letter = self.store.read(|view| view.batch_letter(id)).ok().flatten();
+        letter.map_or_else(|| "NUMBER".to_owned(), |letter| letter.id.to_string())
+    }
+
+    /// A folder that lacks its manifest, which is written last: perhaps all else
+    /// in it is being written again. A copy is read instead.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where there is none.
+    fn without_manifest(&self, record: &BatchRecord) -> Result<Lies> {
+        if record.pin.is_some() {
+            return Ok(Lies::Partly);
+        }
+        let error = waits(record, &format!("it has no {MANIFEST}"));
+        let letter = self.store.read(|view| view.batch_letter(&record.batch_id))?;
+        Err(match letter.filter(|letter| letter.edited.is_some()) {
+            Some(letter) => {
+                let id = letter.id;
+                error
+                    .with_action(format!("It is requeued as it was edited with `tidegate dlq requeue {id}`."))
+            }
+            None => error,
+        })
     }
 
     /// What was made of a batch is what it was made as.
@@ -187,6 +275,7 @@ impl Engine {
                 (false, _) => Ok(if record.is_local() { Lies::Away } else { Lies::Elsewhere }),
             };
         }
+        let mut there = None;
         let fresh = match edited {
             None if is_unread || self.has_other_manifest(record) => {
                 Some(self.by_manifest(record, &record.folder)?)
@@ -194,16 +283,19 @@ impl Engine {
             None if !record.folder.join(MANIFEST).exists()
                 && record.manifest_hash != hash_of_files(&self.batch_of(record)?.files) =>
             {
-                return without_manifest(record);
+                return self.without_manifest(record);
             }
             None => None,
-            Some(edited) => is_of_that(record, edited, &record.folder).map(|()| None)?,
+            Some(edited) => {
+                there = expect_made_of(record, edited, &record.folder)?;
+                None
+            }
         };
         let is = fresh.as_ref().or(edited.map(|edited| edited.record)).unwrap_or(record);
         match self.batch_of(is)?.files.iter().find(|file| !record.folder.join(&file.path).is_file()) {
             Some(file) if fresh.is_some() => Err(lacks(record, &file.path)),
             Some(_) => Ok(Lies::Partly),
-            None => Ok(Lies::Whole(Box::new(Whole { fresh, ..Whole::default() }))),
+            None => Ok(Lies::Whole(Box::new(Whole { fresh, there, ..Whole::default() }))),
         }
     }
 
@@ -316,11 +408,19 @@ impl Engine {
         }
         let mut whole = Whole { found: Some(seen.found()), ..Whole::default() };
         let fresh = if seen.folder.has(MANIFEST) {
+            self.expect_taken(record, &seen)?;
             let at = self.manifest_there(&seen.place, &mut whole)?;
             self.by_manifest(record, &at)?
         } else {
             if let Some(why) = &seen.waits {
                 return Err(waits(record, why));
+            }
+            if record.manifest_hash != hash_of_files(&self.batch_of(record)?.files) {
+                // It had a manifest, which is still to come, or went first.
+                return match record.pin.is_some() {
+                    true => self.by_pin(record),
+                    false => self.without_manifest(record),
+                };
             }
             let fresh = self.record(&self.open_folder(&*seen.place.prefix, &seen.folder, id)?)?;
             if self.has_no_mode(&seen.folder) {
@@ -340,15 +440,7 @@ impl Engine {
     fn by_pin(&self, record: &BatchRecord) -> Result<Lies> {
         let id = &record.batch_id;
         let opened = self.open_pin(id, &self.state.pin_path(id))?;
-        let batch = opened.batch.map_err(|error| {
-            let letter = self.store.read(|view| view.batch_letter(id)).ok().flatten();
-            let number = letter.map_or_else(|| "NUMBER".to_owned(), |letter| letter.id.to_string());
-            let text = format!(
-                "batch {id}: {} has nothing of it any more, only the copy of its files is there: correct its manifest with `tidegate dlq edit {number} --requeue`",
-                record.url
-            );
-            Error::new(ErrorKind::Conflict, text).caused_by(error)
-        })?;
+        let batch = opened.batch.map_err(|error| self.copy_alone(record).caused_by(error))?;
         if opened.has_no_mode {
             return Err(mode_missing(record));
         }
@@ -402,31 +494,22 @@ impl Engine {
     }
 }
 
+/// The hash of the manifest in a folder, if it can be read.
+///
 /// # Errors
-/// [`ErrorKind::Conflict`] when another manifest lies in a folder than the batch
-/// has and a person's edit was made of.
-fn is_of_that(record: &BatchRecord, edited: &Edited<'_>, at: &Path) -> Result<()> {
-    let (Some(of), Ok(bytes)) = (edited.of, folder::read_manifest(at)) else { return Ok(()) };
+/// [`ErrorKind::Conflict`] when it is another one than the batch has and a
+/// person's edit was made of.
+fn expect_made_of(record: &BatchRecord, edited: &Edited<'_>, at: &Path) -> Result<Option<String>> {
+    let Ok(bytes) = folder::read_manifest(at) else { return Ok(None) };
     let there = format!("{:032x}", xxh3_128(&bytes));
-    if there == of || there == record.manifest_hash {
-        return Ok(());
+    if there == record.manifest_hash || edited.of.is_none_or(|of| there == of) {
+        return Ok(Some(there));
     }
     let id = &record.batch_id;
     let text = format!("batch {id}: {} has another manifest than the edit was made of", record.url);
-    Err(Error::new(ErrorKind::Conflict, text)
-        .with_action(format!("Take what was delivered with `tidegate batches retry {id}`; or edit it anew.")))
-}
-
-/// A folder that lacks its manifest, which is written last: perhaps all else in it
-/// is being written again. A copy is read instead.
-///
-/// # Errors
-/// [`ErrorKind::Conflict`] where there is none.
-fn without_manifest(record: &BatchRecord) -> Result<Lies> {
-    match record.pin.is_some() {
-        true => Ok(Lies::Partly),
-        false => Err(waits(record, &format!("it has no {MANIFEST}"))),
-    }
+    Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
+        "Take what was delivered with `tidegate batches retry {id}`; if that fails, edit it anew."
+    )))
 }
 
 /// What a retry is told of a batch that is not, or not yet, one by its files.

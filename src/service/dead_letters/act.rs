@@ -38,9 +38,11 @@ impl Engine {
         let letter = self.store.read(|view| view.expect_dead_letter(id))?;
         decidable(&letter, revision)?;
         let content = content.map(|content| self.checked(&letter, content)).transpose()?;
-        let of = match letter.kind {
-            LetterKind::Batch => Some(format!("{:032x}", xxh3_128(&self.original_of(&letter)?))),
-            LetterKind::Entity => None,
+        let of = match (letter.kind, &letter.edited) {
+            // It begins with the edit that there is.
+            (LetterKind::Batch, Some(edit)) => edit.of.clone(),
+            (LetterKind::Batch, None) => Some(format!("{:032x}", xxh3_128(&self.original_of(&letter)?))),
+            (LetterKind::Entity, _) => None,
         };
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
         // What was checked is what is changed.
