@@ -14,6 +14,7 @@ use tidegate::clock::Clock;
 use tidegate::domain::ids::{BatchId, SourceId};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::Mode;
+use tidegate::error::ErrorKind;
 use tidegate::intake::inbox::Complete;
 use tidegate::service::recover::{Recovered, recover};
 
@@ -330,4 +331,56 @@ fn a_copy_that_a_recovery_cant_take_is_told_and_stays() {
     world.engine().retry(&id, "ann", "restored").unwrap();
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.timeline(&id));
+}
+
+#[test]
+fn a_copy_that_is_all_there_is_stays_however_the_state_folder_was_called() {
+    for given_again in [false, true] {
+        let mut world = base();
+        let folder = batch(2, 2).write(&world.data.path().join("delivered"));
+        let whole = std::fs::read(folder.join(FILE)).unwrap();
+        truncate(&folder.join(FILE));
+        let id = world.engine().accept_given(&folder).unwrap();
+        world.work();
+        assert_eq!(code(&world, &id), "BATCH_SIZE_MISMATCH");
+        keep(&world);
+        world.stop();
+        std::fs::remove_file(world.data.path().join("tidegate.redb")).unwrap();
+        let mut settings = world.settings.clone();
+        let other = world.data.path().join("another-name");
+        std::os::unix::fs::symlink(&settings.state, &other).unwrap();
+        settings.state = other;
+        recover(settings, Arc::clone(&world.clock) as Arc<dyn Clock>).unwrap();
+        world.restart();
+        if !given_again {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+        for _ in 0..2 {
+            world.engine().retry(&id, "ann", "again").unwrap();
+            world.work();
+            keep(&world);
+            assert_eq!(code(&world, &id), "BATCH_SIZE_MISMATCH");
+            assert!(pin(&world, &id).join(FILE).is_file());
+        }
+        if given_again {
+            // Mended where it was, and told so.
+            std::fs::write(folder.join(FILE), &whole).unwrap();
+            let given = world.engine().accept_given(&folder);
+            assert!(given.is_ok_and(|given| given == id));
+            world.engine().retry(&id, "ann", "mended").unwrap();
+            world.work();
+            assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        }
+    }
+}
+
+#[test]
+fn what_is_gone_and_was_not_copied_is_not_tried_again() {
+    let world = base();
+    let (id, folder) = failed(&world);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let error = world.engine().retry(&id, "ann", "again").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains("there is no copy"), "{error}");
+    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
 }

@@ -362,7 +362,7 @@ pub const SECTIONS: &[Section] = &[
             key(
                 "max_expansion",
                 "number",
-                "Bytes that a compressed file may unfold to, for each stored byte; a gzip file a quarter of it.",
+                "Bytes that a compressed file may unfold to, for each stored byte, once it has unfolded to more than 64 MiB; a gzip file a quarter of it.",
             ),
             key("max_file", "size", "Bytes that one file may unfold to."),
             key("max_future", "duration", "How far ahead of the clock the timestamps of a batch may lie."),

@@ -195,7 +195,19 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
             Kind::Relationship if parts.from.is_none() => "from",
             Kind::Relationship => "to",
         };
-        return Err(BadLine::new(missing, "is missing"));
+        let of_other = match kind {
+            Kind::Entity if missing != "type" => {
+                [&b"from"[..], b"to"].iter().any(|name| parts.others.contains(*name))
+            }
+            Kind::Relationship if missing != "type" => parts.others.contains(&b"qualified_name"[..]),
+            Kind::Entity | Kind::Relationship => false,
+        };
+        let problem = match kind {
+            Kind::Entity if of_other => "is missing: a relationship stands in a file of relationships",
+            Kind::Relationship if of_other => "is missing: an entity stands in a file of entities",
+            Kind::Entity | Kind::Relationship => "is missing",
+        };
+        return Err(BadLine::new(missing, problem));
     };
     let attributes = match (parts.deleted, parts.attributes) {
         (true, Some(_)) => {
@@ -539,6 +551,12 @@ mod tests {
             ("[]", "", "is not a JSON object", false),
             ("{}", "type", "is missing", false),
             (r#"{"type":"t"}"#, "qualified_name", "is missing", false),
+            (
+                r#"{"type":"t","from":{"type":"t","qualified_name":"a"},"to":{"type":"t","qualified_name":"b"}}"#,
+                "qualified_name",
+                "is missing: a relationship stands in a file of relationships",
+                false,
+            ),
             (r#"{"type":"t","qualified_name":"n"}"#, "attributes", "is missing", true),
             (r#"{"type":"t","qualified_name":"n","attributes":[]}"#, "attributes", "is not an object", true),
             (r#"{"attributes":1,"type":"t","qualified_name":"n"}"#, "attributes", "is not an object", true),

@@ -117,12 +117,31 @@ impl Engine {
         self.put_in_queue(self.record(batch)?, None, None)
     }
 
+    /// Has a batch that failed and was recovered known by its folder again, of
+    /// which its copy told nothing: what was mended there is what is tried again.
+    fn lies_again(&self, known: &BatchRecord, batch: &Batch) -> Result<()> {
+        let (id, before) = (batch.id.clone(), known.folder.clone());
+        let (url, folder) = (batch.url.clone(), batch.folder.clone());
+        self.store.write(move |tx| {
+            let mut record = tx.expect_batch(&id)?;
+            if record.status != PublishStatus::Failed || record.folder != before {
+                return Ok(());
+            }
+            tx.remark(&record, format!("it was given again from {url}"), SELF)?;
+            (record.url, record.folder) = (url, folder);
+            tx.put_batch(&record)
+        })
+    }
+
     /// Has a batch that waits read from where it is given now, if it is not any
     /// more where it was.
     fn follow(&self, known: &BatchRecord, batch: &Batch) -> Result<()> {
         let waits = |record: &BatchRecord| {
             matches!(record.status, PublishStatus::Pending | PublishStatus::Retrying) && record.pin.is_none()
         };
+        if known.status == PublishStatus::Failed && self.is_pin_of(&known.batch_id, &known.folder) {
+            return self.lies_again(known, batch);
+        }
         let moved = known.is_local() && batch.is_local() && !known.folder.exists();
         if !moved || !waits(known) || known.manifest_hash != batch.manifest_hash {
             return Ok(());

@@ -24,6 +24,13 @@ pub(super) struct Opened {
 }
 
 impl Engine {
+    /// Whether a folder is that of a batch's copy, by whichever path the state
+    /// folder was named when that was put down.
+    pub(super) fn is_pin_of(&self, id: &BatchId, folder: &Path) -> bool {
+        let pin = self.state.pin_path(id);
+        folder == pin || matches!((folder.canonicalize(), pin.canonicalize()), (Ok(a), Ok(b)) if a == b)
+    }
+
     /// Opens the copy of a batch's files in a folder.
     ///
     /// # Errors

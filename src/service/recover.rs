@@ -126,6 +126,19 @@ fn something(root: &Path, found: &BTreeMap<(TargetName, SourceId), FoundSnapshot
             return Ok(());
         }
     }
+    for source in sources(&state)? {
+        let plans = state.source(&source).join("plans");
+        if std::fs::read_dir(&plans).is_ok_and(|mut plans| plans.next().is_some()) {
+            let text = format!(
+                "{} holds no snapshot and no batch that waits, but a plan of source {source}: perhaps it was begun",
+                root.display()
+            );
+            return Err(Error::new(ErrorKind::NotFound, text).with_action(
+                "Move that folder away, and the embedded catalogue if nothing else published into it: \
+                 `tidegate serve` makes new ones. Then deliver the batches again.",
+            ));
+        }
+    }
     let text = format!(
         "{} holds no snapshot and no batch that waits: nothing was published from it yet",
         root.display()

@@ -86,6 +86,14 @@ impl Engine {
     /// whole; what is wrong with the manifest.
     pub(super) fn as_it_lies(&self, record: &BatchRecord, edited: Option<&Edited<'_>>) -> Result<Lies> {
         let lies = self.looked_at(record, edited)?;
+        if matches!(lies, Lies::Away) && record.pin.is_none() {
+            let text = format!(
+                "batch {}: nothing of it is left at {}, and there is no copy of its files",
+                record.batch_id, record.url
+            );
+            return Err(Error::new(ErrorKind::Conflict, text)
+                .with_action("Put its files back there, or have its source deliver it again."));
+        }
         if matches!(lies, Lies::Away | Lies::Partly)
             && edited.is_none()
             && record.pin.is_some()
@@ -101,7 +109,7 @@ impl Engine {
         if record.batch_id.n() > 0 {
             return self.made_of_another(record);
         }
-        if record.folder == self.state.pin_path(&record.batch_id) {
+        if self.is_pin_of(&record.batch_id, &record.folder) {
             // After a recovery the copy may be all that anybody knows of.
             return if is_unread { self.by_pin(record) } else { Ok(Lies::Elsewhere) };
         }
@@ -141,6 +149,7 @@ impl Engine {
             }
             (false, Some(_)) => files,
             (false, None) if record.manifest_hash == hash_of_files(&files) => {
+                expect_no_more(record, &seen, &files)?;
                 if self.missing(&seen, record, &files)?.is_none() {
                     whole.fresh = self.by_files(record, &seen, files.clone())?;
                 }
@@ -343,7 +352,7 @@ impl Engine {
     /// batch that failed may have been mended there.
     pub(super) fn is_still_delivered(&self, record: &BatchRecord) -> Result<bool> {
         let batch = self.batch_of(record)?;
-        if batch.folder == self.state.pin_path(&batch.id) {
+        if self.is_pin_of(&batch.id, &batch.folder) {
             return Ok(false);
         }
         if batch.is_local() {
@@ -376,16 +385,6 @@ impl Engine {
         seen: &Seen,
         mut files: Vec<BatchFile>,
     ) -> Result<Option<BatchRecord>> {
-        let id = &record.batch_id;
-        let has = |name: &str| files.iter().any(|file| file.path == name);
-        let added = seen.folder.objects.iter().find(|object| is_data(&object.name) && !has(&object.name));
-        if let Some(added) = added {
-            let text = format!(
-                "batch {id}: {}: with {} it is another batch: deliver it under a new run id",
-                record.url, added.name
-            );
-            return Err(Error::new(ErrorKind::Conflict, text));
-        }
         // An inbox that wants manifests by now says nothing of what it took before.
         if let Some(why) = seen.waits.as_ref().filter(|_| seen.by_files) {
             return Err(waits(record, why));
@@ -480,7 +479,7 @@ impl Engine {
     /// Whether a batch of this machine would be read with another manifest.
     fn has_other_manifest(&self, record: &BatchRecord) -> bool {
         record.batch_id.n() == 0
-            && record.folder != self.state.pin_path(&record.batch_id)
+            && !self.is_pin_of(&record.batch_id, &record.folder)
             && record.is_local()
             && record.folder.join(MANIFEST).exists()
             && !is_known(record, &record.folder)
@@ -491,6 +490,23 @@ impl Engine {
         let id = &record.batch_id;
         let batch = folder::open_in_inbox(at, id.source(), id.folder())?;
         self.record(&Batch { folder: record.folder.clone(), url: record.url.clone(), ..batch })
+    }
+}
+
+/// # Errors
+/// [`ErrorKind::Conflict`] when data lies in a folder without a manifest that a
+/// batch was not accepted with.
+fn expect_no_more(record: &BatchRecord, seen: &Seen, files: &[BatchFile]) -> Result<()> {
+    let has = |name: &str| files.iter().any(|file| file.path == name);
+    match seen.folder.objects.iter().find(|object| is_data(&object.name) && !has(&object.name)) {
+        None => Ok(()),
+        Some(added) => {
+            let text = format!(
+                "batch {}: {}: with {} it is another batch: deliver it under a new run id, or give a mended file the name that it had",
+                record.batch_id, record.url, added.name
+            );
+            Err(Error::new(ErrorKind::Conflict, text))
+        }
     }
 }
 
