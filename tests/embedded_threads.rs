@@ -89,7 +89,7 @@ impl Doing {
             let json = |what: &str| format!("{{\"n\":{n},\"{what}\":\"{}\"}}", "word ".repeat(long));
             let mut put = |action: Option<Action>, draw: u64, change: TargetChange| {
                 let Some(action) = action else { return };
-                let replace = action != Action::Delete && draw % 7 == 0;
+                let replace = action != Action::Delete && draw.is_multiple_of(7);
                 let set = if action == Action::Delete { b"{}".to_vec() } else { change.set.clone() };
                 changes.push(TargetChange { action, replace, set, ..change });
             };
