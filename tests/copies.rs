@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use support::batches::{TestBatch, entity, says};
+use support::twenty::*;
 use support::world::World;
 use tidegate::clock::Clock;
 use tidegate::domain::ids::{BatchId, SourceId};
@@ -18,40 +18,8 @@ use tidegate::error::ErrorKind;
 use tidegate::intake::inbox::Complete;
 use tidegate::service::recover::{Recovered, recover};
 
-const FILE: &str = "entities-00000.ndjson";
-
 fn alpha() -> SourceId {
     SourceId::new("alpha").unwrap()
-}
-
-fn names() -> impl Iterator<Item = String> {
-    (0..20).map(|n| format!("n{n:02}"))
-}
-
-fn batch(time: u32, value: i64) -> TestBatch {
-    TestBatch::full("alpha", time).with(names().map(|name| says(entity(&name), value)))
-}
-
-fn base() -> World {
-    let world = World::new();
-    assert_eq!(world.publish(&batch(1, 1)).status, PublishStatus::Complete);
-    world
-}
-
-fn expect_base(world: &World) {
-    world.expect(&names().map(|name| (entity(&name), 1)).collect::<Vec<_>>());
-}
-
-/// A batch whose manifest says nothing of its files but what they are.
-fn unstated(world: &World, batch: &TestBatch) -> PathBuf {
-    let folder = batch.write(&world.data.path().join("delivered"));
-    let path = folder.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    for file in manifest["files"].as_array_mut().unwrap() {
-        file.as_object_mut().unwrap().retain(|name, _| name == "path" || name == "kind");
-    }
-    std::fs::write(&path, manifest.to_string()).unwrap();
-    folder
 }
 
 /// As many bytes as before, written at another time.
@@ -65,27 +33,13 @@ fn rewrite(path: &Path, from: i64, to: i64) {
     file.set_modified(written + Duration::from_secs(3)).unwrap();
 }
 
-fn truncate(path: &Path) {
-    let text = std::fs::read_to_string(path).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    std::fs::write(path, lines[..lines.len() - 2].join("\n") + "\n").unwrap();
-}
-
-fn keep(world: &World) {
-    world.engine().keep_pins().unwrap();
-}
-
 fn pin(world: &World, id: &BatchId) -> PathBuf {
     world.engine().state().pin_path(id)
 }
 
-fn code(world: &World, id: &BatchId) -> String {
-    world.batch(id).failure.map(|failure| failure.error_code).unwrap_or_default()
-}
-
 /// A batch that is FAILED, for its file was changed after it was accepted.
 fn failed(world: &World) -> (BatchId, PathBuf) {
-    let folder = unstated(world, &batch(2, 2));
+    let folder = unstated(&world.data.path().join("delivered"), &batch(2, 2)).0;
     let id = world.engine().accept(&folder).unwrap();
     rewrite(&folder.join(FILE), 2, 3);
     world.work();
@@ -103,7 +57,7 @@ fn lose_and_recover(world: &mut World) -> Recovered {
 
 #[test]
 fn a_copy_of_what_a_batch_was_before_a_retry_is_not_taken_for_it() {
-    let world = base();
+    let world = base(|_| {});
     let (id, folder) = failed(&world);
     keep(&world);
     let away = world.data.path().join("away");
@@ -135,7 +89,7 @@ fn whatever_a_person_does_while_files_are_copied_the_copy_is_of_the_batch_as_it_
     for removed in [false, true] {
         let mut came = 0;
         for n in 0..8 {
-            let world = base();
+            let world = base(|_| {});
             let (id, folder) = failed(&world);
             if removed {
                 // The thread is about to remove a copy.
@@ -170,8 +124,8 @@ fn whatever_a_person_does_while_files_are_copied_the_copy_is_of_the_batch_as_it_
 
 #[test]
 fn files_that_change_while_others_are_copied_make_no_copy() {
-    let world = base();
-    let folder = unstated(&world, &batch(2, 2));
+    let world = base(|_| {});
+    let folder = unstated(&world.data.path().join("delivered"), &batch(2, 2)).0;
     // Large, so that there is time while it is copied.
     std::fs::write(folder.join(FILE), vec![b' '; 96 << 20]).unwrap();
     let id = world.engine().accept(&folder).unwrap();
@@ -192,8 +146,8 @@ fn files_that_change_while_others_are_copied_make_no_copy() {
 
 #[test]
 fn another_manifest_than_the_batch_has_is_not_copied_with_it() {
-    let world = base();
-    let folder = unstated(&world, &batch(2, 2));
+    let world = base(|_| {});
+    let folder = unstated(&world.data.path().join("delivered"), &batch(2, 2)).0;
     let id = world.engine().accept(&folder).unwrap();
     let path = folder.join("manifest.json");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -207,7 +161,7 @@ fn another_manifest_than_the_batch_has_is_not_copied_with_it() {
 
 #[test]
 fn a_failed_batch_keeps_the_files_that_its_manifest_does_not_list() {
-    let world = base();
+    let world = base(|_| {});
     let folder = batch(2, 2).write(&world.data.path().join("delivered"));
     let path = folder.join("manifest.json");
     let right = std::fs::read_to_string(&path).unwrap();
@@ -247,7 +201,7 @@ fn without_manifest(world: &mut World, batch: &TestBatch, mode: Option<Mode>) ->
 
 #[test]
 fn a_recovery_does_not_say_how_a_batch_without_a_manifest_is_meant() {
-    let mut world = base();
+    let mut world = base(|_| {});
     let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
     let id: BatchId = less.id().parse().unwrap();
     without_manifest(&mut world, &less, None);
@@ -257,7 +211,7 @@ fn a_recovery_does_not_say_how_a_batch_without_a_manifest_is_meant() {
     assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
     world.work();
     assert_eq!((world.batch(&id).status, world.batch(&id).mode), (PublishStatus::Pending, None));
-    expect_base(&world);
+    expect_all(&world, 1);
     // As before, the setting lets it go on.
     world.source("alpha", |source| source.mode = Some(Mode::Incremental));
     world.work();
@@ -267,7 +221,7 @@ fn a_recovery_does_not_say_how_a_batch_without_a_manifest_is_meant() {
 
 #[test]
 fn a_copy_that_lost_its_manifest_becomes_no_batch_by_its_files() {
-    let mut world = base();
+    let mut world = base(|_| {});
     let some = TestBatch::incremental("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
     let id = world.deliver(&some).unwrap();
     world.engine().pin_batch(&id).unwrap();
@@ -277,15 +231,15 @@ fn a_copy_that_lost_its_manifest_becomes_no_batch_by_its_files() {
     assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
     world.work();
     assert_eq!(code(&world, &id), "BATCH_MANIFEST_MISSING", "{:?}", world.batch(&id));
-    expect_base(&world);
+    expect_all(&world, 1);
 }
 
 #[test]
 fn what_had_failed_is_failed_after_a_recovery() {
     for manifest in [true, false] {
-        let mut world = base();
+        let mut world = base(|_| {});
         let folder = match manifest {
-            true => unstated(&world, &batch(2, 2)),
+            true => unstated(&world.data.path().join("delivered"), &batch(2, 2)).0,
             false => without_manifest(&mut world, &batch(2, 2), Some(Mode::Full)),
         };
         let id: BatchId = batch(2, 2).id().parse().unwrap();
@@ -302,7 +256,7 @@ fn what_had_failed_is_failed_after_a_recovery() {
         assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
         world.work();
         assert_eq!((world.batch(&id).status, code(&world, &id)), (PublishStatus::Failed, was));
-        expect_base(&world);
+        expect_all(&world, 1);
         let letters = world.dead_letters("alpha");
         assert_eq!(letters.iter().map(|letter| &letter.batch_id).collect::<Vec<_>>(), [&id]);
     }
@@ -310,7 +264,7 @@ fn what_had_failed_is_failed_after_a_recovery() {
 
 #[test]
 fn a_copy_that_a_recovery_cant_take_is_told_and_stays() {
-    let mut world = base();
+    let mut world = base(|_| {});
     let id = world.deliver(&batch(2, 2)).unwrap();
     world.engine().pin_batch(&id).unwrap();
     keep(&world);
@@ -336,7 +290,7 @@ fn a_copy_that_a_recovery_cant_take_is_told_and_stays() {
 #[test]
 fn a_copy_that_is_all_there_is_stays_however_the_state_folder_was_called() {
     for given_again in [false, true] {
-        let mut world = base();
+        let mut world = base(|_| {});
         let folder = batch(2, 2).write(&world.data.path().join("delivered"));
         let whole = std::fs::read(folder.join(FILE)).unwrap();
         truncate(&folder.join(FILE));
@@ -346,11 +300,11 @@ fn a_copy_that_is_all_there_is_stays_however_the_state_folder_was_called() {
         keep(&world);
         world.stop();
         std::fs::remove_file(world.data.path().join("tidegate.redb")).unwrap();
-        let mut settings = world.settings.clone();
+        // Batches are put down by the folder's own path.
         let other = world.data.path().join("another-name");
-        std::os::unix::fs::symlink(&settings.state, &other).unwrap();
-        settings.state = other;
-        recover(settings, Arc::clone(&world.clock) as Arc<dyn Clock>).unwrap();
+        std::os::unix::fs::symlink(&world.settings.state, &other).unwrap();
+        world.settings.state = other;
+        recover(world.settings.clone(), Arc::clone(&world.clock) as Arc<dyn Clock>).unwrap();
         world.restart();
         if !given_again {
             std::fs::remove_dir_all(&folder).unwrap();
@@ -376,7 +330,7 @@ fn a_copy_that_is_all_there_is_stays_however_the_state_folder_was_called() {
 
 #[test]
 fn what_is_gone_and_was_not_copied_is_not_tried_again() {
-    let world = base();
+    let world = base(|_| {});
     let (id, folder) = failed(&world);
     std::fs::remove_dir_all(&folder).unwrap();
     let error = world.engine().retry(&id, "ann", "again").unwrap_err();

@@ -11,63 +11,15 @@ use object_store::memory::InMemory;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 use support::batches::{Line, TestBatch, entity, says};
+use support::twenty::*;
 use support::world::{World, open_settings};
 use tidegate::clock::{Clock, ManualClock};
-use tidegate::domain::ids::{BatchId, SourceId};
+use tidegate::domain::ids::BatchId;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::Mode;
 use tidegate::error::ErrorKind;
-use tidegate::intake::inbox::Complete;
 use tidegate::intake::prefix::RemotePrefix;
 use tidegate::service::Engine;
-
-const FILE: &str = "entities-00000.ndjson";
-
-fn names() -> impl Iterator<Item = String> {
-    (0..20).map(|n| format!("n{n:02}"))
-}
-
-fn batch(time: u32, value: i64) -> TestBatch {
-    TestBatch::full("alpha", time).with(names().map(|name| says(entity(&name), value)))
-}
-
-fn base(change: impl FnOnce(&mut tidegate::config::Settings)) -> World {
-    let world = World::with(change);
-    assert_eq!(world.publish(&batch(1, 1)).status, PublishStatus::Complete);
-    world
-}
-
-#[track_caller]
-fn expect_all(world: &World, value: i64) {
-    world.expect(&names().map(|name| (entity(&name), value)).collect::<Vec<_>>());
-}
-
-fn keep(world: &World) {
-    world.engine().keep_pins().unwrap();
-}
-
-fn code(world: &World, id: &BatchId) -> String {
-    world.batch(id).failure.map(|failure| failure.error_code).unwrap_or_default()
-}
-
-fn scan(world: &World) {
-    world.engine().scan_inbox(&world.settings.inboxes[0]).unwrap();
-}
-
-/// What a retry is refused for.
-#[track_caller]
-fn refused(engine: &Engine, id: &BatchId) -> String {
-    let error = engine.retry(id, "ann", "again").unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    format!("{error} {}", error.action())
-}
-
-fn by_marker(mode: Option<Mode>) -> impl FnOnce(&mut tidegate::config::Settings) {
-    move |settings| {
-        settings.inboxes[0].complete = Complete::Marker("_SUCCESS".into());
-        settings.sources.get_mut(&SourceId::new("alpha").unwrap()).unwrap().mode = mode;
-    }
-}
 
 /// Has the files of a folder be older than the tests' clock says it is.
 fn aged(folder: &Path) {
@@ -84,12 +36,6 @@ fn without_manifest(world: &World, batch: &TestBatch) -> PathBuf {
     aged(&folder);
     scan(world);
     folder
-}
-
-fn truncate(path: &Path) {
-    let text = std::fs::read_to_string(path).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    std::fs::write(path, lines[..lines.len() - 2].join("\n") + "\n").unwrap();
 }
 
 #[test]
@@ -125,9 +71,7 @@ fn half_of_a_folder_without_a_manifest_is_not_taken_for_the_batch() {
         expect_all(&world, 1);
         std::fs::remove_file(&more).unwrap();
         std::fs::write(&file, &text).unwrap();
-        world.engine().retry(&id, "ann", "as it was").unwrap();
-        world.work();
-        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        goes_well(&world, &id);
         expect_all(&world, 2);
     }
 }
@@ -185,9 +129,7 @@ fn a_folder_whose_manifest_is_still_to_come_is_not_read_by_the_old_one() {
         let told = refused(world.engine(), &id);
         assert!(told.contains("it has no manifest.json"), "{root}: {told}");
         std::fs::write(&path, text.replace("\"count\":20", "\"count\":18")).unwrap();
-        world.engine().retry(&id, "ann", "whole again").unwrap();
-        world.work();
-        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        goes_well(&world, &id);
     }
 }
 
@@ -195,13 +137,7 @@ fn a_folder_whose_manifest_is_still_to_come_is_not_read_by_the_old_one() {
 fn an_approval_of_withheld_deletions_holds_for_the_files_that_were_seen() {
     let world = base(|_| {});
     let less = TestBatch::full("alpha", 2).with(names().take(19).map(|name| says(entity(&name), 2)));
-    let folder = less.with([Line::BadKeyless(1)]).write(&world.data.path().join("delivered"));
-    let path = folder.join("manifest.json");
-    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    for file in manifest["files"].as_array_mut().unwrap() {
-        file.as_object_mut().unwrap().retain(|name, _| name == "path" || name == "kind");
-    }
-    std::fs::write(&path, manifest.to_string()).unwrap();
+    let (folder, _) = unstated(&world.data.path().join("delivered"), &less.with([Line::BadKeyless(1)]));
     let id = world.engine().accept(&folder).unwrap();
     world.work();
     assert_eq!(world.batch(&id).status, PublishStatus::Complete);
@@ -253,9 +189,7 @@ fn a_damaged_copy_of_what_was_held_without_a_mode_is_used_once_it_is_restored() 
     world.work();
     assert_eq!((code(&world, &id), world.batch(&id).mode), ("PIN_DAMAGED".into(), Some(Mode::Full)));
     std::fs::write(&copy, whole).unwrap();
-    world.engine().retry(&id, "ann", "restored").unwrap();
-    world.work();
-    assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    goes_well(&world, &id);
     expect_all(&world, 2);
 }
 

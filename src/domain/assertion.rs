@@ -195,16 +195,14 @@ pub fn parse_line(kind: Kind, mode: Mode, line: &[u8]) -> Result<Line<'_>, BadLi
             Kind::Relationship if parts.from.is_none() => "from",
             Kind::Relationship => "to",
         };
-        let of_other = match kind {
-            Kind::Entity if missing != "type" => {
-                [&b"from"[..], b"to"].iter().any(|name| parts.others.contains(*name))
-            }
-            Kind::Relationship if missing != "type" => parts.others.contains(&b"qualified_name"[..]),
-            Kind::Entity | Kind::Relationship => false,
-        };
+        let has = |name: &[u8]| missing != "type" && parts.others.contains(name);
         let problem = match kind {
-            Kind::Entity if of_other => "is missing: a relationship stands in a file of relationships",
-            Kind::Relationship if of_other => "is missing: an entity stands in a file of entities",
+            Kind::Entity if has(b"from") || has(b"to") => {
+                "is missing: a relationship stands in a file of relationships"
+            }
+            Kind::Relationship if has(b"qualified_name") => {
+                "is missing: an entity stands in a file of entities"
+            }
             Kind::Entity | Kind::Relationship => "is missing",
         };
         return Err(BadLine::new(missing, problem));

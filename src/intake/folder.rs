@@ -123,9 +123,15 @@ fn listing_of(files: &[BatchFile]) -> String {
     files.iter().map(|file| format!("{}\0{}\n", file.path, file.bytes.unwrap_or_default())).collect()
 }
 
+/// XXH3-128 of what tells which batch a folder is, its manifest as a rule: 32 hex
+/// digits.
+pub fn hash_of(identity: &[u8]) -> String {
+    format!("{:032x}", xxh3_128(identity))
+}
+
 /// What stands for the hash of its manifest in a batch without one, of these files.
 pub fn hash_of_files(files: &[BatchFile]) -> String {
-    format!("{:032x}", xxh3_128(listing_of(files).as_bytes()))
+    hash_of(listing_of(files).as_bytes())
 }
 
 /// What a data file's lines are, by its name.
@@ -276,6 +282,6 @@ fn batch(folder: &Path, id: BatchId, manifest: Manifest, identity: &[u8]) -> Res
         complexity: manifest.complexity,
         withholds_nothing: false,
         files: manifest.files,
-        manifest_hash: format!("{:032x}", xxh3_128(identity)),
+        manifest_hash: hash_of(identity),
     })
 }

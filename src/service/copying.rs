@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::engine::Engine;
 use super::failing::concerns_batch;
 use super::inboxes::Place;
@@ -15,7 +13,7 @@ use super::uploads::Scratch;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
-use crate::intake::folder::hash_of_files;
+use crate::intake::folder::{hash_of, hash_of_files};
 use crate::intake::manifest::{MANIFEST, safe_path};
 use crate::intake::pin::{self, PIN, PinManifest, PinnedFile, Wanted};
 use crate::intake::{fetch, folder, signature};
@@ -80,7 +78,7 @@ impl Engine {
         if has_manifest && batch.folder.join(MANIFEST).is_file() {
             let manifest = self.copy_all(&batch.folder, to, std::iter::once(wanted(MANIFEST)))?;
             let bytes = folder::read_manifest(to)?;
-            if format!("{:032x}", xxh3_128(&bytes)) == record.manifest_hash {
+            if hash_of(&bytes) == record.manifest_hash {
                 files.extend(manifest);
             } else {
                 // Another one was put in its place: what it says is not of this batch.

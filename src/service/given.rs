@@ -95,7 +95,7 @@ impl Engine {
         let id = folder::meant(manifest_in, place).filter(|_| is_of_manifest(&error));
         let Some(id) = id else { return Err(error) };
         // One that can't be read has none, and so differs from any that can.
-        let hash = folder::read_manifest(manifest_in).map(|bytes| format!("{:032x}", xxh3_128(&bytes)));
+        let hash = folder::read_manifest(manifest_in).map(|bytes| folder::hash_of(&bytes));
         let hash = hash.unwrap_or_default();
         let local = if is_local(&url) { place.to_path_buf() } else { self.spool(&id) };
         self.check_room()?;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use url::Url;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::accept::FoundIn;
 use super::engine::Engine;
@@ -228,7 +227,7 @@ impl Engine {
     ) -> Result<()> {
         let folder = prefix.local(&found.path).unwrap_or_else(|| self.spool(id));
         // Known by its manifest, as any batch, if that can be read at all.
-        let hash = folder::read_manifest(&folder).map(|bytes| format!("{:032x}", xxh3_128(&bytes)));
+        let hash = folder::read_manifest(&folder).map(|bytes| folder::hash_of(&bytes));
         let hash = hash.unwrap_or_else(|_| found.signature.clone());
         let record = self.unread(id, prefix.url_of(&found.path), folder, hash)?;
         self.put_unread(record, error, Some(found_in)).map(drop)
@@ -248,7 +247,7 @@ impl Engine {
     /// # Errors
     /// As [`fetch::bring_batch`].
     pub(super) fn bring(&self, batch: &Batch, halt: Halt<'_>) -> Result<()> {
-        if batch.is_local() || batch.folder == self.state.pin_path(&batch.id) {
+        if batch.is_local() || self.is_pin_of(&batch.id, &batch.folder) {
             return Ok(());
         }
         let Some(Place { prefix, inbox, path }) = self.place_of(&batch.id, &batch.url)? else {

@@ -34,18 +34,9 @@ impl Engine {
     /// Opens the copy of a batch's files in a folder.
     ///
     /// # Errors
-    /// [`ErrorKind::PinDamaged`] when the copy's own manifest can't be read, or
-    /// is that of another batch.
+    /// As [`pin_manifest`].
     pub(super) fn open_pin(&self, id: &BatchId, at: &Path) -> Result<Opened> {
-        let damaged = |error: Error| {
-            let text = format!("batch {id}: the copy of its files can't be used");
-            Error::new(ErrorKind::PinDamaged, text).caused_by(error)
-        };
-        let made: PinManifest = read_checked(&at.join(PIN)).map_err(damaged)?;
-        if made.format != pin::FORMAT || made.batch_id != *id {
-            let text = format!("{} is that of {} in {}", at.display(), made.batch_id, made.format);
-            return Err(damaged(Error::new(ErrorKind::PinDamaged, text)));
-        }
+        let made = pin_manifest(id, at)?;
         let has_manifest = at.join(MANIFEST).is_file();
         let settings = self.settings().source(id.source());
         let has_no_mode = !has_manifest && settings.mode.is_none();
@@ -74,4 +65,21 @@ impl Engine {
         });
         Ok(Opened { made, batch, has_no_mode })
     }
+}
+
+/// What a folder holds as the copy of a batch's files.
+///
+/// # Errors
+/// [`ErrorKind::PinDamaged`] when that can't be read, or is of another batch.
+pub(super) fn pin_manifest(id: &BatchId, at: &Path) -> Result<PinManifest> {
+    let damaged = |error: Error| {
+        let text = format!("batch {id}: the copy of its files can't be used");
+        Error::new(ErrorKind::PinDamaged, text).caused_by(error)
+    };
+    let made: PinManifest = read_checked(&at.join(PIN)).map_err(damaged)?;
+    if made.format != pin::FORMAT || made.batch_id != *id {
+        let text = format!("{} is that of {} in {}", at.display(), made.batch_id, made.format);
+        return Err(damaged(Error::new(ErrorKind::PinDamaged, text)));
+    }
+    Ok(made)
 }

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::SELF;
 use super::engine::Engine;
+use super::pinned::pin_manifest;
 use crate::domain::due;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::{Error, ErrorKind, Result};
@@ -60,16 +61,7 @@ impl Engine {
     /// [`ErrorKind::PinDamaged`].
     pub(super) fn read_from_pin(&self, batch: &mut Batch) -> Result<()> {
         let folder = self.state.pin_path(&batch.id);
-        let damaged = |error: Error| {
-            Error::new(ErrorKind::PinDamaged, format!("batch {}: the pin can't be used", batch.id))
-                .caused_by(error)
-        };
-        let manifest: PinManifest = read_checked(&folder.join(PIN)).map_err(damaged)?;
-        if manifest.format != pin::FORMAT || manifest.batch_id != batch.id {
-            let text =
-                format!("{} is that of {} in {}", folder.display(), manifest.batch_id, manifest.format);
-            return Err(damaged(Error::new(ErrorKind::PinDamaged, text)));
-        }
+        let manifest = pin_manifest(&batch.id, &folder)?;
         pin::verify(&folder, &manifest, &|_| self.go_on())
             .map_err(|e| e.context(format!("batch {}", batch.id)))?;
         batch.folder = folder;

@@ -1,20 +1,20 @@
 //! What a batch that failed is when it is tried again: it may have been mended
 //! where it lies.
 
+mod refused;
+
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use xxhash_rust::xxh3::xxh3_128;
 
+use self::refused::{expect_made_of, expect_no_more, gone, lacks, mode_missing, waits};
 use super::accept::FoundIn;
 use super::engine::Engine;
 use super::inboxes::Place;
-use super::pinned::Opened;
 use super::uploads::Scratch;
-use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
-use crate::intake::folder::{hash_of_files, is_data};
+use crate::intake::folder::{hash_of, hash_of_files};
 use crate::intake::inbox::Complete;
 use crate::intake::manifest::MANIFEST;
 use crate::intake::monitor::{self, InboxFolder};
@@ -87,12 +87,7 @@ impl Engine {
     pub(super) fn as_it_lies(&self, record: &BatchRecord, edited: Option<&Edited<'_>>) -> Result<Lies> {
         let lies = self.looked_at(record, edited)?;
         if matches!(lies, Lies::Away) && record.pin.is_none() {
-            let text = format!(
-                "batch {}: nothing of it is left at {}, and there is no copy of its files",
-                record.batch_id, record.url
-            );
-            return Err(Error::new(ErrorKind::Conflict, text)
-                .with_action("Put its files back there, or have its source deliver it again."));
+            return Err(gone(record));
         }
         if matches!(lies, Lies::Away | Lies::Partly)
             && edited.is_none()
@@ -178,72 +173,6 @@ impl Engine {
                 && signature::still(&entry.signature, &seen.folder.objects)
         };
         Ok(entry.as_ref().is_some_and(is_known))
-    }
-
-    /// # Errors
-    /// [`ErrorKind::Conflict`] when a folder was changed since it was accepted, and
-    /// its inbox, which wants more than a manifest, would not take it yet.
-    fn expect_taken(&self, record: &BatchRecord, seen: &Seen) -> Result<()> {
-        match seen.waits.as_ref().filter(|_| seen.by_files) {
-            Some(why) if !self.is_as_accepted(seen)? => Err(waits(record, why)),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// # Errors
-    /// [`ErrorKind::Conflict`] when the copy that is to be read was made after the
-    /// batch failed, and has not what it was accepted with.
-    fn expect_of_that(&self, record: &BatchRecord) -> Result<()> {
-        let id = &record.batch_id;
-        // One that is damaged is told by a plan.
-        let Ok(Opened { made, batch, .. }) = self.open_pin(id, &self.state.pin_path(id)) else {
-            return Ok(());
-        };
-        match batch {
-            _ if made.failed.is_none() => Ok(()),
-            Ok(batch) if batch.manifest_hash == record.manifest_hash => Ok(()),
-            Ok(_) => Err(self.copy_alone(record)),
-            Err(error) => Err(self.copy_alone(record).caused_by(error)),
-        }
-    }
-
-    /// The error of a batch of which only a copy is there that does not tell what
-    /// it is.
-    fn copy_alone(&self, record: &BatchRecord) -> Error {
-        let id = &record.batch_id;
-        let text = format!(
-            "batch {id}: {} does not have it as a whole any more, and the copy of its files is not what it was accepted with: say what that is with `tidegate dlq edit {} --requeue`",
-            record.url,
-            self.letter_of(id)
-        );
-        Error::new(ErrorKind::Conflict, text)
-    }
-
-    /// The number of a failed batch's dead letter, as commands take it.
-    fn letter_of(&self, id: &BatchId) -> String {
-        let letter = self.store.read(|view| view.batch_letter(id)).ok().flatten();
-        letter.map_or_else(|| "NUMBER".to_owned(), |letter| letter.id.to_string())
-    }
-
-    /// A folder that lacks its manifest, which is written last: perhaps all else
-    /// in it is being written again. A copy is read instead.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Conflict`] where there is none.
-    fn without_manifest(&self, record: &BatchRecord) -> Result<Lies> {
-        if record.pin.is_some() {
-            return Ok(Lies::Partly);
-        }
-        let error = waits(record, &format!("it has no {MANIFEST}"));
-        let letter = self.store.read(|view| view.batch_letter(&record.batch_id))?;
-        Err(match letter.filter(|letter| letter.edited.is_some()) {
-            Some(letter) => {
-                let id = letter.id;
-                error
-                    .with_action(format!("It is requeued as it was edited with `tidegate dlq requeue {id}`."))
-            }
-            None => error,
-        })
     }
 
     /// What was made of a batch is what it was made as.
@@ -493,59 +422,8 @@ impl Engine {
     }
 }
 
-/// # Errors
-/// [`ErrorKind::Conflict`] when data lies in a folder without a manifest that a
-/// batch was not accepted with.
-fn expect_no_more(record: &BatchRecord, seen: &Seen, files: &[BatchFile]) -> Result<()> {
-    let has = |name: &str| files.iter().any(|file| file.path == name);
-    match seen.folder.objects.iter().find(|object| is_data(&object.name) && !has(&object.name)) {
-        None => Ok(()),
-        Some(added) => {
-            let text = format!(
-                "batch {}: {}: with {} it is another batch: deliver it under a new run id, or give a mended file the name that it had",
-                record.batch_id, record.url, added.name
-            );
-            Err(Error::new(ErrorKind::Conflict, text))
-        }
-    }
-}
-
-/// The hash of the manifest in a folder, if it can be read.
-///
-/// # Errors
-/// [`ErrorKind::Conflict`] when it is another one than the batch has and a
-/// person's edit was made of.
-fn expect_made_of(record: &BatchRecord, edited: &Edited<'_>, at: &Path) -> Result<Option<String>> {
-    let Ok(bytes) = folder::read_manifest(at) else { return Ok(None) };
-    let there = format!("{:032x}", xxh3_128(&bytes));
-    if there == record.manifest_hash || edited.of.is_none_or(|of| there == of) {
-        return Ok(Some(there));
-    }
-    let id = &record.batch_id;
-    let text = format!("batch {id}: {} has another manifest than the edit was made of", record.url);
-    Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
-        "Take what was delivered with `tidegate batches retry {id}`; if that fails, edit it anew."
-    )))
-}
-
-/// What a retry is told of a batch that is not, or not yet, one by its files.
-fn waits(record: &BatchRecord, why: &str) -> Error {
-    Error::new(ErrorKind::Conflict, format!("batch {}: {}: {why}", record.batch_id, record.url))
-}
-
-fn lacks(record: &BatchRecord, file: &str) -> Error {
-    waits(record, &format!("file {file} is listed in the manifest that lies there now, and is not there"))
-}
-
-fn mode_missing(record: &BatchRecord) -> Error {
-    let (id, source) = (&record.batch_id, record.batch_id.source());
-    let text = format!("batch {id} has no {MANIFEST}, and `sources.{source}.mode` is not set");
-    Error::new(ErrorKind::ModeMissing, text)
-}
-
 /// Whether the manifest in a folder is the one that a batch was accepted with. One
 /// that can't be read tells nothing.
 fn is_known(record: &BatchRecord, at: &Path) -> bool {
-    folder::read_manifest(at)
-        .map_or(true, |bytes| record.manifest_hash == format!("{:032x}", xxh3_128(&bytes)))
+    folder::read_manifest(at).map_or(true, |bytes| record.manifest_hash == hash_of(&bytes))
 }

@@ -18,6 +18,7 @@ pub mod server;
 pub mod shell;
 pub mod small_disk;
 pub mod target_server;
+pub mod twenty;
 pub mod world;
 
 /// A folder for one test. In memory where the machine has such a place, so

@@ -4,14 +4,13 @@
 
 use std::sync::PoisonError;
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::super::engine::Engine;
 use super::content::{check_line, one_line};
 use super::decide::{decidable, edit_first, give_again, taken};
 use crate::domain::ids::BatchId;
 use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
+use crate::intake::folder;
 use crate::store::{DeadLetter, Decision, LetterEdit, LetterKind};
 
 /// Largest edit, in bytes.
@@ -41,7 +40,7 @@ impl Engine {
         let of = match (letter.kind, &letter.edited) {
             // It begins with the edit that there is.
             (LetterKind::Batch, Some(edit)) => edit.of.clone(),
-            (LetterKind::Batch, None) => Some(format!("{:032x}", xxh3_128(&self.original_of(&letter)?))),
+            (LetterKind::Batch, None) => Some(folder::hash_of(&self.original_of(&letter)?)),
             (LetterKind::Entity, _) => None,
         };
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
