@@ -192,6 +192,8 @@ impl Service {
         let (ended, heard) = channel();
         thread("end".into(), move || {
             threads.join(&engine);
+            // Whoever is told may open the data directory anew at once.
+            drop(engine);
             // Whoever asked may not wait any more.
             let _ = ended.send(());
         })?;
