@@ -5,9 +5,12 @@ mod support;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use support::batches::{Line, TestBatch, entity};
+use support::batches::{Line, TestBatch, edge, entity};
 use support::world::World;
+use tidegate::domain::ids::SourceId;
+use tidegate::domain::key::Key;
 use tidegate::domain::publish_state::PublishStatus;
+use tidegate::service::skips::Skip;
 
 fn line(x: Value) -> Line {
     let value: BTreeMap<String, Value> = [("x".to_owned(), x), ("y".to_owned(), json!(1))].into();
@@ -87,4 +90,110 @@ fn precedence_and_what_is_volatile_may_change_at_once() {
         let less = json!({"o": "a"});
         both_change(full, [&["seen"], &[]], [same(), less], &["\"o\":\"b\"", "\"seen\":0"]);
     }
+}
+
+/// An entity or relationship whose `x` is an array, with a stamp that is new in
+/// each batch.
+fn array(key: Key, x: &[&str], stamp: i64) -> Line {
+    Line::Value(key, [("x".to_owned(), json!(x)), ("s".to_owned(), json!(stamp))].into(), 0)
+}
+
+/// What is published of `x`, by line of the export.
+fn arrays(world: &World) -> Vec<String> {
+    let export = world.export();
+    let x = |line: &str| serde_json::from_str::<Value>(line).unwrap()["attributes"]["x"].to_string();
+    export.lines().map(x).collect()
+}
+
+#[test]
+fn arrays_that_mean_nothing_by_their_order_any_more_are_published_sorted_by_the_next_plan() {
+    for (fast, folds) in [(true, 8), (true, 1), (false, 8)] {
+        let mut world = World::with(|settings| {
+            (settings.planning.fast_path, settings.planning.max_layers) = (fast, folds);
+        });
+        let base = |time, stamp| {
+            let (a, b) = (array(entity("a"), &["q", "p"], stamp), array(entity("b"), &["r", "q"], stamp));
+            TestBatch::full("alpha", time).with([a, b, array(edge("a", "b"), &["z", "y"], stamp)])
+        };
+        world.source("alpha", |source| source.volatile = vec!["s".into()]);
+        world.publish(&base(1, 1));
+        assert_eq!(arrays(&world), [r#"["q","p"]"#, r#"["r","q"]"#, r#"["z","y"]"#]);
+        world.source("alpha", |source| source.unordered = vec!["x".into()]);
+        // It says nothing of `b`, and of `a` what is published.
+        let next = TestBatch::incremental("alpha", 2).with([array(entity("a"), &["q", "p"], 2)]);
+        let record = world.publish(&next);
+        let metrics = record.metrics.unwrap();
+        assert_eq!((metrics.entities_updated, metrics.relationships_updated), (2, 1), "{fast}");
+        assert_eq!(arrays(&world), [r#"["p","q"]"#, r#"["q","r"]"#, r#"["y","z"]"#]);
+        assert!(!world.export().contains("\"s\":2"), "volatile values alone make no update");
+        // Once is enough, and what the source says is still what it said.
+        for (time, batch) in [(3, base(3, 3)), (4, base(4, 3)), (5, TestBatch::incremental("alpha", 5))] {
+            let record = world.publish(&batch);
+            let metrics = record.metrics.unwrap();
+            assert_eq!((metrics.entities_updated, metrics.relationships_updated), (0, 0), "{fast} {time}");
+        }
+        world.expect_counts();
+    }
+}
+
+#[test]
+fn what_is_published_sorted_is_what_stays_and_nothing_that_goes_or_changes_or_is_skipped() {
+    let names = ["bad", "changed", "gone", "late", "skipped", "two"];
+    let mut world = World::new();
+    let all = TestBatch::full("alpha", 5).with(names.map(|name| array(entity(name), &["q", "p"], 0)));
+    world.publish(&all);
+    let skip = Skip { type_name: "t".into(), name: "skipped".into(), until: None };
+    world.engine().skip(&SourceId::new("alpha").unwrap(), &skip, "ann", "not now").unwrap();
+    world.source("alpha", |source| source.unordered = vec!["x".into()]);
+    let next = TestBatch::full("alpha", 9).with([
+        Line::BadKeyed(entity("bad")),
+        array(entity("changed"), &["b", "a"], 0),
+        array(entity("late"), &["q", "p"], 0),
+        array(entity("skipped"), &["c", "b"], 0),
+        array(entity("two"), &["d", "c"], 0),
+        array(entity("two"), &["e", "d"], 0),
+    ]);
+    world.publish(&next);
+    let expected = [r#"["p","q"]"#, r#"["a","b"]"#, r#"["p","q"]"#, r#"["q","p"]"#, r#"["p","q"]"#];
+    assert_eq!(arrays(&world), expected);
+    world.expect_counts();
+}
+
+#[test]
+fn a_late_batch_and_one_that_deletes_nothing_publish_what_is_unordered_by_now() {
+    let mut world = World::new();
+    let two = |time, a: &[&str], b: &[&str]| {
+        TestBatch::full("alpha", time).with([array(entity("a"), a, 0), array(entity("b"), b, 0)])
+    };
+    world.publish(&two(50, &["q", "p"], &["q", "p"]));
+    world.source("alpha", |source| source.unordered = vec!["x".into()]);
+    world.publish(&two(20, &["old"], &["old"]));
+    assert_eq!(arrays(&world), [r#"["p","q"]"#, r#"["p","q"]"#]);
+
+    let mut world = World::new();
+    world.publish(&two(50, &["q", "p"], &["q", "p"]));
+    world.source("alpha", |source| source.unordered = vec!["x".into()]);
+    let keyless =
+        TestBatch::full("alpha", 60).with([array(entity("a"), &["q", "p"], 0), Line::BadKeyless(0)]);
+    world.publish(&keyless);
+    assert_eq!(arrays(&world), [r#"["p","q"]"#, r#"["p","q"]"#]);
+}
+
+#[test]
+fn what_the_target_refused_to_take_sorted_is_taken_when_it_is_put_back() {
+    let mut world = World::new();
+    let two = TestBatch::full("alpha", 1).with(["a", "b"].map(|name| array(entity(name), &["q", "p"], 0)));
+    world.publish(&two);
+    world.source("alpha", |source| source.unordered = vec!["x".into()]);
+    world.faults.refuse([entity("a")]);
+    let record = world.publish(&TestBatch::incremental("alpha", 2));
+    assert_eq!(record.failure.unwrap().error_code, "PARTIAL");
+    assert_eq!(arrays(&world), [r#"["q","p"]"#, r#"["p","q"]"#]);
+    world.faults.heal();
+    let letters = world.dead_letters("alpha");
+    assert_eq!(letters.len(), 1);
+    world.engine().requeue_letter(letters[0].id, None, "ann", "again").unwrap();
+    world.work();
+    assert_eq!(arrays(&world), [r#"["p","q"]"#, r#"["p","q"]"#]);
+    assert_eq!(world.dead_letters("alpha").len(), 0);
 }

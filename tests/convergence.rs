@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use support::batches::{Line, TestBatch};
-use support::history::{History, STAMP, Step, Trouble, histories};
+use support::history::{History, STAMP, Step, Trouble, histories, stirred};
 use support::oracle;
 use support::world::{SOURCES, World};
 use tidegate::domain::guards::GuardLimits;
@@ -107,6 +107,7 @@ impl Play {
                 self.world.source("alpha", |source| {
                     source.precedence = *precedence;
                     source.volatile = if *volatile { vec![STAMP.into()] } else { Vec::new() };
+                    source.unordered = if *volatile { vec!["x".into()] } else { Vec::new() };
                 });
             }
             Step::Decide(yes) => drop(self.decide(*yes)),
@@ -276,7 +277,23 @@ fn all_of(history: &History, source: &str, n: usize) -> TestBatch {
     TestBatch::full(source, 6000).with(lines.map(|(_, (key, value))| Line::Value(key, value, 0)))
 }
 
+fn check_twins(history: &History) -> Result<(), TestCaseError> {
+    let (fast, slow) = (play(history, true), play(history, false));
+    prop_assert_eq!(&fast.plans, &slow.plans);
+    prop_assert_eq!(fast.world.export(), slow.world.export());
+    fast.world.expect_counts();
+    Ok(())
+}
+
 fn run(strategy: impl Strategy<Value = History>, default: u32) {
+    run_with(strategy, default, check);
+}
+
+fn run_with(
+    strategy: impl Strategy<Value = History>,
+    default: u32,
+    check: fn(&History) -> Result<(), TestCaseError>,
+) {
     let config = Config {
         cases: cases(default),
         max_shrink_iters: 2000,
@@ -312,4 +329,10 @@ fn histories_with_refused_changes_converge_but_for_what_is_refused() {
 #[test]
 fn batches_that_fail_half_way_leave_nothing_that_a_full_batch_does_not_mend() {
     run(histories(7, Trouble::FailingBatches), 100);
+}
+
+#[test]
+fn volatile_values_and_unordered_arrays_are_taken_alike_by_the_fast_and_the_slow_path() {
+    run_with(histories(8, Trouble::None).prop_map(stirred), 100, check_twins);
+    run_with(histories(8, Trouble::Refusals).prop_map(stirred), 50, check_twins);
 }

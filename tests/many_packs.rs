@@ -4,7 +4,6 @@
 mod support;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use support::batches::{TestBatch, edge, entity, says};
 use support::world::World;
@@ -26,10 +25,7 @@ fn name(n: u32) -> String {
 
 #[test]
 fn small_packs_become_one_and_their_bodies_stay_what_they_are() {
-    let mut world = World::with(|settings| {
-        settings.retention.snapshots = 1;
-        settings.retention.grace = Duration::ZERO;
-    });
+    let mut world = World::forgetful();
     let mut batches = Vec::new();
     let mut most = 0;
     for n in 1..=BATCHES {
@@ -59,10 +55,7 @@ fn small_packs_become_one_and_their_bodies_stay_what_they_are() {
 
 #[test]
 fn a_body_that_can_not_be_read_stays_where_it_is_and_stops_no_batch() {
-    let mut world = World::with(|settings| {
-        settings.retention.snapshots = 1;
-        settings.retention.grace = Duration::ZERO;
-    });
+    let mut world = World::forgetful();
     let batch = |n: u32| TestBatch::incremental("alpha", n).with([says(entity(&name(n)), i64::from(n))]);
     // The first one is the base's, and stays anyway.
     assert_eq!(world.publish(&batch(1)).status, PublishStatus::Complete);

@@ -123,10 +123,7 @@ fn a_parked_plan_has_no_footprint_in_work() {
 
 #[test]
 fn what_a_plan_was_made_from_is_kept_until_it_is_done_whatever_its_source_does() {
-    let mut world = World::with(|settings| {
-        settings.retention.snapshots = 1;
-        settings.retention.grace = Duration::ZERO;
-    });
+    let mut world = World::forgetful();
     world.publish(&batch("alpha", 1, "a"));
     let beta = world.deliver(&batch("beta", 1, "b")).unwrap();
     world.advance("beta");

@@ -108,7 +108,7 @@ pub const SECTIONS: &[Section] = &[
         list: false,
         about: "Where plans and snapshots are kept.",
         keys: &[
-            words("url", "path or URL", "`<data>/state`", "The folder of plans and snapshots."),
+            words("url", "path or URL (`file`)", "`<data>/state`", "The folder of plans and snapshots."),
             key(
                 "pin",
                 "boolean",
@@ -160,7 +160,7 @@ pub const SECTIONS: &[Section] = &[
             key(
                 "unordered",
                 "paths of attributes",
-                "Arrays whose order means nothing. They are published sorted.",
+                "Arrays whose order means nothing. They are published sorted; what is published already, by the next plan.",
             ),
             key(
                 "containment",

@@ -234,7 +234,8 @@ pub fn evaluate(limits: &GuardLimits, facts: &GuardFacts) -> Vec<GuardTrip> {
 }
 
 /// Whether an approval of `approved` covers what a new plan of the same batch
-/// trips: the same guards on the same types, by no more (`SEMANTICS` 8).
+/// trips: the same guards on the same types. That its deletions are among those
+/// that were looked at is for the caller to see (`SEMANTICS` 8).
 pub fn covers(approved: &[GuardTrip], trips: &[GuardTrip]) -> bool {
     trips.iter().all(|trip| approved.iter().any(|a| a.rule == trip.rule && a.type_name == trip.type_name))
 }

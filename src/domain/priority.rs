@@ -52,6 +52,9 @@ impl Score {
     }
 }
 
+/// The complexity of a batch of which nothing tells how large it is.
+pub const UNKNOWN_COMPLEXITY: u8 = 5;
+
 /// The complexity (1–10) of a batch whose manifest gives none: it grows with
 /// the logarithm of the number of lines and with the number of types.
 pub fn estimated_complexity(lines: u64, types: u64) -> u8 {

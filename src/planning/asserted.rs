@@ -19,6 +19,8 @@ pub const SUPERSEDED: u16 = 16;
 pub const OUTSIDE: u16 = 32;
 /// An operator skips the key.
 pub const SKIPPED: u16 = 64;
+/// No line says it: what is published has another form by changed settings.
+pub const RESTATED: u16 = 128;
 
 /// One line's assertion.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,8 @@ pub const NONE: u32 = u32::MAX;
 pub const GONE: u32 = 1;
 /// What the target has is not known.
 pub const UNSURE: u32 = 2;
-/// The source's value is as before; others' precedence against it moved.
+/// The source says of it what it said: others' precedence against it moved, or
+/// its published form did.
 pub const REFRESH: u32 = 4;
 
 /// A key whose value or presence in the source changes.

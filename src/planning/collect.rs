@@ -71,7 +71,7 @@ fn sweep(
         let meta = entry.metadata().map_err(|e| Error::io(&path, e))?;
         let written = meta.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
         let old = written.is_some_and(|at| now.duration_since(at).unsigned_abs() > grace && at < now);
-        if old || grace.is_zero() {
+        if old {
             state.forget_pack(&path);
             std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
             removed += 1;

@@ -1,7 +1,8 @@
 //! Assertions + snapshot → a checked plan, and the snapshot format.
 //!
 //! ```text
-//! pass      lines → assertions that differ from what is published, bodies into a pack
+//! pass      lines → assertions that differ from what is published, bodies into a pack;
+//!           restate: published values that changed settings give another form
 //! absent    live keys that a full batch did not list
 //! settle    assertions by key → the source's own changes, the plan's layer
 //! judge     own changes → changes at the target, in the order of execution
@@ -44,6 +45,7 @@ pub mod records;
 pub mod recover;
 pub mod rejects;
 mod repack;
+mod restate;
 mod seen;
 mod settle;
 pub mod snapshot;

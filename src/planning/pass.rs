@@ -30,6 +30,7 @@ use super::look_alikes::LookAlikes;
 use super::pack_dictionaries::PackDictionaries;
 use super::pack_writer::PackWriter;
 use super::rejects::{Reject, Rejects};
+use super::restate;
 use super::seen::{Seen, dropped};
 use super::snapshot::{Found, Snapshot, TypeEdge};
 use super::sorter::Sorter;
@@ -62,6 +63,8 @@ pub struct PassInput<'a> {
     pub rules: &'a ComparisonRules,
     /// Fingerprint of those settings.
     pub comparison: u64,
+    /// Whether what is published may have another form by them.
+    pub restates: bool,
     /// Keys that an operator skips.
     pub skips: &'a Skips,
     /// Where bodies go.
@@ -190,6 +193,9 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
     let mut asserted = Sorter::new(input.tmp, "asserted", input.budget);
     for sorter in sorters.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         asserted.absorb(sorter)?;
+    }
+    if let Some(snapshot) = input.snapshot.filter(|_| input.restates) {
+        restate::run(input, snapshot, &dictionaries, &new_positions, &mut asserted)?;
     }
     let tally = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(PassOutput {

@@ -296,6 +296,7 @@ impl<'a> Making<'a> {
             fast_path: options.fast_path,
             rules: &self.rules,
             comparison: self.comparison,
+            restates: self.restates(),
             skips: self.input.skips,
             pack,
             dictionary_samples: options.dictionary_samples,
@@ -547,6 +548,13 @@ impl<'a> Making<'a> {
             rejects.first().unwrap_or_default(),
         );
         Err(Error::new(ErrorKind::TooManyBadLines, text))
+    }
+
+    /// Arrays may have been declared unordered since: they are published sorted
+    /// by the next plan (`SEMANTICS` 12).
+    fn restates(&self) -> bool {
+        let own = self.view.own.as_ref();
+        self.rules.has_unordered() && own.is_some_and(|own| own.manifest().fingerprint != self.fingerprint)
     }
 
     /// With another precedence than before, keys that another plan brings

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::absent::Absent;
-use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SKIPPED, SUPERSEDED, UNCHANGED};
-use super::candidate::{Candidate, GONE, NONE, UNSURE, group};
+use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, RESTATED, SKIPPED, SUPERSEDED, UNCHANGED};
+use super::candidate::{Candidate, GONE, NONE, REFRESH, UNSURE, group};
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix};
 use super::format::written::Written;
@@ -286,10 +286,15 @@ impl Work<'_, '_, '_> {
                         lines.push(next);
                         line = asserted.take_next()?;
                     }
-                    self.asserted(lines.all())?;
                     // A key can't be listed and absent; should it be, it is listed.
-                    while gone.is_some_and(|gone| gone.key == key) {
+                    let is_listed = lines.all().iter().any(|line| !line.has(RESTATED));
+                    let mut goes = false;
+                    while let Some(next) = gone.filter(|gone| gone.key == key) {
+                        goes |= !is_listed && self.absent(next)?;
                         gone = absent.take_next()?;
+                    }
+                    if !goes {
+                        self.asserted(lines.all())?;
                     }
                 }
                 (_, Some(next)) => {
@@ -326,7 +331,11 @@ impl Work<'_, '_, '_> {
 
     /// All lines of one key.
     fn asserted(&mut self, lines: &[Asserted]) -> Result<()> {
-        let Some(first) = lines.first() else { return Ok(()) };
+        let (lines, restated) = match lines.split_last() {
+            Some((last, lines)) if last.has(RESTATED) => (lines, Some(last)),
+            Some(_) | None => (lines, None),
+        };
+        let Some(first) = lines.first() else { return self.restate(restated, None) };
         let kind = first.key.kind();
         // The unchanged line that came before all of these was counted then.
         let counted = lines.iter().all(|line| line.has(AGAIN));
@@ -348,7 +357,8 @@ impl Work<'_, '_, '_> {
                 return self.skip(first);
             }
             self.keep_beside_bad(lines, counted)?;
-            return self.except(first, None);
+            self.except(first, None)?;
+            return self.restate(restated, None);
         }
         let conflict = lines.iter().any(|line| Says::of(line) != Says::of(first))
             || counted && Says::of(first) != Says::Published;
@@ -356,13 +366,17 @@ impl Work<'_, '_, '_> {
             if counted {
                 self.uncount(kind);
             }
-            return if skipped { self.skip(first) } else { self.except(first, Some((lines, counted))) };
+            if skipped {
+                return self.skip(first);
+            }
+            self.except(first, Some((lines, counted)))?;
+            return self.restate(restated, None);
         }
         if first.has(SUPERSEDED) {
             if !counted {
                 self.out.summary.of(kind).superseded += 1;
             }
-            return Ok(());
+            return self.restate(restated, None);
         }
         // What is published already may be asserted: nothing is sent for it.
         let published = first.has(UNCHANGED) || first.has(DELETED) && live.is_none();
@@ -399,6 +413,9 @@ impl Work<'_, '_, '_> {
                 self.out.summary.of(kind).unchanged += 1;
             }
             let raises = self.input.mode == Mode::Incremental || first.has(OUTSIDE);
+            if restated.is_some() {
+                return self.restate(restated, raises.then_some(stamp));
+            }
             if let (Some(own), Some(found)) = (own, live)
                 && raises
             {
@@ -445,6 +462,30 @@ impl Work<'_, '_, '_> {
         }
         let unsure = if self.unsure.remove(&first.key) { UNSURE } else { 0 };
         self.candidate(first, live, unsure)
+    }
+
+    /// The published value in its new form; what is asserted is what was, as of
+    /// `stamp` if the batch says it too.
+    fn restate(&mut self, restated: Option<&Asserted>, stamp: Option<u32>) -> Result<()> {
+        let (Some(restated), Some(own)) = (restated, &self.input.view.own) else { return Ok(()) };
+        let Some(found) = own.live(restated.key, &mut self.reader.scratch)? else { return Ok(()) };
+        let stamp = match stamp {
+            Some(stamp) => stamp,
+            None => self.tables.stamp(own.own_stamp(&found)?),
+        };
+        self.layer.push(&Entry {
+            key: restated.key,
+            raw: restated.raw,
+            canon: restated.canon,
+            loc: restated.loc,
+            pos: if self.input.new_positions { restated.pos } else { found.entry.pos },
+            stamp,
+            state: State::Live,
+            stale: false,
+        })?;
+        self.out.facts.entities_updated += u64::from(restated.key.kind() == Kind::Entity);
+        let unsure = if self.unsure.remove(&restated.key) { UNSURE } else { 0 };
+        self.candidate(restated, Some(found), REFRESH | unsure)
     }
 
     /// Counts one key of the scope, by what the source's own snapshot has of it.
@@ -601,9 +642,9 @@ impl Work<'_, '_, '_> {
         Ok((content, cut))
     }
 
-    /// A live key that a full batch did not list.
-    fn absent(&mut self, absent: Absent) -> Result<()> {
-        let Some(own) = &self.input.view.own else { return Ok(()) };
+    /// A live key that a full batch did not list. Returns whether it goes.
+    fn absent(&mut self, absent: Absent) -> Result<bool> {
+        let Some(own) = &self.input.view.own else { return Ok(false) };
         let entry = own.layer(absent.layer as usize).get(absent.number, &mut self.reader.scratch)?;
         let found = Found { layer: absent.layer as usize, number: absent.number, entry };
         if self.input.mode == Mode::Incremental {
@@ -612,13 +653,14 @@ impl Work<'_, '_, '_> {
             if self.out.withheld.len() < MAX_WITHHELD {
                 self.out.withheld.push(own.body(&found, &mut self.reader.bodies)?.body()?.key());
             }
-            return Ok(());
+            return Ok(false);
         }
         self.in_scope(false, true);
         if !self.input.skips.is_empty() {
             let key = own.body(&found, &mut self.reader.bodies)?.body()?.key();
             if self.input.skips.has(&key) {
-                return self.skip_key(absent.key.kind(), Some(key));
+                self.skip_key(absent.key.kind(), Some(key))?;
+                return Ok(false);
             }
         }
         let stamp = self.stamp();
@@ -632,7 +674,8 @@ impl Work<'_, '_, '_> {
             state: State::Gone,
             stale: false,
         })?;
-        self.gone(found)
+        self.gone(found)?;
+        Ok(true)
     }
 
     /// A live key goes.

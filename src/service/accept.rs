@@ -204,13 +204,15 @@ impl Engine {
     }
 
     pub(super) fn record(&self, batch: &Batch) -> Result<BatchRecord> {
-        let files = self.files_as_they_are(batch)?;
+        let known = Self::with_states(batch);
+        let files = as_recorded(&known)?;
         let (stamp, url) = (batch.stamp.clone(), batch.url.clone());
         Ok(BatchRecord {
             workflow: batch.workflow.clone(),
             mode: Some(batch.mode),
             scope: batch.scope.clone(),
             complexity: batch.complexity,
+            estimate: self.estimate(batch, &known),
             files,
             totals: BatchTotals {
                 files: batch.files.len() as u64,
@@ -226,6 +228,10 @@ impl Engine {
     /// that are read where they were delivered. What is brought from an object
     /// store is told by its listing.
     pub(super) fn files_as_they_are(&self, batch: &Batch) -> Result<String> {
+        as_recorded(&Self::with_states(batch))
+    }
+
+    fn with_states(batch: &Batch) -> Vec<BatchFile> {
         let mut files = batch.files.clone();
         files.iter_mut().for_each(|file| file.accepted = None);
         if batch.is_local() {
@@ -233,7 +239,7 @@ impl Engine {
                 file.accepted = state;
             }
         }
-        serde_json::to_string(&files).map_err(|e| Error::internal("a file list").caused_by(e))
+        files
     }
 
     pub(super) fn batch_of(&self, record: &BatchRecord) -> Result<Batch> {
@@ -259,4 +265,8 @@ impl Engine {
             manifest_hash: record.manifest_hash.clone(),
         })
     }
+}
+
+fn as_recorded(files: &[BatchFile]) -> Result<String> {
+    serde_json::to_string(files).map_err(|e| Error::internal("a file list").caused_by(e))
 }

@@ -175,17 +175,18 @@ impl Engine {
         said_anew(&published, record).cloned()
     }
 
-    /// What is published of a source, to know what is moot. Whatever it is
-    /// that can't be read, a batch that fails has to fail: its dead letter
-    /// stays open then, and the next plan says what is wrong.
-    fn published(&self, source: &SourceId) -> Option<SnapshotManifest> {
+    /// What is published of a source, to know what is moot or how much a batch
+    /// is. Whatever it is that can't be read, nothing fails for it here: a dead
+    /// letter stays open, an estimate is made without, and the next plan says what
+    /// is wrong.
+    pub(super) fn published(&self, source: &SourceId) -> Option<SnapshotManifest> {
         let read = || {
             let (name, _) = self.target_of(source)?;
             let current = self.store.read(|view| view.current_snapshot(name, source))?;
             current.map(|id| read_checked(&self.state.snapshot_path(source, name, &id))).transpose()
         };
         read().unwrap_or_else(|error| {
-            tracing::warn!(%source, %error, "whether something newer was published can't be told");
+            tracing::warn!(%source, %error, "what is published of it can't be read");
             None
         })
     }

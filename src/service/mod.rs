@@ -5,7 +5,8 @@
 //! engine    the one way in; opening a data directory
 //! inboxes   folders → accepted batches; looking: into an inbox; watch: when
 //! given     batches that a person gives, by a folder or a URL
-//! queue     whose turn it is; work: who is in work, and waking
+//! queue     whose turn it is; estimate: of a batch's complexity; work: who is in
+//!           work, and waking
 //! stages    the way of one batch: prepare → begin → publish
 //! skips     keys that an operator knows to be bad
 //! failing   what follows when that goes wrong; retrying: when it is tried
@@ -28,6 +29,7 @@ mod copying;
 pub mod dead_letters;
 pub mod doctor;
 pub mod engine;
+mod estimate;
 pub mod events;
 mod failing;
 mod find;

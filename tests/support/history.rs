@@ -23,7 +23,8 @@ pub enum Step {
     /// of several sources are made before any of them is executed.
     Advance(usize),
     /// The process ends and starts again, perhaps with another precedence of
-    /// the first source, and with [`STAMP`] volatile there or not.
+    /// the first source, and with [`STAMP`] volatile and `x` unordered there or
+    /// not.
     Restart(Option<(i64, bool)>),
     /// A person decides on everything that is parked: `true` approves.
     Decide(bool),
@@ -57,7 +58,8 @@ pub struct History {
 const NAMES: [&str; 5] = ["a", "b", "ab", "ua", "ub"];
 
 /// An attribute that every line has, and that is always the same: whether it is
-/// volatile changes what is compared, and nothing that is published.
+/// volatile changes what is compared, and nothing that is published. Nor does it
+/// that `x` is unordered, for arrays are sorted. See [`stirred`].
 pub const STAMP: &str = "s";
 
 fn attributes() -> impl Strategy<Value = BTreeMap<String, Value>> {
@@ -173,4 +175,19 @@ pub fn histories(most: usize, trouble: Trouble) -> impl Strategy<Value = History
             },
         )
     })
+}
+
+/// The same with volatile values that differ from line to line, and arrays in
+/// either order: what is published depends on the order of arrival then.
+pub fn stirred(mut history: History) -> History {
+    for (n, batch) in history.batches.iter_mut().enumerate() {
+        for (m, line) in batch.lines.iter_mut().enumerate() {
+            let Line::Value(_, value, _) = line else { continue };
+            value.insert(STAMP.to_owned(), json!((n + m) % 3));
+            for array in value.values_mut().filter_map(Value::as_array_mut) {
+                array.rotate_left((n + m) % 2);
+            }
+        }
+    }
+    history
 }

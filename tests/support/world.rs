@@ -126,6 +126,17 @@ impl World {
         world
     }
 
+    /// One that forgets all that it may: its clock is so far ahead that files that
+    /// are written now are older than the grace time.
+    pub fn forgetful() -> Self {
+        let world = Self::with(|settings| {
+            settings.retention.snapshots = 1;
+            settings.retention.grace = Duration::from_secs(60);
+        });
+        world.clock.advance(Duration::from_secs(365 * 86_400));
+        world
+    }
+
     /// Ends the engine and opens a new one.
     pub fn restart(&mut self) {
         self.engine = None;

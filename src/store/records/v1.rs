@@ -13,7 +13,7 @@ use crate::domain::guards::GuardTrip;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::notice::NoticeKind;
 use crate::domain::plan::{FootprintRef, PlanDigest, PlanHeader};
-use crate::domain::priority::estimated_complexity;
+use crate::domain::priority::UNKNOWN_COMPLEXITY;
 use crate::domain::publish_state::{BatchMetrics, FailureDetails, PublishState, PublishStatus};
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
@@ -177,6 +177,9 @@ pub struct BatchRecord {
     pub scope: Scope,
     /// The workflow's own word for its complexity.
     pub complexity: Option<u8>,
+    /// An estimate of it, where there is no such word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<u8>,
     /// Its files, as JSON of intake's own form.
     pub files: String,
     /// What they have together.
@@ -249,6 +252,7 @@ impl BatchRecord {
             mode: None,
             scope: Scope::default(),
             complexity: None,
+            estimate: None,
             files: "[]".into(),
             totals: BatchTotals::default(),
             manifest_hash: String::new(),
@@ -275,10 +279,10 @@ impl BatchRecord {
         }
     }
 
-    /// 1 to 10: the workflow's own word, or an estimate from the number of lines.
+    /// 1 to 10: the workflow's own word, or an estimate. What an older version
+    /// accepted has none.
     pub fn complexity(&self) -> u8 {
-        let estimate = || estimated_complexity(self.totals.lines.unwrap_or_default(), 1);
-        self.complexity.unwrap_or_else(estimate)
+        self.complexity.or(self.estimate).unwrap_or(UNKNOWN_COMPLEXITY)
     }
 
     /// Whether it is being executed, and goes on at a time of its own.

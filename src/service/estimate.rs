@@ -1,0 +1,45 @@
+//! How complex a batch is likely to be, where its workflow does not say: by its
+//! lines and the types that it is about, as far as they are known before it is
+//! read.
+
+use super::engine::Engine;
+use crate::domain::priority::{UNKNOWN_COMPLEXITY, estimated_complexity};
+use crate::intake::batch::{Batch, BatchFile, Compression};
+
+/// Stored bytes of a line in a file that states no count: what the lines of
+/// metadata extracts come to, plain and packed.
+const LINE_BYTES: u64 = 400;
+const PACKED_LINE_BYTES: u64 = 40;
+
+impl Engine {
+    /// The estimate, 1 to 10, of a batch whose manifest has no `complexity`.
+    pub(super) fn estimate(&self, batch: &Batch, files: &[BatchFile]) -> Option<u8> {
+        batch.complexity.is_none().then(|| match files.iter().map(lines_of).sum::<Option<u64>>() {
+            Some(lines) => estimated_complexity(lines, self.types_of(batch)),
+            None => UNKNOWN_COMPLEXITY,
+        })
+    }
+
+    /// How many types a batch is likely to be about: those that its source has
+    /// published in the scope; where the scope names them, at most so many.
+    fn types_of(&self, batch: &Batch) -> u64 {
+        let types = &batch.scope.types;
+        let named = types.iter().all(|glob| glob.is_literal()).then_some(types.len() as u64);
+        let published = self.published(batch.id.source()).map(|published| {
+            let counts = published.entity_counts.iter().chain(&published.relationship_counts);
+            let of_it = |name: &str| types.iter().any(|glob| glob.matches(name));
+            counts.filter(|(name, count)| **count > 0 && of_it(name)).count() as u64
+        });
+        published.filter(|count| *count > 0).or(named).unwrap_or(1)
+    }
+}
+
+/// The lines of a file, by what is stated of it or by its size.
+fn lines_of(file: &BatchFile) -> Option<u64> {
+    let bytes = || file.bytes.or(file.accepted.map(|state| state.bytes));
+    let line = match file.compression {
+        Compression::None => LINE_BYTES,
+        Compression::Zstd | Compression::Gzip => PACKED_LINE_BYTES,
+    };
+    file.count.or_else(|| bytes().map(|bytes| bytes.div_ceil(line)))
+}
