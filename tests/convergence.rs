@@ -17,7 +17,7 @@ use tidegate::domain::ids::BatchId;
 use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::key::Key;
 use tidegate::domain::publish_state::PublishStatus;
-use tidegate::domain::settings::OnFailure;
+use tidegate::domain::settings::{Deletion, OnFailure};
 use tidegate::service::query::{LetterQuery, Part};
 use tidegate::service::views::LetterState;
 use tidegate::store::BatchFilter;
@@ -41,6 +41,10 @@ impl Play {
             // Histories are short: layers are folded all the same.
             let folds = if fast { (1, 20) } else { (3, 2) };
             (settings.planning.max_layers, settings.planning.smallest_base) = folds;
+            if trouble == Trouble::TightGuards {
+                // What comes back is revived then, and nothing else is shown.
+                settings.targets.values_mut().for_each(|target| target.deletion = Deletion::Archive);
+            }
             for (source, settings) in &mut settings.sources {
                 settings.precedence = i64::from(source.as_str() != "alpha");
                 settings.on_failure = Some(OnFailure::Continue);
