@@ -6,8 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use support::batches::{Line, TestBatch, edge, entity, value};
-use support::world::World;
+use support::world::{World, open_guards};
 use tidegate::domain::change::Action;
+use tidegate::domain::guards::{GuardLimits, GuardRule, GuardTrip};
 use tidegate::domain::ids::SourceId;
 use tidegate::domain::key::{Key, Kind};
 use tidegate::domain::plan::{KindSummary, PlanDigest};
@@ -50,6 +51,7 @@ impl Made {
     fn check(
         &self,
         changes: &[PlannedChange],
+        limits: GuardLimits,
         spoil: impl FnOnce(&mut PlanManifest),
     ) -> Result<PlanManifest, Error> {
         let mut manifest = self.manifest.clone();
@@ -82,7 +84,7 @@ impl Made {
         let options = PlanningOptions::default();
         let target = self.world.settings.source(&source).target;
         let view = Planner::new(state, &options).view(&source, &target, &manifest.header.bases).unwrap();
-        check(state, &view, &manifest, tmp.path(), (2, 1 << 20), Halt::never())?;
+        check(state, &view, &manifest, &limits, tmp.path(), (2, 1 << 20), Halt::never())?;
         Ok(manifest)
     }
 
@@ -107,7 +109,7 @@ fn a_plan_as_it_was_made_passes() {
         *kinds.entry(format!("{:?} {:?}", change.kind(), change.action)).or_default() += 1;
     }
     assert_eq!(kinds.len(), 6, "{kinds:?}");
-    let checked = made.check(&made.changes, |_| {}).unwrap().header;
+    let checked = made.check(&made.changes, open_guards(), |_| {}).unwrap().header;
     let header = &made.manifest.header;
     assert_eq!((checked.digest, checked.summary), (header.digest, header.summary));
 }
@@ -116,7 +118,7 @@ fn a_plan_as_it_was_made_passes() {
 fn what_is_wrong_with_the_changes_is_found() {
     let made = Made::new();
     let refused = |changes: Vec<PlannedChange>, problem: &str| {
-        expect_refused(made.check(&changes, |_| {}), problem);
+        expect_refused(made.check(&changes, open_guards(), |_| {}), problem);
     };
 
     let mut twice = made.changes.clone();
@@ -156,11 +158,32 @@ fn what_is_wrong_with_the_changes_is_found() {
 fn a_manifest_that_is_not_that_of_its_changes_is_found() {
     let made = Made::new();
     let refused = |spoil: fn(&mut PlanManifest), problem: &str| {
-        expect_refused(made.check(&made.changes, spoil), problem);
+        expect_refused(made.check(&made.changes, open_guards(), spoil), problem);
     };
     refused(|manifest| manifest.header.digest.add(1), "its digest");
     refused(|manifest| manifest.header.summary.of(Kind::Entity).delete += 1, "its counts");
     refused(|manifest| manifest.header.summary.of(Kind::Relationship).create -= 1, "its counts");
     refused(|manifest| manifest.operations[0].changes += 1, "another number of changes");
     refused(|manifest| manifest.header.operations += 1, "do not add up");
+}
+
+#[test]
+fn deletions_that_no_guard_tells_of_are_found() {
+    let made = Made::new();
+    // One entity of three, and two relationships of three.
+    let tight = || GuardLimits { delete_ratio: 0.5, delete_min: 1, ..open_guards() };
+    expect_refused(made.check(&made.changes, tight(), |_| {}), "no guard tells of its deletions");
+    let Key::Relationship(key) = edge("a", "b") else { unreachable!() };
+    let trip = |rule, type_name: &str| GuardTrip {
+        rule,
+        type_name: type_name.to_owned(),
+        limit: 0.5,
+        actual: 0.7,
+        reason: String::new(),
+    };
+    let told = [trip(GuardRule::DeleteRatioOfType, &key.type_name)];
+    made.check(&made.changes, tight(), |manifest| manifest.header.guards = told.to_vec()).unwrap();
+    let other = [trip(GuardRule::DeleteRatioOfType, "t")];
+    let spoilt = made.check(&made.changes, tight(), |manifest| manifest.header.guards = other.to_vec());
+    expect_refused(spoilt, "no guard tells of its deletions");
 }

@@ -1,7 +1,7 @@
 //! The check of a finished plan. Reads the stored plan back, and holds it to
 //! rules of its own; knows nothing of how plans are made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,10 +10,12 @@ use super::format::bytes::u128_at;
 use super::format::layer::{CacheBudget, Layer, Scratch};
 use super::halt::Halt;
 use super::plan_file::{BlockRoom, Plan, PlanManifest, PlannedChange, PlannedValue};
+use super::snapshot::Snapshot;
 use super::sorter::{Record, Sorter};
 use super::state_dir::StateDir;
 use super::view::{Reader, TargetView};
 use crate::domain::change::Action;
+use crate::domain::guards::{self, GuardFacts, GuardLimits, GuardTrip};
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::{PlanDigest, PlanSummary};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,13 +42,15 @@ impl Record for Keyed {
 
 /// Checks that no key is changed twice, that relationships are created only
 /// between entities that are there then, that deletions of entities come
-/// behind those of their relationships, that updates change something, and
-/// that counts and digest are those of the changes. Works with so many threads
-/// and within about twice so many bytes of memory.
+/// behind those of their relationships, that updates change something, that counts
+/// and digest are those of the changes, and that guards tripped by as many deletions
+/// as there are. Works with so many threads and within about twice so many bytes of
+/// memory.
 pub fn check(
     state: &StateDir,
     view: &TargetView,
     manifest: &PlanManifest,
+    limits: &GuardLimits,
     tmp: &Path,
     (threads, budget): (usize, usize),
     halt: Halt<'_>,
@@ -85,12 +89,16 @@ pub fn check(
     let mut keys: Sorter<Keyed> = Sorter::new(tmp, "check", budget);
     let (mut digest, mut counted, mut changes) = (PlanDigest::default(), PlanSummary::default(), 0);
     let mut stages = Vec::new();
+    let mut facts = GuardFacts { live_by_type: live_by_type(view), ..GuardFacts::default() };
     for part in parts {
         let part = part?;
         digest.add(part.digest.0);
         counted.add(&part.counted);
         changes += part.changes;
         stages.extend(part.stages);
+        for (type_name, count) in part.deleted {
+            *facts.deleted_by_type.entry(type_name).or_default() += count;
+        }
         keys.absorb(part.keys)?;
     }
     stages.sort_unstable_by_key(|block| block.place);
@@ -124,11 +132,29 @@ pub fn check(
     if digest != header.digest {
         return Err(fail("its digest is not that of its changes".into()));
     }
+    // What goes at the target went from the source before: no guard can have seen less.
+    let told = |trip: &GuardTrip| {
+        header.guards.iter().any(|known| (known.rule, &known.type_name) == (trip.rule, &trip.type_name))
+    };
+    if let Some(trip) = guards::evaluate(limits, &facts).iter().find(|trip| !told(trip)) {
+        return Err(fail(format!("no guard tells of its deletions: {}", trip.reason)));
+    }
     let operations: u64 = manifest.operations.iter().map(|op| u64::from(op.changes)).sum();
     if operations != changes || header.operations as usize != manifest.operations.len() {
         return Err(fail("its operations do not add up to its changes".into()));
     }
     Ok(())
+}
+
+/// What the source has live, by type, as guards look at it.
+fn live_by_type(view: &TargetView) -> BTreeMap<String, u64> {
+    let mut live: BTreeMap<String, u64> = BTreeMap::new();
+    if let Some(own) = view.own.as_ref().map(Snapshot::manifest) {
+        for (type_name, count) in own.entity_counts.iter().chain(&own.relationship_counts) {
+            *live.entry(type_name.clone()).or_default() += count;
+        }
+    }
+    live
 }
 
 /// What one thread found in its operations.
@@ -138,6 +164,8 @@ struct Part {
     counted: PlanSummary,
     changes: u64,
     stages: Vec<Stages>,
+    /// Deletions by type.
+    deleted: BTreeMap<String, u64>,
 }
 
 /// What a block holds, if it holds anything.
@@ -168,6 +196,7 @@ impl Checking<'_> {
             counted: PlanSummary::default(),
             changes: 0,
             stages: Vec::new(),
+            deleted: BTreeMap::new(),
         };
         let (mut ends, mut room) = (Ends::new()?, BlockRoom::new()?);
         let mut pace = self.halt.pace();
@@ -199,10 +228,22 @@ impl Checking<'_> {
             part.counted.of(change.kind()).count(change.action);
         }
         part.keys.push(Keyed(change.hash))?;
-        if let PlannedValue::Patch(_, before, after) = &change.value
-            && before == after
-        {
-            return Err((self.fail)(format!("the update of {} changes nothing", change.hash)));
+        match &change.value {
+            PlannedValue::Patch(_, before, after) if before == after => {
+                return Err((self.fail)(format!("the update of {} changes nothing", change.hash)));
+            }
+            // What begins to wait is no deletion, and of what is sent anew nobody
+            // knows whether it was there.
+            PlannedValue::Gone(key, _) if !change.moved && !change.replace => {
+                match part.deleted.get_mut(key.type_name()) {
+                    Some(count) => *count += 1,
+                    None => drop(part.deleted.insert(key.type_name().to_owned(), 1)),
+                }
+            }
+            PlannedValue::Packed(..)
+            | PlannedValue::Whole(..)
+            | PlannedValue::Patch(..)
+            | PlannedValue::Gone(..) => {}
         }
         if change.kind() == Kind::Relationship && change.action != Action::Delete {
             let (from, to) = ends_of(self.plan, change, &mut ends.bodies)?;

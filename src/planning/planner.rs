@@ -171,7 +171,8 @@ impl<'a> Planner<'a> {
             let durable = Durable::new(self.state, scope);
             let threads = (self.options.threads, self.options.sort_memory / 3);
             let made = making.run(&durable).and_then(|manifest| {
-                super::check::check(self.state, &view, &manifest, work.path(), threads, input.halt)?;
+                let limits = &input.settings.guards;
+                super::check::check(self.state, &view, &manifest, limits, work.path(), threads, input.halt)?;
                 tracing::debug!(plan = %input.plan_id, "checked");
                 Ok(manifest)
             });

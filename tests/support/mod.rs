@@ -18,6 +18,7 @@ pub mod server;
 pub mod shell;
 pub mod small_disk;
 pub mod target_server;
+pub mod terminal;
 pub mod twenty;
 pub mod world;
 
