@@ -124,6 +124,32 @@ fn one_whose_manifest_cant_be_used_is_failed_and_goes_on_when_it_was_mended() {
 }
 
 #[test]
+fn a_mended_manifest_without_its_data_takes_no_copy_away() {
+    let shell = Shell::new();
+    let objects = Objects::default();
+    put(&objects, &shell, "monday", &batch(1, 20));
+    let endpoint = bucket::serve(&objects);
+    let run = |code: i32, arguments: &[&str]| run(&shell, &endpoint, code, arguments);
+    let publish = ["--json", "publish", "s3://metadata/batches/monday"];
+    let [file, manifest] =
+        ["entities-00000.ndjson", "manifest.json"].map(|name| format!("batches/monday/{name}"));
+    let good = objects.lock().unwrap()[&manifest].clone();
+    let broken = String::from_utf8_lossy(&good).replace("\"mode\"", "\"mod\"").into_bytes();
+    objects.lock().unwrap().insert(manifest.clone(), broken);
+    run(1, &publish);
+    let copy = shell.data().join("state").join(batch(1, 20).id().replace(':', "/pins/"));
+    assert!(copy.join("entities-00000.ndjson").is_file());
+    let data = objects.lock().unwrap().remove(&file).unwrap();
+    objects.lock().unwrap().insert(manifest, good);
+    let refused = run(1, &publish);
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.contains("entities-00000.ndjson") && refused.contains("batches/monday"), "{refused}");
+    assert!(copy.join("entities-00000.ndjson").is_file());
+    objects.lock().unwrap().insert(file, data);
+    assert_eq!(state(run(0, &publish))["metrics"]["entities_created"], 20);
+}
+
+#[test]
 fn one_that_failed_is_tried_again_as_it_lies_there_by_then() {
     let shell = Shell::new();
     let objects = Objects::default();

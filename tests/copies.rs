@@ -338,3 +338,20 @@ fn what_is_gone_and_was_not_copied_is_not_tried_again() {
     assert!(error.to_string().contains("there is no copy"), "{error}");
     assert_eq!(world.batch(&id).status, PublishStatus::Failed);
 }
+
+#[test]
+fn what_was_recovered_from_a_copy_that_was_given_up_is_not_tried_again() {
+    let mut world = base(|_| {});
+    let (id, folder) = failed(&world);
+    keep(&world);
+    std::fs::remove_dir_all(&folder).unwrap();
+    lose_and_recover(&mut world);
+    let letter = world.dead_letters("alpha").pop().unwrap().id;
+    world.engine().discard_letter(letter, None, "ann", "not wanted").unwrap();
+    let told = refused(world.engine(), &id);
+    assert!(told.contains("there is no copy"), "{told}");
+    // Nobody copies it onto itself.
+    world.engine().pin_batch(&id).unwrap();
+    keep(&world);
+    assert!(pin(&world, &id).join(FILE).is_file());
+}

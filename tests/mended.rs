@@ -77,6 +77,48 @@ fn half_of_a_folder_without_a_manifest_is_not_taken_for_the_batch() {
 }
 
 #[test]
+fn an_edit_of_a_batch_by_its_files_is_of_these_files_in_a_folder_that_is_complete() {
+    let world = base(by_marker(Some(Mode::Full)));
+    let folder = without_manifest(&world, &batch(2, 2));
+    let id: BatchId = batch(2, 2).id().parse().unwrap();
+    let (file, marker, more) =
+        (folder.join(FILE), folder.join("_SUCCESS"), folder.join("entities-00001.ndjson"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, &text[..text.len() - 3]).unwrap();
+    world.work();
+    assert_eq!(code(&world, &id), "BATCH_SIZE_MISMATCH");
+    keep(&world);
+    let letter = world.dead_letters("alpha").pop().unwrap();
+    let shown = world.engine().letter(letter.id).unwrap().content.unwrap();
+    let mut edited: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    for file in edited["files"].as_array_mut().unwrap() {
+        file.as_object_mut().unwrap().remove("bytes");
+    }
+    let edited = edited.to_string();
+    let edit = (letter.id, Some(letter.revision), Some(edited.as_bytes()));
+    world.engine().edit_letter(edit.0, edit.1, edit.2, "ann", "whatever its size").unwrap();
+    let told = || {
+        let error = world.engine().requeue_letter(letter.id, None, "ann", "as edited").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(world.batch(&id).pin.is_some());
+        error.to_string()
+    };
+    // It is written again, in two files.
+    let (first, second) = text.split_at(text.len() / 20 * 10);
+    std::fs::remove_file(&marker).unwrap();
+    std::fs::write(&file, first).unwrap();
+    assert!(told().contains("it has no _SUCCESS"));
+    std::fs::write(&more, second).unwrap();
+    std::fs::write(&marker, "").unwrap();
+    assert!(told().contains("entities-00001.ndjson"));
+    std::fs::remove_file(&more).unwrap();
+    std::fs::write(&file, &text).unwrap();
+    world.engine().requeue_letter(letter.id, None, "ann", "as edited").unwrap();
+    world.work();
+    expect_all(&world, 2);
+}
+
+#[test]
 fn a_mended_manifest_that_is_not_whole_is_refused_and_takes_no_copy_away() {
     for pinned in [false, true] {
         let world = base(|_| {});
@@ -105,6 +147,37 @@ fn a_mended_manifest_that_is_not_whole_is_refused_and_takes_no_copy_away() {
         world.work();
         assert_eq!(world.batch(&id).mode, Some(Mode::Incremental));
         assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+    }
+}
+
+#[test]
+fn a_mended_manifest_that_is_given_without_its_files_takes_no_copy_away() {
+    for place in ["delivered", "fixed"] {
+        let world = base(|_| {});
+        let folder = batch(2, 2).write(&world.data.path().join("delivered"));
+        let text = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+        std::fs::write(folder.join("manifest.json"), text.replace("\"mode\"", "\"mod\"")).unwrap();
+        let id = world.engine().accept_given(&folder).unwrap();
+        keep(&world);
+        let copy = world.engine().state().pin_path(&id);
+        // All but the copy is lost, and its manifest is put right.
+        std::fs::remove_dir_all(&folder).unwrap();
+        let fixed = if place == "fixed" { world.data.path().join(place) } else { folder };
+        std::fs::create_dir_all(&fixed).unwrap();
+        std::fs::write(fixed.join("manifest.json"), &text).unwrap();
+        let error = world.engine().accept_given(&fixed).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{place}: {error}");
+        let (told, letter) = (error.to_string(), world.dead_letters("alpha").pop().unwrap().id);
+        assert!(told.contains(FILE) && told.contains(&fixed.display().to_string()), "{told}");
+        assert!(error.action().contains(&format!("tidegate dlq edit {letter} --requeue")), "{error:?}");
+        keep(&world);
+        assert!(world.batch(&id).pin.is_some() && copy.join(FILE).is_file(), "{place}");
+        for name in [FILE, "relationships-00000.ndjson"] {
+            std::fs::copy(copy.join(name), fixed.join(name)).unwrap();
+        }
+        assert_eq!(world.engine().accept_given(&fixed).unwrap(), id);
+        world.work();
+        expect_all(&world, 2);
     }
 }
 
@@ -422,4 +495,26 @@ fn a_copy_of_what_nobody_could_read_is_brought_anew() {
     assert_eq!(remote.code(&id), "BATCH_MANIFEST_INVALID");
     remote.engine.keep_pins().unwrap();
     assert_eq!(std::fs::read(remote.engine.state().pin_path(&id).join(FILE)).unwrap(), data);
+}
+
+#[test]
+fn a_batch_in_an_object_store_that_no_inbox_has_is_not_tried_again_without_a_copy() {
+    for pinned in [false, true] {
+        let (remote, _, id, _) = deep();
+        if pinned {
+            remote.engine.keep_pins().unwrap();
+        }
+        let Remote { data, clock, engine, .. } = remote;
+        drop(engine);
+        let mut settings = open_settings(data.path());
+        settings.inboxes.clear();
+        let engine = Engine::open(data.path(), settings, clock as Arc<dyn Clock>).unwrap();
+        if pinned {
+            engine.retry(&id, "ann", "again").unwrap();
+            continue;
+        }
+        let told = refused(&engine, &id);
+        assert!(told.contains("no inbox has s3://metadata/landing/alpha/"), "{told}");
+        assert_eq!(engine.batch(&id).unwrap().status, PublishStatus::Failed);
+    }
 }

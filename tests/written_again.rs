@@ -114,3 +114,27 @@ fn an_edit_stands_for_what_it_was_made_of_also_when_it_fails_again() {
     world.engine().retry(&id, "ann", "again").unwrap();
     assert_eq!(world.batch(&id).mode, Some(Mode::Incremental));
 }
+
+#[test]
+fn an_edit_is_requeued_with_the_copy_while_the_folder_is_written_again() {
+    for root in ["inbox", "delivered"] {
+        let world = base(|_| {});
+        let (folder, text) = unstated(&world.data.path().join(root), &batch(2, 2));
+        std::fs::write(folder.join("manifest.json"), counted(&text, 21)).unwrap();
+        let id = world.engine().accept_given(&folder).unwrap();
+        scan(&world);
+        world.work();
+        assert_eq!(code(&world, &id), "BATCH_COUNT_MISMATCH");
+        keep(&world);
+        let letter = world.dead_letters("alpha").pop().unwrap();
+        let revision = Some(letter.revision);
+        world.engine().edit_letter(letter.id, revision, Some(text.as_bytes()), "ann", "counted").unwrap();
+        // Whoever made it begins anew, with the manifest.
+        std::fs::remove_file(folder.join("manifest.json")).unwrap();
+        truncate(&folder.join(FILE));
+        world.engine().requeue_letter(letter.id, None, "ann", "as edited").unwrap();
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        expect_all(&world, 2);
+    }
+}

@@ -61,7 +61,19 @@ pub fn meant(folder: &Path, place: &Path) -> Option<BatchId> {
 /// # Errors
 /// As [`open_local`], and when the manifest names another batch.
 pub fn open_in_inbox(folder: &Path, source: &SourceId, name: &FolderName) -> Result<Batch> {
-    let id = BatchId::new(source.clone(), name.clone());
+    open_as(folder, BatchId::new(source.clone(), name.clone()), ", the folder says")
+}
+
+/// Opens the folder of a batch that is known, whatever that is called.
+///
+/// # Errors
+/// As [`open_in_inbox`].
+pub fn open_again(folder: &Path, id: &BatchId) -> Result<Batch> {
+    open_as(folder, id.clone(), "; it must stay")
+}
+
+fn open_as(folder: &Path, id: BatchId, wants: &str) -> Result<Batch> {
+    let (source, name) = (id.source(), id.folder());
     let shown = format!("batch {id}");
     let bytes = read_manifest(folder).map_err(|e| e.context(&shown))?;
     let manifest = manifest::parse(&bytes).map_err(|problems| problems.into_error(&shown))?;
@@ -72,7 +84,7 @@ pub fn open_in_inbox(folder: &Path, source: &SourceId, name: &FolderName) -> Res
         ("source_timestamp", own.time().to_string(), name.time().to_string()),
     ] {
         if found != wanted {
-            let text = format!("{shown}: `{field}` of the manifest is {found}, the folder says {wanted}");
+            let text = format!("{shown}: `{field}` of the manifest is {found}{wants} {wanted}");
             return Err(Error::new(ErrorKind::ManifestMismatch, text));
         }
     }

@@ -71,6 +71,11 @@ impl Engine {
         let known = self.store.read(|view| view.batch(&batch.id))?;
         let is_mended = is_mended(known.as_ref(), &batch);
         let is_new = known.is_none();
+        if let Some(known) = known.as_ref().filter(|_| is_mended) {
+            let places = fetch::places(prefix, name, prefix.objects(name)?, &batch.files)?;
+            let missing = batch.files.iter().find(|file| fetch::find(&places, &file.path).is_none());
+            self.expect_whole(known, &batch, missing)?;
+        }
         if is_new || is_mended {
             self.check_room()?;
             clear(&batch.folder)?;
@@ -107,11 +112,13 @@ impl Engine {
     /// again, when that is another one now.
     pub fn accept_batch(&self, batch: &Batch) -> Result<BatchId> {
         let known = self.store.read(|view| view.batch(&batch.id))?;
-        if is_mended(known.as_ref(), batch) {
-            return self.go_on_with(batch);
-        }
         match &known {
             None => self.check_room()?,
+            Some(known) if is_mended(Some(known), batch) => {
+                let missing = batch.files.iter().find(|file| !batch.folder.join(&file.path).is_file());
+                self.expect_whole(known, batch, missing)?;
+                return self.go_on_with(batch);
+            }
             Some(known) => self.follow(known, batch)?,
         }
         self.put_in_queue(self.record(batch)?, None, None)

@@ -183,6 +183,11 @@ impl Engine {
             return self.store.write(move |tx| done(tx, &id, &work).map(drop));
         }
         let folder = self.state.pin_path(id);
+        if self.is_pin_of(id, &record.folder) {
+            // What is made first takes away what lies there.
+            let text = format!("batch {id}: its files are nowhere but where they are copied to");
+            return Err(Error::new(ErrorKind::FileMissing, text));
+        }
         let made = match self.adopt(&record, work, &folder)? {
             Some(made) => made,
             None => self.make_pin(&record, &folder).inspect_err(|_| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use self::refused::{expect_made_of, expect_no_more, gone, lacks, mode_missing, waits};
+use self::refused::{expect_complete, expect_made_of, expect_no_more, gone, lacks, mode_missing, waits};
 use super::accept::FoundIn;
 use super::engine::Engine;
 use super::inboxes::Place;
@@ -106,7 +106,12 @@ impl Engine {
         }
         if self.is_pin_of(&record.batch_id, &record.folder) {
             // After a recovery the copy may be all that anybody knows of.
-            return if is_unread { self.by_pin(record) } else { Ok(Lies::Elsewhere) };
+            return match (is_unread, record.pin.is_some()) {
+                // It was given up, and goes.
+                (_, false) => Ok(Lies::Away),
+                (true, true) => self.by_pin(record),
+                (false, true) => Ok(Lies::Elsewhere),
+            };
         }
         let Some(place) = self.place_of(&record.batch_id, &record.url)? else {
             return self.in_no_inbox(record, edited);
@@ -128,7 +133,7 @@ impl Engine {
             return self.unread_there(record, seen);
         }
         let mut whole = Whole::default();
-        let has_manifest = seen.folder.has(MANIFEST);
+        let (has_manifest, had_manifest) = (seen.folder.has(MANIFEST), self.had_manifest(record)?);
         let files = self.batch_of(edited.map_or(record, |edited| edited.record))?.files;
         let mut files = match (has_manifest, edited) {
             _ if seen.folder.objects.is_empty() => return Ok(Lies::Away),
@@ -142,8 +147,16 @@ impl Engine {
                 }
                 files
             }
-            (false, Some(_)) => files,
-            (false, None) if record.manifest_hash == hash_of_files(&files) => {
+            // It is perhaps being written again, data and all.
+            (false, Some(_)) if had_manifest && record.pin.is_some() => return Ok(Lies::Partly),
+            (false, Some(_)) if had_manifest => files,
+            (false, Some(_)) => {
+                expect_complete(record, &seen)?;
+                let own = self.batch_of(record)?.files;
+                expect_no_more(record, &seen, &[&own[..], &files].concat())?;
+                files
+            }
+            (false, None) if !had_manifest => {
                 expect_no_more(record, &seen, &files)?;
                 if self.missing(&seen, record, &files)?.is_none() {
                     whole.fresh = self.by_files(record, &seen, files.clone())?;
@@ -209,21 +222,23 @@ impl Engine {
             let text = format!("batch {}: no inbox has {} any more", record.batch_id, record.url);
             return match (is_unread, record.pin.is_some()) {
                 (true, true) => self.by_pin(record),
-                (true, false) => Err(Error::new(ErrorKind::Conflict, text)),
-                (false, _) => Ok(if record.is_local() { Lies::Away } else { Lies::Elsewhere }),
+                (false, _) if record.is_local() => Ok(Lies::Away),
+                (false, true) => Ok(Lies::Elsewhere),
+                (_, false) => Err(Error::new(ErrorKind::Conflict, text).with_action(
+                    "Put the inbox back into the settings, or have its source deliver it again.",
+                )),
             };
         }
         let mut there = None;
+        let (has_manifest, had_manifest) =
+            (record.folder.join(MANIFEST).exists(), self.had_manifest(record)?);
         let fresh = match edited {
             None if is_unread || self.has_other_manifest(record) => {
                 Some(self.by_manifest(record, &record.folder)?)
             }
-            None if !record.folder.join(MANIFEST).exists()
-                && record.manifest_hash != hash_of_files(&self.batch_of(record)?.files) =>
-            {
-                return self.without_manifest(record);
-            }
+            None if !has_manifest && had_manifest => return self.without_manifest(record),
             None => None,
+            Some(_) if !has_manifest && had_manifest && record.pin.is_some() => return Ok(Lies::Partly),
             Some(edited) => {
                 there = expect_made_of(record, edited, &record.folder)?;
                 None
@@ -314,10 +329,7 @@ impl Engine {
         seen: &Seen,
         mut files: Vec<BatchFile>,
     ) -> Result<Option<BatchRecord>> {
-        // An inbox that wants manifests by now says nothing of what it took before.
-        if let Some(why) = seen.waits.as_ref().filter(|_| seen.by_files) {
-            return Err(waits(record, why));
-        }
+        expect_complete(record, seen)?;
         for file in &mut files {
             let object = seen.folder.objects.iter().find(|object| object.name == file.path);
             file.bytes = object.map(|object| object.size).or(file.bytes);
@@ -343,7 +355,7 @@ impl Engine {
             if let Some(why) = &seen.waits {
                 return Err(waits(record, why));
             }
-            if record.manifest_hash != hash_of_files(&self.batch_of(record)?.files) {
+            if self.had_manifest(record)? {
                 // It had a manifest, which is still to come, or went first.
                 return match record.pin.is_some() {
                     true => self.by_pin(record),
@@ -405,6 +417,11 @@ impl Engine {
         }
     }
 
+    /// Whether a batch was accepted by a manifest, and not by its files.
+    fn had_manifest(&self, record: &BatchRecord) -> Result<bool> {
+        Ok(record.manifest_hash != hash_of_files(&self.batch_of(record)?.files))
+    }
+
     /// Whether a batch of this machine would be read with another manifest.
     fn has_other_manifest(&self, record: &BatchRecord) -> bool {
         record.batch_id.n() == 0
@@ -416,8 +433,7 @@ impl Engine {
 
     /// The batch by the manifest in this folder.
     fn by_manifest(&self, record: &BatchRecord, at: &Path) -> Result<BatchRecord> {
-        let id = &record.batch_id;
-        let batch = folder::open_in_inbox(at, id.source(), id.folder())?;
+        let batch = folder::open_again(at, &record.batch_id)?;
         self.record(&Batch { folder: record.folder.clone(), url: record.url.clone(), ..batch })
     }
 }

@@ -7,7 +7,7 @@ use super::super::pinned::Opened;
 use super::{Edited, Lies, Seen};
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
-use crate::intake::batch::BatchFile;
+use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder::{self, hash_of, is_data};
 use crate::intake::manifest::MANIFEST;
 use crate::store::BatchRecord;
@@ -38,6 +38,27 @@ impl Engine {
             Ok(_) => Err(self.copy_alone(record)),
             Err(error) => Err(self.copy_alone(record).caused_by(error)),
         }
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when a file is `missing` where a batch is given with a
+    /// mended manifest: it would take the place of all that was delivered of it.
+    pub(in crate::service) fn expect_whole(
+        &self,
+        known: &BatchRecord,
+        batch: &Batch,
+        missing: Option<&BatchFile>,
+    ) -> Result<()> {
+        let Some(file) = missing else { return Ok(()) };
+        let there = BatchRecord { url: batch.url.clone(), ..known.clone() };
+        let mut action = "Give it with all its files.".to_owned();
+        if known.pin.is_some() {
+            let letter = self.letter_of(&batch.id);
+            action.push_str(&format!(
+                " The copy of its files is published with `tidegate dlq edit {letter} --requeue` and that manifest."
+            ));
+        }
+        Err(lacks(&there, &file.path).with_action(action))
     }
 
     /// The error of a batch of which only a copy is there that does not tell what
@@ -77,6 +98,16 @@ impl Engine {
             }
             None => error,
         })
+    }
+}
+
+/// # Errors
+/// [`ErrorKind::Conflict`] when the inbox would not take a folder by its files. One
+/// that wants manifests by now says nothing of what it took before.
+pub(super) fn expect_complete(record: &BatchRecord, seen: &Seen) -> Result<()> {
+    match seen.waits.as_ref().filter(|_| seen.by_files) {
+        Some(why) => Err(waits(record, why)),
+        None => Ok(()),
     }
 }
 
