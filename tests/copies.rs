@@ -16,6 +16,7 @@ use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::Mode;
 use tidegate::error::ErrorKind;
 use tidegate::intake::inbox::Complete;
+use tidegate::planning::state_dir::read_checked;
 use tidegate::service::recover::{Recovered, recover};
 
 fn alpha() -> SourceId {
@@ -354,4 +355,82 @@ fn what_was_recovered_from_a_copy_that_was_given_up_is_not_tried_again() {
     world.engine().pin_batch(&id).unwrap();
     keep(&world);
     assert!(pin(&world, &id).join(FILE).is_file());
+}
+
+/// Takes out of a copy what its batch is.
+fn as_older_versions_made_it(world: &World, id: &BatchId) {
+    let path = pin(world, id).join(".pin.json");
+    let mut made: serde_json::Value = read_checked(&path).unwrap();
+    assert!(made.as_object_mut().unwrap().remove("is").is_some(), "{made}");
+    world.engine().state().write_checked(&path, &made).unwrap();
+}
+
+#[test]
+fn a_recovered_batch_without_a_manifest_is_what_it_was_accepted_as() {
+    for older in [false, true] {
+        let mut world = base(|_| {});
+        let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
+        let id: BatchId = less.id().parse().unwrap();
+        without_manifest(&mut world, &less, Some(Mode::Incremental));
+        let before = world.batch(&id);
+        world.engine().pin_batch(&id).unwrap();
+        keep(&world);
+        if older {
+            as_older_versions_made_it(&world, &id);
+        }
+        // The settings are for other batches by now.
+        world.source("alpha", |source| {
+            source.mode = Some(Mode::Full);
+            source.scope.names = vec![tidegate::domain::glob::Glob::new("n*")];
+        });
+        assert_eq!(lose_and_recover(&mut world).problems, [""; 0]);
+        let after = world.batch(&id);
+        let same = (after.mode, &after.scope, &after.stamp) == (before.mode, &before.scope, &before.stamp);
+        assert_eq!(same, !older, "{after:?}");
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        let live = world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity);
+        assert_eq!(live, if older { 18 } else { 20 });
+    }
+}
+
+#[test]
+fn an_edited_batch_that_waits_is_that_after_a_recovery() {
+    for cleared in [false, true] {
+        let mut world = base(|_| {});
+        let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
+        let (folder, text) = unstated(&world.data.path().join("inbox"), &less);
+        std::fs::write(folder.join("manifest.json"), counted(&text, 19)).unwrap();
+        scan(&world);
+        world.work();
+        let id = id_of(&less);
+        assert_eq!(code(&world, &id), "BATCH_COUNT_MISMATCH");
+        keep(&world);
+        let letter = world.dead_letters("alpha").pop().unwrap();
+        world.engine().pause_source(&alpha(), "ann", "wait").unwrap();
+        let edited = text.replace("\"full\"", "\"incremental\"");
+        let revision = Some(letter.revision);
+        world.engine().repair_letter(letter.id, revision, edited.as_bytes(), "ann", "looked at").unwrap();
+        keep(&world);
+        keep(&world);
+        assert!(world.batch(&id).pin.is_some());
+        if cleared {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+        assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        assert_eq!(world.batch(&id).mode, Some(Mode::Incremental));
+        assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 20);
+    }
+}
+
+#[test]
+fn what_was_brought_before_is_gone_after_a_recovery() {
+    let mut world = base(|_| {});
+    let spool = world.data.path().join("spool/alpha/20261101T000900Z_r9");
+    std::fs::create_dir_all(&spool).unwrap();
+    std::fs::write(spool.join(FILE), "brought before").unwrap();
+    lose_and_recover(&mut world);
+    assert!(!spool.exists());
 }

@@ -518,3 +518,25 @@ fn a_batch_in_an_object_store_that_no_inbox_has_is_not_tried_again_without_a_cop
         assert_eq!(engine.batch(&id).unwrap().status, PublishStatus::Failed);
     }
 }
+
+#[test]
+fn what_was_brought_before_of_a_batch_that_nobody_knows_is_not_read() {
+    let remote = Remote::new();
+    let batch = batch(2, 2);
+    let made = batch.write(&remote.data.path().join("made"));
+    let names = [FILE, "relationships-00000.ndjson", "manifest.json"];
+    for name in names {
+        remote.put(&batch, name, &std::fs::read(made.join(name)).unwrap());
+    }
+    let spool = remote.data.path().join("spool/alpha").join(batch.folder_name());
+    std::fs::create_dir_all(&spool).unwrap();
+    let data = std::fs::read_to_string(made.join(FILE)).unwrap();
+    std::fs::write(spool.join(FILE), data.replace("\"x\":2", "\"x\":1")).unwrap();
+    remote.scan();
+    remote.work();
+    assert_eq!(remote.engine.batch(&batch.id().parse().unwrap()).unwrap().status, PublishStatus::Complete);
+    let mut export = Vec::new();
+    remote.engine.export(&mut export, false).unwrap();
+    let export = String::from_utf8(export).unwrap();
+    assert!(export.contains("\"x\":2") && !export.contains("\"x\":1"), "{export}");
+}

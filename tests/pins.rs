@@ -6,6 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use notify::Watcher;
 use support::batches::{TestBatch, entity, says};
 use support::world::World;
 use tidegate::domain::ids::{BatchId, SourceId};
@@ -99,7 +100,13 @@ fn a_link_is_not_tried_to_be_pinned_again_and_again() {
 fn a_rejected_batch_is_unpinned() {
     let (world, _, id) = parked();
     world.reject(&id);
+    let (told, seen) = std::sync::mpsc::channel();
+    let mut watcher = notify::recommended_watcher(told).unwrap();
+    watcher.watch(&pin(&world, &id), notify::RecursiveMode::NonRecursive).unwrap();
     keep(&world);
+    // Killed half-way it leaves nothing that is taken for a copy.
+    let mut removed = seen.iter().map(Result::unwrap).filter(|event| event.kind.is_remove());
+    assert_eq!(removed.next().unwrap().paths, [pin(&world, &id).join(".pin.json")]);
     assert!(!pin(&world, &id).exists());
     assert_eq!(code(&world, &id), "REJECTED");
 }

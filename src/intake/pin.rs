@@ -5,12 +5,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::batch::BatchFile;
 use super::manifest::{self, MANIFEST};
 use super::prefix::Passing;
 use crate::domain::ids::BatchId;
+use crate::domain::scope::Scope;
+use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The format that this version writes.
@@ -42,8 +46,32 @@ pub struct PinManifest {
     /// nobody has looked whether they are what was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// How the batch was meant. Copies of older versions do not say, nor those of
+    /// a batch that nobody could read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is: Option<Meant>,
     /// Its files, the manifest among them.
     pub files: Vec<PinnedFile>,
+}
+
+/// How a batch is meant, as it was accepted or as a person made it: its files tell
+/// it not at all, or otherwise, and the settings of its source change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meant {
+    /// What its lines assert; `None`: nobody has said.
+    pub mode: Option<Mode>,
+    /// What a full batch speaks for.
+    pub scope: Scope,
+    /// The workflow that wrote it; may be empty.
+    pub workflow: String,
+    /// The workflow's own word for its complexity, 1 to 10.
+    pub complexity: Option<u8>,
+    /// When its data was extracted.
+    pub source_timestamp: Timestamp,
+    /// When it was made.
+    pub processing_timestamp: Timestamp,
+    /// Its data files.
+    pub files: Vec<BatchFile>,
 }
 
 /// A file that is to be copied, with what the batch's manifest states of it.
@@ -118,6 +146,25 @@ pub fn copy(from: &Path, to: &Path, file: &Wanted, each: Passing<'_>) -> Result<
         return Err(Error::new(ErrorKind::ChecksumMismatch, text));
     }
     Ok(found)
+}
+
+/// Removes a pin, if it is there. Its own manifest goes first, so that what a crash
+/// leaves is no pin.
+///
+/// # Errors
+/// Those of the disk.
+pub fn remove(folder: &Path) -> Result<()> {
+    match std::fs::remove_file(folder.join(PIN)) {
+        Ok(()) => {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(folder, e))?;
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::io(folder, e)),
+    }
+    match std::fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(folder, e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Reads every file of a pin and compares it with what was copied.

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::folder::{hash_of, hash_of_files};
 use crate::intake::manifest::{MANIFEST, safe_path};
-use crate::intake::pin::{self, PIN, PinManifest, PinnedFile, Wanted};
+use crate::intake::pin::{self, Meant, PIN, PinManifest, PinnedFile, Wanted};
 use crate::intake::{fetch, folder, signature};
 use crate::planning::halt::Halt;
 use crate::store::BatchRecord;
@@ -53,6 +53,7 @@ impl Engine {
             batch_id: record.batch_id.clone(),
             manifest_hash: record.manifest_hash.clone(),
             failed: record.failure.as_ref().filter(|_| is_failed).map(|failure| failure.error_code.clone()),
+            is: meant(record, batch),
             files,
         };
         self.state.write_checked(&to.join(PIN), &made)?;
@@ -155,6 +156,23 @@ impl Engine {
         }
         Ok(AtHand { folder: to, listed: Some((place, listed)), _scratch: scratch })
     }
+}
+
+/// How a batch is meant; `None` of one that nobody could read.
+fn meant(record: &BatchRecord, batch: Batch) -> Option<Meant> {
+    if record.status == PublishStatus::Failed && record.mode.is_none() {
+        return None;
+    }
+    let as_stated = |file: BatchFile| BatchFile { accepted: None, ..file };
+    Some(Meant {
+        mode: record.mode,
+        scope: batch.scope,
+        workflow: batch.workflow,
+        complexity: batch.complexity,
+        source_timestamp: batch.stamp.source_timestamp,
+        processing_timestamp: batch.stamp.processing_timestamp,
+        files: batch.files.into_iter().map(as_stated).collect(),
+    })
 }
 
 fn wanted(name: &str) -> Wanted {

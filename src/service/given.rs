@@ -202,7 +202,7 @@ fn folder_url(folder: &Path) -> Result<Url> {
 }
 
 /// Removes a folder, if it is there.
-fn clear(path: &Path) -> Result<()> {
+pub(super) fn clear(path: &Path) -> Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
         Ok(()) | Err(_) => Ok(()),

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::accept::FoundIn;
 use super::engine::Engine;
+use super::given::clear;
 use crate::domain::ids::{BatchId, FolderName, SourceId};
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
@@ -128,7 +129,10 @@ impl Engine {
             folder: found.path.clone(),
             signature: found.signature.clone(),
         };
-        let opened = self.open_folder(prefix, found, &id).and_then(|batch| self.record(&batch));
+        let opened = self
+            .forget_brought(prefix, found, &id)
+            .and_then(|()| self.open_folder(prefix, found, &id))
+            .and_then(|batch| self.record(&batch));
         // A file may grow between the listing and the reading; an object does not.
         let may_grow = opened.is_ok() && prefix.local(&found.path).is_some();
         if may_grow
@@ -180,6 +184,12 @@ impl Engine {
         };
         self.folded.over(&what);
         Ok(became)
+    }
+
+    /// What lies where a batch is brought to that nobody knows is of another one.
+    fn forget_brought(&self, prefix: &dyn Prefix, found: &InboxFolder, id: &BatchId) -> Result<()> {
+        let is_new = self.store.read(|view| view.batch(id))?.is_none();
+        if is_new && prefix.local(&found.path).is_none() { clear(&self.spool(id)) } else { Ok(()) }
     }
 
     /// Whether nobody has said how a folder is meant: it has no manifest, and its

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::folder;
 use crate::intake::manifest::MANIFEST;
-use crate::intake::pin::{self, PIN, PinManifest};
+use crate::intake::pin::{self, Meant, PIN, PinManifest};
 use crate::intake::prefix::Object;
 use crate::planning::state_dir::read_checked;
 
@@ -39,7 +39,8 @@ impl Engine {
         let made = pin_manifest(id, at)?;
         let has_manifest = at.join(MANIFEST).is_file();
         let settings = self.settings().source(id.source());
-        let has_no_mode = !has_manifest && settings.mode.is_none();
+        let is_said = made.is.as_ref().map_or(has_manifest, |is| is.mode.is_some());
+        let has_no_mode = !is_said && settings.mode.is_none();
         let opened = match has_manifest {
             true => folder::open_in_inbox(at, id.source(), id.folder()),
             false => {
@@ -53,10 +54,15 @@ impl Engine {
                 folder::open_without_manifest(at, id.source(), id.folder(), &settings, &objects)
             }
         };
-        // A manifest that is not copied, or another file, makes another batch of it.
-        let batch = opened.and_then(|batch| match batch.manifest_hash == made.manifest_hash {
-            true => Ok(batch),
-            false => {
+        // Where another manifest lay by then none was copied, but what was accepted.
+        let stands_alone = made.failed.is_none() && !made.files.iter().any(|file| file.path == MANIFEST);
+        // Else a manifest that is not copied, or another file, makes another batch of it.
+        let batch = opened.and_then(|batch| match &made.is {
+            Some(is) if stands_alone || batch.manifest_hash == made.manifest_hash => {
+                Ok(Batch { manifest_hash: made.manifest_hash.clone(), ..as_meant(batch, is) })
+            }
+            None if batch.manifest_hash == made.manifest_hash => Ok(batch),
+            Some(_) | None => {
                 let text = format!(
                     "batch {id}: the copy of its files has neither the manifest nor exactly the files that it was accepted with"
                 );
@@ -65,6 +71,20 @@ impl Engine {
         });
         Ok(Opened { made, batch, has_no_mode })
     }
+}
+
+/// A batch by its copy, as it was meant when that was made.
+fn as_meant(mut batch: Batch, is: &Meant) -> Batch {
+    if let Some(mode) = is.mode {
+        // What was held without a mode has its scope by the settings, too.
+        (batch.mode, batch.scope) = (mode, is.scope.clone());
+    }
+    batch.stamp.source_timestamp = is.source_timestamp;
+    batch.stamp.processing_timestamp = is.processing_timestamp;
+    batch.workflow.clone_from(&is.workflow);
+    batch.complexity = is.complexity;
+    batch.files.clone_from(&is.files);
+    batch
 }
 
 /// What a folder holds as the copy of a batch's files.

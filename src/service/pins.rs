@@ -92,6 +92,18 @@ impl Engine {
         if copies {
             self.pin_waiting()?;
         }
+        self.see_to_pins(copies)
+    }
+
+    /// Removes what is due, and copies nothing.
+    ///
+    /// # Errors
+    /// As [`Self::keep_pins`].
+    pub fn remove_pins(&self) -> Result<()> {
+        self.see_to_pins(false).map(drop)
+    }
+
+    fn see_to_pins(&self, copies: bool) -> Result<Option<Timestamp>> {
         let mut next: Option<Timestamp> = None;
         for (id, work) in self.store.read(|view| view.all_pin_work())? {
             if self.stopping() || work.task == PinTask::Copy && !copies {
@@ -192,7 +204,7 @@ impl Engine {
             Some(made) => made,
             None => self.make_pin(&record, &folder).inspect_err(|_| {
                 // What it took is free again; should it stay, it is collected.
-                let _ = std::fs::remove_dir_all(&folder);
+                let _ = pin::remove(&folder);
             })?,
         };
         let pin = Pin {
@@ -240,20 +252,11 @@ impl Engine {
         {
             return Ok(Some(made));
         }
-        match std::fs::remove_dir_all(folder) {
-            Ok(()) => Ok(None),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io(folder, e)),
-        }
+        pin::remove(folder).map(|()| None)
     }
 
     fn remove_pin(&self, id: &BatchId, work: &PinWork) -> Result<()> {
-        let folder = self.state.pin_path(id);
-        match std::fs::remove_dir_all(&folder) {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io(&folder, e)),
-        }
+        pin::remove(&self.state.pin_path(id))?;
         let (id, work) = (id.clone(), work.clone());
         self.store.write(move |tx| done(tx, &id, &work).map(drop))
     }
@@ -315,7 +318,7 @@ impl Engine {
                 Ok(pinned || view.pin_work(&id)?.is_some())
             })?;
             if !live {
-                std::fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+                pin::remove(&folder)?;
                 removed += 1;
             }
         }

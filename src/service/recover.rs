@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::SELF;
 use super::engine::Engine;
 use super::failing::failure;
+use super::given::clear;
 use super::holds::applied_row;
 use super::pinned::Opened;
 use crate::clock::Clock;
@@ -158,6 +159,9 @@ fn sources(state: &StateDir) -> Result<Vec<SourceId>> {
 
 impl Engine {
     fn take_over(&self, found: BTreeMap<(TargetName, SourceId), FoundSnapshots>) -> Result<Recovered> {
+        // It was brought of batches that nobody knows any more, and is told from what
+        // lies there now by its size alone.
+        clear(&self.spool_root())?;
         let mut recovered = Recovered::default();
         let mut identities = Identities::default();
         for ((target, source), found) in found {
