@@ -269,6 +269,14 @@ impl Backend {
         }
     }
 
+    /// Has the copies go that nobody needs any more. A server does that by itself.
+    pub fn remove_pins(&self) -> Result<()> {
+        match self {
+            Self::Directory(engine, _) => engine.remove_pins(),
+            Self::Server(_) => Ok(()),
+        }
+    }
+
     /// The folders that are no batches.
     pub fn inbox(&self, part: &Part) -> Result<InboxListView> {
         match self {

@@ -9,6 +9,7 @@ use super::super::common::{actor, confirmed, usage};
 use super::{On, batch_id, exit_after, settled};
 use crate::domain::ids::BatchId;
 use crate::domain::plan::PlanDigest;
+use crate::domain::publish_state::PublishStatus;
 use crate::error::Result;
 use crate::service::views::BatchAction;
 
@@ -63,7 +64,10 @@ pub fn act(global: &Global, on: &On, action: BatchAction) -> Result<u8> {
             }
         }
         let (actor, reason) = (actor(), reason(on, action));
-        backend.act(&id, action, &Act { actor: &actor, reason: &reason })?;
+        if !is_left_behind(backend, &id, action)? {
+            backend.act(&id, action, &Act { actor: &actor, reason: &reason })?;
+        }
+        backend.remove_pins()?;
         match action {
             BatchAction::Approve | BatchAction::Retry => go_on(global, backend, &id),
             BatchAction::Cancel => exit_after(global, &settled(backend, &id)?).map(|_| 0),
@@ -71,6 +75,22 @@ pub fn act(global: &Global, on: &On, action: BatchAction) -> Result<u8> {
                 exit_after(global, &backend.batch(&id)?).map(|_| 0)
             }
         }
+    })
+}
+
+/// Whether a batch was put back into the queue by a command that was killed: all
+/// that it needs is to be worked on, and without a server nobody does that.
+fn is_left_behind(backend: &Backend, id: &BatchId, action: BatchAction) -> Result<bool> {
+    let Backend::Directory(engine, _) = backend else { return Ok(false) };
+    if action != BatchAction::Retry {
+        return Ok(false);
+    }
+    let record = engine.batch(id)?;
+    Ok(match record.status {
+        PublishStatus::Pending | PublishStatus::Planning => true,
+        PublishStatus::PlanComplete => record.hold.is_none(),
+        PublishStatus::Executing => !record.waits_in_execution(),
+        PublishStatus::Retrying | PublishStatus::Complete | PublishStatus::Failed => false,
     })
 }
 

@@ -91,6 +91,12 @@ fn one(global: &Global, backend: &Backend, id: u64, doing: Doing, act: &Act<'_>)
     if is_open && !confirmed(global, &format!("{verb} dead letter {id}: {what}, {}?", letter.code))? {
         return Ok(1);
     }
+    // By a command that was killed, perhaps: nobody else brings it without a server.
+    let is_left_behind =
+        backend.server().is_none() && doing == Doing::Requeue && letter.state == LetterState::Requeued;
+    if is_left_behind {
+        return tell_one(global, backend, letter);
+    }
     let letter = backend.decide_letter(doing, id, letter.revision, act)?;
     tell_one(global, backend, letter.letter)
 }
@@ -155,6 +161,10 @@ fn tell(global: &Global, backend: &Backend, mut told: Told) -> Result<u8> {
             engine.run_batch(&id)?;
         }
         batches.push(settled(backend, &id)?);
+    }
+    match backend {
+        Backend::Directory(engine, _) if !batches.is_empty() => engine.keep_pins().map(drop)?,
+        Backend::Directory(..) | Backend::Server(_) => backend.remove_pins()?,
     }
     let mut code = u8::from(told.refused > 0);
     for batch in &batches {

@@ -1,0 +1,103 @@
+//! Commands that work on a data directory without a server: what they decided is
+//! done when they end, and what one left that was killed, the next one ends.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use support::batches::{Line, TestBatch, entity, says};
+use support::shell::Shell;
+use tidegate::clock::SystemClock;
+use tidegate::config::Settings;
+use tidegate::service::Engine;
+
+fn batch(time: u32, count: i64) -> TestBatch {
+    TestBatch::full("alpha", time).with((0..count).map(|n| says(entity(&format!("n{n}")), 1)))
+}
+
+/// Where the files of a batch are copied.
+fn copy_of(shell: &Shell, batch: &TestBatch) -> PathBuf {
+    shell.data().join("state").join(batch.id().replace(':', "/pins/"))
+}
+
+/// A batch that failed, for its manifest counts a line too many: dead letter 1. It
+/// is mended where it lies.
+fn mended(shell: &Shell) -> TestBatch {
+    let batch = batch(1, 3);
+    let path = PathBuf::from(shell.write(&batch)).join("manifest.json");
+    let right = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, right.replace("\"count\":3", "\"count\":4")).unwrap();
+    shell.expect(1, &["publish", path.parent().unwrap().to_str().unwrap()]);
+    std::fs::write(&path, right).unwrap();
+    batch
+}
+
+/// Does what a command does that is killed before it goes to work.
+fn killed(shell: &Shell, decide: impl FnOnce(&Engine)) {
+    let (data, clock) = (shell.data(), Arc::new(SystemClock::default()));
+    let engine = Engine::open(&data, Settings::defaults(&data), clock).unwrap();
+    decide(&engine);
+}
+
+#[test]
+fn what_a_person_ends_leaves_no_copy_for_a_recovery() {
+    for end in ["cancel", "reject", "discard"] {
+        let shell = Shell::new();
+        shell.expect(0, &["publish", &shell.write(&batch(0, 20))]);
+        let waits = match end {
+            "discard" => mended(&shell),
+            _ => batch(2, 0),
+        };
+        match end {
+            "discard" => {
+                assert!(copy_of(&shell, &waits).is_dir());
+                shell.expect(0, &["--yes", "dlq", "discard", "1", "--reason", "not wanted"]);
+            }
+            _ => {
+                shell.expect(3, &["publish", &shell.write(&waits)]);
+                assert!(copy_of(&shell, &waits).is_dir());
+                shell.expect(0, &["--yes", "batches", end, &waits.id()]);
+            }
+        }
+        assert!(!copy_of(&shell, &waits).exists(), "{end}");
+        std::fs::remove_file(shell.data().join("tidegate.redb")).unwrap();
+        let state = shell.data().join("state").display().to_string();
+        let recovered = shell.json(0, &["recover", "--state", &state]);
+        assert_eq!(recovered["batches"], serde_json::json!([]), "{end}: {recovered}");
+    }
+}
+
+#[test]
+fn a_retry_that_was_killed_goes_on_when_it_is_asked_for_again() {
+    let shell = Shell::new();
+    let id = mended(&shell).id();
+    killed(&shell, |engine| {
+        engine.retry(&id.parse().unwrap(), "ann", "mended").unwrap();
+    });
+    let shown = shell.json(0, &["batches", "retry", &id]);
+    assert_eq!(shown["status"], "COMPLETE", "{shown}");
+    // Now there is nothing left of it.
+    assert!(shell.refused(1, &["batches", "retry", &id]).contains("nothing to try again"));
+}
+
+#[test]
+fn a_requeue_that_was_killed_goes_on_when_it_is_asked_for_again() {
+    let shell = Shell::new();
+    let id = mended(&shell).id();
+    killed(&shell, |engine| {
+        engine.requeue_letter(1, None, "ann", "mended").unwrap();
+    });
+    shell.expect(0, &["dlq", "requeue", "1"]);
+    assert_eq!(shell.json(0, &["batches", "show", &id])["publish_state"]["status"], "COMPLETE");
+
+    let bad = TestBatch::incremental("alpha", 5).with([Line::BadKeyed(entity("b"))]);
+    shell.expect(4, &["publish", &shell.write(&bad)]);
+    let line = br#"{"type":"t","qualified_name":"b","attributes":{"x":1}}"#;
+    killed(&shell, |engine| {
+        engine.repair_letter(2, None, line, "ann", "mended").unwrap();
+    });
+    shell.expect(0, &["dlq", "requeue", "2"]);
+    assert!(shell.expect(0, &["catalogue", "export"]).contains("\"b\""));
+    assert!(shell.refused(1, &["dlq", "requeue", "2"]).contains("was resolved"));
+}
