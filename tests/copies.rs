@@ -434,3 +434,31 @@ fn what_was_brought_before_is_gone_after_a_recovery() {
     lose_and_recover(&mut world);
     assert!(!spool.exists());
 }
+
+#[test]
+fn what_had_failed_holds_its_source_after_a_recovery_as_before() {
+    for unread in [false, true] {
+        let mut world = base(|_| {});
+        let some = TestBatch::incremental("alpha", 2).with([says(entity("m"), 2)]);
+        let (folder, text) = unstated(&world.data.path().join("inbox"), &some);
+        let broken = if unread { text.replace("\"scope\"", "\"scop\"") } else { counted(&text, 2) };
+        std::fs::write(folder.join("manifest.json"), broken).unwrap();
+        let id = world.engine().accept_given(&folder).unwrap();
+        scan(&world);
+        world.work();
+        let held = |world: &World| {
+            let holds = world.engine().store().read(|view| view.source_holds(&alpha())).unwrap();
+            holds.into_iter().filter_map(|hold| hold.batch_id).collect::<Vec<_>>()
+        };
+        assert_eq!(held(&world), std::slice::from_ref(&id), "{:?}", world.batch(&id));
+        keep(&world);
+        lose_and_recover(&mut world);
+        assert_eq!(held(&world), std::slice::from_ref(&id));
+        let later = TestBatch::incremental("alpha", 3).with([says(entity("m"), 3)]);
+        assert_eq!(world.publish(&later).status, PublishStatus::Pending);
+        let letter = world.dead_letters("alpha").pop().unwrap().id;
+        world.engine().discard_letter(letter, None, "ann", "not wanted").unwrap();
+        world.work();
+        assert_eq!(world.batch(&id_of(&later)).status, PublishStatus::Complete);
+    }
+}

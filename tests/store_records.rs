@@ -365,10 +365,13 @@ fn a_source_is_held_until_every_hold_is_taken_away_and_what_lets_the_least_pass_
         })
         .unwrap();
     assert_eq!(store.read(|v| v.source_holds(&source())).unwrap(), [source_hold(), failed.clone()]);
-    let lift = |reason| store.write(move |tx| tx.lift_source_hold(&source(), reason)).unwrap();
+    let lift = |reason| {
+        let batch = failed.batch_id.clone();
+        store.write(move |tx| tx.lift_source_hold(&source(), reason, batch.as_ref())).unwrap()
+    };
     assert_eq!(lift(SourceHoldReason::TargetMoved), Some(source_hold()));
     assert_eq!(lift(SourceHoldReason::TargetMoved), None);
-    assert_eq!(store.read(|v| v.source_hold(&source())).unwrap(), Some(failed));
+    assert_eq!(store.read(|v| v.source_hold(&source())).unwrap(), Some(failed.clone()));
     lift(SourceHoldReason::BatchFailed);
     assert_eq!(store.read(|v| v.source_hold(&source())).unwrap(), None);
     store.write(|tx| tx.note_source(&source(), "resumed: all is well", "ana")).unwrap();

@@ -192,6 +192,66 @@ fn it_holds_its_source_where_failures_do_and_where_the_source_is_not_known() {
 }
 
 #[test]
+fn it_holds_its_source_by_the_mode_that_it_has_all_the_same() {
+    for given in [false, true] {
+        for (mode, expected) in [("incremental", 1), ("full", 0), ("Incremental", 0)] {
+            let world = World::new();
+            let folder = batch().write(&world.data.path().join("inbox"));
+            let path = folder.join("manifest.json");
+            let text = std::fs::read_to_string(&path).unwrap().replace("\"full\"", &format!("\"{mode}\""));
+            std::fs::write(&path, text.replace("tidegate.batch/1", "tidegate.batch/7")).unwrap();
+            if given {
+                world.engine().accept_given(&folder).unwrap();
+            } else {
+                world.engine().scan_inbox(&world.settings.inboxes[0]).unwrap();
+            }
+            let record = world.batch(&batch().id().parse().unwrap());
+            assert_eq!((record.status, record.mode), (PublishStatus::Failed, None));
+            assert_eq!(held_by(&world).len(), expected, "{mode}");
+        }
+    }
+}
+
+/// The failed batches that hold the source.
+fn held_by(world: &World) -> Vec<String> {
+    let holds = world.engine().store().read(|view| view.source_holds(&"alpha".parse().unwrap())).unwrap();
+    let failed = holds.into_iter().filter(|hold| hold.reason == SourceHoldReason::BatchFailed);
+    failed.filter_map(|hold| hold.batch_id).map(|id| id.to_string()).collect()
+}
+
+#[test]
+fn each_failed_batch_holds_its_source_until_that_one_is_decided_about() {
+    for retried in [false, true] {
+        let mut world = World::new();
+        world.source("alpha", |source| source.on_failure = Some(OnFailure::Hold));
+        let first = TestBatch::incremental("alpha", 2).with([says(entity("b"), 1)]);
+        let (first_id, file) = world.break_down(&first);
+        broken_in_inbox(&world);
+        assert_eq!(held_by(&world), [batch().id(), first.id()]);
+        let letters = world.dead_letters("alpha");
+        let unread = letters.iter().find(|letter| letter.batch_id != first_id).unwrap().id;
+        if retried {
+            let text = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, text.trim_end().to_owned() + "\n").unwrap();
+            world.engine().retry(&first_id, "ann", "mended").unwrap();
+            assert_eq!(held_by(&world), [batch().id()]);
+            world.work();
+            assert_eq!(world.batch(&first_id).status, PublishStatus::Pending);
+        }
+        world.engine().discard_letter(unread, None, "ann", "not wanted").unwrap();
+        assert_eq!(held_by(&world), if retried { vec![] } else { vec![first.id()] });
+        world.work();
+        if retried {
+            world.expect(&[(entity("b"), 1)]);
+        }
+        // One that says everything anew ends what is left.
+        world.publish(&TestBatch::full("alpha", 9).with([says(entity("c"), 9)]));
+        assert_eq!(held_by(&world), [""; 0]);
+        world.expect(&[(entity("c"), 9)]);
+    }
+}
+
+#[test]
 fn a_retry_reads_another_manifest_of_what_failed_for_something_else() {
     let world = World::new();
     let folder = batch().write(&world.data.path().join("delivered"));

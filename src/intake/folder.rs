@@ -55,6 +55,12 @@ pub fn meant(folder: &Path, place: &Path) -> Option<BatchId> {
     by_manifest().filter(is_id).or_else(by_names)
 }
 
+/// The mode that a manifest which can't be used says, if that much of it can be read.
+pub fn mode_meant(folder: &Path) -> Option<Mode> {
+    let manifest: serde_json::Value = serde_json::from_slice(&read_manifest(folder).ok()?).ok()?;
+    serde_json::from_value(manifest.get("mode")?.clone()).ok()
+}
+
 /// Opens a batch that lies in an inbox, where its ids and its time have to be
 /// those of the folders.
 ///

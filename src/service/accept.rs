@@ -117,11 +117,13 @@ impl Engine {
     }
 
     /// Puts such a batch down as FAILED; `false` when there is one of its id
-    /// already.
+    /// already. `meant`: the mode that can be read all the same, which decides
+    /// whether its source is held.
     pub(super) fn put_unread(
         &self,
         record: BatchRecord,
         error: &Error,
+        meant: Option<Mode>,
         found: Option<FoundIn>,
     ) -> Result<bool> {
         let id = record.batch_id.clone();
@@ -129,7 +131,8 @@ impl Engine {
         let cause = error.to_string();
         let unknown = self.unknown_source(&self.settings(), id.source());
         let newer = self.newer_than(&record);
-        let held = self.hold_after(&record, Some(error), newer.as_ref());
+        let as_meant = BatchRecord { mode: meant, ..record.clone() };
+        let held = self.hold_after(&as_meant, Some(error), newer.as_ref());
         self.store.write(move |tx| {
             let known = tx.batch(&id)?;
             // One that waits and lies elsewhere is another delivery.

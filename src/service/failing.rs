@@ -125,6 +125,17 @@ impl Engine {
         whole: Option<&Stamp>,
     ) -> Option<SourceHold> {
         let error = failed.filter(|error| error.kind() != ErrorKind::Cancelled)?;
+        self.hold_for(record, error.kind().info().code, error.message(), whole)
+    }
+
+    /// The same of one that failed with this code.
+    pub(super) fn hold_for(
+        &self,
+        record: &BatchRecord,
+        code: &str,
+        message: &str,
+        whole: Option<&Stamp>,
+    ) -> Option<SourceHold> {
         // What a late batch was to bring was said anew.
         if whole.is_some_and(|whole| record.stamp < *whole) {
             return None;
@@ -137,8 +148,8 @@ impl Engine {
             OnFailure::Continue => None,
             OnFailure::Hold => Some(SourceHold {
                 reason: SourceHoldReason::BatchFailed,
-                code: error.kind().info().code.into(),
-                note: says_failed(&record.batch_id, error.message()),
+                code: code.to_owned(),
+                note: says_failed(&record.batch_id, message),
                 since: self.clock.now(),
                 batch_id: Some(record.batch_id.clone()),
             }),

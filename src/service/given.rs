@@ -105,7 +105,11 @@ impl Engine {
         let local = if is_local(&url) { place.to_path_buf() } else { self.spool(&id) };
         self.check_room()?;
         let record = self.unread(&id, url, local, hash)?;
-        if self.put_unread(record, &error, None)? { Ok(id) } else { Err(error) }
+        if self.put_unread(record, &error, folder::mode_meant(manifest_in), None)? {
+            Ok(id)
+        } else {
+            Err(error)
+        }
     }
 
     /// Queues a batch that was opened. One that FAILED for its manifest is tried

@@ -70,7 +70,7 @@ impl Engine {
             let Some(why) = why else { continue };
             tracing::info!(%source, was = hold.reason.as_str(), "goes on: {why}");
             self.store.write(move |tx| {
-                tx.lift_source_hold(&source, hold.reason)?;
+                tx.lift_source_hold(&source, hold.reason, hold.batch_id.as_ref())?;
                 tx.note_source(&source, &format!("goes on: {why}"), SELF)
             })?;
         }

@@ -239,8 +239,9 @@ impl Engine {
         // Known by its manifest, as any batch, if that can be read at all.
         let hash = folder::read_manifest(&folder).map(|bytes| folder::hash_of(&bytes));
         let hash = hash.unwrap_or_else(|_| found.signature.clone());
+        let meant = folder::mode_meant(&folder);
         let record = self.unread(id, prefix.url_of(&found.path), folder, hash)?;
-        self.put_unread(record, error, Some(found_in)).map(drop)
+        self.put_unread(record, error, meant, Some(found_in)).map(drop)
     }
 
     /// Where remote batches are brought to.

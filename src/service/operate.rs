@@ -282,11 +282,8 @@ impl Engine {
             match record.status {
                 PublishStatus::Failed => {
                     let source = batch.source();
-                    let failed = tx.source_holds(source)?.into_iter().find(|hold| {
-                        hold.reason == SourceHoldReason::BatchFailed && hold.batch_id.as_ref() == Some(&batch)
-                    });
+                    let failed = tx.lift_source_hold(source, SourceHoldReason::BatchFailed, Some(&batch))?;
                     if failed.is_some() {
-                        tx.lift_source_hold(source, SourceHoldReason::BatchFailed)?;
                         let text = format!("goes on: batch {batch} is tried again: {reason}");
                         tx.note_source(source, &text, &actor)?;
                     }
@@ -396,7 +393,7 @@ impl Engine {
                 return Err(conflict(format!("nothing holds source {source}")));
             }
             for hold in &holds {
-                tx.lift_source_hold(&source, hold.reason)?;
+                tx.lift_source_hold(&source, hold.reason, hold.batch_id.as_ref())?;
             }
             for plan in tx.alive_plans(None)?.into_iter().filter(|plan| *plan.batch_id.source() == source) {
                 let mut batch = tx.expect_batch(&plan.batch_id)?;
@@ -405,7 +402,9 @@ impl Engine {
                     tx.put_batch(&batch)?;
                 }
             }
-            let was: Vec<&str> = holds.iter().map(|hold| hold.reason.as_str()).collect();
+            let mut was: Vec<&str> = holds.iter().map(|hold| hold.reason.as_str()).collect();
+            // Several batches may have failed.
+            was.dedup();
             tx.note_source(&source, &format!("resumed (was {}): {reason}", was.join(", ")), &actor)
         })
     }

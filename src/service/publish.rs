@@ -349,13 +349,13 @@ impl Engine {
     }
 }
 
-/// Ends the hold that a failed batch left a source with, if the newest full
-/// batch of everything without exceptions, of stamp `whole`, is newer.
+/// Ends the holds that failed batches left a source with, if the newest full
+/// batch of everything without exceptions, of stamp `whole`, is newer than these.
 fn lift_hold(tx: &mut Tx<'_>, source: &SourceId, whole: &Stamp) -> Result<()> {
     for hold in tx.source_holds(source)? {
-        let failed = hold.batch_id.map(|id| tx.batch(&id)).transpose()?.flatten();
+        let failed = hold.batch_id.as_ref().map(|id| tx.batch(id)).transpose()?.flatten();
         if hold.reason == SourceHoldReason::BatchFailed && failed.is_none_or(|failed| failed.stamp < *whole) {
-            tx.lift_source_hold(source, SourceHoldReason::BatchFailed)?;
+            tx.lift_source_hold(source, hold.reason, hold.batch_id.as_ref())?;
             let text = format!("goes on: batch {} says everything anew", whole.batch_id);
             tx.note_source(source, &text, SELF)?;
         }

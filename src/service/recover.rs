@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SELF;
 use super::engine::Engine;
-use super::failing::failure;
+use super::failing::{failure, hold};
 use super::given::clear;
 use super::holds::applied_row;
 use super::pinned::Opened;
@@ -21,8 +21,8 @@ use crate::domain::ids::{BatchId, FolderName, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Kind;
 use crate::domain::publish_state::FailureDetails;
 use crate::error::{Error, ErrorKind, Result};
-use crate::intake::monitor;
 use crate::intake::pin::PIN;
+use crate::intake::{folder, monitor};
 use crate::planning::recover::{self, FoundSnapshots};
 use crate::planning::snapshot::SnapshotManifest;
 use crate::planning::state_dir::StateDir;
@@ -71,7 +71,7 @@ pub struct Recovered {
 type Identities = BTreeMap<TargetName, Result<String, String>>;
 
 /// What nobody can recover, whatever the state folder holds.
-pub const LOST: &str = "the history of batches with their timelines; approvals, pauses, holds and skips; \
+pub const LOST: &str = "the history of batches with their timelines; approvals, pauses, other holds than for failed batches, and skips; \
     dead letters; messages that were not delivered yet";
 
 /// Makes `tidegate.redb` anew in a data directory that has none.
@@ -458,9 +458,17 @@ impl Engine {
         }
         record.pin = Some(pin);
         let newer = self.newer_than(&record);
+        let as_meant = BatchRecord { mode: record.mode.or_else(|| folder::mode_meant(at)), ..record.clone() };
+        let held = failed.as_ref().and_then(|details| {
+            let code = &details.error_code;
+            self.hold_for(&as_meant, code, code, newer.as_ref())
+        });
         self.store.write(move |tx| {
             tx.put_batch(&record)?;
             tx.remark(&record, "recovered: its files were pinned under the state URL", SELF)?;
+            if let Some(held) = &held {
+                hold(tx, &id, held)?;
+            }
             if let Some(details) = failed {
                 let now = tx.now();
                 let cause = details.error_message.clone();

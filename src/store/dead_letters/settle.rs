@@ -26,9 +26,10 @@ impl Tx<'_> {
         let letter = self.settle_letter(letter, state, "discarded", by, reason)?;
         // A batch that says the same anew ends the hold only where it says it
         // of every key: that is the commit's to know.
-        if letter.kind == LetterKind::Batch && self.holds_its_source(&letter.batch_id)? {
-            let source = &letter.source;
-            self.lift_source_hold(source, SourceHoldReason::BatchFailed)?;
+        let (source, batch) = (&letter.source, Some(&letter.batch_id));
+        if letter.kind == LetterKind::Batch
+            && self.lift_source_hold(source, SourceHoldReason::BatchFailed, batch)?.is_some()
+        {
             let text = format!("goes on: batch {} was discarded: {reason}", letter.batch_id);
             self.note_source(source, &text, by)?;
         }
