@@ -193,3 +193,54 @@ fn one_that_an_inbox_did_not_see_yet_is_published_from_there() {
     let published = state(run(&shell, &endpoint, 0, &["--json", "publish", &url]));
     assert_eq!(published["metrics"]["entities_created"], 20, "{published}");
 }
+
+/// Makes a store anew that is lost.
+fn lose_and_recover(shell: &Shell, endpoint: &str) -> Value {
+    std::fs::remove_file(shell.data().join("tidegate.redb")).unwrap();
+    let state_folder = shell.data().join("state").display().to_string();
+    state(run(shell, endpoint, 0, &["--json", "recover", "--state", &state_folder]))
+}
+
+#[test]
+fn one_that_failed_is_known_by_its_url_again_after_a_recovery() {
+    let shell = Shell::new();
+    let objects = Objects::default();
+    put(&objects, &shell, "monday", &batch(1, 20));
+    let endpoint = bucket::serve(&objects);
+    let run = |code: i32, arguments: &[&str]| run(&shell, &endpoint, code, arguments);
+    let publish = ["--json", "publish", "s3://metadata/batches/monday"];
+    let (id, file) = (batch(1, 20).id(), "batches/monday/entities-00000.ndjson".to_owned());
+    let good = objects.lock().unwrap()[&file].clone();
+    objects.lock().unwrap().insert(file.clone(), good[1..].to_vec());
+    run(1, &publish);
+    assert_eq!(lose_and_recover(&shell, &endpoint)["batches"], serde_json::json!([id]));
+    // It is mended there, and told so.
+    objects.lock().unwrap().insert(file, good);
+    let given = state(run(1, &publish));
+    assert_eq!(given["s3_path"], "s3://metadata/batches/monday/", "{given}");
+    run(0, &["batches", "retry", &id]);
+    assert_eq!(state(run(0, &publish))["metrics"]["entities_created"], 20);
+}
+
+#[test]
+fn one_that_a_recovery_passed_by_is_published_as_it_lies_there_by_then() {
+    let shell = Shell::new();
+    let objects = Objects::default();
+    let endpoint = bucket::serve(&objects);
+    shell.settings("[[inbox]]\nurl = \"s3://metadata/batches/\"\n");
+    let friday = TestBatch::incremental("alpha", 5).with([says(entity("new"), 1)]);
+    put(&objects, &shell, "friday", &friday);
+    run(&shell, &endpoint, 0, &["publish", "s3://metadata/batches/friday"]);
+    let late = TestBatch::incremental("alpha", 1).with([says(entity("late"), 1)]);
+    let folder = late.id().replace(':', "/");
+    put(&objects, &shell, &folder, &late);
+    let manifest = format!("batches/{folder}/manifest.json");
+    let good = objects.lock().unwrap()[&manifest].clone();
+    objects.lock().unwrap().insert(manifest.clone(), b"{}".to_vec());
+    let recovered = lose_and_recover(&shell, &endpoint);
+    assert_eq!(recovered["passed_by"], serde_json::json!([format!("s3://metadata/batches/{folder}")]));
+    objects.lock().unwrap().insert(manifest, good);
+    let url = format!("s3://metadata/batches/{folder}");
+    let published = state(run(&shell, &endpoint, 0, &["--json", "publish", &url]));
+    assert_eq!(published["metrics"]["entities_created"], 1, "{published}");
+}

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use support::batches::{TestBatch, entity, says};
+use support::batches::{Line, TestBatch, entity, says};
 use support::twenty::*;
 use support::world::World;
 use tidegate::clock::Clock;
@@ -461,4 +461,34 @@ fn what_had_failed_holds_its_source_after_a_recovery_as_before() {
         world.work();
         assert_eq!(world.batch(&id_of(&later)).status, PublishStatus::Complete);
     }
+}
+
+#[test]
+fn what_a_recovered_batch_withheld_is_approved_of_the_files_that_were_copied() {
+    for changed in [false, true] {
+        let mut world = base(|_| {});
+        let less = TestBatch::full("alpha", 2).with(names().take(19).map(|name| says(entity(&name), 2)));
+        let (folder, _) = unstated(&world.data.path().join("inbox"), &less.with([Line::BadKeyless(1)]));
+        world.engine().pause_source(&alpha(), "ann", "wait").unwrap();
+        world.engine().scan_inbox(&world.settings.inboxes[0]).unwrap();
+        let id: BatchId = batch(2, 2).id().parse().unwrap();
+        keep(&world);
+        assert!(world.batch(&id).pin.is_some());
+        if changed {
+            rewrite(&folder.join(FILE), 2, 3);
+        }
+        lose_and_recover(&mut world);
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        expect_live(&world, 20);
+        let made = world.engine().approve(&id, None, "ann", "n19 is gone").unwrap().batch_id;
+        world.work();
+        assert_eq!(code(&world, &made), if changed { "BATCH_CHANGED" } else { "" });
+        expect_live(&world, if changed { 20 } else { 19 });
+    }
+}
+
+#[track_caller]
+fn expect_live(world: &World, entities: u64) {
+    assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), entities);
 }

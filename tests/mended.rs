@@ -540,3 +540,41 @@ fn what_was_brought_before_of_a_batch_that_nobody_knows_is_not_read() {
     let export = String::from_utf8(export).unwrap();
     assert!(export.contains("\"x\":2") && !export.contains("\"x\":1"), "{export}");
 }
+
+#[test]
+fn an_approved_batch_is_tried_again_from_its_copy_where_its_folder_was_touched() {
+    let remote = Remote::new();
+    let less = TestBatch::full("alpha", 2).with(names().take(19).map(|name| says(entity(&name), 2)));
+    let less = less.with([Line::BadKeyless(1)]);
+    let names = [FILE, "relationships-00000.ndjson", "manifest.json"];
+    let put = |batch: &TestBatch| {
+        let made = batch.write(&remote.data.path().join("made"));
+        for name in names {
+            remote.put(batch, name, &std::fs::read(made.join(name)).unwrap());
+        }
+    };
+    for batch in [&batch(1, 1), &less] {
+        put(batch);
+        remote.scan();
+        remote.work();
+    }
+    let id: BatchId = less.id().parse().unwrap();
+    remote.engine.pause_source(id.source(), "ann", "wait").unwrap();
+    let made = remote.engine.approve(&id, None, "ann", "n19 is gone").unwrap().batch_id;
+    remote.engine.keep_pins().unwrap();
+    let copy = remote.engine.state().pin_path(&made).join(FILE);
+    let whole = std::fs::read(&copy).unwrap();
+    std::fs::write(&copy, "damaged").unwrap();
+    remote.engine.resume_source(id.source(), "ann", "go").unwrap();
+    remote.work();
+    assert_eq!(remote.code(&made), "PIN_DAMAGED");
+    // As it was, at another time; and so is the copy.
+    put(&less);
+    std::fs::write(&copy, whole).unwrap();
+    remote.engine.retry(&made, "ann", "restored").unwrap();
+    remote.work();
+    assert_eq!(remote.engine.batch(&made).unwrap().status, PublishStatus::Complete);
+    let mut export = Vec::new();
+    remote.engine.export(&mut export, false).unwrap();
+    assert!(!String::from_utf8(export).unwrap().contains("n19"));
+}

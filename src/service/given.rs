@@ -88,7 +88,15 @@ impl Engine {
             self.store.write(move |tx| found.note(tx, &id))?;
             return self.go_on_with(&batch);
         }
-        self.put_in_queue(self.record(&batch)?, None, Some(found).filter(|_| is_new))
+        let found = match &known {
+            None => Some(found),
+            Some(known) if self.is_known_by_copy(known) => {
+                self.lies_again(known, &batch, Some(found))?;
+                None
+            }
+            Some(_) => None,
+        };
+        self.put_in_queue(self.record(&batch)?, None, found)
     }
 
     /// Puts down as FAILED what was given with a manifest that can't be used:
@@ -128,15 +136,25 @@ impl Engine {
         self.put_in_queue(self.record(batch)?, None, None)
     }
 
-    /// Has a batch that failed and was recovered known by its folder again, of
-    /// which its copy told nothing: what was mended there is what is tried again.
-    fn lies_again(&self, known: &BatchRecord, batch: &Batch) -> Result<()> {
+    /// Whether it is a batch that failed and was recovered, of which its copy is all
+    /// that anybody knows.
+    fn is_known_by_copy(&self, known: &BatchRecord) -> bool {
+        known.status == PublishStatus::Failed && self.is_pin_of(&known.batch_id, &known.folder)
+    }
+
+    /// Has such a batch known by its folder again, of which its copy told nothing:
+    /// what was mended there is what is tried again. `found`: how that lies in an
+    /// object store.
+    fn lies_again(&self, known: &BatchRecord, batch: &Batch, found: Option<FoundIn>) -> Result<()> {
         let (id, before) = (batch.id.clone(), known.folder.clone());
         let (url, folder) = (batch.url.clone(), batch.folder.clone());
         self.store.write(move |tx| {
             let mut record = tx.expect_batch(&id)?;
             if record.status != PublishStatus::Failed || record.folder != before {
                 return Ok(());
+            }
+            if let Some(found) = found {
+                found.note(tx, &id)?;
             }
             tx.remark(&record, format!("it was given again from {url}"), SELF)?;
             (record.url, record.folder) = (url, folder);
@@ -150,8 +168,8 @@ impl Engine {
         let waits = |record: &BatchRecord| {
             matches!(record.status, PublishStatus::Pending | PublishStatus::Retrying) && record.pin.is_none()
         };
-        if known.status == PublishStatus::Failed && self.is_pin_of(&known.batch_id, &known.folder) {
-            return self.lies_again(known, batch);
+        if self.is_known_by_copy(known) {
+            return self.lies_again(known, batch, None);
         }
         let moved = known.is_local() && batch.is_local() && !known.folder.exists();
         if !moved || !waits(known) || known.manifest_hash != batch.manifest_hash {

@@ -274,8 +274,16 @@ impl Engine {
     /// was given it; as that also where an inbox has it that did not see it yet.
     pub(super) fn place_of(&self, id: &BatchId, url: &str) -> Result<Option<Place>> {
         let path = format!("{}/{}", id.source(), id.folder());
+        // What a folder was passed by as is not how the batch lies that was made of it.
+        let is_of_batch = |entry: &InboxEntry| match &entry.state {
+            InboxState::Accepted { batch_id } | InboxState::Changed { batch_id } => {
+                batch_id.with_n(0) == id.with_n(0)
+            }
+            InboxState::Ignored { .. } => false,
+        };
         let is_known = |inbox: &Url, path: &str| {
-            self.store.read(|view| view.inbox_entry(inbox.as_str(), path).map(|entry| entry.is_some()))
+            let entry = self.store.read(|view| view.inbox_entry(inbox.as_str(), path))?;
+            Ok::<_, Error>(entry.as_ref().is_some_and(is_of_batch))
         };
         let mut place = None;
         for inbox in &self.settings().inboxes {

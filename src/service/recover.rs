@@ -21,7 +21,7 @@ use crate::domain::ids::{BatchId, FolderName, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Kind;
 use crate::domain::publish_state::FailureDetails;
 use crate::error::{Error, ErrorKind, Result};
-use crate::intake::pin::PIN;
+use crate::intake::pin::{self, PIN, PinManifest};
 use crate::intake::{folder, monitor};
 use crate::planning::recover::{self, FoundSnapshots};
 use crate::planning::snapshot::SnapshotManifest;
@@ -415,46 +415,50 @@ impl Engine {
     /// FAILED as it was, or as what can't be used. Returns what is damaged.
     fn take_pin(&self, id: &BatchId, at: &Path) -> Result<Option<Error>> {
         let mut pin = Pin { at: self.clock.now(), files: 0, bytes: 0 };
-        let (record, failed) = match self.open_pin(id, at) {
-            Ok(Opened { made, batch, has_no_mode }) => {
+        match self.open_pin(id, at) {
+            Ok(Opened { mut made, batch, has_no_mode }) => {
                 pin.files = made.files.len() as u64;
                 pin.bytes = made.files.iter().map(|file| file.bytes).sum();
                 let (batch, broken) = match batch {
                     Ok(batch) => (Some(batch), None),
                     Err(error) => (None, Some(error)),
                 };
-                let failed = match (made.failed, &broken) {
+                let failed = match (made.failed.take(), &broken) {
                     (Some(code), _) => Some(had_failed(id, code, broken.as_ref())),
                     (None, Some(error)) => Some(failure(id, error, Some("intake".into()), 0)),
                     (None, None) => None,
                 };
                 let record = match batch {
                     Some(batch) => self.record(&batch)?,
-                    None => self.unread(id, String::new(), at.to_owned(), made.manifest_hash)?,
+                    None => self.unread(id, String::new(), at.to_owned(), made.manifest_hash.clone())?,
                 };
-                (BatchRecord { mode: record.mode.filter(|_| !has_no_mode), ..record }, failed)
+                let record = BatchRecord { mode: record.mode.filter(|_| !has_no_mode), ..record };
+                self.put_recovered(record, pin, (at, Some(&made)), failed)?;
+                Ok(None)
             }
             // It stays, so that it can be mended.
             Err(error) => {
                 let details = failure(id, &error, Some("intake".into()), 0);
                 let record = self.unread(id, String::new(), at.to_owned(), String::new())?;
-                return self.put_recovered(record, pin, at, Some(details)).map(|()| Some(error));
+                self.put_recovered(record, pin, (at, None), Some(details)).map(|()| Some(error))
             }
-        };
-        self.put_recovered(record, pin, at, failed).map(|()| None)
+        }
     }
 
     fn put_recovered(
         &self,
         mut record: BatchRecord,
         pin: Pin,
-        at: &Path,
+        (at, made): (&Path, Option<&PinManifest>),
         failed: Option<FailureDetails>,
     ) -> Result<()> {
         let id = record.batch_id.clone();
         record.url = self.state.url_of(at);
         if let Some((url, folder)) = self.delivered(&id) {
             (record.url, record.folder) = (url, folder);
+            if let Some(files) = made.map(|made| self.files_there(&record, made)).transpose()?.flatten() {
+                record.files = files;
+            }
         }
         record.pin = Some(pin);
         let newer = self.newer_than(&record);
@@ -479,6 +483,18 @@ impl Engine {
             }
             Ok(())
         })
+    }
+
+    /// What the files of a batch are like where it was delivered, if they are those
+    /// that were copied: what it withholds is approved of them.
+    fn files_there(&self, record: &BatchRecord, made: &PinManifest) -> Result<Option<String>> {
+        let batch = self.batch_of(record)?;
+        // A checksum tells more, and so does the listing of an object store.
+        let is_told = !batch.is_local() || batch.files.iter().all(|file| file.xxh3.is_some());
+        if is_told || pin::verify(&batch.folder, made, &|_| self.go_on()).is_ok() {
+            return self.files_as_they_are(&batch).map(Some);
+        }
+        Ok(None)
     }
 
     /// Where a batch was delivered, if one of the inboxes still has it, and its

@@ -196,23 +196,33 @@ impl Engine {
             let text = format!("batch {}: its files are not those that its approval is of", record.batch_id);
             let changed = |why: &str| Error::new(ErrorKind::Conflict, format!("{text}: {why}; {again}"));
             let batch = self.batch_of(record)?;
-            let place = self.place_of(&record.batch_id, &record.url)?.filter(|_| !batch.is_local());
-            if is_there && batch.is_local() {
-                folder::check_files(&batch).map_err(|error| changed(&error.to_string()))?;
-            } else if is_there && let Some(place) = place {
-                let entry = self.store.read(|view| view.inbox_entry(place.inbox.as_str(), &place.path))?;
-                let objects = place.prefix.objects(&place.path)?;
-                if !entry.is_some_and(|entry| signature::still(&entry.signature, &objects)) {
-                    return Err(changed(&format!("{} was changed", record.url)));
-                }
-            } else if record.pin.is_some() {
-                let pin = self.open_pin(&record.batch_id, &self.state.pin_path(&record.batch_id));
-                if let Some(code) = pin.ok().and_then(|opened| opened.made.failed) {
+            let copy = || self.open_pin(&record.batch_id, &self.state.pin_path(&record.batch_id));
+            let copied = record.pin.is_some().then(copy).and_then(Result::ok).map(|opened| opened.made);
+            let why = if is_there { self.changed_there(record, &batch)? } else { None };
+            match (why, copied.map(|made| made.failed)) {
+                // They were copied before that.
+                (Some(_), Some(None)) => return Ok(Lies::Partly),
+                (Some(why), _) => return Err(changed(&why)),
+                (None, Some(Some(code))) if !is_there => {
                     return Err(changed(&format!("they were copied when it had failed with {code}")));
                 }
+                (None, _) => {}
             }
         }
         Ok(if is_there { Lies::Whole(Box::default()) } else { Lies::Away })
+    }
+
+    /// Why the files of a batch are not those any more that it was made of, where it
+    /// lies.
+    fn changed_there(&self, record: &BatchRecord, batch: &Batch) -> Result<Option<String>> {
+        if batch.is_local() {
+            return Ok(folder::check_files(batch).err().map(|error| error.to_string()));
+        }
+        let Some(place) = self.place_of(&record.batch_id, &record.url)? else { return Ok(None) };
+        let entry = self.store.read(|view| view.inbox_entry(place.inbox.as_str(), &place.path))?;
+        let objects = place.prefix.objects(&place.path)?;
+        let is_same = entry.is_some_and(|entry| signature::still(&entry.signature, &objects));
+        Ok((!is_same).then(|| format!("{} was changed", record.url)))
     }
 
     /// As [`Self::as_it_lies`], of a folder that `publish` was given.
