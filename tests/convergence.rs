@@ -81,7 +81,7 @@ impl Play {
         if let Some(plan) = engine.plan_of(&record).unwrap() {
             let header = &plan.manifest().header;
             let mut text = format!("{} {:?} {:?}", header.digest, header.summary, record.status);
-            text.push_str(&format!(" {:?}", header.guards));
+            text.push_str(&format!(" {:?} {:?}", header.guards, plan.manifest().warnings));
             self.plans.push((id.to_string(), text));
         }
         true

@@ -9,7 +9,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::format::order::{CHUNK, Chunk, Order, RUN};
+use super::format::order::{Begin, CHUNK, Chunk, Order, RUN};
 use super::line_table::LineTable;
 use crate::error::Result;
 
@@ -91,7 +91,9 @@ impl<'a> Follower<'a> {
         let chunk = Chunk::default();
         let mut follower =
             Self { shared, chunk_no: None, at: 0, chunk, fruitless: 0, lost: false, next: 0, in_a_row: 0 };
-        follower.place(shared.order.first_chunk(path), 0)?;
+        if let Some(Begin { chunk, at }) = shared.order.begin(path) {
+            follower.place(Some(chunk), at)?;
+        }
         Ok(follower)
     }
 

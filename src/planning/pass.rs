@@ -24,7 +24,7 @@ use super::format::block_file::BlockWriter;
 use super::format::body::{entity_head, relationship_head};
 use super::format::entry::{Loc, NO_POSITION};
 use super::format::layer::{Scratch, StampInfo};
-use super::format::order::{FileOrder, Order, OrderWriter, RUN, run_hash};
+use super::format::order::{Order, OrderWriter, RUN, ThreadOrder, run_hash};
 use super::halt::Halt;
 use super::look_alikes::LookAlikes;
 use super::pack_dictionaries::PackDictionaries;
@@ -255,6 +255,7 @@ struct Worker<'a> {
     shared: &'a Shared<'a>,
     sorter: Sorter<Asserted>,
     pack: PackWriter<'a>,
+    new_order: Option<ThreadOrder<'a>>,
     tally: Tally,
     scratch: Scratch,
     bodies: Bodies,
@@ -275,6 +276,7 @@ impl<'a> Worker<'a> {
             shared,
             sorter: Sorter::new(input.tmp, format!("asserted-{thread}"), budget),
             pack: PackWriter::new(input.pack, shared.dictionaries)?,
+            new_order: input.new_order.map(OrderWriter::thread),
             tally: Tally::default(),
             scratch: Scratch::default(),
             bodies: Bodies::new()?,
@@ -295,11 +297,12 @@ impl<'a> Worker<'a> {
             Some(table) => Some(Follower::new(table, &file.path)?),
             None => None,
         };
-        let new_order = input.new_order.map(|order| order.file(&file.path));
+        if let Some(order) = &mut self.new_order {
+            order.begin(&file.path);
+        }
         let mut sink = Sink {
             worker: self,
             follower,
-            new_order,
             file: index as u32,
             kind: file.kind,
             path: &file.path,
@@ -308,11 +311,10 @@ impl<'a> Worker<'a> {
         };
         let report = read_file(&input.batch.folder, file, input.limits, &mut sink)
             .map_err(|e| e.context(format!("batch {}", input.batch.id)))?;
-        let (new_order, passed) = (sink.new_order.take(), sink.passed);
-        if let Some(order) = new_order {
-            order.finish()?;
+        (input.progress)(report.stored_bytes.saturating_sub(sink.passed));
+        if let Some(order) = &mut self.new_order {
+            order.end_of_file();
         }
-        (input.progress)(report.stored_bytes.saturating_sub(passed));
         // Blocks end with their file, so that what follows in a pack is what
         // followed in the batch, but for the first ones of a type, which wait
         // for its dictionary.
@@ -321,8 +323,19 @@ impl<'a> Worker<'a> {
     }
 
     fn finish(&mut self) -> Result<()> {
+        if let Some(order) = self.new_order.take() {
+            order.finish()?;
+        }
         let sorter = &mut self.sorter;
         self.pack.finish(&mut |asserted| sorter.push(asserted))
+    }
+
+    /// Counts the line that is being read.
+    fn has_unknown_members(&mut self) {
+        self.tally.unknown_members += 1;
+        if let Some(order) = &mut self.new_order {
+            order.has_unknown_members();
+        }
     }
 
     fn type_id(&mut self, name: &str) -> u32 {
@@ -336,7 +349,6 @@ impl<'a> Worker<'a> {
 struct Sink<'w, 'a> {
     worker: &'w mut Worker<'a>,
     follower: Option<Follower<'a>>,
-    new_order: Option<FileOrder<'a>>,
     file: u32,
     kind: Kind,
     path: &'w str,
@@ -372,9 +384,9 @@ impl LineSink for Sink<'_, '_> {
     fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
         let shared = self.worker.shared;
         let input = shared.input;
-        let hash =
-            if input.order.is_some() || self.new_order.is_some() { XxHash3_128::oneshot(line) } else { 0 };
-        let position = match &mut self.new_order {
+        let new_order = &mut self.worker.new_order;
+        let hash = if input.order.is_some() || new_order.is_some() { XxHash3_128::oneshot(line) } else { 0 };
+        let position = match new_order {
             Some(order) => order.push(hash, line)?,
             None => NO_POSITION,
         };
@@ -394,7 +406,7 @@ impl LineSink for Sink<'_, '_> {
     }
 
     fn bad_line(&mut self, line_no: u64, start_of_line: &[u8], problem: BadLine) -> Result<()> {
-        if let Some(order) = &mut self.new_order {
+        if let Some(order) = &mut self.worker.new_order {
             order.push_bad()?;
         }
         self.reject(line_no, start_of_line, true, problem, None)
@@ -424,7 +436,7 @@ impl Sink<'_, '_> {
     fn take_run(&mut self, bytes: &[u8]) -> Result<Run> {
         let shared = self.worker.shared;
         // A new order wants each line.
-        let Some(follower) = self.follower.as_mut().filter(|_| self.new_order.is_none()) else {
+        let Some(follower) = self.follower.as_mut().filter(|_| self.worker.new_order.is_none()) else {
             return Ok(Run::None);
         };
         let Some(run) = follower.run()? else { return Ok(Run::None) };
@@ -455,6 +467,8 @@ impl Sink<'_, '_> {
             return Ok(Run::None);
         }
         follower.took_run();
+        let order = shared.input.order;
+        self.worker.tally.unknown_members += order.map_or(0, |order| order.unknown_members(word, mask));
         Ok(Run::Taken { bytes: run.bytes, lines: RUN as u64 })
     }
 
@@ -480,6 +494,10 @@ impl Sink<'_, '_> {
             return Ok(None);
         }
         follower.took(place)?;
+        let (word, mask) = (position as usize / 64, 1 << (position % 64));
+        if shared.input.order.is_some_and(|order| order.unknown_members(word, mask) > 0) {
+            self.worker.has_unknown_members();
+        }
         let wanted = !shared.new_positions.is_empty();
         Ok(Some(wanted.then_some(place.entry)))
     }
@@ -607,7 +625,9 @@ impl Sink<'_, '_> {
             }
         }
         worker.tally.lines[self.kind as usize] += 1;
-        worker.tally.unknown_members += u64::from(parsed.unknown_members);
+        if parsed.unknown_members {
+            worker.has_unknown_members();
+        }
 
         let (type_name, scope_name) = (parsed.key.type_name(), parsed.key.scope_name());
         if let Some(snapshot) = input.snapshot

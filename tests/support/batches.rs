@@ -11,7 +11,8 @@ use tidegate::domain::scope::Scope;
 /// One line of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line {
-    /// A value, with a style of spelling: 0 plain, others reorder and space out.
+    /// A value, with a style of spelling: 0 plain, 3 with a member beside it that
+    /// the contract does not name, others reorder and space out.
     Value(Key, BTreeMap<String, Value>, u8),
     /// Asserted absent.
     Deleted(Key),
@@ -122,6 +123,9 @@ fn render(line: &Line) -> (usize, String) {
     match line {
         Line::Value(key, value, 0) => {
             (which(key), format!("{},\"attributes\":{}}}", head(key), json!(value)))
+        }
+        Line::Value(key, value, 3) => {
+            (which(key), format!("{},\"attributes\":{},\"beside\":1}}", head(key), json!(value)))
         }
         Line::Value(key, value, style) => {
             let mut members: Vec<String> =

@@ -82,7 +82,7 @@ fn refused() -> impl Strategy<Value = Vec<Key>> {
 
 fn line(full: bool) -> impl Strategy<Value = Line> {
     let deletes = if full { 0 } else { 6 };
-    (key(), attributes(), 0u8..3, 0u32..40 + deletes).prop_map(move |(key, value, style, pick)| match pick {
+    (key(), attributes(), 0u8..4, 0u32..40 + deletes).prop_map(move |(key, value, style, pick)| match pick {
         0 => Line::BadKeyed(key),
         1 => Line::BadKeyless(style),
         2..40 => Line::Value(key, value, style),

@@ -1,12 +1,13 @@
 //! The line order: the hash of the line that gave each key its value, in the
 //! order in which the lines of a full batch came.
 //!
-//! Positions are handed out in chunks of 4096; a chunk belongs to one file of
-//! the batch. Unused positions, and those whose line gave no key its value,
-//! have no entry.
+//! Positions are handed out in chunks of 4096, and a chunk is one thread's: it
+//! has lines of files that this one read one after the other. Unused positions,
+//! and those whose line gave no key its value, have no entry.
 //!
-//! 16 positions are a run. A batch that has its lines as one behind the other
-//! is recognised by one hash for all of them.
+//! 16 positions are a run; a file begins with one, so that a small file takes
+//! little more than its lines. A batch that has its lines as one behind the
+//! other is recognised by one hash for all of them.
 //!
 //! ```text
 //! header   magic "TGORDER2"
@@ -14,7 +15,9 @@
 //!          4096 × XXH3-128 of the line
 //! entries  per chunk 4096 × u32: number of the entry in the base layer, or all ones
 //! tables   xxh3 of each chunk's runs u64 …, of its line hashes u64 …, of its entries u64 …
-//! meta     JSON: which chunks belong to which file, in order
+//! meta     JSON: which chunks have lines of which file, in order, and at which place of the first of them these
+//!          begin (`at`; 0 where it is missing); which lines have members that the contract does not name
+//!          (`unknown`, per chunk its bits, 64 a word; may be missing)
 //! trailer  chunks u64, meta length u64, xxh3 of header + tables + meta u64, "TGORDEND"
 //! ```
 //!
@@ -22,12 +25,13 @@
 //! of 0 bytes can't be taken at once: it is not full, or too long, or has a
 //! line that is. Nor can one that has a line without an entry. `TGORDER1` had no runs, and is read as it was.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
@@ -56,22 +60,45 @@ pub const MAX_RUN: usize = 64 << 10;
 const RUN_BYTES: usize = RUNS * 20;
 const HASH_BYTES: usize = CHUNK * 16;
 const ENTRY_BYTES: usize = CHUNK * 4;
+/// Words of a bit for each position of a chunk.
+const WORDS: usize = CHUNK / 64;
 
 /// The chunks of one file of the batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileChunks {
+struct FileChunks {
     /// The file's path in the batch folder.
-    pub path: String,
-    /// Its chunks, in the order of its lines.
-    pub chunks: Vec<u32>,
+    path: String,
+    /// Those with lines of it, in the order of these.
+    chunks: Vec<u32>,
+    /// The place of its first line in the first of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    at: u32,
+}
+
+/// Lines of a chunk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Marks {
+    chunk: u32,
+    /// A bit for each.
+    words: Vec<u64>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Meta {
     files: Vec<FileChunks>,
+    /// Those that have members which the contract does not name: whoever takes
+    /// them without parsing them has to tell of that too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<Marks>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Writes an order while the files of a batch are read, each by one thread.
+/// A position takes memory until it is finished: there are as many as lines,
+/// up to 15 more a file, and a chunk more a thread.
 pub struct OrderWriter {
     path: PathBuf,
     file: File,
@@ -83,7 +110,7 @@ pub struct OrderWriter {
 struct Done {
     /// Number of the chunk, hash of its runs and of its line hashes.
     chunks: Vec<(u32, u64, u64)>,
-    files: Vec<FileChunks>,
+    meta: Meta,
 }
 
 impl OrderWriter {
@@ -94,16 +121,21 @@ impl OrderWriter {
         Ok(Self { path: path.into(), file, chunks: AtomicU32::new(0), done: Mutex::default() })
     }
 
-    /// Begins the order of one file.
-    pub fn file(&self, path: &str) -> FileOrder<'_> {
-        let chunks = FileChunks { path: path.into(), chunks: Vec::new() };
-        FileOrder {
+    /// Begins the part of one thread.
+    pub fn thread(&self) -> ThreadOrder<'_> {
+        ThreadOrder {
             writer: self,
-            chunks,
+            file: FileChunks { path: String::new(), chunks: Vec::new(), at: 0 },
+            chunk: 0,
             hashes: Vec::with_capacity(HASH_BYTES),
             runs: Vec::with_capacity(RUNS),
-            run: Some(Vec::new()),
+            run: None,
+            unknown: [0; WORDS],
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Positions handed out so far, those of begun chunks included.
@@ -115,10 +147,11 @@ impl OrderWriter {
     /// base entry of each position, or [`NO_POSITION`].
     pub fn finish(self, entries: &[u32]) -> Result<Written> {
         let chunks = self.chunks.into_inner() as usize;
-        let Done { chunks: mut done, mut files } =
-            self.done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Done { chunks: mut done, mut meta } =
+            self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
         done.sort_unstable();
-        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        meta.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        meta.unknown.sort_unstable_by_key(|marks| marks.chunk);
         if done.len() != chunks || entries.len() != chunks * CHUNK {
             return Err(Error::internal("a line order is not whole"));
         }
@@ -133,8 +166,7 @@ impl OrderWriter {
             self.file.write_all_at(&bytes, offset).map_err(at)?;
             offset += bytes.len() as u64;
         }
-        let meta =
-            serde_json::to_vec(&Meta { files }).map_err(|e| Error::internal("order meta").caused_by(e))?;
+        let meta = serde_json::to_vec(&meta).map_err(|e| Error::internal("order meta").caused_by(e))?;
         let mut hash = Xxh3::new();
         hash.update(MAGIC);
         hash.update(&tables);
@@ -150,20 +182,36 @@ impl OrderWriter {
     }
 }
 
-/// The order of one file while it is written.
-pub struct FileOrder<'a> {
+/// The order of the files that one thread reads, while it is written.
+pub struct ThreadOrder<'a> {
     writer: &'a OrderWriter,
-    chunks: FileChunks,
-    /// Hashes of the lines of the chunk that is being filled.
+    /// The file that is being read.
+    file: FileChunks,
+    /// The chunk that is being filled, if `hashes` is not empty.
+    chunk: u32,
+    /// Hashes of its lines.
     hashes: Vec<u8>,
     /// Hash and bytes of its full runs.
     runs: Vec<(u128, u32)>,
     /// The lines of the run that is being filled; `None` when it can't be
     /// taken at once.
     run: Option<Vec<u8>>,
+    /// Lines of the chunk that have members which the contract does not name.
+    unknown: [u64; WORDS],
 }
 
-impl FileOrder<'_> {
+impl ThreadOrder<'_> {
+    /// Begins a file, with a run.
+    pub fn begin(&mut self, path: &str) {
+        self.file = FileChunks { path: path.into(), chunks: Vec::new(), at: 0 };
+        let begun = self.hashes.len().next_multiple_of(RUN * 16);
+        if begun > self.hashes.len() {
+            self.hashes.resize(begun, 0);
+            self.runs.push((0, 0));
+        }
+        self.run.get_or_insert_default().clear();
+    }
+
     /// Takes the hash of the next line, and the line, and returns its position.
     #[inline]
     pub fn push(&mut self, hash: u128, line: &[u8]) -> Result<u32> {
@@ -182,32 +230,44 @@ impl FileOrder<'_> {
         self.place(0).map(drop)
     }
 
+    /// The line that was taken last has members that the contract does not name.
+    pub fn has_unknown_members(&mut self) {
+        let place = (self.hashes.len() / 16).saturating_sub(1);
+        self.unknown[place / 64] |= 1 << (place % 64);
+    }
+
     fn place(&mut self, hash: u128) -> Result<u32> {
+        // Not before: something may be said of its last line.
+        if self.hashes.len() == HASH_BYTES {
+            self.flush()?;
+        }
         if self.hashes.is_empty() {
-            let chunk = self.writer.chunks.fetch_add(1, Ordering::Relaxed);
-            if chunk >= u32::MAX / CHUNK as u32 {
+            self.chunk = self.writer.chunks.fetch_add(1, Ordering::Relaxed);
+            if self.chunk >= u32::MAX / CHUNK as u32 {
                 return Err(Error::internal("a line order is limited to 2^32 lines"));
             }
-            self.chunks.chunks.push(chunk);
         }
-        let chunk = self.chunks.chunks.last().copied().unwrap_or_default();
-        let position = chunk * CHUNK as u32 + (self.hashes.len() / 16) as u32;
+        let at = (self.hashes.len() / 16) as u32;
+        if self.file.chunks.is_empty() {
+            self.file.at = at;
+        }
+        if self.file.chunks.last() != Some(&self.chunk) {
+            self.file.chunks.push(self.chunk);
+        }
         self.hashes.extend_from_slice(&hash.to_le_bytes());
         if self.hashes.len().is_multiple_of(RUN * 16) {
             let run = self.run.as_ref().map_or((0, 0), |run| (run_hash(run), run.len() as u32));
             self.runs.push(run);
             self.run.get_or_insert_default().clear();
         }
-        if self.hashes.len() == HASH_BYTES {
-            self.flush()?;
-        }
-        Ok(position)
+        Ok(self.chunk * CHUNK as u32 + at)
     }
 
     fn flush(&mut self) -> Result<()> {
-        let Some(chunk) = self.chunks.chunks.last().copied().filter(|_| !self.hashes.is_empty()) else {
+        if self.hashes.is_empty() {
             return Ok(());
-        };
+        }
+        let chunk = self.chunk;
         self.hashes.resize(HASH_BYTES, 0);
         self.runs.resize(RUNS, (0, 0));
         let mut runs: Vec<u8> = self.runs.iter().flat_map(|(hash, _)| hash.to_le_bytes()).collect();
@@ -216,19 +276,26 @@ impl FileOrder<'_> {
         let offset = HEADER + u64::from(chunk) * (RUN_BYTES + HASH_BYTES) as u64;
         self.writer.file.write_all_at(&runs, offset).map_err(at)?;
         self.writer.file.write_all_at(&self.hashes, offset + RUN_BYTES as u64).map_err(at)?;
-        let mut done = self.writer.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut done = self.writer.lock();
         done.chunks.push((chunk, xxh3_64(&runs), xxh3_64(&self.hashes)));
+        let words = std::mem::replace(&mut self.unknown, [0; WORDS]);
+        if words != [0; WORDS] {
+            done.meta.unknown.push(Marks { chunk, words: words.into() });
+        }
         self.hashes.clear();
         self.runs.clear();
         Ok(())
     }
 
     /// Ends the file.
+    pub fn end_of_file(&mut self) {
+        let file = FileChunks { path: String::new(), chunks: Vec::new(), at: 0 };
+        self.writer.lock().meta.files.push(std::mem::replace(&mut self.file, file));
+    }
+
+    /// Ends the thread's part.
     pub fn finish(mut self) -> Result<()> {
-        self.flush()?;
-        let mut done = self.writer.done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        done.files.push(self.chunks);
-        Ok(())
+        self.flush()
     }
 }
 
@@ -245,9 +312,22 @@ pub struct Order {
     chunks: u32,
     has_runs: bool,
     tables: Vec<u8>,
-    files: Vec<FileChunks>,
+    /// Where the lines of each file begin.
+    files: HashMap<String, Begin>,
     /// For each chunk the next one of the same file.
     next: Vec<u32>,
+    /// A bit for each position whose line has members that the contract does
+    /// not name; empty when none has.
+    unknown: Vec<u64>,
+}
+
+/// Where the lines of a file begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// The chunk.
+    pub chunk: u32,
+    /// The place in it.
+    pub at: usize,
 }
 
 impl Order {
@@ -281,12 +361,22 @@ impl Order {
         let meta: Meta = serde_json::from_slice(&tables[(chunks * rows * 8) as usize..])
             .map_err(|e| invalid(path, format!("its meta can't be read: {e}")))?;
         let mut next = vec![u32::MAX; chunks as usize];
-        for file in &meta.files {
+        let mut files = HashMap::with_capacity(meta.files.len());
+        for file in meta.files {
             for pair in file.chunks.windows(2) {
                 *next.get_mut(pair[0] as usize).ok_or_else(bad)? = pair[1];
             }
+            if let Some(&chunk) = file.chunks.first() {
+                files.insert(file.path, Begin { chunk, at: file.at as usize });
+            }
         }
-        Ok(Self { path: path.into(), file, chunks: chunks as u32, has_runs, tables, files: meta.files, next })
+        let mut unknown = vec![0; if meta.unknown.is_empty() { 0 } else { chunks as usize * WORDS }];
+        for Marks { chunk, words } in meta.unknown {
+            let from = chunk as usize * WORDS;
+            let of_chunk = unknown.get_mut(from..from + words.len().min(WORDS)).ok_or_else(bad)?;
+            of_chunk.copy_from_slice(&words[..of_chunk.len()]);
+        }
+        Ok(Self { path: path.into(), file, chunks: chunks as u32, has_runs, tables, files, next, unknown })
     }
 
     /// Number of positions, unused ones included.
@@ -299,9 +389,16 @@ impl Order {
         self.chunks
     }
 
-    /// The first chunk of a file of this path.
-    pub fn first_chunk(&self, path: &str) -> Option<u32> {
-        self.files.iter().find(|file| file.path == path)?.chunks.first().copied()
+    /// Where the lines of a file of this path begin.
+    pub fn begin(&self, path: &str) -> Option<Begin> {
+        self.files.get(path).copied()
+    }
+
+    /// How many of 64 positions' lines, of those in `mask`, have members that the
+    /// contract does not name.
+    #[inline]
+    pub fn unknown_members(&self, word: usize, mask: u64) -> u64 {
+        self.unknown.get(word).map_or(0, |bits| u64::from((bits & mask).count_ones()))
     }
 
     /// The chunk behind `chunk` in its file.
@@ -465,15 +562,28 @@ mod tests {
 
     fn write(path: &Path) {
         let writer = OrderWriter::create(path).unwrap();
-        let mut first = writer.file("a");
-        let mut second = writer.file("b");
+        let (mut first, mut second) = (writer.thread(), writer.thread());
+        first.begin("a");
+        second.begin("b");
         for n in 0..5000u128 {
             let position = first.push(n + 1, n.to_string().as_bytes()).unwrap();
             assert_eq!(position, if n < 4096 { n as u32 } else { n as u32 + 4096 });
             if n == 10 {
                 assert_eq!(second.push(77, b"x").unwrap(), 4096);
             }
+            if [4094, 4095, 4100].contains(&n) {
+                first.has_unknown_members();
+            }
         }
+        for thread in [&mut first, &mut second] {
+            thread.end_of_file();
+        }
+        // Others behind them in their chunks.
+        first.begin("c");
+        assert_eq!(first.push(5001, b"y").unwrap(), 8192 + 904 + 8);
+        first.end_of_file();
+        second.begin("none");
+        second.end_of_file();
         first.finish().unwrap();
         second.finish().unwrap();
         let mut entries = vec![NO_POSITION; writer.positions() as usize];
@@ -489,10 +599,11 @@ mod tests {
         write(&path);
         let order = Order::open(&path).unwrap();
         let mut chunk = Chunk::default();
-        assert_eq!(
-            (order.first_chunk("a"), order.next_chunk(0), order.next_chunk(2)),
-            (Some(0), Some(2), None)
-        );
+        let begin = |path| order.begin(path).map(|begin| (begin.chunk, begin.at));
+        assert_eq!((begin("a"), order.next_chunk(0), order.next_chunk(2)), (Some((0, 0)), Some(2), None));
+        assert_eq!((begin("b"), begin("c"), begin("none")), (Some((1, 0)), Some((2, 912)), None));
+        let unknown = [63, 64, 128].map(|word| order.unknown_members(word, u64::MAX));
+        assert_eq!((unknown, order.unknown_members(63, u64::MAX >> 1)), ([2, 0, 1], 1));
         order.read(0, &mut chunk).unwrap();
         assert!(!chunk.has_hashes());
         let lines: Vec<u8> = (32..48).flat_map(|n| format!("{n}\n").into_bytes()).collect();
@@ -500,7 +611,7 @@ mod tests {
         assert_eq!(chunk.run(33), None);
         order.read_hashes(0, &mut chunk).unwrap();
         assert!(chunk.matches(0, 1) && !chunk.matches(0, 2) && !chunk.matches(1, 2) && chunk.is_used(4095));
-        order.read(order.first_chunk("b").unwrap(), &mut chunk).unwrap();
+        order.read(1, &mut chunk).unwrap();
         assert_eq!(chunk.run(0), None, "a run that is not full");
         order.read_hashes(1, &mut chunk).unwrap();
         assert!(chunk.matches(0, 77) && !chunk.is_used(1));
@@ -526,10 +637,12 @@ mod tests {
         let path = folder.path().join("x.order");
         // One chunk, so that every byte can be tried; all chunks are alike.
         let writer = OrderWriter::create(&path).unwrap();
-        let mut first = writer.file("a");
+        let mut first = writer.thread();
+        first.begin("a");
         for n in 0..20 {
             first.push(n + 1, b"line").unwrap();
         }
+        first.end_of_file();
         first.finish().unwrap();
         let count = writer.positions() as usize;
         writer.finish(&vec![NO_POSITION; count]).unwrap().sync().unwrap();
