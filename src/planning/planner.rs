@@ -1,7 +1,7 @@
 //! Making a plan: from a batch and the published snapshots to files under the
 //! state folder. Nothing at the target changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use super::plan_file::{FORMAT, FoldRef, PlanManifest};
 use super::plan_writer::{self, SectionWriter};
 use super::ranks::type_ranks;
 use super::rejects::Rejects;
-use super::settle::{self, SettleInput, Settled, all_edges};
+use super::settle::{self, SettleInput, Settled};
 use super::snapshot::{Found, LayerRef, OrderRef, Snapshot, SnapshotManifest};
 use super::sorter::Sorter;
 use super::state_dir::StateDir;
@@ -369,7 +369,8 @@ impl<'a> Making<'a> {
         let pack = state.pack(&pack_path);
 
         // The source's own changes.
-        let edges = all_edges(self.view, &self.types);
+        let edges_before = self.view.own.as_ref().map(|own| &own.manifest().type_edges);
+        let edges = self.types.edges(edges_before.unwrap_or(&BTreeSet::new()));
         let ranks = type_ranks(&edges, &input.settings.containment);
         let layer_name = self.name(".layer");
         let layer_path = state.layer_path(source, &layer_name);

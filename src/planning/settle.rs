@@ -4,7 +4,7 @@
 //! One pass in order of keys over the assertions and the absent keys. Writes
 //! the plan's layer; everything here concerns one source only.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::absent::Absent;
 use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, RESTATED, SKIPPED, SUPERSEDED, UNCHANGED};
@@ -753,13 +753,4 @@ impl Work<'_, '_, '_> {
             flags,
         })
     }
-}
-
-/// Type edges of the snapshot and of the batch together.
-pub fn all_edges(view: &TargetView, types: &Types) -> BTreeSet<super::snapshot::TypeEdge> {
-    let mut edges = types.edges();
-    if let Some(own) = &view.own {
-        edges.extend(own.manifest().type_edges.iter().cloned());
-    }
-    edges
 }

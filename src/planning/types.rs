@@ -18,7 +18,8 @@ struct Names {
     names: Vec<Arc<str>>,
 }
 
-/// Most type edges that are remembered; a catalogue has some hundreds.
+/// Most type edges that are remembered, in a plan and in a snapshot; a catalogue
+/// has some hundreds.
 const MAX_EDGES: usize = 10_000;
 
 impl Types {
@@ -63,8 +64,35 @@ impl Types {
         }
     }
 
-    /// The edges so far.
-    pub fn edges(&self) -> BTreeSet<TypeEdge> {
-        self.edges.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// The edges so far, and of those that were known before as many as there is
+    /// room for beside them.
+    pub fn edges(&self, before: &BTreeSet<TypeEdge>) -> BTreeSet<TypeEdge> {
+        let mut edges = self.edges.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let room = MAX_EDGES.saturating_sub(edges.len());
+        let more: Vec<&TypeEdge> = before.iter().filter(|edge| !edges.contains(edge)).take(room).collect();
+        edges.extend(more.into_iter().cloned());
+        edges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_that_were_known_before_give_way_to_those_of_the_batch() {
+        let edge = |n: usize, from: &str| TypeEdge {
+            relationship: format!("r{n}"),
+            from: from.into(),
+            to: "t".into(),
+        };
+        let types = Types::default();
+        (0..10).for_each(|n| types.add_edge(edge(n, "new")));
+        let some: BTreeSet<TypeEdge> = (5..15).map(|n| edge(n, "new")).collect();
+        assert_eq!(types.edges(&some).len(), 15);
+        let many: BTreeSet<TypeEdge> = (0..MAX_EDGES).map(|n| edge(n, "known")).collect();
+        let edges = types.edges(&many);
+        assert_eq!(edges.len(), MAX_EDGES);
+        assert_eq!(edges.iter().filter(|edge| edge.from == "new").count(), 10);
     }
 }
