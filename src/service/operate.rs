@@ -297,6 +297,7 @@ impl Engine {
                             record.mode = fresh.mode;
                             record.scope = fresh.scope;
                             record.complexity = fresh.complexity;
+                            record.estimate = fresh.estimate;
                             record.files = fresh.files;
                             record.totals = fresh.totals;
                             record.manifest_hash = fresh.manifest_hash;
