@@ -169,13 +169,15 @@ impl PlannedChange {
         self.hash.kind()
     }
 
-    /// Bytes of its values, for sizing operations.
+    /// Bytes of its key and values, for sizing operations.
     pub fn weight(&self) -> usize {
         match &self.value {
+            // Of the body, which has the key.
             PlannedValue::Packed(_, size, _) => *size as usize,
-            PlannedValue::Whole(_, after) => after.len(),
-            PlannedValue::Patch(_, before, after) => before.len() + after.len(),
-            PlannedValue::Gone(_, before) => before.len(),
+            PlannedValue::Whole(key, value) | PlannedValue::Gone(key, value) => {
+                key.text_bytes() + value.len()
+            }
+            PlannedValue::Patch(key, before, after) => key.text_bytes() + before.len() + after.len(),
         }
     }
 
@@ -503,5 +505,19 @@ mod tests {
             }
         }
         assert!(PlannedChange::read(&[3; 40]).is_none() && PlannedChange::read(&[]).is_none());
+    }
+
+    #[test]
+    fn a_change_weighs_what_its_key_does_too() {
+        let key = Key::Entity(EntityKey::new("t", "n".repeat(4_096)));
+        let values = [
+            (Action::Create, PlannedValue::Whole(key.clone(), b"{}".to_vec())),
+            (Action::Update, PlannedValue::Patch(key.clone(), b"{}".to_vec(), b"{}".to_vec())),
+            (Action::Delete, PlannedValue::Gone(key.clone(), b"{}".to_vec())),
+        ];
+        for (action, value) in values {
+            let change = PlannedChange { action, hash: key.hash(), moved: false, replace: false, value };
+            assert!(change.weight() > 4_096, "{action:?}");
+        }
     }
 }

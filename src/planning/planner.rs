@@ -80,7 +80,7 @@ impl Default for PlanningOptions {
 pub struct OperationLimits {
     /// Most changes.
     pub changes: usize,
-    /// Most bytes of values.
+    /// Most bytes of keys and values.
     pub bytes: usize,
     /// Whether the target applies an operation as a whole: then it may hold
     /// changes of all kinds.
