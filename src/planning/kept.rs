@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use super::bodies::Bodies;
 use super::fold::{self, FoldInput};
-use super::format::block_file::{BlockWriter, FileKind, Packer, push_record};
-use super::format::body::key_head;
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{CacheBudget, EndRow, Layer, LayerWriter, Scratch, end_prefix};
 use super::halt::Halt;
+use super::key_pack::KeyPack;
 use super::next::PlanOutcome;
 use super::plan_file::{FoldRef, Plan};
 use super::settle::LayerTables;
@@ -57,22 +56,13 @@ pub fn keep(
     let pack_name = format!("{}-kept.pack", manifest.header.plan_id);
     let mut places = HashMap::new();
     if !gone.is_empty() {
-        let path = state.pack_path(source, &pack_name);
-        let writer = BlockWriter::create(&path, FileKind::Pack)?;
-        let mut packer = Packer::new()?;
-        let mut raw = Vec::new();
-        let mut waiting = Vec::new();
+        let mut pack = KeyPack::create(&state.pack_path(source, &pack_name))?;
         let mut keys: Vec<_> = gone.iter().collect();
         keys.sort_unstable_by_key(|(hash, _)| **hash);
-        for (n, (hash, key)) in keys.iter().enumerate() {
-            waiting.push((**hash, push_record(&mut raw, |out| key_head(out, key))));
-            if raw.len() >= 16 << 10 || n + 1 == keys.len() {
-                let block = writer.append(&packer.pack(&raw, waiting.len() as u32)?)?;
-                places.extend(waiting.drain(..).map(|(hash, at)| (hash, (block, at))));
-                raw.clear();
-            }
+        for (hash, key) in keys {
+            places.insert(*hash, pack.push(key)?);
         }
-        state.make_durable(&writer.finish()?)?;
+        state.make_durable(&pack.finish()?)?;
     }
 
     let name = format!("{}-kept.layer", manifest.header.plan_id);
@@ -103,8 +93,8 @@ pub fn keep(
         let mut entry = Entry { pos, ..entry };
         if entry.state == State::Gone && !outcome.complete {
             entry.state = State::Tombstone;
-            if let Some((block, at)) = places.get(&entry.key) {
-                entry.loc = Loc::new(tables.pack(&pack_name)?, *block, *at);
+            if let Some(place) = places.get(&entry.key) {
+                entry.loc = place.with_pack(tables.pack(&pack_name)?);
             }
         }
         renumbered[number as usize] = writer.push(&entry)?;

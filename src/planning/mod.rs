@@ -29,6 +29,7 @@ pub mod halt;
 mod judge;
 mod kept;
 mod key_lines;
+mod key_pack;
 mod line_table;
 mod look_alikes;
 mod merged;

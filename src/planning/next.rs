@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::format::block_file::{BlockWriter, FileKind, Packer, push_record};
-use super::format::body::key_head;
-use super::format::entry::{Entry, Loc, NO_POSITION, State};
+use super::format::entry::{Entry, NO_POSITION, State};
 use super::format::layer::{CacheBudget, Layer, LayerWriter, Scratch, StampInfo};
 use super::kept;
+use super::key_pack::KeyPack;
 use super::plan_file::{Plan, PlanManifest};
 use super::planner::horizon;
 use super::records::forget;
@@ -256,8 +255,7 @@ fn raise(state: &StateDir, next: &mut SnapshotManifest, raised: &[(Key, StampInf
     let stem = format!("{}-raised", next.plan_id);
     let pack_name = format!("{stem}.pack");
     let pack_path = state.pack_path(&next.source_id, &pack_name);
-    let pack = BlockWriter::create(&pack_path, FileKind::Pack)?;
-    let mut raw = Vec::new();
+    let mut pack = KeyPack::create(&pack_path)?;
     let mut tables = LayerTables::default();
     tables.pack(&pack_name)?;
     let mut entries = Vec::new();
@@ -279,28 +277,21 @@ fn raise(state: &StateDir, next: &mut SnapshotManifest, raised: &[(Key, StampInf
                 let stale = adopted.stale || !snapshot.is_comparable(&found, next.comparison);
                 entries.push(Entry { stamp: number, stale, ..adopted });
             }
-            None => {
-                let at = push_record(&mut raw, |out| key_head(out, key));
-                entries.push(Entry {
-                    key: hash,
-                    raw: 0,
-                    canon: 0,
-                    // All in one block: there are at most as many as a batch may have exceptions.
-                    loc: Loc::new(0, 0, at),
-                    pos: found.map_or(NO_POSITION, |found| found.entry.pos),
-                    stamp: number,
-                    state: State::Tombstone,
-                    stale: false,
-                });
-            }
+            None => entries.push(Entry {
+                key: hash,
+                raw: 0,
+                canon: 0,
+                loc: pack.push(key)?,
+                pos: found.map_or(NO_POSITION, |found| found.entry.pos),
+                stamp: number,
+                state: State::Tombstone,
+                stale: false,
+            }),
         }
     }
     if entries.is_empty() {
         drop(pack);
         return std::fs::remove_file(&pack_path).map_err(|e| crate::error::Error::io(&pack_path, e));
-    }
-    if !raw.is_empty() {
-        pack.append(&Packer::new()?.pack(&raw, entries.len() as u32)?)?;
     }
     state.make_durable(&pack.finish()?)?;
     let name = format!("{stem}.layer");

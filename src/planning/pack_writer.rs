@@ -92,7 +92,7 @@ impl<'a> PackWriter<'a> {
         let block = self.open.entry(asserted.type_id).or_default();
         let offset = push_record(&mut block.raw, write);
         asserted.size = (block.raw.len() - offset - 4) as u32;
-        asserted.loc = Loc::new(0, 0, offset);
+        asserted.loc = Loc::new(0, 0, offset)?;
         block.waiting.push(asserted);
         if block.raw.len() >= self.full { self.close(asserted.type_id, done) } else { Ok(()) }
     }
@@ -197,7 +197,7 @@ fn write(
         return Err(Error::internal("a pack is limited to 2^24 blocks"));
     }
     for mut asserted in block.waiting.drain(..) {
-        asserted.loc = Loc::new(0, number, asserted.loc.offset());
+        asserted.loc = Loc::new(0, number, asserted.loc.offset())?;
         done(asserted)?;
     }
     Ok(number)

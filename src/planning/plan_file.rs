@@ -489,7 +489,7 @@ mod tests {
     fn every_kind_of_change_reads_back() {
         let key = Key::Entity(EntityKey::new("t", "n"));
         let values = [
-            (Action::Create, PlannedValue::Packed(Loc::new(0, 3, 4), 5, 6)),
+            (Action::Create, PlannedValue::Packed(Loc::new(0, 3, 4).unwrap(), 5, 6)),
             (Action::Create, PlannedValue::Whole(key.clone(), b"{\"a\":1}".to_vec())),
             (Action::Update, PlannedValue::Patch(key.clone(), b"{}".to_vec(), b"{\"a\":1}".to_vec())),
             (Action::Delete, PlannedValue::Gone(key.clone(), b"{}".to_vec())),

@@ -107,7 +107,7 @@ impl Repack {
         }
         let at = push_record(&mut self.raw, |out| out.extend_from_slice(body.record()));
         self.records += 1;
-        Ok(Some(Loc::new(0, self.writer.blocks(), at)))
+        Loc::new(0, self.writer.blocks(), at).map(Some)
     }
 
     fn close(&mut self) -> Result<()> {

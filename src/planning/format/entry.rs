@@ -16,6 +16,7 @@
 
 use super::bytes::{u32_at, u64_at, u128_at};
 use crate::domain::key::KeyHash;
+use crate::error::{Error, Result};
 
 /// Bytes of a stored entry.
 pub const ENTRY: usize = 48;
@@ -35,9 +36,16 @@ impl Loc {
     /// Largest block number and offset.
     pub const MAX_BLOCK: u32 = (1 << 24) - 1;
 
-    /// A location; `block` and `offset` have 24 bits.
-    pub fn new(pack: u16, block: u32, offset: usize) -> Self {
-        Self(u64::from(pack) << 48 | u64::from(block & Self::MAX_BLOCK) << 24 | (offset as u64 & 0xFF_FFFF))
+    /// A location.
+    ///
+    /// # Errors
+    /// When `block` or `offset` has more than 24 bits.
+    #[inline]
+    pub fn new(pack: u16, block: u32, offset: usize) -> Result<Self> {
+        if block > Self::MAX_BLOCK || offset > Self::MAX_BLOCK as usize {
+            return Err(Error::internal("a pack is limited to 2^24 blocks of 16 MiB"));
+        }
+        Ok(Self(u64::from(pack) << 48 | u64::from(block) << 24 | offset as u64))
     }
 
     /// Place of the pack in the layer's table.
@@ -150,9 +158,11 @@ mod tests {
             key in any::<u128>(), raw in any::<u64>(), pack in any::<u16>(), block in 0u32..1 << 24,
             offset in 0usize..1 << 24, pos in any::<u32>(), stamp in 0u32..1 << 28, state in 0..3, stale in any::<bool>(),
         ) {
-            let loc = Loc::new(pack, block, offset);
+            let loc = Loc::new(pack, block, offset).unwrap();
             prop_assert_eq!((loc.pack(), loc.block(), loc.offset()), (pack, block, offset));
-            prop_assert_eq!(loc.with_pack(7), Loc::new(7, block, offset));
+            prop_assert_eq!(loc.with_pack(7), Loc::new(7, block, offset).unwrap());
+            prop_assert!(Loc::new(pack, block + (1 << 24), offset).is_err());
+            prop_assert!(Loc::new(pack, block, offset + (1 << 24)).is_err());
             let state = [State::Live, State::Tombstone, State::Gone][state as usize];
             let entry = Entry { key: KeyHash(key), raw, canon: !raw, loc, pos, stamp, state, stale };
             let mut bytes = [0; ENTRY];

@@ -495,7 +495,7 @@ mod tests {
             key: KeyHash(key),
             raw: key as u64,
             canon: 1,
-            loc: Loc::new(0, 1, 2),
+            loc: Loc::new(0, 1, 2).unwrap(),
             pos: NO_POSITION,
             stamp: 0,
             state: State::Live,
