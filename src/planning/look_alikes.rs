@@ -5,11 +5,12 @@
 //! what is published by the spellings that are likely: a snapshot knows its
 //! keys by their hashes alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::halt::Halt;
 use super::types::Types;
 use super::view::{Reader, TargetView};
 use crate::domain::key::KeyHash;
@@ -18,14 +19,22 @@ use crate::error::Result;
 /// Names that are compared with each other. Of more only a part is looked at,
 /// chosen by hash, so that it is the same part whoever read which file.
 const COMPARED: usize = 100_000;
+/// Their bytes.
+const COMPARED_BYTES: usize = 32 << 20;
 /// Names that a thread keeps to itself.
 const HELD: usize = 4_096;
+/// Their bytes.
+const HELD_BYTES: usize = 1 << 20;
 /// Spellings that are looked up among what is published.
 const LOOKED_UP: usize = 4_096;
 /// Below so many look-ups one thread does as well.
 const FEW: usize = 256;
 /// Warnings of one plan.
 const WARNINGS: usize = 10;
+/// Names that a warning tells.
+const TOLD: usize = 3;
+/// Characters that it tells of each, at its beginning and at its end.
+const SHOWN: usize = 50;
 
 /// Names that come or go, by what they have in common with their look-alikes.
 #[derive(Default)]
@@ -33,6 +42,8 @@ pub struct LookAlikes {
     /// Hashes that are looked at have so many zero bits at their end.
     zeros: u32,
     names: BTreeSet<(u64, u32, Box<str>)>,
+    /// Bytes of the names.
+    bytes: usize,
     plain: String,
 }
 
@@ -60,9 +71,14 @@ impl LookAlikes {
     pub fn push(&mut self, type_id: u32, type_name: &str, name: &str) {
         plain(name, &mut self.plain);
         let hash = xxh3_64_with_seed(self.plain.as_bytes(), xxh3_64(type_name.as_bytes()));
-        if hash.trailing_zeros() >= self.zeros {
-            self.names.insert((hash, type_id, name.into()));
-            self.shrink();
+        self.take((hash, type_id, name.into()));
+        self.shrink();
+    }
+
+    fn take(&mut self, name: (u64, u32, Box<str>)) {
+        let len = name.2.len();
+        if name.0.trailing_zeros() >= self.zeros && self.names.insert(name) {
+            self.bytes += len;
         }
     }
 
@@ -71,30 +87,36 @@ impl LookAlikes {
         if other.zeros > self.zeros {
             self.raise(other.zeros);
         }
-        let zeros = self.zeros;
-        self.names.extend(other.names.into_iter().filter(|(hash, ..)| hash.trailing_zeros() >= zeros));
+        other.names.into_iter().for_each(|name| self.take(name));
         self.shrink();
     }
 
     /// Whether there are so many that a thread had better hand them over.
     pub fn is_full(&self) -> bool {
-        self.names.len() >= HELD
+        self.names.len() >= HELD || self.bytes >= HELD_BYTES
     }
 
     fn raise(&mut self, zeros: u32) {
         self.zeros = zeros;
         self.names.retain(|(hash, ..)| hash.trailing_zeros() >= zeros);
+        self.bytes = self.names.iter().map(|(.., name)| name.len()).sum();
     }
 
     fn shrink(&mut self) {
-        while self.names.len() > COMPARED {
+        while self.names.len() > COMPARED || self.bytes > COMPARED_BYTES {
             self.raise(self.zeros + 1);
         }
     }
 
     /// Tells of those that look like another, or like one that is published,
     /// which is looked up on a thread for each reader.
-    pub fn warnings(self, types: &Types, view: &TargetView, readers: &mut [Reader]) -> Result<Vec<String>> {
+    pub fn warnings(
+        self,
+        types: &Types,
+        view: &TargetView,
+        readers: &mut [Reader],
+        halt: Halt<'_>,
+    ) -> Result<Vec<String>> {
         let mut groups: Vec<Group> = Vec::new();
         let mut last = None;
         for (hash, type_id, name) in self.names {
@@ -105,23 +127,41 @@ impl LookAlikes {
             last = Some((hash, type_id));
         }
         let is_first = view.own.is_none() && view.others.is_empty();
-        let all_looked_up = is_first || look_up(&mut groups, types, view, readers)?;
-        let mut found = BTreeSet::new();
+        let all_looked_up = is_first || look_up(&mut groups, types, view, readers, halt)?;
+        let (mut warnings, mut more) = (BTreeSet::new(), 0);
         for Group { type_id, names, published } in groups {
             let names: BTreeSet<String> = names.into_iter().map(String::from).chain(published).collect();
             if names.len() > 1 {
                 let type_name = types.name(type_id);
-                let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-                let names = names.join(" and ");
-                found
+                let names = told(&names);
+                warnings
                     .insert(format!("{type_name} {names} differ only by case, Unicode form or outer blanks"));
+                if warnings.len() > WARNINGS {
+                    warnings.pop_last();
+                    more += 1;
+                }
             }
         }
-        let more = found.len().saturating_sub(WARNINGS);
-        let mut warnings: Vec<String> = found.into_iter().take(WARNINGS).collect();
+        let mut warnings = Vec::from_iter(warnings);
         warnings.extend(unlisted(more, self.zeros == 0 && all_looked_up));
         Ok(warnings)
     }
+}
+
+/// Names as a warning tells them: a few, and of a long one its beginning and end.
+fn told(names: &BTreeSet<String>) -> String {
+    let short = |name: &String| {
+        let count = name.chars().count();
+        if count <= 2 * SHOWN {
+            return format!("{name:?}");
+        }
+        let from: String = name.chars().take(SHOWN).collect();
+        let to: String = name.chars().skip(count - SHOWN).collect();
+        format!("{:?}", format!("{from}…{to}"))
+    };
+    let more = names.len().saturating_sub(TOLD);
+    let more = (more > 0).then(|| format!("{more} more"));
+    names.iter().take(TOLD).map(short).chain(more).collect::<Vec<_>>().join(" and ")
 }
 
 /// The warning that stands for those that are not listed. `all`: every name was
@@ -135,12 +175,25 @@ fn unlisted(more: usize, all: bool) -> Option<String> {
 /// Adds what is published under other spellings: the likeliest of every name
 /// first, then the next ones, for as many as are looked up. Whether those were
 /// all.
-fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, readers: &mut [Reader]) -> Result<bool> {
+fn look_up(
+    groups: &mut [Group],
+    types: &Types,
+    view: &TargetView,
+    readers: &mut [Reader],
+    halt: Halt<'_>,
+) -> Result<bool> {
     let mut left = LOOKED_UP;
+    let mut pace = halt.pace();
+    // Names, and spellings that were looked up, by hash, each in its group.
+    let mark = |at: usize, name: &str| xxh3_64_with_seed(name.as_bytes(), at as u64);
+    let names =
+        groups.iter().enumerate().flat_map(|(at, group)| group.names.iter().map(move |name| (at, name)));
+    let mut known: HashSet<u64> = names.map(|(at, name)| mark(at, name)).collect();
     for round in 0.. {
         let (mut wanted, mut any) = (Vec::new(), false);
-        'names: for (at, Group { type_id, names, published }) in groups.iter().enumerate() {
+        'names: for (at, Group { type_id, names, .. }) in groups.iter().enumerate() {
             for name in names {
+                pace.tick()?;
                 if left == 0 {
                     break 'names;
                 }
@@ -154,11 +207,7 @@ fn look_up(groups: &mut [Group], types: &Types, view: &TargetView, readers: &mut
                 };
                 any = true;
                 // Two names of a group may be spelled alike otherwise.
-                let twice = |wanted: &[Wanted]| {
-                    wanted.iter().rev().take_while(|w| w.at == at).any(|w| w.other == other)
-                };
-                let known = names.iter().any(|name| **name == *other) || published.contains(&other);
-                if known || twice(&wanted) {
+                if !known.insert(mark(at, &other)) {
                     continue;
                 }
                 left -= 1;
@@ -337,5 +386,20 @@ mod tests {
         joined.absorb(of(first));
         assert!(all.names.len() <= COMPARED && all.names.len() > COMPARED / 4);
         assert!(joined.names == all.names);
+    }
+
+    #[test]
+    fn long_names_are_counted_by_their_bytes() {
+        let of = |numbers: std::ops::Range<usize>| {
+            let mut some = LookAlikes::default();
+            numbers.for_each(|n| some.push(0, "t", &format!("{n}{}", "x".repeat(16_000))));
+            some
+        };
+        let (all, mut joined) = (of(0..5_000), of(2_100..5_000));
+        joined.absorb(of(0..2_500));
+        let bytes: usize = all.names.iter().map(|(.., name)| name.len()).sum();
+        assert!(bytes == all.bytes && bytes <= COMPARED_BYTES && bytes > COMPARED_BYTES / 4, "{bytes}");
+        assert!(joined.names == all.names && joined.bytes == all.bytes);
+        assert!(of(0..70).is_full());
     }
 }

@@ -466,7 +466,7 @@ impl<'a> Making<'a> {
         let touches_everything = self.touches_everything();
         let mut readers = (0..options.threads.max(1)).map(|_| Reader::new()).collect::<Result<Vec<_>>>()?;
         let (alike, written) = std::thread::scope(|scope| {
-            let alike = scope.spawn(|| names.warnings(&self.types, self.view, &mut readers));
+            let alike = scope.spawn(|| names.warnings(&self.types, self.view, &mut readers, input.halt));
             let written = (|| {
                 let out = BlockWriter::create(&plan_path, FileKind::Plan)?;
                 sections.relationships_gone.append_to(&out, &mut cuts)?;
