@@ -1,6 +1,7 @@
 //! Puts bodies into blocks of one type each and hands out where they went.
 //!
-//! Execution goes type by type, so a block of one type is read once. The first
+//! Execution goes type by type, so a block of one type is read once. Where there
+//! are more types than open blocks, those with few bodies share blocks. The first
 //! blocks of a type are held back until it is known which dictionary they are
 //! packed with: see [`PackDictionaries`].
 
@@ -22,6 +23,9 @@ const MANY_BLOCKS: u32 = 1 << 20;
 const MOST_DOUBLED: u32 = 5;
 /// Open blocks of one thread. Past it the fullest is closed.
 const OPEN_BLOCKS: usize = 64;
+/// A block that holds less than this part of a full one is small: it stays open
+/// when a file ends, and is not closed on its own to make room for another type.
+const SMALL: usize = 4;
 /// A dictionary that is there already is worth using from this part of the
 /// blocks on that one is made from.
 const FEW: usize = 4;
@@ -52,6 +56,8 @@ pub struct PackWriter<'a> {
     /// Raw bytes from which on a block is closed.
     full: usize,
     open: HashMap<u32, Block>,
+    /// Bodies of types that had to make room for others.
+    shared: Block,
     /// Full blocks of types whose dictionary is not known yet.
     held: HashMap<u32, Vec<Block>>,
     held_bytes: usize,
@@ -68,6 +74,7 @@ impl<'a> PackWriter<'a> {
             packer: Packer::new()?,
             full: BLOCK_BYTES,
             open: HashMap::new(),
+            shared: Block::default(),
             held: HashMap::new(),
             held_bytes: 0,
             chosen: HashMap::new(),
@@ -83,10 +90,12 @@ impl<'a> PackWriter<'a> {
         done: &mut impl FnMut(Asserted) -> Result<()>,
     ) -> Result<()> {
         if self.open.len() >= OPEN_BLOCKS && !self.open.contains_key(&asserted.type_id) {
-            let fullest =
-                self.open.iter().max_by_key(|(id, block)| (block.raw.len(), **id)).map(|(id, _)| *id);
-            if let Some(id) = fullest {
-                self.close(id, done)?;
+            // One that was emptied and holds nothing, else the fullest.
+            let of = |(id, block): &(&u32, &Block)| (block.raw.is_empty(), block.raw.len(), **id);
+            match self.open.iter().max_by_key(of).map(|(id, block)| (*id, self.is_small(block))) {
+                Some((id, true)) => self.share(id, done)?,
+                Some((id, false)) => self.close(id, done)?,
+                None => {}
             }
         }
         let block = self.open.entry(asserted.type_id).or_default();
@@ -95,6 +104,31 @@ impl<'a> PackWriter<'a> {
         asserted.loc = Loc::new(0, 0, offset)?;
         block.waiting.push(asserted);
         if block.raw.len() >= self.full { self.close(asserted.type_id, done) } else { Ok(()) }
+    }
+
+    fn is_small(&self, block: &Block) -> bool {
+        block.raw.len() < self.full / SMALL
+    }
+
+    /// Puts what is open of a type into the block that small ones share.
+    fn share(&mut self, type_id: u32, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
+        let Some(block) = self.open.remove(&type_id) else { return Ok(()) };
+        let from = self.shared.raw.len();
+        self.shared.raw.extend_from_slice(&block.raw);
+        for mut asserted in block.waiting {
+            asserted.loc = Loc::new(0, 0, from + asserted.loc.offset())?;
+            self.shared.waiting.push(asserted);
+        }
+        if self.shared.raw.len() >= self.full { self.close_shared(done) } else { Ok(()) }
+    }
+
+    fn close_shared(&mut self, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
+        if !self.shared.waiting.is_empty() {
+            let number = write(self.file, &mut self.packer, &mut self.shared, None, done)?;
+            self.full = full(number);
+            self.shared.raw.clear();
+        }
+        Ok(())
     }
 
     fn close(&mut self, type_id: u32, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
@@ -107,7 +141,7 @@ impl<'a> PackWriter<'a> {
         if known.is_some() || samples == 0 || large {
             let with = known.and_then(Option::as_ref).filter(|_| !large);
             let number = write(self.file, &mut self.packer, &mut block, with, done)?;
-            self.full = BLOCK_BYTES << (number / MANY_BLOCKS).min(MOST_DOUBLED);
+            self.full = full(number);
             if !large && self.open.len() < OPEN_BLOCKS {
                 // Its room is used again.
                 block.raw.clear();
@@ -164,23 +198,38 @@ impl<'a> PackWriter<'a> {
         Ok(())
     }
 
-    /// Closes all blocks, in order of their types.
+    /// Closes all blocks but small ones, in order of their types.
     pub fn end_of_file(&mut self, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
-        let mut ids: Vec<u32> = self.open.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            self.close(id, done)?;
-        }
+        self.close_all(|writer, block| !writer.is_small(block), done)?;
+        // The next file may have other types.
+        self.open.retain(|_, block| !block.waiting.is_empty());
         Ok(())
     }
 
-    /// Writes everything that is still held back, in order of types.
+    fn close_all(
+        &mut self,
+        which: impl Fn(&Self, &Block) -> bool,
+        done: &mut impl FnMut(Asserted) -> Result<()>,
+    ) -> Result<()> {
+        let wanted = self.open.iter().filter(|(_, block)| which(self, block));
+        let mut ids: Vec<u32> = wanted.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.into_iter().try_for_each(|id| self.close(id, done))
+    }
+
+    /// Writes everything that is still open or held back, in order of types.
     pub fn finish(&mut self, done: &mut impl FnMut(Asserted) -> Result<()>) -> Result<()> {
-        self.end_of_file(done)?;
+        self.close_all(|_, _| true, done)?;
+        self.close_shared(done)?;
         let mut ids: Vec<u32> = self.held.keys().copied().collect();
         ids.sort_unstable();
         ids.into_iter().try_for_each(|id| self.release(id, done))
     }
+}
+
+/// Raw bytes from which on a block is closed, `number` blocks having been written.
+fn full(number: u32) -> usize {
+    BLOCK_BYTES << (number / MANY_BLOCKS).min(MOST_DOUBLED)
 }
 
 /// Writes a block, tells where its bodies are, and returns its number.

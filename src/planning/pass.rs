@@ -316,8 +316,8 @@ impl<'a> Worker<'a> {
             order.end_of_file();
         }
         // Blocks end with their file, so that what follows in a pack is what
-        // followed in the batch, but for the first ones of a type, which wait
-        // for its dictionary.
+        // followed in the batch, but for small ones, and for the first ones of a
+        // type, which wait for its dictionary.
         let sorter = &mut self.sorter;
         self.pack.end_of_file(&mut |asserted| sorter.push(asserted))
     }
