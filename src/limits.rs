@@ -13,6 +13,8 @@ pub const MAX_TYPE: usize = 256;
 pub const MAX_NAME: usize = 16 << 10;
 /// Largest manifest, in bytes.
 pub const MAX_MANIFEST: u64 = 16 << 20;
+/// Most globs of a list of a manifest's scope.
+pub const MAX_GLOBS: usize = 10_000;
 /// Most bytes a compressed file may unfold to, per stored byte
 /// (setting `limits.max_expansion`). Runs of equal lines reach some hundreds.
 pub const MAX_EXPANSION: u64 = 2_000;

@@ -27,6 +27,20 @@ impl Glob {
         Self(glob)
     }
 
+    /// The one text that it matches, if it has neither `*` nor `?`.
+    pub fn as_literal(&self) -> Option<String> {
+        let mut text = String::with_capacity(self.0.len());
+        let mut at = 0;
+        while let Some((token, after)) = next_token(&self.0, at) {
+            match token {
+                Token::Literal(c) => text.push(c),
+                Token::Star | Token::Any => return None,
+            }
+            at = after;
+        }
+        Some(text)
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -150,6 +164,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_literal_of_a_glob_is_all_that_it_matches(glob in r"[ab*?\\]{0,4}", text in r"[ab*\\]{0,4}") {
+            let glob = Glob::new(glob);
+            if let Some(literal) = glob.as_literal() {
+                prop_assert_eq!(glob.matches(&text), literal == text);
+                prop_assert!(glob.matches(&literal));
+            } else {
+                prop_assert!(glob.as_str().contains(['*', '?']));
+            }
+            prop_assert_eq!(Glob::literal(&text).as_literal(), Some(text));
+        }
+
         #[test]
         fn agrees_with_a_naive_matcher(glob in r"[ab*?\\]{0,8}", text in "[ab*]{0,8}") {
             let chars = |s: &str| s.chars().collect::<Vec<_>>();

@@ -17,7 +17,7 @@ use crate::domain::key::Kind;
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind};
-use crate::limits::MAX_MANIFEST;
+use crate::limits::{MAX_GLOBS, MAX_MANIFEST};
 
 /// The name of the manifest in a batch folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -351,6 +351,10 @@ impl Reading {
         {
             match scope.get(name) {
                 None => {}
+                Some(Value::Array(list)) if list.len() > MAX_GLOBS => {
+                    let problem = format!("has {} globs, {MAX_GLOBS} are the most", list.len());
+                    self.bad(format!("scope.{name}"), problem)?;
+                }
                 Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
                     *slot = list.iter().filter_map(Value::as_str).map(Glob::new).collect();
                 }
@@ -520,6 +524,17 @@ mod tests {
             ]
         );
         assert!(problems(bad)[0].1.contains("did you mean `source_timestamp`?"));
+    }
+
+    #[test]
+    fn a_scope_has_so_many_globs_at_most() {
+        let with = |count: usize| {
+            let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+            GOOD.replace(r#"["sales.*"]"#, &serde_json::json!(names).to_string())
+        };
+        assert_eq!(parse(with(MAX_GLOBS).as_bytes()).unwrap().scope.names.len(), MAX_GLOBS);
+        let [(field, problem)] = &problems(&with(MAX_GLOBS + 1))[..] else { panic!() };
+        assert_eq!((&field[..], &problem[..]), ("scope.names", "has 10001 globs, 10000 are the most"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::snapshot::{Found, Snapshot};
 use super::sorter::{Record, Sorter};
 use super::view::Reader;
 use crate::domain::key::KeyHash;
-use crate::domain::scope::Scope;
+use crate::domain::scope::ScopeIndex;
 use crate::domain::stamp::Stamp;
 use crate::error::Result;
 
@@ -56,7 +56,7 @@ pub struct AbsentInput<'a> {
     /// What the pass saw.
     pub seen: &'a Seen,
     /// What the batch speaks for.
-    pub scope: &'a Scope,
+    pub scope: &'a ScopeIndex,
     /// The batch's stamp.
     pub stamp: &'a Stamp,
     /// Whether nothing that is published is newer.

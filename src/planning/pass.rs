@@ -38,6 +38,7 @@ use super::types::Types;
 use crate::domain::assertion::{BadLine, Line, LineKey, bad_attributes, parse_line};
 use crate::domain::json::{Canonicalizer, ComparisonRules, comparison_form, stored_form};
 use crate::domain::key::{KeyHash, Kind};
+use crate::domain::scope::ScopeIndex;
 use crate::domain::settings::Mode;
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
@@ -146,6 +147,7 @@ pub fn run(input: &PassInput<'_>) -> Result<PassOutput> {
         PackDictionaries::new(input.pack, input.snapshot, input.types, input.dictionary_samples);
     let shared = Shared {
         input,
+        scope: ScopeIndex::new(&input.batch.scope),
         dictionaries: &dictionaries,
         seen: seen.as_ref(),
         table: table.as_ref(),
@@ -241,6 +243,7 @@ impl Tally {
 
 struct Shared<'a> {
     input: &'a PassInput<'a>,
+    scope: ScopeIndex,
     dictionaries: &'a PackDictionaries<'a>,
     seen: Option<&'a Seen>,
     table: Option<&'a SharedTable<'a>>,
@@ -418,13 +421,12 @@ impl PassInput<'_> {
     fn mode_of_lines(&self) -> Mode {
         self.batch.mode
     }
+}
 
+impl Shared<'_> {
     /// [`OUTSIDE`] for a key that a full batch does not speak for.
     fn outside(&self, type_name: &str, scope_name: &str) -> u16 {
-        let scope = &self.batch.scope;
-        let inside = self.mode == Mode::Incremental
-            || scope.is_everything()
-            || scope.contains_parts(type_name, scope_name);
+        let inside = self.input.mode == Mode::Incremental || self.scope.contains_parts(type_name, scope_name);
         if inside { 0 } else { OUTSIDE }
     }
 }
@@ -548,7 +550,7 @@ impl Sink<'_, '_> {
                     (None, ..) => false,
                 };
                 asserted.flags |= if again { AGAIN } else { 0 };
-                asserted.flags |= input.outside(key.type_name(), key.scope_name());
+                asserted.flags |= self.worker.shared.outside(key.type_name(), key.scope_name());
                 self.worker.sorter.push(asserted)?;
             }
         }
@@ -644,7 +646,7 @@ impl Sink<'_, '_> {
                 flags |= SUPERSEDED;
             }
         }
-        flags |= input.outside(type_name, scope_name);
+        flags |= shared.outside(type_name, scope_name);
         // A line outside the scope raises its key's stamp each time: it has no
         // place in the order, which would pass over it.
         let position = if flags & OUTSIDE != 0 { NO_POSITION } else { position };

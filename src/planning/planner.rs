@@ -33,6 +33,7 @@ use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::json::ComparisonRules;
 use crate::domain::key::{KeyHash, Kind};
 use crate::domain::plan::PlanHeader;
+use crate::domain::scope::ScopeIndex;
 use crate::domain::settings::{Deletion, Mode, SourceSettings};
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
@@ -343,7 +344,7 @@ impl<'a> Making<'a> {
         let mut absent: Sorter<Absent> = Sorter::new(tmp, "absent", options.sort_memory / 4);
         let mut reader = Reader::new()?;
         if let (Some(own), Some(seen)) = (&self.view.own, &output.seen) {
-            let (order, scope, stamp) = (self.order.as_ref(), &batch.scope, &batch.stamp);
+            let (order, scope, stamp) = (self.order.as_ref(), &ScopeIndex::new(&batch.scope), &batch.stamp);
             let halt = input.halt;
             let input = AbsentInput { snapshot: own, order, seen, scope, stamp, newest, halt };
             let mut readers =

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::snapshot::FullRecord;
 use crate::domain::key::{Key, KeyHash};
+use crate::domain::scope::ScopeIndex;
 use crate::domain::stamp::Stamp;
 use crate::limits::MAX_FULL_RECORDS;
 
@@ -33,9 +34,10 @@ pub fn forget(records: &mut Vec<FullRecord>, horizon: Option<Timestamp>) -> Forg
             kept.push(older.clone());
             continue;
         };
+        let scope = ScopeIndex::new(&older.scope);
         let excepted: HashSet<KeyHash> = older.exceptions.iter().map(Key::hash).collect();
         for key in &newer.exceptions {
-            if older.scope.contains(key) && !excepted.contains(&key.hash()) {
+            if scope.contains(key) && !excepted.contains(&key.hash()) {
                 forgotten.raised.push((key.clone(), older.stamp.clone()));
             }
         }

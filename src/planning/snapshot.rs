@@ -16,7 +16,7 @@ use super::format::order::Order;
 use super::state_dir::{Pack, StateDir, read_checked};
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::{Key, KeyHash, Kind};
-use crate::domain::scope::Scope;
+use crate::domain::scope::{Scope, ScopeIndex};
 use crate::error::Result;
 
 /// Packs that are looked through for a dictionary.
@@ -163,8 +163,8 @@ pub struct Snapshot {
 }
 
 struct RecordView {
-    record: FullRecord,
-    everything: bool,
+    stamp: StampInfo,
+    scope: ScopeIndex,
     exceptions: HashSet<KeyHash>,
 }
 
@@ -213,9 +213,9 @@ impl Snapshot {
             .full_records
             .iter()
             .map(|record| RecordView {
-                everything: record.scope.is_everything(),
+                stamp: record.stamp.clone(),
+                scope: ScopeIndex::new(&record.scope),
                 exceptions: record.exceptions.iter().map(Key::hash).collect(),
-                record: record.clone(),
             })
             .collect();
         Ok(Self { manifest, layers, records })
@@ -343,10 +343,9 @@ impl Snapshot {
             None => None,
         };
         let records = self.records.iter().filter(|view| {
-            (view.everything || view.record.scope.contains_parts(type_name, scope_name))
-                && !view.exceptions.contains(&hash)
+            view.scope.contains_parts(type_name, scope_name) && !view.exceptions.contains(&hash)
         });
-        Ok(records.map(|view| &view.record.stamp).chain(own).max_by(|a, b| a.stamp.cmp(&b.stamp)))
+        Ok(records.map(|view| &view.stamp).chain(own).max_by(|a, b| a.stamp.cmp(&b.stamp)))
     }
 
     /// Live relationships of this snapshot that have `entity` for an end,
