@@ -12,7 +12,7 @@ use support::target_server::TargetServer;
 use support::world::World;
 use tidegate::clock::Clock;
 use tidegate::config::{HttpSettings, TargetKind, TargetSettings};
-use tidegate::domain::ids::{BatchId, SourceId, TargetName};
+use tidegate::domain::ids::{BatchId, PlanId, SourceId, TargetName};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::ErrorKind;
 use tidegate::service::recover::{Recovered, recover};
@@ -131,6 +131,55 @@ fn what_a_plan_had_begun_is_unsure_and_settled_by_the_next_batch() {
         let all: Vec<TestBatch> = history().into_iter().chain(next).collect();
         world.expect_batches(&all.iter().collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_plan_that_had_begun_and_can_not_be_read_is_told() {
+    for with_snapshot in [true, false] {
+        for collected in [false, true] {
+            let mut world = World::new();
+            if with_snapshot {
+                world.publish(&TestBatch::full("alpha", 10).with(many(10, 0..12)));
+            } else {
+                let (_, folder, _) = counts_one_too_many(&world.data.path().join("delivered"));
+                world.engine().accept(&folder).unwrap();
+                world.work();
+                world.engine().keep_pins().unwrap();
+            }
+            let plan = begun(&mut world, &TestBatch::full("alpha", 35).with(many(35, 0..12)));
+            let plans = world.data.path().join("state/alpha/plans");
+            std::fs::write(plans.join(format!("{plan}.json")), "no plan").unwrap();
+            if collected {
+                std::fs::remove_file(plans.join(format!("{plan}.plan"))).unwrap();
+            }
+            lose(&mut world);
+            let recovered = recover_in(&mut world);
+            let told = recovered.problems.iter().any(|problem| {
+                problem.contains(&format!("plan {plan} may have been begun and can't be read"))
+            });
+            assert_eq!(told, !collected, "{with_snapshot} {:?}", recovered.problems);
+        }
+    }
+}
+
+/// Ends the process while a batch is executed, and returns its plan.
+fn begun(world: &mut World, batch: &TestBatch) -> PlanId {
+    let id = world.deliver(batch).unwrap();
+    while world.batch(&id).status != PublishStatus::Executing {
+        world.advance("alpha");
+    }
+    let engine = Arc::downgrade(&world.shared());
+    let count = AtomicUsize::new(0);
+    world.faults.before(move |_| {
+        if count.fetch_add(1, Ordering::SeqCst) == 1 {
+            engine.upgrade().unwrap().stop();
+        }
+        Ok(())
+    });
+    let _ = world.engine().advance(&SourceId::new("alpha").unwrap());
+    let plan = world.batch(&id).plan_id.unwrap();
+    world.faults.heal();
+    plan
 }
 
 #[test]
@@ -365,22 +414,8 @@ fn a_plan_that_was_begun_before_there_was_a_snapshot_is_told() {
     world.engine().accept(&folder).unwrap();
     world.work();
     world.engine().keep_pins().unwrap();
-    let begun = world.deliver(&TestBatch::full("alpha", 7).with(many(7, 0..9))).unwrap();
-    while world.batch(&begun).status != PublishStatus::Executing {
-        world.advance("alpha");
-    }
-    let engine = Arc::downgrade(&world.shared());
-    let count = AtomicUsize::new(0);
-    world.faults.before(move |_| {
-        if count.fetch_add(1, Ordering::SeqCst) == 1 {
-            engine.upgrade().unwrap().stop();
-        }
-        Ok(())
-    });
-    let _ = world.engine().advance(&SourceId::new("alpha").unwrap());
-    let plan = world.batch(&begun).plan_id.unwrap();
+    let plan = begun(&mut world, &TestBatch::full("alpha", 7).with(many(7, 0..9)));
     lose(&mut world);
-    world.faults.heal();
     let recovered = recover_in(&mut world);
     assert_eq!(recovered.batches, [failed]);
     assert_eq!(recovered.problems.len(), 1, "{:?}", recovered.problems);

@@ -122,7 +122,7 @@ fn whole(root: &Path, source: &SourceId, path: &Path) -> Result<SnapshotManifest
 
 /// The plans of a source that were complete, led to none of the snapshots that
 /// are whole, and may have been begun after the newest of these: those made
-/// from it, and those made later.
+/// from it, those made later, and those that can't be read.
 ///
 /// # Errors
 /// When the folder can't be listed.
@@ -131,33 +131,48 @@ pub fn plans_since(state: &StateDir, source: &SourceId, whole: &[SnapshotManifes
     let done: HashSet<&PlanId> = whole.iter().map(|snapshot| &snapshot.plan_id).collect();
     let mut plans = Vec::new();
     each_plan(state, source, |id, header| {
-        let from_it = header.bases.get(source) == Some(&newest.snapshot_id);
-        let later = id.as_str() > newest.plan_id.as_str();
-        if header.target == newest.target && !done.contains(&id) && (from_it || later) {
+        let may_be_begun = match header {
+            Ok(header) => {
+                let from_it = header.bases.get(source) == Some(&newest.snapshot_id);
+                let later = id.as_str() > newest.plan_id.as_str();
+                header.target == newest.target && (from_it || later)
+            }
+            // Whoever asks for its keys is told.
+            Err(_) => true,
+        };
+        if may_be_begun && !done.contains(&id) {
             plans.push(id);
         }
     })?;
     Ok(plans)
 }
 
-/// The plans of a source that were complete, and their targets.
+/// The plans of a source that were complete, and their targets, or why these
+/// can't be read.
 ///
 /// # Errors
 /// When the folder can't be listed.
-pub fn complete_plans(state: &StateDir, source: &SourceId) -> Result<Vec<(PlanId, TargetName)>> {
+pub fn complete_plans(state: &StateDir, source: &SourceId) -> Result<Vec<(PlanId, Result<TargetName>)>> {
     let mut plans = Vec::new();
-    each_plan(state, source, |id, header| plans.push((id, header.target.clone())))?;
+    each_plan(state, source, |id, header| plans.push((id, header.map(|header| header.target))))?;
     Ok(plans)
 }
 
-fn each_plan(state: &StateDir, source: &SourceId, mut take: impl FnMut(PlanId, &PlanHeader)) -> Result<()> {
+/// Without its manifest a plan was never executed; one without its changes is
+/// half collected: nothing needed it.
+fn each_plan(
+    state: &StateDir,
+    source: &SourceId,
+    mut take: impl FnMut(PlanId, Result<PlanHeader>),
+) -> Result<()> {
     for (name, _) in names(&state.source(source).join("plans"))? {
         let Some(id) = name.strip_suffix(".json").and_then(|id| PlanId::new(id.to_owned()).ok()) else {
             continue;
         };
-        // Without its manifest a plan was never executed.
-        let Ok(plan) = Plan::open(state, source, &id) else { continue };
-        take(id, &plan.manifest().header);
+        let header = Plan::open(state, source, &id).map(|plan| plan.manifest().header.clone());
+        if header.is_ok() || !matches!(state.plan_path(source, &id).try_exists(), Ok(false)) {
+            take(id, header);
+        }
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use super::holds::applied_row;
 use super::pinned::Opened;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::ids::{BatchId, FolderName, SnapshotId, SourceId, TargetName};
+use crate::domain::ids::{BatchId, FolderName, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::Kind;
 use crate::domain::publish_state::FailureDetails;
 use crate::error::{Error, ErrorKind, Result};
@@ -330,7 +330,10 @@ impl Engine {
                 // One that can't be asked now is asked by the next batch.
                 let Ok(Some(last)) = open.target.last_plan(&source) else { continue };
                 // Of those that are known it is told apart.
-                if !known.iter().any(|(plan, target)| *plan == last && target == name) {
+                let is_last = |(plan, target): &(PlanId, Result<TargetName>)| {
+                    *plan == last && target.as_ref().is_ok_and(|target| target == name)
+                };
+                if !known.iter().any(is_last) {
                     recovered.problems.push(format!(
                         "source {source}: no snapshot of it at target {name} is there, which had plan {last} of it: \
                          what that and others brought and no later batch names stays there"
@@ -351,6 +354,19 @@ impl Engine {
     fn tell_begun(&self, recovered: &mut Recovered) -> Result<()> {
         for source in sources(&self.state)? {
             for (plan, target) in recover::complete_plans(&self.state, &source)? {
+                let target = match target {
+                    Ok(target) => target,
+                    // Told where the keys of plans since a snapshot are taken.
+                    Err(_) if recovered.sources.iter().any(|of| of.source_id == source) => continue,
+                    Err(_) if !self.may_be_begun(&source, &plan) => continue,
+                    Err(error) => {
+                        recovered.problems.push(format!(
+                            "source {source}: plan {plan} may have been begun and can't be read: {error}; \
+                             what it brought and no later batch names stays there"
+                        ));
+                        continue;
+                    }
+                };
                 if recovered.sources.iter().any(|of| of.source_id == source && of.target == target) {
                     continue;
                 }
@@ -369,6 +385,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Whether any target may have begun a plan.
+    fn may_be_begun(&self, source: &SourceId, plan: &PlanId) -> bool {
+        self.targets.values().map(|open| &open.target).any(|target| match target.last_plan(source) {
+            Ok(last) => !target.capabilities().tracks_plans || last.as_ref() == Some(plan),
+            Err(_) => true,
+        })
     }
 
     /// Batches that waited when `tidegate.redb` was lost: their files are
