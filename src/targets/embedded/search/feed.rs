@@ -31,6 +31,9 @@ pub const FEED: TableDefinition<'static, u32, &'static [u8]> = TableDefinition::
 const LISTED: u64 = 25_000;
 /// Bytes of keys that may lie in the table.
 const LISTED_BYTES: u64 = 8 << 20;
+/// Bytes of keys, as they are without what they share, from which on a reader has
+/// enough of them. An operation has not much more.
+const ENOUGH_BYTES: usize = 32 << 20;
 /// Most entries.
 const ENTRIES: u64 = 10_000;
 /// Entries that an operation drops at most.
@@ -163,8 +166,8 @@ pub struct Changed {
 }
 
 /// The rows that changed behind the first `seen` of `operations` operations:
-/// those of the next ones, until there are `enough`. `None`: the feed does not
-/// tell.
+/// those of the next ones, until there are `enough`, or they take much room.
+/// `None`: the feed does not tell.
 pub fn behind(
     tx: &ReadTransaction,
     seen: u32,
@@ -173,33 +176,36 @@ pub fn behind(
 ) -> Result<Option<Changed>, redb::Error> {
     let feed = tx.open_table(FEED)?;
     let mut changed = Changed { keys: BTreeSet::new(), operations: seen, changes: 0 };
+    let mut bytes = 0;
     for entry in feed.range(seen..operations)? {
         let (number, entry) = entry?;
         let entry = entry.value();
         let head = Head::decode(entry).filter(|_| number.value() == changed.operations);
         let (Some(head), Some(0)) = (head, entry.get(HEAD - 1)) else { return Ok(None) };
-        if list(&entry[HEAD..], &mut changed.keys).is_none() {
-            return Ok(None);
-        }
+        let Some(listed) = list(&entry[HEAD..], &mut changed.keys) else { return Ok(None) };
+        bytes += listed;
         changed.operations += 1;
         changed.changes = head.changes;
-        if changed.keys.len() >= enough {
+        if changed.keys.len() >= enough || bytes >= ENOUGH_BYTES {
             return Ok(Some(changed));
         }
     }
     Ok((changed.operations == operations).then_some(changed))
 }
 
-fn list(mut bytes: &[u8], keys: &mut BTreeSet<Vec<u8>>) -> Option<()> {
+/// Adds the keys that an entry lists, and says how many bytes these have.
+fn list(mut bytes: &[u8], keys: &mut BTreeSet<Vec<u8>>) -> Option<usize> {
     let mut previous: Vec<u8> = Vec::new();
+    let mut listed = 0;
     while !bytes.is_empty() {
         let (shared, rest) = (take(&mut bytes)?, take(&mut bytes)?);
         previous.truncate(shared);
         previous.extend_from_slice(bytes.get(..rest)?);
         bytes = &bytes[rest..];
+        listed += previous.len();
         keys.insert(previous.clone());
     }
-    Some(())
+    Some(listed)
 }
 
 #[cfg(test)]
@@ -311,6 +317,19 @@ mod tests {
             feed.note(names(&["y"]));
         }
         assert_eq!(feed.behind(feed.operations - 1, 100).unwrap().0, names(&["y"]));
+    }
+
+    #[test]
+    fn long_names_that_share_much_are_handed_out_in_parts() {
+        let mut feed = Feed::new();
+        feed.follower.follow();
+        let many = |with: char| (0..1_500).map(move |n| format!("{}{with}{n}", "x".repeat(16_000)));
+        for with in ['a', 'b', 'c'] {
+            feed.note(many(with));
+        }
+        let (names, operations, _) = feed.behind(0, usize::MAX).unwrap();
+        assert_eq!((names.len(), operations), (3_000, 2));
+        assert_eq!(feed.behind(2, usize::MAX).unwrap().0.len(), 1_500);
     }
 
     #[test]
