@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -186,6 +186,30 @@ impl Wrong {
     }
 }
 
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+enum ReadLine {
+    Whole,
+    /// The beginning of a line that is too long.
+    TooLong,
+    /// Nothing: no line is left.
+    End,
+}
+
+/// Bytes of a line beside its text: a byte order mark, and its end.
+const BESIDE: usize = 5;
+
+/// Reads a line, of a long one no more than tells that it is, and goes on behind it.
+fn read_line(input: &mut dyn BufRead, max_line: usize, line: &mut Vec<u8>) -> std::io::Result<ReadLine> {
+    line.clear();
+    let most = max_line.saturating_add(BESIDE);
+    let n = Read::take(&mut *input, most as u64).read_until(b'\n', line)?;
+    if n == most && !line.ends_with(b"\n") && input.skip_until(b'\n')? > 0 {
+        return Ok(ReadLine::TooLong);
+    }
+    Ok(if n == 0 { ReadLine::End } else { ReadLine::Whole })
+}
+
 /// What a line is, by its members.
 pub fn kind_of(line: &[u8]) -> Kind {
     if has_from(line) { Kind::Relationship } else { Kind::Entity }
@@ -205,15 +229,19 @@ fn write_files(
     let mut canonical = Vec::new();
     let mut line = Vec::new();
     let mut line_no = 0u64;
+    let max_line = limits.map_or(usize::MAX, |limits| limits.max_line);
     loop {
-        line.clear();
-        let n = input
-            .read_until(b'\n', &mut line)
+        let read = read_line(input, max_line, &mut line)
             .map_err(|e| Error::new(ErrorKind::Io, "standard input").caused_by(e))?;
-        if n == 0 {
-            break;
-        }
         line_no += 1;
+        match read {
+            ReadLine::Whole => {}
+            ReadLine::TooLong => {
+                wrong.add(line_no, too_long(max_line));
+                continue;
+            }
+            ReadLine::End => break,
+        }
         let text = match line_no {
             1 => line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line),
             _ => &line,
@@ -222,8 +250,8 @@ fn write_files(
         if text.is_empty() {
             continue;
         }
-        if let Some(limits) = limits.filter(|limits| text.len() > limits.max_line) {
-            wrong.add(line_no, too_long(limits.max_line));
+        if text.len() > max_line {
+            wrong.add(line_no, too_long(max_line));
             continue;
         }
         let kind = kind_of(text);
@@ -318,5 +346,25 @@ fn has_from(line: &[u8]) -> bool {
         {
             return false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use super::*;
+
+    #[test]
+    fn of_a_line_that_is_too_long_no_more_is_held_than_tells_so() {
+        let long = std::io::repeat(b'x').take(50 << 20);
+        let mut input = BufReader::new(b"\xef\xbb\xbf0123456789\r\n".chain(long).chain(&b"\nlast"[..]));
+        let mut line = Vec::new();
+        let mut next = |line: &mut Vec<u8>| read_line(&mut input, 10, line).unwrap();
+        assert_eq!((next(&mut line), line.len()), (ReadLine::Whole, 15));
+        assert_eq!(next(&mut line), ReadLine::TooLong);
+        assert!(line.capacity() < 1_000, "{}", line.capacity());
+        assert_eq!((next(&mut line), &line[..]), (ReadLine::Whole, &b"last"[..]));
+        assert_eq!(next(&mut line), ReadLine::End);
     }
 }
