@@ -46,11 +46,6 @@ impl Glob {
         &self.0
     }
 
-    /// Whether it matches one text alone, and is written as that.
-    pub fn is_literal(&self) -> bool {
-        !self.0.contains(['*', '?', '\\'])
-    }
-
     /// Whether the glob is `*`, which matches everything.
     pub fn is_everything(&self) -> bool {
         self.0 == "*"

@@ -24,7 +24,7 @@ impl Engine {
     /// published in the scope; where the scope names them, at most so many.
     fn types_of(&self, batch: &Batch) -> u64 {
         let types = &batch.scope.types;
-        let named = types.iter().all(|glob| glob.is_literal()).then_some(types.len() as u64);
+        let named = types.iter().all(|glob| glob.as_literal().is_some()).then_some(types.len() as u64);
         let published = self.published(batch.id.source()).map(|published| {
             let counts = published.entity_counts.iter().chain(&published.relationship_counts);
             let of_it = |name: &str| types.iter().any(|glob| glob.matches(name));
