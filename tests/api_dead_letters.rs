@@ -171,6 +171,16 @@ fn a_manifest_is_shown_with_the_plan_that_its_batch_would_have() {
     assert_eq!(server.fetch(&format!("/api/v1/batches/{batch}"))["publish_state"]["status"], "FAILED");
     let plans = std::fs::read_dir(server.data.path().join("state/alpha/plans")).unwrap();
     assert!(plans.count() <= 2, "a plan that was looked at is left");
+
+    // An edit is of what was looked at, while nobody delivers it anew.
+    manifest["run_id"] = json!(batch.folder().run_id().to_string());
+    let edit = |hash: &Value| {
+        let body = json!({ "content": manifest.to_string(), "original_hash": hash, "reason": "x" });
+        server.post("/api/v1/dlq/1/edit", &body)
+    };
+    let refused = edit(&json!("00")).problem(409, "CONFLICT");
+    assert!(refused["detail"].as_str().unwrap().contains("was changed since it was looked at"), "{refused}");
+    assert_eq!(edit(&letter["original_hash"]).json()["edited"], true);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use tidegate::domain::settings::Mode;
 use tidegate::error::ErrorKind;
 use tidegate::intake::prefix::RemotePrefix;
 use tidegate::service::Engine;
+use tidegate::service::dead_letters::LookedAt;
 
 /// Has the files of a folder be older than the tests' clock says it is.
 fn aged(folder: &Path) {
@@ -320,6 +321,36 @@ fn an_edit_is_not_put_before_another_manifest_than_it_was_made_of() {
     world.engine().retry(&id, "ann", "what was delivered").unwrap();
     world.work();
     assert_eq!(world.batch(&id).mode, Some(Mode::Incremental), "{:?}", world.batch(&id).failure);
+}
+
+#[test]
+fn an_edit_is_of_the_manifest_that_was_looked_at() {
+    let world = base(|_| {});
+    let folder = batch(2, 2).write(&world.data.path().join("inbox"));
+    let path = folder.join("manifest.json");
+    let right = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, right.replace("\"count\":20", "\"count\":21")).unwrap();
+    scan(&world);
+    world.work();
+    let letter = world.dead_letters("alpha").pop().unwrap();
+    let shown = || world.engine().letter(letter.id).unwrap().original_hash;
+    let before = shown();
+    // Another one is delivered while it is looked at.
+    std::fs::write(&path, right.replace("\"count\":20", "\"count\":22")).unwrap();
+    let (engine, content) = (world.engine(), right.as_bytes());
+    let seen = LookedAt { revision: Some(letter.revision), original: before.as_deref() };
+    let edited = engine.edit_letter(letter.id, seen, Some(content), "ann", "counted").map(drop);
+    let repaired = engine.repair_letter(letter.id, seen, content, "ann", "counted").map(drop);
+    for error in [edited.unwrap_err(), repaired.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(error.to_string().contains("was changed since it was looked at"), "{error}");
+    }
+    assert_eq!(world.dead_letters("alpha").pop().unwrap().revision, letter.revision);
+    let now = shown();
+    let seen = LookedAt { original: now.as_deref(), ..seen };
+    engine.repair_letter(letter.id, seen, content, "ann", "counted").unwrap();
+    world.work();
+    expect_all(&world, 2);
 }
 
 /// An inbox in an object store.

@@ -165,6 +165,30 @@ fn what_was_written_in_an_editor_is_not_lost() {
 }
 
 #[test]
+fn an_edit_is_of_the_manifest_that_the_editor_showed() {
+    let shell = counted_wrong();
+    let batches = shell.folder.path().join("batches/alpha");
+    let folder = std::fs::read_dir(&batches).unwrap().next().unwrap().unwrap().path();
+    let manifest = folder.join("manifest.json");
+    let good = shell.folder.path().join("good.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&good, text.replace("\"count\":3", "\"count\":2")).unwrap();
+    let edit = |editor: String| {
+        let mut command = shell.command(&["dlq", "edit", "1", "--requeue"]);
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", shell.folder.path());
+        at_a_terminal(command.env("EDITOR", editor), "y\n")
+    };
+    // It is delivered again, with another one, while somebody writes.
+    let delivered = format!("printf ' ' >> {}; cp {}", manifest.display(), good.display());
+    let Some((code, told)) = edit(delivered) else { return };
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("was changed since it was looked at"), "{told}");
+    assert_eq!(shell.json(0, &["dlq", "show", "1"])["edited"], false);
+    let (code, told) = edit(format!("cp {}", good.display())).unwrap();
+    assert_eq!(code, 0, "{told}");
+}
+
+#[test]
 fn a_skip_is_asked_about_and_told_with_the_dead_letter() {
     let shell = bad_line();
     let skip = ["sources", "skip", "alpha", "t", "b*", "--reason", "known"];

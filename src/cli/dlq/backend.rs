@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::backend::{Act, Backend};
 use crate::error::Result;
-use crate::service::dead_letters::BULK_MAX;
+use crate::service::dead_letters::{BULK_MAX, LookedAt};
 use crate::service::query::{GroupQuery, LetterQuery, Order};
 use crate::service::views::{
     DeadLetterDetail, DeadLetterView, LetterGroupView, LetterPreview, LetterResults, LetterState, Page,
@@ -40,8 +40,21 @@ struct One<'a> {
 #[derive(Serialize)]
 struct Edit<'a> {
     content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_hash: Option<&'a str>,
     #[serde(flatten)]
     one: One<'a>,
+}
+
+impl<'a> Edit<'a> {
+    fn of(seen: &'a DeadLetterDetail, content: Option<&'a str>, act: &'a Act<'a>) -> Self {
+        let one = One { revision: seen.letter.revision, act };
+        Self { content, original_hash: seen.original_hash.as_deref(), one }
+    }
+}
+
+fn looked_at(seen: &DeadLetterDetail) -> LookedAt<'_> {
+    LookedAt { revision: Some(seen.letter.revision), original: seen.original_hash.as_deref() }
 }
 
 #[derive(Serialize)]
@@ -147,45 +160,45 @@ impl Backend {
         }
     }
 
-    /// Puts other content in the place of a letter's original; `None` takes an
-    /// edit back.
+    /// Puts other content in the place of the original of a letter, as that was
+    /// `seen`; `None` takes an edit back.
     pub fn edit_letter(
         &self,
-        id: u64,
-        revision: u64,
+        seen: &DeadLetterDetail,
         content: Option<&str>,
         act: &Act<'_>,
     ) -> Result<DeadLetterDetail> {
+        let id = seen.letter.id;
         match self {
             Self::Directory(engine, _) => {
                 let content = content.map(str::as_bytes);
-                engine.edit_letter(id, Some(revision), content, act.actor, act.reason)?;
+                engine.edit_letter(id, looked_at(seen), content, act.actor, act.reason)?;
                 engine.letter(id)
             }
             Self::Server(client) => {
                 let [api, v1, dlq] = DLQ;
-                let edit = Edit { content, one: One { revision, act } };
+                let edit = Edit::of(seen, content, act);
                 client.post(&[api, v1, dlq, &id.to_string(), "edit"], &edit)
             }
         }
     }
 
-    /// Edits a letter and puts it back into the queue.
+    /// Edits a letter as it was `seen`, and puts it back into the queue.
     pub fn repair_letter(
         &self,
-        id: u64,
-        revision: u64,
+        seen: &DeadLetterDetail,
         content: &str,
         act: &Act<'_>,
     ) -> Result<DeadLetterDetail> {
+        let id = seen.letter.id;
         match self {
             Self::Directory(engine, _) => {
-                engine.repair_letter(id, Some(revision), content.as_bytes(), act.actor, act.reason)?;
+                engine.repair_letter(id, looked_at(seen), content.as_bytes(), act.actor, act.reason)?;
                 engine.letter(id)
             }
             Self::Server(client) => {
                 let [api, v1, dlq] = DLQ;
-                let edit = Edit { content: Some(content), one: One { revision, act } };
+                let edit = Edit::of(seen, Some(content), act);
                 client.post(&[api, v1, dlq, &id.to_string(), "requeue"], &edit)
             }
         }

@@ -38,7 +38,7 @@ pub fn edit(global: &Global, edit: &Edit<'_>) -> Result<u8> {
             // It is refused with what became of it, before anybody edits.
             let held = letter.edited_content.as_deref().or(letter.content.as_deref()).unwrap_or_default();
             let act = Act { actor: &actor(), reason: edit.reason.unwrap_or("edited on the command line") };
-            backend.edit_letter(edit.id, letter.letter.revision, Some(held), &act)?;
+            backend.edit_letter(&letter, Some(held), &act)?;
         }
         if edit.check {
             let content = edit.file.map(read).transpose()?;
@@ -93,14 +93,13 @@ fn offer(
         }
     }
     let reason = edit.reason.unwrap_or("edited on the command line");
-    let revision = letter.letter.revision;
     let act = Act { actor: &actor(), reason };
     if edit.requeue {
-        let letter = backend.repair_letter(edit.id, revision, content, &act)?;
+        let letter = backend.repair_letter(letter, content, &act)?;
         *kept = true;
         return act::tell_one(global, backend, letter.letter);
     }
-    let letter = backend.edit_letter(edit.id, revision, Some(content), &act)?;
+    let letter = backend.edit_letter(letter, Some(content), &act)?;
     *kept = true;
     done(global, &letter, &format!("tidegate dlq requeue {}", edit.id))
 }
@@ -129,7 +128,7 @@ pub fn undo(global: &Global, edit: &Edit<'_>) -> Result<u8> {
         }
         let reason = edit.reason.unwrap_or("taken back on the command line");
         let act = Act { actor: &actor(), reason };
-        let letter = backend.edit_letter(edit.id, letter.letter.revision, None, &act)?;
+        let letter = backend.edit_letter(&letter, None, &act)?;
         done(global, &letter, &format!("tidegate dlq show {}", edit.id))
     })
 }

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use super::super::engine::Engine;
 use super::content::{check_line, one_line};
-use super::decide::{decidable, edit_first, give_again, taken};
+use super::decide::{decidable, edit_first, give_again, other_manifest, taken};
 use crate::domain::ids::BatchId;
 use crate::domain::settings::Mode;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +16,21 @@ use crate::store::{DeadLetter, Decision, LetterEdit, LetterKind};
 /// Largest edit, in bytes.
 pub const MAX_EDIT: usize = 8 << 20;
 
+/// What somebody looked at who edits a letter. Of what is `None` nothing is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LookedAt<'a> {
+    /// The letter's revision.
+    pub revision: Option<u64>,
+    /// Hash of the original, of a batch's letter.
+    pub original: Option<&'a str>,
+}
+
+impl From<Option<u64>> for LookedAt<'_> {
+    fn from(revision: Option<u64>) -> Self {
+        Self { revision, original: None }
+    }
+}
+
 impl Engine {
     /// Puts other content in the place of a letter's original; of an entity
     /// its line, of a batch its manifest. Nothing is sent before it is
@@ -23,25 +38,31 @@ impl Engine {
     /// then.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when the letter is not open, was changed since
-    /// `revision`, or the content has another key; what is wrong with the
+    /// [`ErrorKind::Conflict`] when the letter is not open, was changed since it
+    /// was looked at, or the content has another key; what is wrong with the
     /// content.
-    pub fn edit_letter(
+    pub fn edit_letter<'a>(
         &self,
         id: u64,
-        revision: Option<u64>,
+        seen: impl Into<LookedAt<'a>>,
         content: Option<&[u8]>,
         actor: &str,
         reason: &str,
     ) -> Result<u64> {
         let letter = self.store.read(|view| view.expect_dead_letter(id))?;
-        decidable(&letter, revision)?;
+        let seen = seen.into();
+        decidable(&letter, seen.revision)?;
         let content = content.map(|content| self.checked(&letter, content)).transpose()?;
-        let of = match (letter.kind, &letter.edited) {
-            // It begins with the edit that there is.
-            (LetterKind::Batch, Some(edit)) => edit.of.clone(),
-            (LetterKind::Batch, None) => Some(folder::hash_of(&self.original_of(&letter)?)),
-            (LetterKind::Entity, _) => None,
+        let of = match letter.kind {
+            LetterKind::Batch => {
+                let there = folder::hash_of(&self.original_of(&letter)?);
+                if content.is_some() && seen.original.is_some_and(|original| original != there) {
+                    return Err(other_manifest(&letter));
+                }
+                // It begins with the edit that there is.
+                letter.edited.as_ref().map_or(Some(there), |edit| edit.of.clone())
+            }
+            LetterKind::Entity => None,
         };
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
         // What was checked is what is changed.
@@ -112,18 +133,19 @@ impl Engine {
     /// # Errors
     /// As [`Engine::edit_letter`] and [`Engine::requeue_letter`]. What could
     /// not be requeued stays edited, and the error says so.
-    pub fn repair_letter(
+    pub fn repair_letter<'a>(
         &self,
         id: u64,
-        revision: Option<u64>,
+        seen: impl Into<LookedAt<'a>>,
         content: &[u8],
         actor: &str,
         reason: &str,
     ) -> Result<BatchId> {
+        let seen = seen.into();
         let letter = self.store.read(|view| view.expect_dead_letter(id))?;
-        decidable(&letter, revision)?;
+        decidable(&letter, seen.revision)?;
         self.unskipped_with(&letter, content)?;
-        let revision = self.edit_letter(id, revision, Some(content), actor, reason)?;
+        let revision = self.edit_letter(id, seen, Some(content), actor, reason)?;
         self.requeue_letter(id, Some(revision), actor, reason).map_err(|error| {
             error.context(format!("the edit of dead letter {id} was kept, but not requeued"))
         })

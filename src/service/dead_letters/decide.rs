@@ -136,6 +136,13 @@ fn changed(letter: &DeadLetter, revision: u64) -> Error {
     conflict(text).with_action(format!("Look at it again, `tidegate dlq show {id}`, and decide anew."))
 }
 
+/// What is said of an edit of a batch that has another manifest by then.
+pub(super) fn other_manifest(letter: &DeadLetter) -> Error {
+    let (id, batch) = (letter.id, &letter.batch_id);
+    let text = format!("dead letter {id}: the manifest of batch {batch} was changed since it was looked at");
+    conflict(text).with_action(format!("Look at it again, `tidegate dlq show {id}`, and edit that one."))
+}
+
 /// What to do when a letter does not hold what can be requeued.
 pub(super) fn edit_first(error: Error, id: u64) -> Error {
     match error.kind() {

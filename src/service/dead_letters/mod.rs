@@ -29,7 +29,7 @@ mod requeue;
 mod same_key;
 mod spool;
 
-pub use act::MAX_EDIT;
+pub use act::{LookedAt, MAX_EDIT};
 pub use bulk::BULK_MAX;
 pub(super) use decide::taken;
 pub(super) use long::Originals;

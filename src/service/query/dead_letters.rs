@@ -12,6 +12,7 @@ use crate::domain::glob::Glob;
 use crate::domain::ids::{BatchId, SourceId};
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, by_code};
+use crate::intake::folder::hash_of;
 use crate::store::{DeadLetter, DeadLetterState, LetterKind, LetterList, View};
 
 /// What to do about a dead letter of this code and source. A line without a readable key
@@ -251,6 +252,10 @@ impl Engine {
             meaning: info.map(|info| info.meaning.to_owned()).unwrap_or_default(),
             action: to_do(&letter.code, &letter.source, letter.kind, letter.key.is_some()),
             content: (!content.is_empty()).then(|| text(&content)),
+            original_hash: match letter.kind {
+                LetterKind::Batch => Some(hash_of(&content)),
+                LetterKind::Entity => None,
+            },
             content_exact: std::str::from_utf8(&content).is_ok(),
             content_problem,
             cut: letter.cut,

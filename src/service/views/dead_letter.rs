@@ -101,6 +101,10 @@ pub struct DeadLetterDetail {
     /// The original: of an entity its line, of a batch its manifest; `null`
     /// where that is not known.
     pub content: Option<String>,
+    /// Of a batch the hash of its manifest: who edits it gives it back, and is told
+    /// when another one is there by then. `null` of anything else.
+    #[serde(default)]
+    pub original_hash: Option<String>,
     /// Of a batch the URL of the folder with its files: of their copy under the
     /// state URL, else of where it was delivered; `null` of anything else.
     pub files: Option<String>,

@@ -13,7 +13,7 @@ use super::{Act, Actor};
 use crate::domain::ids::{BatchId, SourceId};
 use crate::error::Result as Outcome;
 use crate::service::Engine;
-use crate::service::dead_letters::BULK_MAX;
+use crate::service::dead_letters::{BULK_MAX, LookedAt};
 use crate::service::query::{GroupQuery, LetterQuery, Order, Part};
 use crate::service::views::{
     DeadLetterDetail, DeadLetterView, LetterGroupView, LetterPreview, LetterResults, LetterState, Page,
@@ -307,6 +307,8 @@ pub struct Revise {
     content: Option<String>,
     /// The revision that was looked at: it is refused when it is another one by now, and without one when somebody edited the dead letter.
     revision: Option<u64>,
+    /// Of a batch the `original_hash` that was looked at: its `content` is refused when another manifest is there by now.
+    original_hash: Option<String>,
     /// Why: it is kept with the letter.
     #[schema(min_length = 1, max_length = 1000)]
     reason: String,
@@ -335,18 +337,19 @@ async fn act<T>(
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/edit", tag = "dead letters", operation_id = "editDeadLetter",
     params(("id" = u64, Path, description = "Its number")), request_body = Revise,
     responses((status = 200, description = "The dead letter as it stands then", body = DeadLetterDetail),
-              (status = 409, description = "It is not open, was changed since it was looked at, was edited and no `revision` is given, or the content has another key", body = ProblemView, content_type = "application/problem+json"),
+              (status = 409, description = "It is not open, was changed since it was looked at, was edited and no `revision` is given, the content has another key, or the batch another manifest than was looked at", body = ProblemView, content_type = "application/problem+json"),
               (status = 422, description = "The content is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn edit(
     State(state): State<AppState>,
     Id(Number(id)): Id<Number>,
     LargeJson(body): LargeJson<Revise>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
-    let (content, revision) = (body.content, body.revision);
+    let (content, revision, original) = (body.content, body.revision, body.original_hash);
     let by = Act { reason: body.reason, actor: body.actor };
     act(&state, Lane::Quick, id, by, move |engine, by| {
         let revision = Some(engine.revision_meant(id, revision)?);
-        engine.edit_letter(id, revision, content.as_deref().map(str::as_bytes), &by.name, &by.reason)
+        let seen = LookedAt { revision, original: original.as_deref() };
+        engine.edit_letter(id, seen, content.as_deref().map(str::as_bytes), &by.name, &by.reason)
     })
     .await
 }
@@ -371,20 +374,21 @@ pub struct Decide {
 #[utoipa::path(post, path = "/api/v1/dlq/{id}/requeue", tag = "dead letters", operation_id = "requeueDeadLetter",
     params(("id" = u64, Path, description = "Its number")), request_body = Revise,
     responses((status = 200, description = "The dead letter as it stands then", body = DeadLetterDetail),
-              (status = 409, description = "It is not open, was changed since it was looked at, was edited and no `revision` is given, or an operator skips its key; or the content has another key", body = ProblemView, content_type = "application/problem+json"),
+              (status = 409, description = "It is not open, was changed since it was looked at, was edited and no `revision` is given, or an operator skips its key; or the content has another key, or the batch another manifest than was looked at", body = ProblemView, content_type = "application/problem+json"),
               (status = 422, description = "The content, or what it holds, is not valid", body = ProblemView, content_type = "application/problem+json")))]
 pub async fn requeue(
     State(state): State<AppState>,
     Id(Number(id)): Id<Number>,
     LargeJson(body): LargeJson<Revise>,
 ) -> Result<Json<DeadLetterDetail>, Problem> {
-    let (content, revision) = (body.content, body.revision);
+    let (content, revision, original) = (body.content, body.revision, body.original_hash);
     let by = Act { reason: body.reason, actor: body.actor };
     act(&state, Lane::Repairs, id, by, move |engine, by| {
         let revision = Some(engine.revision_meant(id, revision)?);
         match content {
             Some(content) => {
-                engine.repair_letter(id, revision, content.as_bytes(), &by.name, &by.reason).map(drop)
+                let seen = LookedAt { revision, original: original.as_deref() };
+                engine.repair_letter(id, seen, content.as_bytes(), &by.name, &by.reason).map(drop)
             }
             None => engine.requeue_letter(id, revision, &by.name, &by.reason).map(drop),
         }
