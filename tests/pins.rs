@@ -100,6 +100,8 @@ fn a_link_is_not_tried_to_be_pinned_again_and_again() {
 fn a_rejected_batch_is_unpinned() {
     let (world, _, id) = parked();
     world.reject(&id);
+    // Whatever a listing of it begins with.
+    std::fs::write(pin(&world, &id).join("later"), "").unwrap();
     let (told, seen) = std::sync::mpsc::channel();
     let mut watcher = notify::recommended_watcher(told).unwrap();
     watcher.watch(&pin(&world, &id), notify::RecursiveMode::NonRecursive).unwrap();
