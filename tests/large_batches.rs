@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use support::batches::{Line, TestBatch, edge, entity};
+use support::batches::{Line, TestBatch, edge, entity, says};
 use support::oracle;
 use support::world::World;
 use tidegate::domain::ids::SourceId;
@@ -132,6 +132,31 @@ fn without_origins(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(without_origins),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn relationships_go_and_come_with_their_ends_though_memory_holds_few_of_them() {
+    let world = World::with(|settings| {
+        settings.max_changes = Some(1_000);
+        settings.planning.sort_memory = 4_096;
+    });
+    let entities = |time: u32, count: usize| {
+        TestBatch::full("alpha", time).with((0..count).map(|n| says(entity(&format!("t{n}")), 1)))
+    };
+    let edges = (0..400).map(|n| says(edge(&format!("t{n}"), &format!("t{}", n / 2)), 1));
+    let all = [
+        entities(10, 400),
+        // Of another source, and those at t0 of both.
+        TestBatch::full("beta", 11).with(edges),
+        entities(12, 400).with((0..50).map(|n| says(edge("t0", &format!("t{n}")), 1))),
+        entities(13, 0),
+        entities(14, 300),
+        entities(15, 400),
+    ];
+    for (n, batch) in all.iter().enumerate() {
+        world.publish(batch);
+        world.expect_batches(&all[..=n].iter().collect::<Vec<_>>());
     }
 }
 

@@ -4,7 +4,7 @@
 //! Candidates come in the order of execution, so that bodies are read in the
 //! order in which they were written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +15,7 @@ use super::format::entry::Loc;
 use super::format::layer::{Layer, Scratch};
 use super::halt::Halt;
 use super::look_alikes::LookAlikes;
+use super::moved_keys::MovedKeys;
 use super::plan_file::{PlannedChange, PlannedValue};
 use super::plan_writer::ChangeSection;
 use super::snapshot::Found;
@@ -89,8 +90,8 @@ const HOLD: usize = 1 << 20;
 /// The candidates, cut into shares. They are read in order, whoever wants one.
 struct Shares {
     candidates: Sorted<Candidate>,
-    /// Relationships whose ends come or go and that are no candidates.
-    moved: HashSet<KeyHash>,
+    /// Relationships whose ends come or go.
+    moved: MovedKeys,
     /// The number of the share that is read next, and those that were read
     /// for others.
     next: usize,
@@ -105,7 +106,7 @@ impl Shares {
                 && let Some(candidate) = self.candidates.take_next()?
             {
                 if candidate.key.kind() == Kind::Relationship {
-                    self.moved.remove(&candidate.key);
+                    self.moved.leave_out(candidate.key)?;
                 }
                 share.push(candidate);
             }
@@ -124,7 +125,7 @@ impl Shares {
 pub fn run(
     input: &JudgeInput<'_>,
     (candidates, count): (Sorted<Candidate>, u64),
-    moved: HashSet<KeyHash>,
+    moved: MovedKeys,
     sections: &mut Sections,
     summary: &mut PlanSummary,
     footprint: &mut Footprint,
@@ -172,14 +173,12 @@ pub fn run(
         Ok(())
     })?;
     let shares = shares.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut moved: Vec<KeyHash> = shares.moved.into_iter().collect();
-    moved.sort_unstable();
     let mut pace = input.halt.pace();
-    for key in moved {
+    shares.moved.each(|key| {
         pace.tick()?;
         own.relationship(key, None)?;
-        out.put(own.hand_over(0))?;
-    }
+        out.put(own.hand_over(0))
+    })?;
     Ok(out.digest)
 }
 

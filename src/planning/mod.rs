@@ -33,6 +33,7 @@ mod key_pack;
 mod line_table;
 mod look_alikes;
 mod merged;
+mod moved_keys;
 mod moving;
 pub mod next;
 mod pack_dictionaries;

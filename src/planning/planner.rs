@@ -377,7 +377,7 @@ impl<'a> Making<'a> {
         let layer_path = state.layer_path(source, &layer_name);
         let mut candidates = Sorter::new(tmp, "candidates", options.sort_memory / 2);
         let mut unsure = self.view.unsure();
-        let (mut settled, layer) = settle::run(
+        let (mut settled, moved, layer) = settle::run(
             &SettleInput {
                 batch,
                 mode,
@@ -394,6 +394,8 @@ impl<'a> Making<'a> {
                 skips: input.skips,
                 unsure: &unsure,
                 threads: options.threads,
+                tmp,
+                moved_budget: options.sort_memory / 8,
                 halt: input.halt,
             },
             std::mem::replace(&mut output.asserted, Sorter::new(tmp, "none", 0)).finish()?,
@@ -422,7 +424,7 @@ impl<'a> Making<'a> {
             let found = self.view.own_live(key, &mut reader)?;
             if found.is_some() || own {
                 candidates.push(refreshed(key, found, UNSURE))?;
-            } else if !settled.moved.contains(&key) {
+            } else if !settled.moved_unsure.contains(&key) {
                 // Another source's, with which the plan has nothing to do.
                 unsure.remove(&key);
             }
@@ -452,7 +454,7 @@ impl<'a> Making<'a> {
                 halt: input.halt,
             },
             (candidates.finish()?, count),
-            std::mem::take(&mut settled.moved),
+            moved,
             &mut sections,
             &mut summary,
             &mut footprint,

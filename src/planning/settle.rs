@@ -5,6 +5,7 @@
 //! the plan's layer; everything here concerns one source only.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 
 use super::absent::Absent;
 use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, RESTATED, SKIPPED, SUPERSEDED, UNCHANGED};
@@ -14,6 +15,7 @@ use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix
 use super::format::written::Written;
 use super::halt::Halt;
 use super::key_lines::{KeyLines, Says};
+use super::moved_keys::MovedKeys;
 use super::moving::{Asking, Gone, LookUps, Moved, Moving, rank};
 use super::rejects::{Reject, Rejects};
 use super::snapshot::{Found, Snapshot};
@@ -67,6 +69,10 @@ pub struct SettleInput<'a> {
     pub unsure: &'a UnsureKeys<'a>,
     /// Threads that look up what comes and goes.
     pub threads: usize,
+    /// Folder for runs of sorting.
+    pub tmp: &'a Path,
+    /// Bytes of relationships that move to sort in memory.
+    pub moved_budget: usize,
     /// Whether to go on.
     pub halt: Halt<'a>,
 }
@@ -83,8 +89,8 @@ pub struct Settled {
     pub withheld: Vec<Key>,
     /// Live keys by type after the plan, entities and relationships.
     pub counts: [BTreeMap<String, u64>; 2],
-    /// Relationships whose ends come or go.
-    pub moved: HashSet<KeyHash>,
+    /// Unsure relationships whose ends come or go.
+    pub moved_unsure: HashSet<KeyHash>,
     /// Entries of the plan's layer.
     pub entries: u64,
     /// Rejects that settling added.
@@ -160,6 +166,7 @@ struct Work<'a, 'b, 'l> {
     reader: Reader,
     /// Looks up what comes and goes.
     asking: Asking<'l, 'a>,
+    moved: MovedKeys,
     out: Settled,
     unsure: HashSet<KeyHash>,
     /// The number of the batch's stamp, once it has one.
@@ -193,7 +200,7 @@ impl super::sorter::Record for EndRecord {
 }
 
 /// Settles every key, hands the candidates to `candidates`, and returns the
-/// layer that it wrote too.
+/// relationships whose ends come or go and the layer that it wrote too.
 pub fn run(
     input: &SettleInput<'_>,
     asserted: Sorted<Asserted>,
@@ -202,7 +209,7 @@ pub fn run(
     ends: Sorter<EndRecord>,
     candidates: &mut Sorter<Candidate>,
     unchanged: [u64; 2],
-) -> Result<(Settled, Written)> {
+) -> Result<(Settled, MovedKeys, Written)> {
     let own = input.view.own.as_ref().map(Snapshot::manifest);
     let counts =
         own.map_or_else(Default::default, |m| [m.entity_counts.clone(), m.relationship_counts.clone()]);
@@ -212,7 +219,7 @@ pub fn run(
         exceptions: Vec::new(),
         withheld: Vec::new(),
         counts,
-        moved: HashSet::new(),
+        moved_unsure: HashSet::new(),
         entries: 0,
         rejected: 0,
         unsure: HashSet::new(),
@@ -251,6 +258,7 @@ pub fn run(
         candidates,
         reader,
         asking,
+        moved: MovedKeys::new(input.tmp, input.moved_budget),
         out,
         unsure,
         stamp: None,
@@ -306,9 +314,9 @@ impl Work<'_, '_, '_> {
         }
     }
 
-    fn finish(mut self) -> Result<(Settled, Written)> {
+    fn finish(mut self) -> Result<(Settled, MovedKeys, Written)> {
         let found = self.asking.finish();
-        self.moved(found)?;
+        self.take_moved(found)?;
         for (counts, new) in self.out.counts.iter_mut().zip(&self.new) {
             for (type_id, new) in new.iter().enumerate().filter(|(_, new)| **new > 0) {
                 *counts.entry(self.input.types.name(type_id as u32).to_string()).or_default() += new;
@@ -321,7 +329,7 @@ impl Work<'_, '_, '_> {
         self.out.entries = self.layer.len();
         let layer = self.layer.finish(&self.tables.into_meta(self.input.comparison))?;
         self.out.unsure = self.unsure;
-        Ok((self.out, layer))
+        Ok((self.out, self.moved, layer))
     }
 
     /// The number of the batch's stamp.
@@ -681,20 +689,25 @@ impl Work<'_, '_, '_> {
     /// A live key goes.
     fn gone(&mut self, found: Found) -> Result<()> {
         let found = self.asking.goes(found);
-        self.moved(found)
+        self.take_moved(found)
     }
 
     /// An entity of the source comes.
     fn comes(&mut self, key: KeyHash) -> Result<()> {
         let found = self.asking.comes(key);
-        self.moved(found)
+        self.take_moved(found)
     }
 
     /// Takes what was found of keys that come or go.
-    fn moved(&mut self, found: Vec<Result<Moved>>) -> Result<()> {
+    fn take_moved(&mut self, found: Vec<Result<Moved>>) -> Result<()> {
         for moved in found {
             let moved = moved?;
-            self.out.moved.extend(moved.relationships);
+            for key in moved.relationships {
+                if self.input.unsure.contains_key(&key) {
+                    self.out.moved_unsure.insert(key);
+                }
+                self.moved.push(key)?;
+            }
             for gone in moved.gone {
                 self.take_gone(gone)?;
             }
