@@ -6,12 +6,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::bodies::Bodies;
-use super::format::bytes::u128_at;
 use super::format::layer::{CacheBudget, Layer, Scratch};
 use super::halt::Halt;
 use super::plan_file::{BlockRoom, Plan, PlanManifest, PlannedChange, PlannedValue};
 use super::snapshot::Snapshot;
-use super::sorter::{Record, Sorter};
+use super::sorter::Sorter;
 use super::state_dir::StateDir;
 use super::view::{Reader, TargetView};
 use crate::domain::change::Action;
@@ -19,26 +18,6 @@ use crate::domain::guards::{self, GuardFacts, GuardLimits, GuardTrip};
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::{PlanDigest, PlanSummary};
 use crate::error::{Error, ErrorKind, Result};
-
-#[derive(Debug, Clone, Copy)]
-struct Keyed(KeyHash);
-
-impl Record for Keyed {
-    const SIZE: usize = 16;
-    type Key = KeyHash;
-
-    fn key(&self) -> KeyHash {
-        self.0
-    }
-
-    fn write(&self, out: &mut [u8]) {
-        out.copy_from_slice(&self.0.0.to_le_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Self {
-        Self(KeyHash(u128_at(bytes, 0)))
-    }
-}
 
 /// Checks that no key is changed twice, that relationships are created only
 /// between entities that are there then, that deletions of entities come
@@ -86,7 +65,7 @@ pub fn check(
         });
         std::iter::once(first).chain(others).collect()
     });
-    let mut keys: Sorter<Keyed> = Sorter::new(tmp, "check", budget);
+    let mut keys: Sorter<KeyHash> = Sorter::new(tmp, "check", budget);
     let (mut digest, mut counted, mut changes) = (PlanDigest::default(), PlanSummary::default(), 0);
     let mut stages = Vec::new();
     let mut facts = GuardFacts { live_by_type: live_by_type(view), ..GuardFacts::default() };
@@ -114,7 +93,7 @@ pub fn check(
     }
     let mut sorted = keys.finish()?;
     let mut last = None;
-    while let Some(Keyed(key)) = sorted.take_next()? {
+    while let Some(key) = sorted.take_next()? {
         if last.replace(key) == Some(key) {
             return Err(fail(format!("the key {key} is changed twice")));
         }
@@ -159,7 +138,7 @@ fn live_by_type(view: &TargetView) -> BTreeMap<String, u64> {
 
 /// What one thread found in its operations.
 struct Part {
-    keys: Sorter<Keyed>,
+    keys: Sorter<KeyHash>,
     digest: PlanDigest,
     counted: PlanSummary,
     changes: u64,
@@ -189,7 +168,7 @@ struct Checking<'a> {
 
 impl Checking<'_> {
     /// Checks blocks, the next one that nobody has taken, until none is left.
-    fn blocks(&self, blocks: &[(u32, u32)], next: &AtomicUsize, keys: Sorter<Keyed>) -> Result<Part> {
+    fn blocks(&self, blocks: &[(u32, u32)], next: &AtomicUsize, keys: Sorter<KeyHash>) -> Result<Part> {
         let mut part = Part {
             keys,
             digest: PlanDigest::default(),
@@ -227,7 +206,7 @@ impl Checking<'_> {
         if !(change.moved && change.action == Action::Delete) {
             part.counted.of(change.kind()).count(change.action);
         }
-        part.keys.push(Keyed(change.hash))?;
+        part.keys.push(change.hash)?;
         match &change.value {
             PlannedValue::Patch(_, before, after) if before == after => {
                 return Err((self.fail)(format!("the update of {} changes nothing", change.hash)));

@@ -3,36 +3,15 @@
 
 use std::path::Path;
 
-use super::format::bytes::u128_at;
-use super::sorter::{Record, Sorter};
+use super::sorter::Sorter;
 use crate::domain::key::KeyHash;
 use crate::error::Result;
 
-#[derive(Debug, Clone, Copy)]
-struct Moved(KeyHash);
-
-impl Record for Moved {
-    const SIZE: usize = 16;
-    type Key = KeyHash;
-
-    fn key(&self) -> KeyHash {
-        self.0
-    }
-
-    fn write(&self, out: &mut [u8]) {
-        out.copy_from_slice(&self.0.0.to_le_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Self {
-        Self(KeyHash(u128_at(bytes, 0)))
-    }
-}
-
 /// Collects them in any order.
 pub struct MovedKeys {
-    moved: Sorter<Moved>,
+    moved: Sorter<KeyHash>,
     /// Those that are judged as candidates.
-    judged: Sorter<Moved>,
+    judged: Sorter<KeyHash>,
 }
 
 impl MovedKeys {
@@ -44,28 +23,28 @@ impl MovedKeys {
 
     /// Takes a relationship of which an end comes or goes.
     pub fn push(&mut self, key: KeyHash) -> Result<()> {
-        self.moved.push(Moved(key))
+        self.moved.push(key)
     }
 
     /// Leaves out a relationship that is judged as a candidate. Comes after all
     /// that are taken.
     #[inline]
     pub fn leave_out(&mut self, key: KeyHash) -> Result<()> {
-        if self.moved.is_empty() { Ok(()) } else { self.judged.push(Moved(key)) }
+        if self.moved.is_empty() { Ok(()) } else { self.judged.push(key) }
     }
 
     /// Hands out what is left, each once, in order.
     pub fn each(self, mut take: impl FnMut(KeyHash) -> Result<()>) -> Result<()> {
         let (mut moved, mut judged) = (self.moved.finish()?, self.judged.finish()?);
         let (mut out, mut last) = (judged.take_next()?, None);
-        while let Some(Moved(key)) = moved.take_next()? {
+        while let Some(key) = moved.take_next()? {
             if last.replace(key) == Some(key) {
                 continue;
             }
-            while out.is_some_and(|Moved(out)| out < key) {
+            while out.is_some_and(|out| out < key) {
                 out = judged.take_next()?;
             }
-            if out.is_none_or(|Moved(out)| out != key) {
+            if out.is_none_or(|out| out != key) {
                 take(key)?;
             }
         }

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::format::bytes::u128_at;
+use crate::domain::key::KeyHash;
 use crate::error::{Error, Result};
 
 /// A record of fixed size that knows its place in the order.
@@ -20,6 +22,24 @@ pub trait Record: Copy + Send {
     fn write(&self, out: &mut [u8]);
     /// Reads what [`Self::write`] wrote.
     fn read(bytes: &[u8]) -> Self;
+}
+
+/// A key alone.
+impl Record for KeyHash {
+    const SIZE: usize = 16;
+    type Key = Self;
+
+    fn key(&self) -> Self {
+        *self
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        out.copy_from_slice(&self.0.to_le_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        Self(u128_at(bytes, 0))
+    }
 }
 
 /// Takes records in any order and hands them out sorted.
