@@ -394,6 +394,48 @@ fn a_recovered_batch_without_a_manifest_is_what_it_was_accepted_as() {
     }
 }
 
+/// What is edited is the copy alone: its folder is gone by then.
+#[test]
+fn what_a_person_made_of_a_copy_is_what_a_recovery_finds() {
+    for manifest in ["counted", "{\"mode\":\"full\""] {
+        let mut world = base(|_| {});
+        let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
+        let (folder, text) = unstated(&world.data.path().join("inbox"), &less);
+        let wrong = if manifest == "counted" { counted(&text, 19) } else { manifest.to_owned() };
+        std::fs::write(folder.join("manifest.json"), wrong).unwrap();
+        scan(&world);
+        world.work();
+        let id = id_of(&less);
+        assert_eq!(world.batch(&id).status, PublishStatus::Failed);
+        keep(&world);
+        std::fs::remove_dir_all(&folder).unwrap();
+        let letter = world.dead_letters("alpha").pop().unwrap();
+        world.engine().pause_source(&alpha(), "ann", "wait").unwrap();
+        let edited = text.replace("\"full\"", "\"incremental\"");
+        let revision = Some(letter.revision);
+        world.engine().repair_letter(letter.id, revision, edited.as_bytes(), "ann", "looked at").unwrap();
+        assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
+        assert_eq!(world.batch(&id).status, PublishStatus::Pending, "{:?}", world.batch(&id).failure);
+        world.work();
+        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
+        assert_eq!(world.batch(&id).mode, Some(Mode::Incremental));
+        assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 20);
+    }
+}
+
+/// Between both nothing else is done that would have it be looked for.
+#[test]
+fn the_copy_of_what_was_mended_and_waits_is_made_when_the_old_one_goes() {
+    let world = base(|_| {});
+    let (id, _) = failed(&world);
+    keep(&world);
+    world.engine().pause_source(&alpha(), "ann", "wait").unwrap();
+    world.engine().retry(&id, "ann", "mended").unwrap();
+    assert!(world.batch(&id).pin.is_none());
+    keep(&world);
+    assert!(world.batch(&id).pin.is_some());
+}
+
 #[test]
 fn an_edited_batch_that_waits_is_that_after_a_recovery() {
     for cleared in [false, true] {

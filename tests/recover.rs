@@ -15,8 +15,9 @@ use tidegate::config::{HttpSettings, TargetKind, TargetSettings};
 use tidegate::domain::ids::{BatchId, PlanId, SourceId, TargetName};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::ErrorKind;
+use tidegate::service::engine::Engine;
 use tidegate::service::recover::{Recovered, recover};
-use tidegate::store::SourceHoldReason;
+use tidegate::store::{SourceHoldReason, Store, StoreOptions};
 
 fn many(time: i64, names: std::ops::Range<u32>) -> Vec<Line> {
     names.map(|n| says(entity(&format!("n{n}")), time)).collect()
@@ -332,6 +333,25 @@ fn what_can_not_be_recovered_is_refused_and_leaves_nothing_behind() {
     assert!(error.to_string().contains("is no state folder"), "{error}");
     assert!(!file.exists());
     world.restart();
+}
+
+#[test]
+fn a_recovery_that_was_killed_is_told_and_begins_anew() {
+    let mut world = World::new();
+    world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
+    lose(&mut world);
+    // What such a one leaves: a store with nothing or half of it.
+    let marker = world.data.path().join("tidegate.recovering");
+    std::fs::write(&marker, "").unwrap();
+    let clock = || Arc::clone(&world.clock) as Arc<dyn Clock>;
+    drop(Store::open(world.data.path(), StoreOptions::default(), clock()).unwrap());
+    let error = Engine::open(world.data.path(), world.settings.clone(), clock()).err().unwrap();
+    assert!(error.to_string().contains("has not come to its end"), "{error}");
+    assert!(error.action().contains("Run `tidegate recover` again"), "{}", error.action());
+    assert_eq!(recover_in(&mut world).sources.len(), 1);
+    assert!(!marker.exists());
+    let record = world.publish(&TestBatch::full("alpha", 2).with(many(2, 0..3)));
+    assert_eq!(record.status, PublishStatus::Complete);
 }
 
 /// A batch whose manifest counts a line too many, and the manifest that is right.

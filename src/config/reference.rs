@@ -171,7 +171,7 @@ pub const SECTIONS: &[Section] = &[
                 "on_failure",
                 "`continue`, `hold`",
                 "after a full batch `continue`, after an incremental one `hold`",
-                "What follows within the source when a batch fails.",
+                "What follows within the source when a batch fails. `hold`: nothing of the source goes on before a person decides, or a newer full batch of everything says it all anew.",
             ),
             key("max_lateness", "duration", "How far behind the newest published batch a late one may be."),
             unset(

@@ -72,6 +72,10 @@ pub struct Meant {
     pub processing_timestamp: Timestamp,
     /// Its data files.
     pub files: Vec<BatchFile>,
+    /// Whether a person made it that after the files were copied: a manifest among
+    /// them says something else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edited: bool,
 }
 
 /// A file that is to be copied, with what the batch's manifest states of it.

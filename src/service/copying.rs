@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::engine::Engine;
 use super::failing::concerns_batch;
 use super::inboxes::Place;
+use super::pinned::pin_manifest;
 use super::uploads::Scratch;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
@@ -58,6 +59,19 @@ impl Engine {
         };
         self.state.write_checked(&to.join(PIN), &made)?;
         Ok(made)
+    }
+
+    /// Has the copy of a batch tell what a person made of it, before it is tried again
+    /// as that: should the store be lost, nothing else knows.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PinDamaged`] when the copy can't be used, and those of the disk.
+    pub(super) fn edit_pin(&self, record: &BatchRecord) -> Result<()> {
+        let at = self.state.pin_path(&record.batch_id);
+        let made = pin_manifest(&record.batch_id, &at)?;
+        let is = meant(record, self.batch_of(record)?).map(|is| Meant { edited: true, ..is });
+        let edited = PinManifest { manifest_hash: record.manifest_hash.clone(), failed: None, is, ..made };
+        self.state.write_checked(&at.join(PIN), &edited)
     }
 
     fn copy_as_accepted(&self, record: &BatchRecord, batch: &Batch, to: &Path) -> Result<Vec<PinnedFile>> {
@@ -172,6 +186,7 @@ fn meant(record: &BatchRecord, batch: Batch) -> Option<Meant> {
         source_timestamp: batch.stamp.source_timestamp,
         processing_timestamp: batch.stamp.processing_timestamp,
         files: batch.files.into_iter().map(as_stated).collect(),
+        edited: false,
     })
 }
 

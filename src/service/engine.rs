@@ -195,6 +195,14 @@ impl Engine {
         Self::opened(data, settings, Opening::Make, clock, crash)
     }
 
+    /// Opens a data directory whose store is being made anew.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn open_anew(data: &Path, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::opened(data, settings, Opening::Make, clock, Arc::new(CrashPoints::none()))
+    }
+
     /// Closes everything. The catalogues' files and the store have much to give
     /// back, so each is closed beside the other.
     pub fn close(self) {

@@ -249,6 +249,7 @@ impl Engine {
             Lies::Copied(fresh) => Whole { fresh: Some(*fresh), ..Whole::default() },
             Lies::Elsewhere | Lies::Away | Lies::Partly => Whole::default(),
         };
+        let is_edited = fresh.is_some();
         // What lies there now is what is asked for.
         let reopened = mended.or(fresh.map(|edited| {
             // The edit was made of that: it is what was delivered from then on.
@@ -262,6 +263,11 @@ impl Engine {
             }
             None | Some(_) => None,
         };
+        if let Some(edited) = reopened.as_ref().filter(|_| is_edited && is_failed && !anew)
+            && record.pin.is_some()
+        {
+            self.edit_pin(edited)?;
+        }
         let clear = self.clearing(&record, found.is_some(), brought);
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);

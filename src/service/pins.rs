@@ -88,11 +88,13 @@ impl Engine {
     /// # Errors
     /// Those of the store alone: what else fails is tried again later.
     pub fn keep_pins(&self) -> Result<Option<Timestamp>> {
-        let copies = self.settings().pin;
-        if copies {
-            self.pin_waiting()?;
+        // First what goes: its batch may wait, and then it is copied anew.
+        let next = self.see_to_pins(false)?;
+        if !self.settings().pin {
+            return Ok(next);
         }
-        self.see_to_pins(copies)
+        self.pin_waiting()?;
+        self.see_to_pins(true)
     }
 
     /// Removes what is due, and copies nothing.

@@ -3,6 +3,7 @@
 //! changed since (`SEMANTICS` 10), and the batches that waited and are pinned.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::failing::{failure, hold};
 use super::given::clear;
 use super::holds::applied_row;
 use super::pinned::Opened;
+use super::present::{RECOVERING, is_seen};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::ids::{BatchId, FolderName, PlanId, SnapshotId, SourceId, TargetName};
@@ -74,7 +76,8 @@ type Identities = BTreeMap<TargetName, Result<String, String>>;
 pub const LOST: &str = "the history of batches with their timelines; approvals, pauses, other holds than for failed batches, and skips; \
     dead letters; messages that were not delivered yet";
 
-/// Makes `tidegate.redb` anew in a data directory that has none.
+/// Makes `tidegate.redb` anew in a data directory that has none, or one that a
+/// recovery which was killed has left.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] when the data directory has a `tidegate.redb`,
@@ -83,7 +86,9 @@ pub const LOST: &str = "the history of batches with their timelines; approvals, 
 pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
     let data = settings.data.clone();
     let file = data.join("tidegate.redb");
-    if crate::store::is_there(&data) {
+    let marker = data.join(RECOVERING);
+    let is_half = is_seen(&marker)?;
+    if crate::store::is_there(&data) && !is_half {
         let text = format!(
             "{} is there: recover makes a new one. If it can't be opened, move it away first",
             file.display()
@@ -93,16 +98,37 @@ pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
     let owner = recover::owner(&settings.state)?;
     let found = recover::snapshots(&settings.state)?;
     something(&settings.state, &found)?;
+    if is_half && crate::store::is_there(&data) {
+        // Of one that was killed, and of nobody who is still at it.
+        drop(Store::open(&data, StoreOptions::default(), Arc::clone(&clock))?);
+        remove(&file)?;
+    }
+    std::fs::create_dir_all(&data).map_err(|e| Error::io(&data, e))?;
+    File::create(&marker).and_then(|file| file.sync_all()).map_err(|e| Error::io(&marker, e))?;
+    synced(&data)?;
     let options = StoreOptions { owner: Some(owner), ..StoreOptions::default() };
     let made = Store::open(&data, options, Arc::clone(&clock)).map(drop).and_then(|()| {
-        let engine = Engine::open(&data, settings, clock)?;
+        let engine = Engine::open_anew(&data, settings, clock)?;
         engine.take_over(found)
     });
     if made.is_err() {
         // Half of it would be taken for all of it.
-        let _ = std::fs::remove_file(&file);
+        remove(&file)?;
     }
+    remove(&marker)?;
+    synced(&data)?;
     made
+}
+
+fn remove(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(file, e)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn synced(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(folder, e))
 }
 
 /// # Errors
