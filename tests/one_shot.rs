@@ -82,6 +82,24 @@ fn a_retry_that_was_killed_goes_on_when_it_is_asked_for_again() {
 }
 
 #[test]
+fn an_approval_that_was_killed_goes_on_when_it_is_asked_for_again() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&batch(0, 20))]);
+    let parked = batch(2, 3);
+    shell.expect(3, &["publish", &shell.write(&parked)]);
+    let digest = shell.json(0, &["batches", "show", &parked.id()])["plan"]["digest"].clone();
+    killed(&shell, |engine| {
+        engine.approve(&parked.id().parse().unwrap(), None, "ann", "looked at").unwrap();
+    });
+    let other = "0".repeat(32);
+    shell.refused(1, &["batches", "approve", &parked.id(), "--digest", &other]);
+    let digest = digest.as_str().unwrap();
+    shell.expect(0, &["batches", "approve", &parked.id(), "--digest", digest]);
+    assert_eq!(shell.json(0, &["batches", "show", &parked.id()])["publish_state"]["status"], "COMPLETE");
+    assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 3);
+}
+
+#[test]
 fn a_requeue_that_was_killed_goes_on_when_it_is_asked_for_again() {
     let shell = Shell::new();
     let id = mended(&shell).id();

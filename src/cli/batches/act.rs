@@ -12,6 +12,7 @@ use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::Result;
 use crate::service::views::BatchAction;
+use crate::store::BatchRecord;
 
 /// What stands in the timeline when nobody says why.
 fn reason(on: &On, action: BatchAction) -> String {
@@ -33,6 +34,12 @@ pub fn approve(global: &Global, on: &On, digest: Option<&str>) -> Result<u8> {
     let id = batch_id(&on.id)?;
     let digest = digest.map(str::parse::<PlanDigest>).transpose().map_err(usage)?;
     backend::with(global, Purpose::Change, |backend| {
+        let is_it = |approved: PlanDigest| digest.is_none_or(|digest| digest == approved);
+        if is_left_behind(backend, &id, |record| {
+            record.approval.as_ref().is_some_and(|approval| is_it(approval.digest))
+        })? {
+            return go_on(global, backend, &id);
+        }
         // A digest says what was looked at; so does a script that names the batch.
         if digest.is_none() && std::io::stdin().is_terminal() {
             let asked = match backend.batch(&id)?.plan {
@@ -64,7 +71,7 @@ pub fn act(global: &Global, on: &On, action: BatchAction) -> Result<u8> {
             }
         }
         let (actor, reason) = (actor(), reason(on, action));
-        if !is_left_behind(backend, &id, action)? {
+        if !is_left_behind(backend, &id, |_| action == BatchAction::Retry)? {
             backend.act(&id, action, &Act { actor: &actor, reason: &reason })?;
         }
         backend.remove_pins()?;
@@ -78,20 +85,22 @@ pub fn act(global: &Global, on: &On, action: BatchAction) -> Result<u8> {
     })
 }
 
-/// Whether a batch was put back into the queue by a command that was killed: all
-/// that it needs is to be worked on, and without a server nobody does that.
-fn is_left_behind(backend: &Backend, id: &BatchId, action: BatchAction) -> Result<bool> {
+/// Whether a batch that `was_decided` was left by a command that was killed: all that
+/// it needs is to be worked on, and without a server nobody does that.
+fn is_left_behind(
+    backend: &Backend,
+    id: &BatchId,
+    was_decided: impl FnOnce(&BatchRecord) -> bool,
+) -> Result<bool> {
     let Backend::Directory(engine, _) = backend else { return Ok(false) };
-    if action != BatchAction::Retry {
-        return Ok(false);
-    }
     let record = engine.batch(id)?;
-    Ok(match record.status {
-        PublishStatus::Pending | PublishStatus::Planning => true,
-        PublishStatus::PlanComplete => record.hold.is_none(),
-        PublishStatus::Executing => !record.waits_in_execution(),
-        PublishStatus::Retrying | PublishStatus::Complete | PublishStatus::Failed => false,
-    })
+    Ok(was_decided(&record)
+        && match record.status {
+            PublishStatus::Pending | PublishStatus::Planning => true,
+            PublishStatus::PlanComplete => record.hold.is_none(),
+            PublishStatus::Executing => !record.waits_in_execution(),
+            PublishStatus::Retrying | PublishStatus::Complete | PublishStatus::Failed => false,
+        })
 }
 
 fn go_on(global: &Global, backend: &Backend, id: &BatchId) -> Result<u8> {
