@@ -394,32 +394,48 @@ fn a_recovered_batch_without_a_manifest_is_what_it_was_accepted_as() {
     }
 }
 
+/// A batch that failed for its manifest, which is to be edited to that of an
+/// incremental one; its folder.
+fn to_be_edited(world: &World, wrong: impl Fn(&str) -> String) -> (BatchId, PathBuf, String) {
+    let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
+    let (folder, text) = unstated(&world.data.path().join("inbox"), &less);
+    std::fs::write(folder.join("manifest.json"), wrong(&text)).unwrap();
+    scan(world);
+    world.work();
+    let id = id_of(&less);
+    assert_eq!(world.batch(&id).status, PublishStatus::Failed);
+    keep(world);
+    (id, folder, text.replace("\"full\"", "\"incremental\""))
+}
+
+/// Edits it and puts it back into the queue, where it waits.
+fn edit(world: &World, edited: &str) {
+    let letter = world.dead_letters("alpha").pop().unwrap();
+    world.engine().pause_source(&alpha(), "ann", "wait").unwrap();
+    let revision = Some(letter.revision);
+    world.engine().repair_letter(letter.id, revision, edited.as_bytes(), "ann", "looked at").unwrap();
+}
+
+#[track_caller]
+fn expect_published_as_edited(world: &World, id: &BatchId) {
+    assert_eq!(world.batch(id).status, PublishStatus::Pending, "{:?}", world.batch(id).failure);
+    world.work();
+    assert_eq!(world.batch(id).status, PublishStatus::Complete, "{:?}", world.batch(id).failure);
+    assert_eq!(world.batch(id).mode, Some(Mode::Incremental));
+    assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 20);
+}
+
 /// What is edited is the copy alone: its folder is gone by then.
 #[test]
 fn what_a_person_made_of_a_copy_is_what_a_recovery_finds() {
-    for manifest in ["counted", "{\"mode\":\"full\""] {
+    for is_json in [true, false] {
         let mut world = base(|_| {});
-        let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
-        let (folder, text) = unstated(&world.data.path().join("inbox"), &less);
-        let wrong = if manifest == "counted" { counted(&text, 19) } else { manifest.to_owned() };
-        std::fs::write(folder.join("manifest.json"), wrong).unwrap();
-        scan(&world);
-        world.work();
-        let id = id_of(&less);
-        assert_eq!(world.batch(&id).status, PublishStatus::Failed);
-        keep(&world);
+        let wrong = |text: &str| if is_json { counted(text, 19) } else { "{\"mode\":\"full\"".to_owned() };
+        let (id, folder, edited) = to_be_edited(&world, wrong);
         std::fs::remove_dir_all(&folder).unwrap();
-        let letter = world.dead_letters("alpha").pop().unwrap();
-        world.engine().pause_source(&alpha(), "ann", "wait").unwrap();
-        let edited = text.replace("\"full\"", "\"incremental\"");
-        let revision = Some(letter.revision);
-        world.engine().repair_letter(letter.id, revision, edited.as_bytes(), "ann", "looked at").unwrap();
+        edit(&world, &edited);
         assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
-        assert_eq!(world.batch(&id).status, PublishStatus::Pending, "{:?}", world.batch(&id).failure);
-        world.work();
-        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
-        assert_eq!(world.batch(&id).mode, Some(Mode::Incremental));
-        assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 20);
+        expect_published_as_edited(&world, &id);
     }
 }
 
@@ -440,30 +456,16 @@ fn the_copy_of_what_was_mended_and_waits_is_made_when_the_old_one_goes() {
 fn an_edited_batch_that_waits_is_that_after_a_recovery() {
     for cleared in [false, true] {
         let mut world = base(|_| {});
-        let less = TestBatch::full("alpha", 2).with(names().take(18).map(|name| says(entity(&name), 2)));
-        let (folder, text) = unstated(&world.data.path().join("inbox"), &less);
-        std::fs::write(folder.join("manifest.json"), counted(&text, 19)).unwrap();
-        scan(&world);
-        world.work();
-        let id = id_of(&less);
+        let (id, folder, edited) = to_be_edited(&world, |text| counted(text, 19));
         assert_eq!(code(&world, &id), "BATCH_COUNT_MISMATCH");
-        keep(&world);
-        let letter = world.dead_letters("alpha").pop().unwrap();
-        world.engine().pause_source(&alpha(), "ann", "wait").unwrap();
-        let edited = text.replace("\"full\"", "\"incremental\"");
-        let revision = Some(letter.revision);
-        world.engine().repair_letter(letter.id, revision, edited.as_bytes(), "ann", "looked at").unwrap();
-        keep(&world);
+        edit(&world, &edited);
         keep(&world);
         assert!(world.batch(&id).pin.is_some());
         if cleared {
             std::fs::remove_dir_all(&folder).unwrap();
         }
         assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
-        world.work();
-        assert_eq!(world.batch(&id).status, PublishStatus::Complete, "{:?}", world.batch(&id).failure);
-        assert_eq!(world.batch(&id).mode, Some(Mode::Incremental));
-        assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 20);
+        expect_published_as_edited(&world, &id);
     }
 }
 

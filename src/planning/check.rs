@@ -9,7 +9,6 @@ use super::bodies::Bodies;
 use super::format::layer::{CacheBudget, Layer, Scratch};
 use super::halt::Halt;
 use super::plan_file::{BlockRoom, Plan, PlanManifest, PlannedChange, PlannedValue};
-use super::snapshot::Snapshot;
 use super::sorter::Sorter;
 use super::state_dir::StateDir;
 use super::view::{Reader, TargetView};
@@ -68,7 +67,8 @@ pub fn check(
     let mut keys: Sorter<KeyHash> = Sorter::new(tmp, "check", budget);
     let (mut digest, mut counted, mut changes) = (PlanDigest::default(), PlanSummary::default(), 0);
     let mut stages = Vec::new();
-    let mut facts = GuardFacts { live_by_type: live_by_type(view), ..GuardFacts::default() };
+    let live_by_type = view.own.as_ref().map(|own| own.manifest().live_by_type()).unwrap_or_default();
+    let mut facts = GuardFacts { live_by_type, ..GuardFacts::default() };
     for part in parts {
         let part = part?;
         digest.add(part.digest.0);
@@ -123,17 +123,6 @@ pub fn check(
         return Err(fail("its operations do not add up to its changes".into()));
     }
     Ok(())
-}
-
-/// What the source has live, by type, as guards look at it.
-fn live_by_type(view: &TargetView) -> BTreeMap<String, u64> {
-    let mut live: BTreeMap<String, u64> = BTreeMap::new();
-    if let Some(own) = view.own.as_ref().map(Snapshot::manifest) {
-        for (type_name, count) in own.entity_counts.iter().chain(&own.relationship_counts) {
-            *live.entry(type_name.clone()).or_default() += count;
-        }
-    }
-    live
 }
 
 /// What one thread found in its operations.

@@ -18,7 +18,7 @@ use super::key_lines::{KeyLines, Says};
 use super::moved_keys::MovedKeys;
 use super::moving::{Asking, Gone, LookUps, Moved, Moving, rank};
 use super::rejects::{Reject, Rejects};
-use super::snapshot::{Found, Snapshot};
+use super::snapshot::{Found, Snapshot, SnapshotManifest};
 use super::sorter::{Sorted, Sorter};
 use super::state_dir::Pack;
 use super::types::Types;
@@ -235,11 +235,7 @@ pub fn run(
         out.facts.live_in_scope = in_place;
     }
     out.facts.entities_live = own.map_or(0, |m| m.live(Kind::Entity));
-    for counts in &out.counts {
-        for (type_name, count) in counts {
-            *out.facts.live_by_type.entry(type_name.clone()).or_default() += count;
-        }
-    }
+    out.facts.live_by_type = own.map(SnapshotManifest::live_by_type).unwrap_or_default();
     let unsure = input.unsure.keys().copied().collect();
     let look_ups = LookUps::new(Moving {
         view: input.view,

@@ -121,6 +121,15 @@ pub struct SnapshotManifest {
 }
 
 impl SnapshotManifest {
+    /// Live entities and relationships by type.
+    pub fn live_by_type(&self) -> BTreeMap<String, u64> {
+        let mut live = self.entity_counts.clone();
+        for (type_name, count) in &self.relationship_counts {
+            *live.entry(type_name.clone()).or_default() += count;
+        }
+        live
+    }
+
     /// Live keys of one kind.
     pub fn live(&self, kind: Kind) -> u64 {
         match kind {

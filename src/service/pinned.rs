@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::engine::Engine;
 use crate::domain::ids::BatchId;
-use crate::domain::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
 use crate::intake::folder;
@@ -42,7 +41,9 @@ impl Engine {
         let settings = self.settings().source(id.source());
         let is_said = made.is.as_ref().map_or(has_manifest, |is| is.mode.is_some());
         let has_no_mode = !is_said && settings.mode.is_none();
-        let opened = match has_manifest {
+        // Then the manifest is not what the batch is by.
+        let is_edited = made.is.as_ref().is_some_and(|is| is.edited);
+        let opened = match has_manifest && !is_edited {
             true => folder::open_in_inbox(at, id.source(), id.folder()),
             false => {
                 let object = |file: &pin::PinnedFile| Object {
@@ -58,10 +59,8 @@ impl Engine {
         // Where another manifest lay by then none was copied, but what was accepted.
         let stands_alone = made.failed.is_none() && !made.files.iter().any(|file| file.path == MANIFEST);
         // Else a manifest that is not copied, or another file, makes another batch of it.
-        let told = made.is.as_ref().filter(|is| is.edited).and_then(|is| self.told(id, at, &made, is));
-        let batch = told.map_or(opened, Ok).and_then(|batch| match &made.is {
-            Some(is) if is.edited => Ok(batch),
-            Some(is) if stands_alone || batch.manifest_hash == made.manifest_hash => {
+        let batch = opened.and_then(|batch| match &made.is {
+            Some(is) if is_edited || stands_alone || batch.manifest_hash == made.manifest_hash => {
                 Ok(Batch { manifest_hash: made.manifest_hash.clone(), ..as_meant(batch, is) })
             }
             None if batch.manifest_hash == made.manifest_hash => Ok(batch),
@@ -73,30 +72,6 @@ impl Engine {
             }
         });
         Ok(Opened { made, batch, has_no_mode })
-    }
-}
-
-impl Engine {
-    /// A batch as a person made it, whatever its manifest says; `None` where nobody
-    /// has said how it is meant.
-    fn told(&self, id: &BatchId, at: &Path, made: &PinManifest, is: &Meant) -> Option<Batch> {
-        Some(Batch {
-            id: id.clone(),
-            stamp: Stamp {
-                source_timestamp: is.source_timestamp,
-                processing_timestamp: is.processing_timestamp,
-                batch_id: id.clone(),
-            },
-            url: self.state.url_of(at),
-            folder: at.to_owned(),
-            workflow: is.workflow.clone(),
-            mode: is.mode?,
-            scope: is.scope.clone(),
-            complexity: is.complexity,
-            withholds_nothing: false,
-            files: is.files.clone(),
-            manifest_hash: made.manifest_hash.clone(),
-        })
     }
 }
 

@@ -111,9 +111,9 @@ pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
         let engine = Engine::open_anew(&data, settings, clock)?;
         engine.take_over(found)
     });
-    if made.is_err() {
-        // Half of it would be taken for all of it.
-        remove(&file)?;
+    // Half of it would be taken for all of it, unless the marker tells.
+    if made.is_err() && remove(&file).is_err() {
+        return made;
     }
     remove(&marker)?;
     synced(&data)?;
