@@ -197,3 +197,79 @@ fn what_the_target_refused_to_take_sorted_is_taken_when_it_is_put_back() {
     assert_eq!(arrays(&world), [r#"["p","q"]"#, r#"["p","q"]"#]);
     assert_eq!(world.dead_letters("alpha").len(), 0);
 }
+
+/// What waits in a dead letter is newer than what is published sorted.
+#[test]
+fn a_dead_letter_of_a_key_stays_when_its_published_value_is_sorted() {
+    for refused in [false, true] {
+        let mut world = World::new();
+        let of = |name, x: &[&str]| array(entity(name), x, 0);
+        world.publish(&TestBatch::full("alpha", 1).with([of("a", &["q", "p"]), of("b", &["q", "p"])]));
+        world.faults.refuse([entity("a")]);
+        world.publish(&TestBatch::incremental("alpha", 2).with([of("a", &["c", "b"])]));
+        if !refused {
+            world.faults.heal();
+        }
+        world.source("alpha", |source| source.unordered = vec!["x".into()]);
+        world.publish(&TestBatch::incremental("alpha", 3).with([of("b", &["d", "c"])]));
+        let sorted = if refused { r#"["q","p"]"# } else { r#"["p","q"]"# };
+        assert_eq!(arrays(&world), [sorted, r#"["c","d"]"#]);
+        world.faults.heal();
+        let letters = world.dead_letters("alpha");
+        let [letter] = &letters[..] else { panic!("{refused}: {letters:?}") };
+        assert!(String::from_utf8_lossy(&letter.content).contains(r#"["c","b"]"#), "{refused}: {letter:?}");
+        world.engine().requeue_letter(letter.id, None, "ann", "again").unwrap();
+        world.work();
+        assert_eq!(arrays(&world), [r#"["b","c"]"#, r#"["c","d"]"#]);
+        assert_eq!(world.dead_letters("alpha").len(), 0);
+        world.expect_counts();
+    }
+}
+
+#[test]
+fn what_could_not_be_published_sorted_is_when_a_batch_names_it_and_not_before() {
+    for (fast, folds, skipped) in [
+        (true, 8, false),
+        (true, 1, false),
+        (false, 8, false),
+        (true, 8, true),
+        (true, 1, true),
+        (false, 8, true),
+    ] {
+        let mut world = World::with(|settings| {
+            (settings.planning.fast_path, settings.planning.max_layers) = (fast, folds);
+        });
+        let all = |time| {
+            let b = [array(entity("b"), &["q", "p"], 0), array(edge("a", "b"), &["q", "p"], 0)];
+            TestBatch::full("alpha", time).with([array(entity("a"), &["q", "p"], 0)]).with(b)
+        };
+        world.publish(&all(1));
+        world.source("alpha", |source| source.unordered = vec!["x".into()]);
+        let alpha = SourceId::new("alpha").unwrap();
+        if skipped {
+            let skip = Skip { type_name: "t".into(), name: "a".into(), until: None };
+            world.engine().skip(&alpha, &skip, "ann", "not now").unwrap();
+        } else {
+            world.faults.refuse([entity("a")]);
+        }
+        for time in 2..5 {
+            let record = world.publish(&TestBatch::incremental("alpha", time));
+            // It is asked for once.
+            let told = record.failure.map(|failure| failure.error_code);
+            assert_eq!(told.is_some(), time == 2 && !skipped, "{fast} {folds} {time}: {told:?}");
+        }
+        assert_eq!(arrays(&world), [r#"["q","p"]"#, r#"["p","q"]"#, r#"["p","q"]"#]);
+        if skipped {
+            world.engine().unskip(&alpha, "t", "a", "ann", "now").unwrap();
+        } else {
+            world.faults.heal();
+        }
+        for time in 6..8 {
+            let metrics = world.publish(&all(time)).metrics.unwrap();
+            assert_eq!(metrics.entities_updated, u64::from(time == 6), "{fast} {folds} {skipped} {time}");
+        }
+        assert_eq!(arrays(&world), [r#"["p","q"]"#; 3]);
+        assert_eq!(world.dead_letters("alpha").len(), 0);
+        world.expect_counts();
+    }
+}

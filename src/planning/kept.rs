@@ -8,9 +8,10 @@ use super::format::entry::{Entry, Loc, NO_POSITION, State};
 use super::format::layer::{CacheBudget, EndRow, Layer, LayerWriter, Scratch, end_prefix};
 use super::halt::Halt;
 use super::key_pack::KeyPack;
+use super::layer_tables::LayerTables;
 use super::next::PlanOutcome;
 use super::plan_file::{FoldRef, Plan};
-use super::settle::LayerTables;
+use super::restate::{is_restated, unapplied};
 use super::snapshot::{Found, LayerRef, Snapshot, SnapshotManifest};
 use super::state_dir::StateDir;
 use super::unsure::key_of;
@@ -88,6 +89,14 @@ pub fn keep(
         let pos = before.map_or(NO_POSITION, |found| found.entry.pos);
         if !published(&entry.key) {
             uncounted.add(plan, own, (&entry, live_before.as_ref()), &mut reader, next)?;
+            // What is restated as a whole next time needs no mark.
+            if let (Some(own), Some(found)) = (own, live_before)
+                && outcome.complete
+                && is_restated(&entry)
+            {
+                let adopted = tables.adopt(own, &found)?;
+                writer.push(&unapplied(Entry { pos, ..adopted }))?;
+            }
             continue;
         }
         let mut entry = Entry { pos, ..entry };
@@ -159,7 +168,8 @@ pub fn put_back(
                         to,
                     }));
                 }
-                Entry { pos, stale, ..adopted }
+                let entry = Entry { pos, stale, ..adopted };
+                if is_restated(&planned) { unapplied(entry) } else { entry }
             }
             None if below.is_some() => Entry {
                 key: hash,

@@ -6,14 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::format::entry::{Entry, NO_POSITION, State};
-use super::format::layer::{CacheBudget, Layer, LayerWriter, Scratch, StampInfo};
+use super::format::layer::{CacheBudget, LayerWriter, Scratch, StampInfo};
 use super::kept;
 use super::key_pack::KeyPack;
+use super::layer_tables::LayerTables;
 use super::plan_file::{Plan, PlanManifest};
 use super::planner::horizon;
 use super::records::forget;
-use super::restate;
-use super::settle::LayerTables;
 use super::snapshot::{FORMAT, Found, FullRecord, LayerRef, Snapshot, SnapshotManifest};
 use super::state_dir::{StateDir, read_checked};
 use super::unsure;
@@ -107,16 +106,6 @@ pub fn write(
         // The settings were not applied as a whole: the next plan does it.
         next.fingerprint = before.fingerprint;
         next.precedence = before.precedence;
-    }
-    if let Some(before) = before
-        && before.fingerprint != next.fingerprint
-    {
-        let layer = Layer::open(&state.layer_path(source, &manifest.layer.file), &CacheBudget::new(0))?;
-        let unsure: Vec<KeyHash> = outcome.unsure.iter().map(Key::hash).collect();
-        if restate::has_any(&layer, outcome.failed.keys().chain(&unsure))? {
-            // What was not taken in its new form would not be sent again.
-            next.fingerprint = before.fingerprint;
-        }
     }
 
     match &manifest.fold {

@@ -10,6 +10,8 @@
 //!
 //! With `fast_path` off only the third step is taken; the outcome is the same.
 
+mod reject;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -17,7 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use twox_hash::XxHash3_128;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, SKIPPED, SUPERSEDED, UNCHANGED};
+use super::asserted::{AGAIN, Asserted, DELETED, OUTSIDE, SKIPPED, SUPERSEDED, UNCHANGED};
 use super::bodies::Bodies;
 use super::follow::{Follower, SharedTable};
 use super::format::block_file::BlockWriter;
@@ -29,7 +31,7 @@ use super::halt::Halt;
 use super::look_alikes::LookAlikes;
 use super::pack_dictionaries::PackDictionaries;
 use super::pack_writer::PackWriter;
-use super::rejects::{Reject, Rejects};
+use super::rejects::Rejects;
 use super::restate;
 use super::seen::{Seen, dropped};
 use super::snapshot::{Found, Snapshot, TypeEdge};
@@ -41,7 +43,7 @@ use crate::domain::key::{KeyHash, Kind};
 use crate::domain::scope::ScopeIndex;
 use crate::domain::settings::Mode;
 use crate::domain::skip::Skips;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::intake::batch::Batch;
 use crate::intake::reader::{LineSink, ReadLimits, Run, read_file};
 
@@ -502,72 +504,6 @@ impl Sink<'_, '_> {
         }
         let wanted = !shared.new_positions.is_empty();
         Ok(Some(wanted.then_some(place.entry)))
-    }
-
-    /// Keeps a bad line. `again` tells whether its key was seen before, where
-    /// its bit is set already.
-    fn reject(
-        &mut self,
-        line_no: u64,
-        line: &[u8],
-        cut: bool,
-        bad: BadLine,
-        again: Option<bool>,
-    ) -> Result<()> {
-        let input = self.worker.shared.input;
-        let skipped = bad.key.as_ref().is_some_and(|key| input.skips.has(key));
-        if !skipped {
-            self.worker.tally.bad += 1;
-        }
-        match &bad.key {
-            None => self.worker.tally.unreadable[self.kind as usize] += 1,
-            Some(key) => {
-                let type_id = self.worker.type_id(key.type_name());
-                let mut asserted = Asserted {
-                    key: key.hash(),
-                    raw: 0,
-                    canon: 0,
-                    loc: Loc::NONE,
-                    pos: NO_POSITION,
-                    file: self.file,
-                    line: line_no as u32,
-                    type_id,
-                    size: 0,
-                    depth: 0,
-                    flags: if skipped { BAD | SKIPPED } else { BAD },
-                    ends: [KeyHash(0); 2],
-                };
-                let found = match input.snapshot {
-                    Some(snapshot) => snapshot.live(asserted.key, &mut self.worker.scratch)?,
-                    None => None,
-                };
-                // Its key is known, so the key's present value is not missed.
-                let again = match (again, input.snapshot, self.worker.shared.seen, &found) {
-                    (Some(again), ..) => again,
-                    (None, Some(snapshot), Some(seen), Some(found)) => {
-                        seen.test_and_set(seen.slot(snapshot, found))
-                    }
-                    (None, ..) => false,
-                };
-                asserted.flags |= if again { AGAIN } else { 0 };
-                asserted.flags |= self.worker.shared.outside(key.type_name(), key.scope_name());
-                self.worker.sorter.push(asserted)?;
-            }
-        }
-        if let Some(key) = bad.key.as_ref().filter(|_| skipped) {
-            return input.rejects.remember(key);
-        }
-        input.rejects.push(&Reject {
-            code: ErrorKind::LineInvalid.info().code.into(),
-            kind: self.kind,
-            key: bad.key.map(|key| *key),
-            file: self.path.into(),
-            line: line_no,
-            field: bad.field,
-            problem: bad.problem,
-            content: line.to_vec(),
-            cut,
-        })
     }
 
     /// Steps 2 and 3.

@@ -17,6 +17,7 @@ use super::format::layer::{CacheBudget, Layer, LayerWriter, StampInfo};
 use super::format::order::{Order, OrderWriter};
 use super::halt::Halt;
 use super::judge::{self, JudgeInput, Sections};
+use super::layer_tables::OWN_PACK;
 use super::pass::{self, PassInput, PassOutput};
 use super::plan_file::{FORMAT, FoldRef, PlanManifest};
 use super::plan_writer::{self, SectionWriter};
@@ -595,7 +596,7 @@ impl<'a> Making<'a> {
             // A key that the plan changes is judged already; one whose stamp
             // alone rises is not: that has the body which it had.
             if let Some((_, entry)) = layer.lookup(key, &mut scratch)?
-                && (!entry.is_live() || entry.loc.pack() == settle::OWN_PACK)
+                && (!entry.is_live() || entry.loc.pack() == OWN_PACK)
             {
                 return Ok(());
             }

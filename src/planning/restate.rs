@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::asserted::{Asserted, RESTATED};
+use super::asserted::{Asserted, RESTATED, SKIPPED};
 use super::bodies::Bodies;
 use super::format::body::key_head;
-use super::format::entry::{Loc, NO_POSITION};
-use super::format::layer::{Layer, Scratch};
+use super::format::entry::{Entry, Loc, NO_POSITION};
+use super::layer_tables::OWN_PACK;
 use super::pack_dictionaries::PackDictionaries;
 use super::pack_writer::PackWriter;
 use super::pass::{PassInput, name_depth};
-use super::settle::OWN_PACK;
 use super::snapshot::Snapshot;
 use super::sorter::Sorter;
 use crate::domain::json::{comparison_form, stored_form};
@@ -28,19 +27,18 @@ const NO_FILE: u32 = u32::MAX;
 /// is compared by what it says.
 const NO_RAW: u64 = 0;
 
-/// Whether one of these keys has its new form by a plan's layer.
-pub fn has_any<'a>(layer: &Layer, keys: impl Iterator<Item = &'a KeyHash>) -> Result<bool> {
-    let mut scratch = Scratch::default();
-    for key in keys {
-        if let Some((_, entry)) = layer.lookup(*key, &mut scratch)?
-            && entry.is_live()
-            && entry.raw == NO_RAW
-            && entry.loc.pack() == OWN_PACK
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// Stands for the hash of a comparison form that nothing is equal to.
+const NO_CANON: u64 = 0;
+
+/// Whether an entry of a plan's layer has the new form of what was published.
+pub fn is_restated(entry: &Entry) -> bool {
+    entry.is_live() && entry.raw == NO_RAW && entry.loc.pack() == OWN_PACK
+}
+
+/// A published value whose new form was not published: the next line about its key
+/// is taken for another value, though the settings make both alike, and sends it.
+pub fn unapplied(entry: Entry) -> Entry {
+    Entry { raw: NO_RAW, canon: NO_CANON, stale: false, ..entry }
 }
 
 /// Puts the new form of each published value that has one into the pack, and
@@ -63,10 +61,10 @@ pub fn run(
         let body = body.body()?;
         stored.clear();
         stored_form(body.attributes, input.rules, &mut stored);
-        let is_skipped = || input.skips.has_parts(body.type_name(), body.scope_name());
-        if stored == body.attributes || is_skipped() {
+        if stored == body.attributes {
             return Ok(());
         }
+        let is_skipped = input.skips.has_parts(body.type_name(), body.scope_name());
         compared.clear();
         comparison_form(&stored, input.rules, &mut compared);
         let place = new_positions.get(snapshot.slot(&found) as usize);
@@ -85,9 +83,12 @@ pub fn run(
             type_id: input.types.id(body.type_name()),
             size: 0,
             depth,
-            flags: RESTATED,
+            flags: if is_skipped { RESTATED | SKIPPED } else { RESTATED },
             ends,
         };
+        if is_skipped {
+            return done(restated);
+        }
         let write = |out: &mut Vec<u8>| {
             key_head(out, &body.key());
             out.extend_from_slice(&stored);

@@ -4,20 +4,24 @@
 //! One pass in order of keys over the assertions and the absent keys. Writes
 //! the plan's layer; everything here concerns one source only.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod said;
+
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::absent::Absent;
 use super::asserted::{AGAIN, Asserted, BAD, DELETED, OUTSIDE, RESTATED, SKIPPED, SUPERSEDED, UNCHANGED};
 use super::candidate::{Candidate, GONE, NONE, REFRESH, UNSURE, group};
 use super::format::entry::{Entry, Loc, NO_POSITION, State};
-use super::format::layer::{EndRow, LayerMeta, LayerWriter, StampInfo, end_prefix};
+use super::format::layer::{EndRow, LayerWriter, StampInfo, end_prefix};
 use super::format::written::Written;
 use super::halt::Halt;
 use super::key_lines::{KeyLines, Says};
+use super::layer_tables::{EndRecord, LayerTables};
 use super::moved_keys::MovedKeys;
 use super::moving::{Asking, Gone, LookUps, Moved, Moving, rank};
-use super::rejects::{Reject, Rejects};
+use super::rejects::Rejects;
+use super::restate::unapplied;
 use super::snapshot::{Found, Snapshot, SnapshotManifest};
 use super::sorter::{Sorted, Sorter};
 use super::state_dir::Pack;
@@ -31,11 +35,7 @@ use crate::domain::settings::Mode;
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
-use crate::limits::{MAX_LINE, MAX_SKIPPED, MAX_WITHHELD};
-
-/// Bytes of what a batch says of one key, beyond which only the first and the
-/// last of it are kept.
-const MAX_SAID: usize = 2 * MAX_LINE;
+use crate::limits::{MAX_SKIPPED, MAX_WITHHELD};
 
 /// What settling works on.
 pub struct SettleInput<'a> {
@@ -99,64 +99,6 @@ pub struct Settled {
     pub unsure: HashSet<KeyHash>,
 }
 
-/// The number of the plan's own pack in its layer, as in its records.
-pub const OWN_PACK: u16 = 0;
-
-/// Collects the meta of a layer while it is written.
-#[derive(Default)]
-pub struct LayerTables {
-    packs: Vec<String>,
-    pack_ids: HashMap<String, u16>,
-    stamps: Vec<StampInfo>,
-    stamp_ids: HashMap<StampInfo, u32>,
-}
-
-impl LayerTables {
-    /// The number of a pack.
-    pub fn pack(&mut self, name: &str) -> Result<u16> {
-        if let Some(id) = self.pack_ids.get(name) {
-            return Ok(*id);
-        }
-        if self.packs.len() >= Loc::MAX_PACKS {
-            return Err(Error::internal("a layer is limited to 65,535 packs"));
-        }
-        let id = self.packs.len() as u16;
-        self.packs.push(name.to_owned());
-        self.pack_ids.insert(name.to_owned(), id);
-        Ok(id)
-    }
-
-    /// The number of a stamp.
-    pub fn stamp(&mut self, stamp: &StampInfo) -> u32 {
-        if let Some(id) = self.stamp_ids.get(stamp) {
-            return *id;
-        }
-        let id = self.stamps.len() as u32;
-        self.stamps.push(stamp.clone());
-        self.stamp_ids.insert(stamp.clone(), id);
-        id
-    }
-
-    /// The meta.
-    pub fn into_meta(self, comparison: u64) -> LayerMeta {
-        LayerMeta { packs: self.packs, stamps: self.stamps, comparison, knows_positions: true }
-    }
-
-    /// An entry of `snapshot` as it stands in this layer.
-    pub fn adopt(&mut self, snapshot: &Snapshot, found: &Found) -> Result<Entry> {
-        let loc = if found.entry.loc == Loc::NONE {
-            Loc::NONE
-        } else {
-            let meta = snapshot.layer(found.layer).meta();
-            // `pack` checks that the number is in the table.
-            snapshot.pack(found.layer, found.entry.loc)?;
-            found.entry.loc.with_pack(self.pack(&meta.packs[found.entry.loc.pack() as usize])?)
-        };
-        let stamp = self.stamp(snapshot.own_stamp(found)?);
-        Ok(Entry { loc, stamp, ..found.entry })
-    }
-}
-
 struct Work<'a, 'b, 'l> {
     input: &'a SettleInput<'a>,
     layer: LayerWriter,
@@ -173,30 +115,6 @@ struct Work<'a, 'b, 'l> {
     stamp: Option<u32>,
     /// Keys that were not live before, by the numbers of their types.
     new: [Vec<u64>; 2],
-}
-
-/// [`EndRow`] as a sortable record.
-#[derive(Debug, Clone, Copy)]
-pub struct EndRecord(pub EndRow);
-
-impl super::sorter::Record for EndRecord {
-    const SIZE: usize = 16;
-    type Key = EndRow;
-
-    fn key(&self) -> EndRow {
-        self.0
-    }
-
-    fn write(&self, out: &mut [u8]) {
-        out[..8].copy_from_slice(&self.0.end.to_le_bytes());
-        out[8..12].copy_from_slice(&self.0.entry.to_le_bytes());
-        out[12..16].copy_from_slice(&u32::from(self.0.to).to_le_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Self {
-        use super::format::bytes::{u32_at, u64_at};
-        Self(EndRow { end: u64_at(bytes, 0), entry: u32_at(bytes, 8), to: u32_at(bytes, 12) == 1 })
-    }
 }
 
 /// Settles every key, hands the candidates to `candidates`, and returns the
@@ -358,7 +276,8 @@ impl Work<'_, '_, '_> {
                 self.uncount(kind);
             }
             if skipped {
-                return self.skip(first);
+                self.skip(first)?;
+                return self.restate(restated, None);
             }
             self.keep_beside_bad(lines, counted)?;
             self.except(first, None)?;
@@ -371,7 +290,8 @@ impl Work<'_, '_, '_> {
                 self.uncount(kind);
             }
             if skipped {
-                return self.skip(first);
+                self.skip(first)?;
+                return self.restate(restated, None);
             }
             self.except(first, Some((lines, counted)))?;
             return self.restate(restated, None);
@@ -385,7 +305,8 @@ impl Work<'_, '_, '_> {
         // What is published already may be asserted: nothing is sent for it.
         let published = first.has(UNCHANGED) || first.has(DELETED) && live.is_none();
         if skipped && !published {
-            return self.skip(first);
+            self.skip(first)?;
+            return self.restate(restated, None);
         }
         let stamp = self.stamp();
         // Its old place in the line order stays hidden, also when it comes back.
@@ -477,12 +398,20 @@ impl Work<'_, '_, '_> {
             Some(stamp) => stamp,
             None => self.tables.stamp(own.own_stamp(&found)?),
         };
+        if restated.has(SKIPPED) {
+            // Nothing is sent of it, and it has its new form when that is over.
+            let entry = unapplied(self.tables.adopt(own, &found)?);
+            return self
+                .layer
+                .push(&Entry { pos: self.place_of(restated, &found), stamp, ..entry })
+                .map(drop);
+        }
         self.layer.push(&Entry {
             key: restated.key,
             raw: restated.raw,
             canon: restated.canon,
             loc: restated.loc,
-            pos: if self.input.new_positions { restated.pos } else { found.entry.pos },
+            pos: self.place_of(restated, &found),
             stamp,
             state: State::Live,
             stale: false,
@@ -490,6 +419,11 @@ impl Work<'_, '_, '_> {
         self.out.facts.entities_updated += u64::from(restated.key.kind() == Kind::Entity);
         let unsure = if self.unsure.remove(&restated.key) { UNSURE } else { 0 };
         self.candidate(restated, Some(found), REFRESH | unsure)
+    }
+
+    /// The place in the line order of a published value that is restated.
+    fn place_of(&self, restated: &Asserted, found: &Found) -> u32 {
+        if self.input.new_positions { restated.pos } else { found.entry.pos }
     }
 
     /// Counts one key of the scope, by what the source's own snapshot has of it.
@@ -504,58 +438,6 @@ impl Work<'_, '_, '_> {
     fn uncount(&mut self, kind: Kind) {
         let unchanged = &mut self.out.summary.of(kind).unchanged;
         *unchanged = unchanged.saturating_sub(1);
-    }
-
-    /// A key that the batch says nothing of: bad line, or two values; of these
-    /// their lines, and whether the published value came before all of them.
-    fn except(&mut self, first: &Asserted, conflict: Option<(&[Asserted], bool)>) -> Result<()> {
-        self.out.summary.of(first.key.kind()).rejected += 1;
-        let key = self.key_of(first)?;
-        if let (Some((lines, published)), Some(key)) = (conflict, &key) {
-            let at: Vec<String> = lines
-                .iter()
-                .take(5)
-                .map(|line| format!("{} line {}", self.input.batch.files[line.file as usize].path, line.line))
-                .collect();
-            let last = lines.last().unwrap_or(first);
-            let (content, cut) = self.contents_of(key, lines, published)?;
-            self.out.rejected += 1;
-            self.input.rejects.push(&Reject {
-                code: ErrorKind::KeyConflict.info().code.into(),
-                kind: first.key.kind(),
-                key: Some(key.clone()),
-                file: self.input.batch.files[last.file as usize].path.clone(),
-                line: u64::from(last.line),
-                field: String::new(),
-                problem: format!("the batch says different things about this key: {}", at.join(", ")),
-                content,
-                cut,
-            })?;
-        }
-        self.out.exceptions.extend(key);
-        Ok(())
-    }
-
-    /// Keeps what a batch says of a key beside a bad line of it, so that the dead
-    /// letter has all of it.
-    fn keep_beside_bad(&mut self, lines: &[Asserted], published: bool) -> Result<()> {
-        let good: Vec<Asserted> = lines.iter().filter(|line| !line.has(BAD)).copied().collect();
-        let Some(last) = good.last().or(lines.first()).filter(|_| published || !good.is_empty()) else {
-            return Ok(());
-        };
-        let Some(key) = self.key_of(last)? else { return Ok(()) };
-        let (content, cut) = self.contents_of(&key, &good, published)?;
-        self.input.rejects.push(&Reject {
-            code: ErrorKind::KeyConflict.info().code.into(),
-            kind: key.kind(),
-            key: Some(key),
-            file: self.input.batch.files[last.file as usize].path.clone(),
-            line: u64::from(last.line),
-            field: String::new(),
-            problem: "another line about this key is bad".to_owned(),
-            content,
-            cut,
-        })
     }
 
     /// A key that an operator skips: the batch says nothing of it, and nobody
@@ -577,73 +459,6 @@ impl Work<'_, '_, '_> {
             return Err(Error::new(ErrorKind::Settings, text));
         }
         Ok(())
-    }
-
-    /// The key's text, from whichever body holds it.
-    fn key_of(&mut self, line: &Asserted) -> Result<Option<Key>> {
-        if line.has(BAD) || line.loc == Loc::NONE {
-            if let Some(own) = &self.input.view.own
-                && let Some(found) = own.live(line.key, &mut self.reader.scratch)?
-            {
-                return Ok(Some(own.body(&found, &mut self.reader.bodies)?.body()?.key()));
-            }
-            return self.input.rejects.key_of(line.key);
-        }
-        let body = self.reader.bodies.get(self.input.pack.0, line.loc)?;
-        Ok(Some(body.body()?.key()))
-    }
-
-    /// Everything that the batch says of a key, a line for each, in the order
-    /// in which it says so; and whether some were left out. The first and the
-    /// last one are always there.
-    fn contents_of(&mut self, key: &Key, lines: &[Asserted], published: bool) -> Result<(Vec<u8>, bool)> {
-        let mut seen = HashSet::new();
-        let mut values: Vec<(Says, Loc)> = Vec::new();
-        let first = published.then_some((Says::Published, Loc::NONE));
-        for (says, loc) in first.into_iter().chain(lines.iter().map(|line| (Says::of(line), line.loc))) {
-            if seen.insert(says) {
-                values.push((says, loc));
-            }
-        }
-        let head = serde_json::to_string(key).map_err(|e| Error::internal("a key").caused_by(e))?;
-        let head = head.strip_suffix('}').unwrap_or(&head);
-        let last = values.len().saturating_sub(1);
-        let (mut content, mut cut) = (Vec::new(), false);
-        for (n, (says, loc)) in values.into_iter().enumerate() {
-            let body = match says {
-                Says::Absent => None,
-                Says::Value(_) => Some(self.reader.bodies.get(self.input.pack.0, loc)?),
-                Says::Published => match &self.input.view.own {
-                    Some(own) => match own.live(key.hash(), &mut self.reader.scratch)? {
-                        Some(found) => Some(own.body(&found, &mut self.reader.bodies)?),
-                        None => continue,
-                    },
-                    None => continue,
-                },
-            };
-            let attributes = match &body {
-                Some(body) => Some(body.body()?.attributes),
-                None => None,
-            };
-            let len = attributes.map_or(0, <[u8]>::len);
-            if n != 0 && n != last && content.len() + len > MAX_SAID {
-                cut = true;
-                continue;
-            }
-            if !content.is_empty() {
-                content.push(b'\n');
-            }
-            content.extend_from_slice(head.as_bytes());
-            match attributes {
-                None => content.extend_from_slice(b",\"deleted\":true}"),
-                Some(attributes) => {
-                    content.extend_from_slice(b",\"attributes\":");
-                    content.extend_from_slice(attributes);
-                    content.push(b'}');
-                }
-            }
-        }
-        Ok((content, cut))
     }
 
     /// A live key that a full batch did not list. Returns whether it goes.

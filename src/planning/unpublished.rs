@@ -1,8 +1,8 @@
 //! Of which keys a full batch says nothing, because their change was not
 //! published (`SEMANTICS` 2, "exceptions").
 
-use super::format::layer::{CacheBudget, Layer, Scratch};
 use super::next::PlanOutcome;
+use super::of_batch::OfBatch;
 use super::plan_file::Plan;
 use super::state_dir::StateDir;
 use crate::domain::key::Key;
@@ -11,7 +11,7 @@ use crate::error::Result;
 /// The refused keys of a plan whose assertion by its batch was not published.
 ///
 /// Not one of which the batch says what was published before, be that a value
-/// or its absence: such a key is in no layer. What was refused then was to bring
+/// or its absence: the plan's layer has nothing of it by the batch. What was refused then was to bring
 /// it to the target, another source's value of it, or to take away what perhaps
 /// had come there; the key is unsure.
 pub fn keys(state: &StateDir, plan: &Plan, outcome: &PlanOutcome) -> Result<Vec<Key>> {
@@ -19,12 +19,10 @@ pub fn keys(state: &StateDir, plan: &Plan, outcome: &PlanOutcome) -> Result<Vec<
     if outcome.failed.is_empty() {
         return Ok(Vec::new());
     }
-    let path = state.layer_path(&manifest.header.source_id, &manifest.layer.file);
-    let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
-    let mut scratch = Scratch::default();
+    let mut said = OfBatch::open(state, manifest)?;
     let mut keys = Vec::new();
     for (hash, key) in &outcome.failed {
-        if layer.lookup(*hash, &mut scratch)?.is_some() {
+        if said.entry(*hash)?.is_some() {
             keys.push(key.clone());
         }
     }

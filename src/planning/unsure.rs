@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use super::bodies::Bodies;
 use super::format::layer::{CacheBudget, Layer, Scratch};
+use super::layer_tables::OWN_PACK;
 use super::next::PlanOutcome;
 use super::plan_file::{Plan, PlannedChange, PlannedValue};
-use super::settle::OWN_PACK;
 use super::snapshot::{Snapshot, SnapshotManifest};
 use super::state_dir::StateDir;
 use crate::domain::change::Action;

@@ -11,7 +11,7 @@ use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
 use crate::domain::stamp::Stamp;
 use crate::error::Result;
-use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
+use crate::planning::of_batch::OfBatch;
 use crate::planning::plan_file::{Plan, PlannedChange};
 use crate::planning::snapshot::SnapshotManifest;
 use crate::publishing::outcome::Executed;
@@ -76,10 +76,8 @@ impl Engine {
         if batch.n() == 0 || manifest.stamp.stamp.batch_id != *batch {
             return Ok(Vec::new());
         }
-        let path = self.state.layer_path(source, &manifest.layer.file);
-        let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
+        let mut said = OfBatch::open(&self.state, manifest)?;
         let outcome = &executed.outcome;
-        let mut scratch = Scratch::default();
         self.store.read(|view| {
             let mut keyless = Vec::new();
             view.each_open_letter(
@@ -98,7 +96,7 @@ impl Engine {
                 let Some(hash) = wanted.map(|key| key.hash()) else { continue };
                 let published = !exceptions.contains(&hash)
                     && (outcome.complete || outcome.done.contains(&hash))
-                    && layer.lookup(hash, &mut scratch)?.is_some_and(|(_, entry)| entry.is_live());
+                    && said.entry(hash)?.is_some_and(|entry| entry.is_live());
                 found.extend(Some(letter).filter(|_| published));
             }
             Ok(found)
@@ -120,35 +118,31 @@ impl Engine {
         let (source, stamp) = (&manifest.header.source_id, &manifest.stamp.stamp);
         let outcome = &executed.outcome;
         let full = (outcome.complete && manifest.asserts_absence).then_some(&manifest.scope);
-        let path = self.state.layer_path(source, &manifest.layer.file);
-        let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
+        let mut said = OfBatch::open(&self.state, manifest)?;
         let is_wanted =
             |hash: KeyHash| !exceptions.contains(&hash) && (outcome.complete || outcome.done.contains(&hash));
         let mut found = Vec::new();
         self.store.read(|view| {
             let Some(scope) = full else {
-                let mut scratch = Scratch::default();
-                if count <= layer.len() {
+                if count <= said.len() {
                     return view.each_open_letter(
                         source,
-                        |hash| Ok(is_wanted(hash) && layer.lookup(hash, &mut scratch)?.is_some()),
+                        |hash| Ok(is_wanted(hash) && said.entry(hash)?.is_some()),
                         |_, letter| {
                             found.extend(Some(letter).filter(|letter| letter.stamp <= *stamp));
                             Ok(())
                         },
                     );
                 }
-                let mut entries = layer.scan();
-                while let Some((_, entry)) = entries.advance()? {
+                return said.each(|entry| {
                     if is_wanted(entry.key)
                         && let Some(letter) = view.open_letter(source, entry.key)?
                     {
                         found.extend(Some(letter).filter(|letter| letter.stamp <= *stamp));
                     }
-                }
-                return Ok(());
+                    Ok(())
+                });
             };
-            let mut scratch = Scratch::default();
             let mut missing = Missing::new(self, plan, next);
             view.each_open_letter(
                 source,
@@ -161,7 +155,7 @@ impl Engine {
                         }
                         _ if letter.stamp > *stamp => false,
                         (LetterKind::Entity, Some((type_name, name))) => {
-                            layer.lookup(hash, &mut scratch)?.is_some()
+                            said.entry(hash)?.is_some()
                                 // What is not there yet as it is asserted stays a letter.
                                 || scope.contains_parts(type_name, name) && !missing.has(view, hash)?
                         }

@@ -9,7 +9,7 @@ use crate::domain::ids::SourceId;
 use crate::domain::key::Key;
 use crate::domain::stamp::Stamp;
 use crate::error::{Error, Result};
-use crate::planning::format::layer::{CacheBudget, Layer};
+use crate::planning::of_batch::OfBatch;
 use crate::planning::plan_file::{Plan, PlanManifest};
 use crate::planning::planner::Planner;
 use crate::planning::snapshot::Snapshot;
@@ -23,7 +23,7 @@ pub(super) struct Owners<'a> {
     /// scope (`SEMANTICS` 4).
     complete: bool,
     view: TargetView,
-    layer: Layer,
+    said: OfBatch,
     packs: Vec<Arc<Pack>>,
     reader: Reader,
 }
@@ -35,20 +35,19 @@ impl<'a> Owners<'a> {
         let options = engine.planning_options();
         let planner = Planner::new(&engine.state, &options);
         let view = planner.view(&header.source_id, &header.target, &header.bases)?;
-        let path = engine.state.layer_path(&header.source_id, &manifest.layer.file);
-        let layer = Layer::open(&path, &CacheBudget::new(1 << 20))?;
+        let said = OfBatch::open(&engine.state, manifest)?;
         let state = &engine.state;
         let pack = |name: &String| state.pack(&state.pack_path(&header.source_id, name));
-        let packs = layer.meta().packs.iter().map(pack).collect();
-        Ok(Self { manifest, complete, view, layer, packs, reader: Reader::new()? })
+        let packs = said.layer().meta().packs.iter().map(pack).collect();
+        Ok(Self { manifest, complete, view, said, packs, reader: Reader::new()? })
     }
 
     /// What a change of `key` is to bring, as a line: what the plan's batch
-    /// asserts of it, else what the source asserts whose published assertion
-    /// it is about. `None`: nobody ever said anything of it; the change takes
+    /// asserts of it, or what is published in its new form; else what the source
+    /// asserts whose published assertion it is about. `None`: nobody ever said anything of it; the change takes
     /// away what perhaps came to the target before.
     pub(super) fn line_of(&mut self, key: &Key) -> Result<Option<Vec<u8>>> {
-        let body = match self.layer.lookup(key.hash(), &mut self.reader.scratch)? {
+        let body = match self.said.layer().lookup(key.hash(), &mut self.reader.scratch)? {
             Some((_, entry)) if entry.is_live() => {
                 let pack = self.packs.get(entry.loc.pack() as usize);
                 let pack = pack.ok_or_else(|| Error::internal("a pack of a plan's layer"))?;
@@ -78,7 +77,7 @@ impl<'a> Owners<'a> {
     /// The source whose published assertion a change of `key` is about, and
     /// its stamp; `None`: it is about what the batch asserts.
     pub(super) fn published(&mut self, key: &Key) -> Result<Option<(SourceId, Stamp)>> {
-        if self.layer.lookup(key.hash(), &mut self.reader.scratch)?.is_some() {
+        if self.said.entry(key.hash())?.is_some() {
             return Ok(None);
         }
         let mut of_other = None;
@@ -93,9 +92,9 @@ impl<'a> Owners<'a> {
             let stamp = stamp_of(snapshot, key, &mut self.reader)?;
             return Ok(stamp.map(|stamp| (snapshot.manifest().source_id.clone(), stamp)));
         }
-        // The plan's source has it, or nobody does. What a full batch lists as it is
-        // published is in no layer, nor is what it leaves out and nobody has: it says
-        // that as of its own time.
+        // The plan's source has it, or nobody does. Of what a full batch lists as it is
+        // published the layer has nothing by it, nor of what it leaves out and nobody
+        // has: it says that as of its own time.
         let said = self.said_before(key)?;
         let newer = said.filter(|said| !self.speaks_for(key) || *said > self.manifest.stamp.stamp);
         Ok(newer.map(|said| (self.manifest.header.source_id.clone(), said)))
