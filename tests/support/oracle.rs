@@ -98,10 +98,22 @@ pub fn catalogue(batches: &[&TestBatch], precedence: &BTreeMap<String, i64>) -> 
 pub fn export(catalogue: &BTreeMap<Key, Attributes>) -> String {
     let mut out = String::new();
     for (key, attributes) in catalogue {
-        let mut line = serde_json::to_string(key).unwrap();
-        line.pop();
-        line.push_str(&format!(",\"attributes\":{}}}\n", serde_json::to_string(attributes).unwrap()));
-        out.push_str(&line);
+        let mut line = serde_json::to_value(key).unwrap();
+        line["attributes"] = serde_json::to_value(attributes).unwrap();
+        out.push_str(&format!("{}\n", sorted(line)));
     }
     out
+}
+
+/// The same with the members of all objects in the order of their names.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<String, Value> =
+                members.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(elements) => Value::Array(elements.into_iter().map(sorted).collect()),
+        other => other,
+    }
 }

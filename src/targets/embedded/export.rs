@@ -11,7 +11,7 @@ use super::row::Row;
 use super::sort::LineSorter;
 use super::tables;
 use crate::domain::assertion::{LineKey, parse_line};
-use crate::domain::key::{EntityKey, Kind};
+use crate::domain::key::Kind;
 use crate::domain::settings::Mode;
 use crate::error::{Error, Result};
 
@@ -43,12 +43,8 @@ impl EmbeddedCatalogue {
                 };
                 let body = cache.body(&row.body, &blocks).map_err(fail)?;
                 let name = String::from_utf8_lossy(&key.value()[4..]);
-                let key = serde_json::to_vec(&EntityKey::new(&*type_name, &*name))
-                    .map_err(|e| Error::internal("a key").caused_by(e))?;
-                out.write_all(&key[..key.len() - 1]).map_err(io)?;
-                out.write_all(b",\"attributes\":").map_err(io)?;
-                out.write_all(&body).map_err(io)?;
-                out.write_all(end(row.archived)).map_err(io)?;
+                let key = LineKey::Entity { type_name: (&*type_name).into(), qualified_name: name };
+                out.write_all(&line(&key, &body, row.archived)?).map_err(io)?;
             }
         }
 
@@ -60,22 +56,47 @@ impl EmbeddedCatalogue {
             let Some(row) = Row::decode(row.value()).filter(|row| archived || !row.archived) else {
                 continue;
             };
-            let mut line = cache.body(&row.body, &blocks).map_err(fail)?;
-            let key = match parse_line(Kind::Relationship, Mode::Incremental, &line) {
-                Ok(parsed) => sort_key(&parsed.key),
-                Err(_) => return Err(Error::internal("a relationship of the catalogue can't be read")),
+            let stored = cache.body(&row.body, &blocks).map_err(fail)?;
+            let Ok(parsed) = parse_line(Kind::Relationship, Mode::Incremental, &stored) else {
+                return Err(Error::internal("a relationship of the catalogue can't be read"));
             };
-            line.pop();
-            line.extend_from_slice(end(row.archived));
-            sorter.push(key, line)?;
+            let attributes = parsed.attributes.unwrap_or(b"{}");
+            sorter.push(sort_key(&parsed.key), line(&parsed.key, attributes, row.archived)?)?;
         }
         sorter.finish(|line| out.write_all(line).map_err(io))?;
         out.flush().map_err(io)
     }
 }
 
-fn end(archived: bool) -> &'static [u8] {
-    if archived { b",\"archived\":true}\n" } else { b"}\n" }
+/// A line, its members and those of its ends in the order of their names. The
+/// attributes are canonical.
+fn line(key: &LineKey<'_>, attributes: &[u8], archived: bool) -> Result<Vec<u8>> {
+    let text = |text: &str| serde_json::to_string(text).map_err(|e| Error::internal("a name").caused_by(e));
+    let end = |type_name: &str, name: &str| -> Result<String> {
+        Ok(format!("{{\"qualified_name\":{},\"type\":{}}}", text(name)?, text(type_name)?))
+    };
+    let mut line = Vec::with_capacity(attributes.len() + 128);
+    line.extend_from_slice(if archived {
+        b"{\"archived\":true,\"attributes\":"
+    } else {
+        b"{\"attributes\":"
+    });
+    line.extend_from_slice(attributes);
+    let rest = match key {
+        LineKey::Entity { type_name, qualified_name } => {
+            format!(",\"qualified_name\":{},\"type\":{}}}\n", text(qualified_name)?, text(type_name)?)
+        }
+        LineKey::Relationship { type_name, from_type, from_name, to_type, to_name, label } => {
+            let label = match &**label {
+                "" => String::new(),
+                label => format!(",\"label\":{}", text(label)?),
+            };
+            let (from, to) = (end(from_type, from_name)?, end(to_type, to_name)?);
+            format!(",\"from\":{from}{label},\"to\":{to},\"type\":{}}}\n", text(type_name)?)
+        }
+    };
+    line.extend_from_slice(rest.as_bytes());
+    Ok(line)
 }
 
 fn sort_key(key: &LineKey<'_>) -> Vec<u8> {
