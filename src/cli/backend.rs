@@ -3,7 +3,7 @@
 //! render what they get; it is the same values either way.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::Global;
 use super::client::Client;
 use super::common::{clock, crash_points, load_options, settings, usage, write_error};
 use super::issues::DeclareArgs;
-use super::progress::Bars;
+use super::progress::{self, Bars};
 use super::shown::{Fetched, Shown, Stored};
 use crate::config::Settings;
 use crate::domain::ids::{BatchId, SnapshotId, SourceId, TargetName};
@@ -146,10 +146,9 @@ impl Backend {
             }
             Purpose::Make => Engine::open_with(&data, settings, clock(), at)?,
         };
-        let engine = if global.quiet || !std::io::stderr().is_terminal() {
-            engine
-        } else {
-            engine.with_progress(Box::new(Bars::new()))
+        let engine = match progress::is_seen(global) {
+            true => engine.with_progress(Box::new(Bars::new())),
+            false => engine,
         };
         Ok(Self::Directory(Box::new(engine), crash))
     }

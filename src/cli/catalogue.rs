@@ -1,13 +1,15 @@
 //! `tidegate catalogue`: what the embedded catalogue holds.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 use clap::{Args, Subcommand, ValueEnum};
+use indicatif::ProgressBar;
 
 use super::Global;
 use super::backend::{self, Backend, copy_out};
 use super::common::{more, out, out_json, table, target, write_error};
 use super::part::{PartArgs, TimesArgs};
+use super::progress::{self, Counted};
 use super::render;
 use crate::domain::ids::TargetName;
 use crate::domain::key::EntityKey;
@@ -218,10 +220,17 @@ fn export(global: &Global, archived: bool, name: Option<&String>) -> Result<u8> 
     backend::look(global, |backend| {
         match backend {
             Backend::Directory(engine, _) => {
-                let mut stdout = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
+                // At a terminal the lines themselves show how far it is.
+                let bar = match std::io::stdout().is_terminal() {
+                    true => ProgressBar::hidden(),
+                    false => progress::bytes(global, "exporting", None),
+                };
+                let to = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
+                let mut out = Counted { to, bar };
                 let catalogue = engine.catalogue(target.as_ref())?;
-                catalogue.guarded(|catalogue| catalogue.export(&mut stdout, archived))?;
-                stdout.flush().map_err(write_error)?;
+                catalogue.guarded(|catalogue| catalogue.export(&mut out, archived))?;
+                out.flush().map_err(write_error)?;
+                out.bar.finish_and_clear();
             }
             Backend::Server(client) => {
                 let query = [

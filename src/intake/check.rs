@@ -120,12 +120,13 @@ pub struct Rules {
     pub max_future: Duration,
 }
 
-/// Checks a folder.
+/// Checks a folder. `progress` is told how many stored bytes were read since it was
+/// called last.
 ///
 /// # Errors
 /// Only when the folder can't be looked at; what is wrong with the batch is
 /// in the report. Memory: 32 bytes for each key.
-pub fn check(folder: &Path, rules: &Rules) -> Result<CheckReport> {
+pub fn check(folder: &Path, rules: &Rules, progress: &dyn Fn(u64)) -> Result<CheckReport> {
     let mut report = CheckReport { folder: folder.display().to_string(), ..CheckReport::default() };
     if !folder.is_dir() {
         return Err(Error::new(ErrorKind::NotFound, format!("{} is not a folder", folder.display())));
@@ -135,7 +136,8 @@ pub fn check(folder: &Path, rules: &Rules) -> Result<CheckReport> {
         Ok(bytes) => {
             if let Err(problems) = manifest::parse_into(&bytes, &mut readable) {
                 for problem in problems.0 {
-                    report.error(of_file(manifest::MANIFEST, &problem.field, problem.problem));
+                    let finding = of_file(manifest::MANIFEST, &problem.field, problem.problem);
+                    report.error(Finding { line: problem.line, ..finding });
                 }
             }
         }
@@ -161,6 +163,8 @@ pub fn check(folder: &Path, rules: &Rules) -> Result<CheckReport> {
                 canonicalizer: Canonicalizer::new(),
                 canonical: Vec::new(),
                 unknown: 0,
+                progress,
+                passed: 0,
             };
             sink.read(folder, &batch_file, &rules.limits)
         });
@@ -250,6 +254,9 @@ struct Checking<'a> {
     canonicalizer: Canonicalizer,
     canonical: Vec<u8>,
     unknown: u64,
+    progress: &'a dyn Fn(u64),
+    /// Stored bytes of the file that were told of.
+    passed: u64,
 }
 
 impl Checking<'_> {
@@ -287,6 +294,12 @@ impl Checking<'_> {
 }
 
 impl LineSink for Checking<'_> {
+    fn passed(&mut self, stored: u64) -> Result<()> {
+        (self.progress)(stored.saturating_sub(self.passed));
+        self.passed = stored;
+        Ok(())
+    }
+
     fn line(&mut self, line_no: u64, line: &[u8]) -> Result<()> {
         let kind = self.kind.unwrap_or_else(|| write::kind_of(line));
         let parsed = match parse_line(kind, self.mode, line) {

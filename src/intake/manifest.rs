@@ -12,7 +12,7 @@ use super::batch::{BatchFile, Compression};
 use super::listed::{Listed, ListedFile};
 use crate::domain::glob::Glob;
 use crate::domain::ids::{RunId, SourceId};
-use crate::domain::json::{canonicalize, named_twice};
+use crate::domain::json::{canonicalize, lines_of, named_twice};
 use crate::domain::key::Kind;
 use crate::domain::scope::Scope;
 use crate::domain::settings::Mode;
@@ -53,6 +53,8 @@ pub struct Problem {
     /// Which kind of error it makes.
     #[serde(skip)]
     pub kind: ErrorKind,
+    /// The line of it, from 1; 0: the file as a whole.
+    pub line: u64,
     /// The field, such as `files[3].xxh3`; empty: the manifest as a whole.
     pub field: String,
     /// What is wrong.
@@ -67,17 +69,15 @@ impl Problems {
     /// One error for all of them.
     pub fn into_error(self, of: &str) -> Error {
         let kind = self.0.first().map_or(ErrorKind::ManifestInvalid, |problem| problem.kind);
-        let list: Vec<String> =
-            self.0
-                .iter()
-                .map(|p| {
-                    if p.field.is_empty() {
-                        p.problem.clone()
-                    } else {
-                        format!("`{}` {}", p.field, p.problem)
-                    }
-                })
-                .collect();
+        let list: Vec<String> = self
+            .0
+            .iter()
+            .map(|p| {
+                let field = if p.field.is_empty() { String::new() } else { format!("`{}` ", p.field) };
+                let line = if p.line == 0 { String::new() } else { format!(" (line {})", p.line) };
+                format!("{field}{}{line}", p.problem)
+            })
+            .collect();
         Error::new(kind, format!("{of}: {MANIFEST}: {}", list.join("; ")))
     }
 }
@@ -126,14 +126,27 @@ pub struct Readable {
 /// # Errors
 /// As [`parse`].
 pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Problems> {
-    let whole = |problem: String| {
-        Problems(vec![Problem { kind: ErrorKind::ManifestInvalid, field: String::new(), problem }])
-    };
     if bytes.len() as u64 > MAX_MANIFEST {
-        return Err(whole(format!("is larger than {MAX_MANIFEST} bytes")));
+        return Err(whole(0, format!("is larger than {MAX_MANIFEST} bytes")));
     }
     // Read over, as at the start of a data file.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    read(bytes, readable).map_err(|mut problems| {
+        let mut of_fields: Vec<&mut Problem> =
+            problems.0.iter_mut().filter(|problem| !problem.field.is_empty()).collect();
+        let fields: Vec<&str> = of_fields.iter().map(|problem| &*problem.field).collect();
+        let lines = lines_of(bytes, &fields);
+        of_fields.iter_mut().zip(lines).for_each(|(problem, line)| problem.line = line);
+        problems
+    })
+}
+
+/// What is wrong with a manifest as a whole.
+fn whole(line: u64, problem: String) -> Problems {
+    Problems(vec![Problem { kind: ErrorKind::ManifestInvalid, line, field: String::new(), problem }])
+}
+
+fn read(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Problems> {
     let mut reading = Reading { problems: Vec::new(), more: 0 };
     if let Err(error) = canonicalize(bytes, &mut Vec::new()) {
         // With a name that stands twice the rest can be read all the same.
@@ -142,16 +155,18 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
         }
         if reading.problems.is_empty() {
             let line = bytes[..error.offset.min(bytes.len())].iter().filter(|b| **b == b'\n').count() + 1;
-            return Err(whole(format!("is not valid JSON: {} (line {line})", error)));
+            return Err(whole(line as u64, format!("is not valid JSON: {error}")));
         }
     }
-    let value: Value = serde_json::from_slice(bytes).map_err(|e| whole(format!("is not valid JSON: {e}")))?;
-    let Value::Object(object) = value else { return Err(whole("is not a JSON object".into())) };
+    let value: Value =
+        serde_json::from_slice(bytes).map_err(|e| whole(0, format!("is not valid JSON: {e}")))?;
+    let Value::Object(object) = value else { return Err(whole(0, "is not a JSON object".into())) };
     if let Some(Value::String(format)) = object.get("format")
         && format != FORMAT
     {
         return Err(Problems(vec![Problem {
             kind: ErrorKind::ManifestVersion,
+            line: 0,
             field: "format".into(),
             problem: format!("is {:?}, this version reads {FORMAT:?}", shortened(format.clone())),
         }]));
@@ -279,7 +294,7 @@ impl Reading {
 
     fn put(&mut self, kind: ErrorKind, field: String, problem: String) {
         if self.problems.len() < MOST {
-            self.problems.push(Problem { kind, field, problem });
+            self.problems.push(Problem { kind, line: 0, field, problem });
         } else {
             self.more += 1;
         }
@@ -290,7 +305,7 @@ impl Reading {
         if self.more > 0 {
             let problem = format!("has {} more problems", self.more);
             let (kind, field) = (ErrorKind::ManifestInvalid, String::new());
-            self.problems.push(Problem { kind, field, problem });
+            self.problems.push(Problem { kind, line: 0, field, problem });
         }
         Problems(self.problems)
     }
@@ -524,6 +539,12 @@ mod tests {
             ]
         );
         assert!(problems(bad)[0].1.contains("did you mean `source_timestamp`?"));
+        let error = parse(bad.as_bytes()).unwrap_err().into_error("batch x");
+        assert!(
+            error.message().contains("`complexity` must be a whole number from 1 to 10, or null (line 2)")
+        );
+        assert!(error.message().contains("`processing_timestamp` must be a string (line 2)"), "{error}");
+        assert!(error.message().ends_with("(line 3)"), "{error}");
     }
 
     #[test]

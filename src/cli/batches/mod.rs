@@ -7,7 +7,7 @@ mod settle;
 mod watch;
 mod write;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -17,7 +17,7 @@ pub use settle::{exit_after, settled};
 use super::Global;
 use super::common::{clock, out, out_json, settings, usage};
 use super::part::{PartArgs, TimesArgs};
-use super::render;
+use super::{progress, render};
 use crate::config::parse_duration;
 use crate::domain::ids::BatchId;
 use crate::error::Result;
@@ -118,6 +118,12 @@ fn batch_id(text: &str) -> Result<BatchId> {
     text.parse().map_err(usage)
 }
 
+/// Bytes of the files of a folder, as far as they can be looked at.
+fn size_of(folder: &Path) -> Option<u64> {
+    let sizes = std::fs::read_dir(folder).ok()?.map(|entry| Ok(entry?.metadata()?.len()));
+    sizes.sum::<std::io::Result<u64>>().ok()
+}
+
 /// Runs the command.
 pub fn run(global: &Global, command: &BatchesCommand) -> Result<u8> {
     match command {
@@ -127,7 +133,9 @@ pub fn run(global: &Global, command: &BatchesCommand) -> Result<u8> {
             let settings = settings(global)?;
             let rules =
                 check::Rules { limits: settings.limits, now: clock().now(), max_future: settings.max_future };
-            let report = check::check(folder, &rules)?;
+            let bar = progress::bytes(global, "checking", size_of(folder));
+            let report = check::check(folder, &rules, &|more| bar.inc(more))?;
+            bar.finish_and_clear();
             if global.json {
                 out_json(&report)?;
             } else {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::common::{clock, is_closed_pipe, out};
+use super::super::Global;
+use super::super::common::{clock, is_closed_pipe, out, out_json};
 use super::super::serve::Served;
 use super::generator::Generator;
 use super::material::{self, Expect, Step};
@@ -33,10 +34,16 @@ const TICK: Duration = Duration::from_millis(50);
 const STORY_ENDS: &str = "2026-11-06T10:00:00Z";
 
 /// Serves until Ctrl-C.
-pub fn run(engine: Arc<Engine>, data: &Path, args: &DemoArgs, options: &LoadOptions) -> Result<u8> {
+pub fn run(
+    global: &Global,
+    engine: Arc<Engine>,
+    data: &Path,
+    args: &DemoArgs,
+    options: &LoadOptions,
+) -> Result<u8> {
     let served = Served::start(engine)?;
     let url = served.url();
-    out(format!(
+    let text = format!(
         "The demo company is published at  {url}\n\n\
          Halden Outdoor, a retailer, has a warehouse, a dbt project on it and a BI tool\n\
          on that. Their batches arrive as you look. Worth looking at:\n\
@@ -55,9 +62,14 @@ pub fn run(engine: Arc<Engine>, data: &Path, args: &DemoArgs, options: &LoadOpti
            tidegate --server {url} why dbt_model halden_analytics.mart_revenue_daily\n\
          \n\
          Ctrl-C ends it.\n\n"
-    ))?;
+    );
+    if global.json {
+        out_json(&serde_json::json!({ "url": url }))?;
+    } else {
+        out(text)?;
+    }
     let engine = Arc::clone(served.engine());
-    let driver = Driver { engine, inbox: data.join("inbox"), hurry: args.hurry };
+    let driver = Driver { engine, inbox: data.join("inbox"), hurry: args.hurry, mute: global.json };
     let length = Duration::from_secs(u64::from(args.minutes) * 60);
     let thread = std::thread::Builder::new()
         .name("demo".into())
@@ -86,19 +98,13 @@ fn caption(step: &Step) -> String {
     }
 }
 
-/// Whoever reads the terminal may have gone; the pages are there still.
-fn say(text: &str) -> Result<()> {
-    match out(text) {
-        Err(error) if is_closed_pipe(&error) => Ok(()),
-        other => other,
-    }
-}
-
 /// Writes batches into the inbox.
 struct Driver {
     engine: Arc<Engine>,
     inbox: std::path::PathBuf,
     hurry: bool,
+    /// Whether what happens is not told.
+    mute: bool,
 }
 
 impl Driver {
@@ -126,7 +132,7 @@ impl Driver {
             let name = folder.strip_prefix(&self.inbox).unwrap_or(&folder);
             self.told(&name.display().to_string(), &delivery.caption)?;
         }
-        say("No more batches arrive. The pages stay until Ctrl-C.\n")
+        self.say("No more batches arrive. The pages stay until Ctrl-C.\n")
     }
 
     /// The story's days may lie ahead of the clock; what comes after it never
@@ -172,7 +178,18 @@ impl Driver {
 
     fn told(&self, batch: &str, caption: &str) -> Result<()> {
         let at = self.engine.now().strftime("%T");
-        say(&format!("{at}  {batch}\n{}\n\n", wrapped(caption)))
+        self.say(&format!("{at}  {batch}\n{}\n\n", wrapped(caption)))
+    }
+
+    /// Whoever reads the terminal may have gone; the pages are there still.
+    fn say(&self, text: &str) -> Result<()> {
+        if self.mute {
+            return Ok(());
+        }
+        match out(text) {
+            Err(error) if is_closed_pipe(&error) => Ok(()),
+            other => other,
+        }
     }
 
     /// Gives people time to look.

@@ -94,7 +94,7 @@ mod tests {
                 now: jiff::Timestamp::MAX,
                 max_future: std::time::Duration::ZERO,
             };
-            let report = check::check(&folder, &rules).unwrap();
+            let report = check::check(&folder, &rules, &|_| {}).unwrap();
             let bad = u64::from(step.expect == Expect::Partial);
             assert_eq!(report.errors, bad, "{}: {report}", step.batch);
         }

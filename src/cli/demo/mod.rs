@@ -41,11 +41,15 @@ pub fn run(global: &Global, args: &DemoArgs) -> Result<u8> {
     // Kept for as long as the demo runs, and removed with all that is in it.
     let mut temporary = None;
     let data: PathBuf = match &global.data {
-        Some(data) if data.join("tidegate.redb").exists() => {
-            let text = format!("{} is in use already: the demo wants a folder of its own", data.display());
-            return Err(Error::new(ErrorKind::Conflict, text));
+        Some(data) => {
+            let used = ["tidegate.redb", "tidegate.toml"].into_iter().find(|name| data.join(name).exists());
+            if let Some(name) = used {
+                let text = format!("{} has a {name}: the demo wants a folder of its own", data.display());
+                return Err(Error::new(ErrorKind::Conflict, text)
+                    .with_action("Name another folder, or leave --data and TIDEGATE_DATA out."));
+            }
+            data.clone()
         }
-        Some(data) => data.clone(),
         None => temporary.insert(TemporaryFolder::new(args.keep)?).path.clone(),
     };
     std::fs::create_dir_all(&data).map_err(|e| Error::io(&data, e))?;
@@ -58,7 +62,7 @@ pub fn run(global: &Global, args: &DemoArgs) -> Result<u8> {
     if args.once {
         return once::run(global, &engine, &data);
     }
-    live::run(Arc::new(engine), &data, args, &options)
+    live::run(global, Arc::new(engine), &data, args, &options)
 }
 
 /// Text in lines of at most 78 characters.

@@ -36,6 +36,8 @@ pub const LISTED: usize = 200;
 const NAMED: usize = 3;
 /// Attributes of what is created that are shown without `--full`.
 const CREATED: usize = 6;
+/// Attributes that are named with the number of their updates without `--full`.
+const ATTRIBUTES: usize = 12;
 
 /// Prints the plan to standard output.
 pub fn print(plan: &dyn Shown, options: &Options) -> Result<()> {
@@ -153,7 +155,7 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
             text.push_str(&format!("  … and {} more\n", thousands(more)));
         }
     }
-    text.push_str(&counts.text());
+    text.push_str(&counts.text(extent));
     for trip in &head.guards {
         text.push_str(&format!("guard: {}\n", safe(&trip.reason)));
     }
@@ -311,7 +313,7 @@ impl Counts {
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, extent: Extent) -> String {
         if self.by_type.is_empty() {
             return String::new();
         }
@@ -330,9 +332,14 @@ impl Counts {
         if !self.by_attribute.is_empty() {
             let mut by: Vec<_> = self.by_attribute.iter().collect();
             by.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+            let shown = if extent.full { by.len() } else { ATTRIBUTES.min(by.len()) };
             let list: Vec<String> =
-                by.iter().take(12).map(|(name, n)| format!("{} {}", safe(name), thousands(**n))).collect();
-            text.push_str(&format!("\nUpdated attributes: {}\n", list.join(", ")));
+                by[..shown].iter().map(|(name, n)| format!("{} {}", safe(name), thousands(**n))).collect();
+            let more = match by.len() - shown {
+                0 => String::new(),
+                more => format!(" … and {} more{}", thousands(more as u64), extent.hint),
+            };
+            text.push_str(&format!("\nUpdated attributes: {}{more}\n", list.join(", ")));
         }
         text
     }

@@ -21,7 +21,7 @@ pub use forms::{ComparisonRules, Members, comparison_form, members, stored_form}
 pub use indent::indented;
 pub use outline::is_one_value;
 pub use place::member_at;
-pub use twice::named_twice;
+pub use twice::{lines_of, named_twice};
 
 /// Why a text is not the JSON that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
