@@ -42,6 +42,10 @@ pub struct BatchFile {
     /// is read where it was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<FileState>,
+    /// How it was listed in an object store when the batch was accepted, where that is
+    /// not in the signature of the batch's folder: it lies in a folder within.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<String>,
 }
 
 /// What tells whether a file was changed, without reading it.

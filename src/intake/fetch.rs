@@ -64,12 +64,35 @@ pub fn bring_batch(
             let text = format!("batch {}: file {} is listed and not there", batch.id, file.path);
             return Err(Error::new(ErrorKind::FileMissing, text));
         };
+        if file.listed.as_ref().is_some_and(|listed| *listed != signature::of_object(object)) {
+            let text = format!("batch {}: file {} was changed after it was accepted", batch.id, file.path);
+            return Err(Error::new(ErrorKind::FolderChanged, text));
+        }
         bring(prefix, &folder_of(folder, place), object, &batch.folder.join(place), each).map_err(
             |e| match e.kind() {
                 ErrorKind::Interrupted => e,
                 _ => e.context(format!("batch {}", batch.id)),
             },
         )?;
+    }
+    Ok(())
+}
+
+/// Notes how files are listed that lie in a folder within the batch's: the signature
+/// of that one says nothing of them. A checksum tells more.
+///
+/// # Errors
+/// Those of [`Prefix::objects`].
+pub fn note_listed(prefix: &dyn Prefix, folder: &str, files: &mut [BatchFile]) -> Result<()> {
+    let mut within: Vec<&mut BatchFile> =
+        files.iter_mut().filter(|file| file.xxh3.is_none() && !parts(&file.path).0.is_empty()).collect();
+    let mut places = Places::new();
+    for file in &mut within {
+        let (place, _) = parts(&file.path);
+        if !places.contains_key(place) {
+            places.insert(place.to_owned(), prefix.objects(&folder_of(folder, place))?);
+        }
+        file.listed = find(&places, &file.path).map(signature::of_object);
     }
     Ok(())
 }
@@ -148,9 +171,10 @@ pub fn bring_manifest(prefix: &dyn Prefix, folder: &str, to: &Path) -> Result<St
 /// local folder.
 ///
 /// # Errors
-/// What is wrong with the manifest.
+/// What is wrong with the manifest; those of [`Prefix::objects`].
 pub fn open_brought(prefix: &dyn Prefix, folder: &str, brought: &Path) -> Result<Batch> {
     let url = prefix.url_of(folder);
-    let batch = folder::open_local(brought).map_err(|e| e.context(&url))?;
+    let mut batch = folder::open_local(brought).map_err(|e| e.context(&url))?;
+    note_listed(prefix, folder, &mut batch.files)?;
     Ok(Batch { url, ..batch })
 }

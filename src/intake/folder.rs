@@ -117,7 +117,16 @@ pub fn open_without_manifest(
         let path = object.name.clone();
         if let Some(kind) = kind_of(&path) {
             let (compression, bytes) = (compression_of(&path), Some(object.size));
-            files.push(BatchFile { path, kind, compression, count: None, bytes, xxh3: None, accepted: None });
+            files.push(BatchFile {
+                path,
+                kind,
+                compression,
+                count: None,
+                bytes,
+                xxh3: None,
+                accepted: None,
+                listed: None,
+            });
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));

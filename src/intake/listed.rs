@@ -51,6 +51,7 @@ impl ListedFile {
             bytes: self.bytes,
             xxh3: self.xxh3,
             accepted: None,
+            listed: None,
         }
     }
 }

@@ -70,8 +70,16 @@ impl OpenFile {
                 Packing::Gzip(flate2::write::GzEncoder::new(hashed, flate2::Compression::default()))
             }
         };
-        let file =
-            BatchFile { path: name, kind, compression, count: None, bytes: None, xxh3: None, accepted: None };
+        let file = BatchFile {
+            path: name,
+            kind,
+            compression,
+            count: None,
+            bytes: None,
+            xxh3: None,
+            accepted: None,
+            listed: None,
+        };
         Ok(Self { file, folder: folder.to_owned(), path, out, count: 0, unpacked: 0 })
     }
 

@@ -176,18 +176,24 @@ pub fn remove(folder: &Path) -> Result<()> {
 /// # Errors
 /// [`ErrorKind::PinDamaged`] names the first that is not what it was.
 pub fn verify(folder: &Path, pin: &PinManifest, each: Passing<'_>) -> Result<()> {
-    for file in &pin.files {
-        let path = folder.join(&file.path);
-        let found = read(&path, &file.path, each).map_err(|e| match e.kind() {
-            ErrorKind::Interrupted => e,
-            _ => Error::new(ErrorKind::PinDamaged, format!("{} can't be read", path.display())).caused_by(e),
-        })?;
-        if found != *file {
-            let text = format!("{} is not what was copied", path.display());
-            return Err(Error::new(ErrorKind::PinDamaged, text));
-        }
+    pin.files.iter().try_for_each(|file| verify_file(folder, file, each))
+}
+
+/// The same of one file.
+///
+/// # Errors
+/// [`ErrorKind::PinDamaged`].
+pub fn verify_file(folder: &Path, file: &PinnedFile, each: Passing<'_>) -> Result<()> {
+    let path = folder.join(&file.path);
+    let found = read(&path, &file.path, each).map_err(|e| match e.kind() {
+        ErrorKind::Interrupted => e,
+        _ => Error::new(ErrorKind::PinDamaged, format!("{} can't be read", path.display())).caused_by(e),
+    })?;
+    if found == *file {
+        return Ok(());
     }
-    Ok(())
+    let text = format!("{} is not what was copied", path.display());
+    Err(Error::new(ErrorKind::PinDamaged, text))
 }
 
 fn read(path: &Path, name: &str, each: Passing<'_>) -> Result<PinnedFile> {

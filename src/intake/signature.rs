@@ -31,12 +31,19 @@ pub fn still(accepted: &str, objects: &[Object]) -> bool {
     without(marker, objects) == accepted
 }
 
+/// A text that changes whenever an object does.
+pub fn of_object(object: &Object) -> String {
+    format!("{:032x}", xxh3_128(line_of(object).as_bytes()))
+}
+
+fn line_of(object: &Object) -> String {
+    format!("{}\0{}\0{}\0{}\n", object.name, object.size, object.modified, object.tag)
+}
+
 fn without(marker: Option<&str>, objects: &[Object]) -> String {
     let line = |object: &Object| match marker {
         Some(marker) if marker == object.name => format!("{marker}\n"),
-        Some(_) | None => {
-            format!("{}\0{}\0{}\0{}\n", object.name, object.size, object.modified, object.tag)
-        }
+        Some(_) | None => line_of(object),
     };
     let listing: String = objects.iter().map(line).collect();
     let hash = xxh3_128(listing.as_bytes());

@@ -231,7 +231,9 @@ impl Engine {
     /// that are read where they were delivered. What is brought from an object
     /// store is told by its listing.
     pub(super) fn files_as_they_are(&self, batch: &Batch) -> Result<String> {
-        as_recorded(&Self::with_states(batch))
+        let mut files = Self::with_states(batch);
+        files.iter_mut().for_each(|file| file.listed = None);
+        as_recorded(&files)
     }
 
     fn with_states(batch: &Batch) -> Vec<BatchFile> {

@@ -177,7 +177,7 @@ fn meant(record: &BatchRecord, batch: Batch) -> Option<Meant> {
     if record.status == PublishStatus::Failed && record.mode.is_none() {
         return None;
     }
-    let as_stated = |file: BatchFile| BatchFile { accepted: None, ..file };
+    let as_stated = |file: BatchFile| BatchFile { accepted: None, listed: None, ..file };
     Some(Meant {
         mode: record.mode,
         scope: batch.scope,

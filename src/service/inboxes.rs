@@ -210,10 +210,15 @@ impl Engine {
         let manifest = found.objects.iter().find(|object| object.name == MANIFEST);
         let mut batch = match manifest {
             Some(manifest) => {
-                if prefix.local(&found.path).is_none() {
+                let is_remote = prefix.local(&found.path).is_none();
+                if is_remote {
                     fetch::bring(prefix, &found.path, manifest, &local, &|_| Ok(()))?;
                 }
-                folder::open_in_inbox(&local, source, name)?
+                let mut batch = folder::open_in_inbox(&local, source, name)?;
+                if is_remote {
+                    fetch::note_listed(prefix, &found.path, &mut batch.files)?;
+                }
+                batch
             }
             None => {
                 std::fs::create_dir_all(&local).map_err(|e| Error::io(&local, e))?;
