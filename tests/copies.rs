@@ -17,6 +17,7 @@ use tidegate::domain::settings::Mode;
 use tidegate::error::ErrorKind;
 use tidegate::intake::inbox::Complete;
 use tidegate::planning::state_dir::read_checked;
+use tidegate::service::query::Part;
 use tidegate::service::recover::{Recovered, recover};
 
 fn alpha() -> SourceId {
@@ -200,6 +201,25 @@ fn without_manifest(world: &mut World, batch: &TestBatch, mode: Option<Mode>) ->
     folder
 }
 
+/// `publish` takes no folder without one.
+#[test]
+fn a_folder_without_a_manifest_that_a_recovery_passed_by_comes_again_under_another_run_id() {
+    let mut world = base(|_| {});
+    let folder = without_manifest(&mut world, &batch(2, 2), Some(Mode::Full));
+    world.work();
+    assert_eq!(world.batch(&id_of(&batch(2, 2))).status, PublishStatus::Complete);
+    assert_eq!(lose_and_recover(&mut world).passed_by.len(), 1);
+    let list = world.engine().inbox_view(&Part::first(10)).unwrap();
+    assert!(list.items.iter().any(|item| item.reason.ends_with("another run id")), "{:?}", list.items);
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    std::fs::rename(&folder, folder.with_file_name(format!("{name}-again"))).unwrap();
+    assert_eq!(world.engine().scan_inbox(&world.settings.inboxes[0]).unwrap(), 1);
+    world.work();
+    let again: BatchId = format!("alpha:{name}-again").parse().unwrap();
+    assert!(world.batch(&again).status.is_final());
+    world.expect(&names().map(|name| (entity(&name), 2)).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_recovery_does_not_say_how_a_batch_without_a_manifest_is_meant() {
     let mut world = base(|_| {});
@@ -231,7 +251,7 @@ fn a_copy_that_lost_its_manifest_becomes_no_batch_by_its_files() {
     world.source("alpha", |source| source.mode = Some(Mode::Full));
     assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
     world.work();
-    assert_eq!(code(&world, &id), "BATCH_MANIFEST_MISSING", "{:?}", world.batch(&id));
+    assert_eq!(code(&world, &id), "PIN_DAMAGED", "{:?}", world.batch(&id));
     expect_all(&world, 1);
 }
 
@@ -467,6 +487,40 @@ fn an_edited_batch_that_waits_is_that_after_a_recovery() {
         assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
         expect_published_as_edited(&world, &id);
     }
+}
+
+/// It is what is told, and not that a batch came with such a manifest.
+#[test]
+fn a_manifest_that_was_damaged_in_its_copy_is_told_as_that() {
+    for gone in [false, true] {
+        let mut world = base(|_| {});
+        let (id, folder) = failed(&world);
+        world.engine().pause_source(&alpha(), "ann", "wait").unwrap();
+        world.engine().retry(&id, "ann", "mended").unwrap();
+        keep(&world);
+        std::fs::remove_dir_all(&folder).unwrap();
+        let manifest = pin(&world, &id).join("manifest.json");
+        if gone { std::fs::remove_file(&manifest) } else { std::fs::write(&manifest, "{\"mode\":") }.unwrap();
+        let recovered = lose_and_recover(&mut world);
+        let why = if gone { "manifest.json can't be read: " } else { "manifest.json is not what was copied" };
+        let told = recovered.problems.iter().any(|text| text.contains(why) && !text.ends_with(": "));
+        assert!(told, "{:?}", recovered.problems);
+        assert_eq!(code(&world, &id), "PIN_DAMAGED");
+    }
+}
+
+#[test]
+fn a_retry_beside_a_kept_edit_says_that_it_is_not_tried() {
+    let world = base(|_| {});
+    let (id, _, edited) = to_be_edited(&world, |text| counted(text, 19));
+    let letter = world.dead_letters("alpha").pop().unwrap();
+    world
+        .engine()
+        .edit_letter(letter.id, Some(letter.revision), Some(edited.as_bytes()), "ann", "so")
+        .unwrap();
+    world.engine().retry(&id, "ann", "mended").unwrap();
+    let told = |text: &String| text.contains(&format!("`tidegate dlq requeue {}`", letter.id));
+    assert!(world.timeline(&id).iter().any(told), "{:?}", world.timeline(&id));
 }
 
 #[test]

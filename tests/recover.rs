@@ -16,6 +16,7 @@ use tidegate::domain::ids::{BatchId, PlanId, SourceId, TargetName};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::ErrorKind;
 use tidegate::service::engine::Engine;
+use tidegate::service::query::Part;
 use tidegate::service::recover::{Recovered, recover};
 use tidegate::store::{SourceHoldReason, Store, StoreOptions};
 
@@ -222,6 +223,8 @@ fn folders_of_an_inbox_that_are_not_newer_are_passed_by_and_newer_ones_are_accep
     let recovered = recover_in(&mut world);
     assert_eq!(recovered.passed_by.len(), 1);
     assert!(recovered.passed_by[0].ends_with(&format!("alpha/{}", old.folder_name())));
+    let list = world.engine().inbox_view(&Part::first(10)).unwrap();
+    assert!(list.items.iter().any(|item| item.reason.contains("`tidegate publish`")), "{:?}", list.items);
     assert_eq!(world.engine().scan_inbox(&settings).unwrap(), 1);
     world.work();
     assert_eq!(world.batch(&new.id().parse::<BatchId>().unwrap()).status, PublishStatus::Complete);

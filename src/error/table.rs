@@ -117,22 +117,22 @@ error_kinds! {
         "Deliver the run again under a new run id, or have what lies there now read with `tidegate batches retry`.";
     FileMissing: "BATCH_FILE_MISSING", 422, 1, Never,
         "A file that the manifest lists is not in the folder.",
-        "Deliver the run again under a new run id.";
+        "Deliver the run again under a new run id, or mend it where it lies and have it read again with `tidegate batches retry`.";
     FileUnsafe: "BATCH_FILE_UNSAFE", 422, 1, Never,
         "A file's path leads out of the batch folder, or is a link.",
         "List plain file names of the same folder.";
     SizeMismatch: "BATCH_SIZE_MISMATCH", 422, 1, Never,
         "A file's size differs from the manifest's `bytes`.",
-        "The upload was cut short or overwritten: deliver the run again under a new run id.";
+        "The upload was cut short or overwritten: deliver the run again under a new run id, or mend it where it lies and have it read again with `tidegate batches retry`.";
     ChecksumMismatch: "BATCH_CHECKSUM_MISMATCH", 422, 1, Never,
         "A file's XXH3-64 differs from the manifest's `xxh3`.",
-        "The upload was damaged or overwritten: deliver the run again under a new run id.";
+        "The upload was damaged or overwritten: deliver the run again under a new run id, or mend it where it lies and have it read again with `tidegate batches retry`.";
     CountMismatch: "BATCH_COUNT_MISMATCH", 422, 1, Never,
         "A file's number of lines differs from the manifest's `count`.",
-        "The extraction was cut short: deliver the run again under a new run id.";
+        "The extraction was cut short: deliver the run again under a new run id, or mend it where it lies and have it read again with `tidegate batches retry`.";
     CompressionInvalid: "BATCH_COMPRESSION_INVALID", 422, 1, Never,
         "A compressed file is damaged, ends too early, or is packed in a way that is not read.",
-        "Deliver the run again under a new run id.";
+        "Deliver the run again under a new run id, or mend it where it lies and have it read again with `tidegate batches retry`.";
     ExpansionLimit: "BATCH_EXPANSION_LIMIT", 422, 1, Never,
         "A compressed file unfolds to more than the limits allow.",
         "If the file is right, raise `limits.max_expansion` or `limits.max_file`.";

@@ -325,6 +325,13 @@ impl Engine {
                         record.retry = None;
                         record.next_attempt = None;
                     })?;
+                    if !is_edited
+                        && let Some(letter) = tx.batch_letter(&batch)?.filter(|l| l.edited.is_some())
+                    {
+                        let id = letter.id;
+                        let text = format!("the edit of dead letter {id} is kept, and is not what is tried: `tidegate dlq requeue {id}` tries it, should this fail");
+                        tx.remark(&record, text, SELF)?;
+                    }
                     // No worker sees it before it is committed.
                     clear()?;
                     Ok(record)

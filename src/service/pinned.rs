@@ -34,15 +34,21 @@ impl Engine {
     /// Opens the copy of a batch's files in a folder.
     ///
     /// # Errors
-    /// As [`pin_manifest`].
+    /// As [`pin_manifest`], also when the manifest that was copied is not what it was.
     pub(super) fn open_pin(&self, id: &BatchId, at: &Path) -> Result<Opened> {
         let made = pin_manifest(id, at)?;
+        // Then the manifest is not what the batch is by.
+        let is_edited = made.is.as_ref().is_some_and(|is| is.edited);
+        let copied = made.files.iter().find(|file| file.path == MANIFEST);
+        if let Some(manifest) = copied.filter(|_| !is_edited) {
+            // Else it would be told as one that was delivered like that.
+            pin::verify_file(at, manifest, &|_| self.go_on())
+                .map_err(|error| error.context(format!("batch {id}")))?;
+        }
         let has_manifest = at.join(MANIFEST).is_file();
         let settings = self.settings().source(id.source());
         let is_said = made.is.as_ref().map_or(has_manifest, |is| is.mode.is_some());
         let has_no_mode = !is_said && settings.mode.is_none();
-        // Then the manifest is not what the batch is by.
-        let is_edited = made.is.as_ref().is_some_and(|is| is.edited);
         let opened = match has_manifest && !is_edited {
             true => folder::open_in_inbox(at, id.source(), id.folder()),
             false => {

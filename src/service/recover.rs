@@ -23,6 +23,7 @@ use crate::domain::ids::{BatchId, FolderName, PlanId, SnapshotId, SourceId, Targ
 use crate::domain::key::Kind;
 use crate::domain::publish_state::FailureDetails;
 use crate::error::{Error, ErrorKind, Result};
+use crate::intake::manifest::MANIFEST;
 use crate::intake::pin::{self, PIN, PinManifest};
 use crate::intake::{folder, monitor};
 use crate::planning::recover::{self, FoundSnapshots};
@@ -449,7 +450,8 @@ impl Engine {
                 }
                 match self.take_pin(&id, &at) {
                     Ok(damage) => {
-                        let told = damage.map(|error| format!("{error}: {}", error.causes().join(": ")));
+                        let told =
+                            damage.map(|error| [vec![error.to_string()], error.causes()].concat().join(": "));
                         recovered.problems.extend(told);
                         recovered.batches.push(id);
                     }
@@ -589,10 +591,15 @@ impl Engine {
                         continue;
                     }
                     recovered.passed_by.push(format!("{}{}", inbox.url, found.path));
+                    // `publish` takes no batch without one.
+                    let again = match found.has(MANIFEST) {
+                        true => "stop the server and run `tidegate publish` on it",
+                        false => "give its folder another run id",
+                    };
                     InboxState::Ignored {
                         reason: format!(
                             "tidegate.redb was recovered, and the source is published to {published_to}: \
-                             if this was not published before, stop the server and run `tidegate publish` on it"
+                             if this was not published before, {again}"
                         ),
                     }
                 };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use self::refused::{expect_complete, expect_made_of, expect_no_more, gone, lacks, mode_missing, waits};
+use self::refused::{expect_complete, expect_no_more, gone, lacks, mode_missing, waits};
 use super::accept::FoundIn;
 use super::engine::Engine;
 use super::inboxes::Place;
@@ -143,7 +143,7 @@ impl Engine {
                 match edited {
                     None if !is_known(record, &at) => whole.fresh = Some(self.by_manifest(record, &at)?),
                     None => {}
-                    Some(edited) => whole.there = expect_made_of(record, edited, &at)?,
+                    Some(edited) => whole.there = self.expect_made_of(record, edited, &at)?,
                 }
                 files
             }
@@ -250,7 +250,7 @@ impl Engine {
             None => None,
             Some(_) if !has_manifest && had_manifest && record.pin.is_some() => return Ok(Lies::Partly),
             Some(edited) => {
-                there = expect_made_of(record, edited, &record.folder)?;
+                there = self.expect_made_of(record, edited, &record.folder)?;
                 None
             }
         };

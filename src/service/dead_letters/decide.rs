@@ -76,7 +76,9 @@ fn not_open(letter: &DeadLetter) -> Error {
         DeadLetterState::Requeued { batch, at, by } => {
             let text =
                 format!("dead letter {id} was requeued by {by} at {at}: batch {batch} settles or opens it");
-            let wait = format!("Wait for that batch: `tidegate batches wait {batch}`.");
+            let wait = format!(
+                "Wait for that batch: `tidegate batches wait {batch}`; without a server, `tidegate dlq requeue {id}` goes on with it."
+            );
             let end = match letter.kind {
                 LetterKind::Entity => {
                     format!(

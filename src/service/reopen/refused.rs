@@ -73,6 +73,31 @@ impl Engine {
         Error::new(ErrorKind::Conflict, text)
     }
 
+    /// The hash of the manifest in a folder, if it can be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when it is another one than the batch has and a
+    /// person's edit was made of.
+    pub(super) fn expect_made_of(
+        &self,
+        record: &BatchRecord,
+        edited: &Edited<'_>,
+        at: &Path,
+    ) -> Result<Option<String>> {
+        let Ok(bytes) = folder::read_manifest(at) else { return Ok(None) };
+        let there = hash_of(&bytes);
+        if there == record.manifest_hash || edited.of.is_none_or(|of| there == of) {
+            return Ok(Some(there));
+        }
+        let id = &record.batch_id;
+        let letter = self.letter_of(id);
+        let text = format!("batch {id}: {} has another manifest than the edit was made of", record.url);
+        // An edit on top of it would be of the same manifest still.
+        Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
+            "Take what was delivered with `tidegate batches retry {id}`; or take the edit back, `tidegate dlq edit {letter} --undo`, and edit what lies there."
+        )))
+    }
+
     /// The number of a failed batch's dead letter, as commands take it.
     fn letter_of(&self, id: &BatchId) -> String {
         let letter = self.store.read(|view| view.batch_letter(id)).ok().flatten();
@@ -126,24 +151,6 @@ pub(super) fn expect_no_more(record: &BatchRecord, seen: &Seen, files: &[BatchFi
             Err(Error::new(ErrorKind::Conflict, text))
         }
     }
-}
-
-/// The hash of the manifest in a folder, if it can be read.
-///
-/// # Errors
-/// [`ErrorKind::Conflict`] when it is another one than the batch has and a
-/// person's edit was made of.
-pub(super) fn expect_made_of(record: &BatchRecord, edited: &Edited<'_>, at: &Path) -> Result<Option<String>> {
-    let Ok(bytes) = folder::read_manifest(at) else { return Ok(None) };
-    let there = hash_of(&bytes);
-    if there == record.manifest_hash || edited.of.is_none_or(|of| there == of) {
-        return Ok(Some(there));
-    }
-    let id = &record.batch_id;
-    let text = format!("batch {id}: {} has another manifest than the edit was made of", record.url);
-    Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
-        "Take what was delivered with `tidegate batches retry {id}`; if that fails, edit it anew."
-    )))
 }
 
 /// What a retry is told of a batch that is not, or not yet, one by its files.
