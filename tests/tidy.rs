@@ -2,6 +2,7 @@
 //! nothing in the repository belongs to one machine.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What each room of `src/` may import, besides itself.
@@ -150,6 +151,14 @@ fn only_the_store_and_the_embedded_catalogue_know_redb_and_only_the_clock_reads_
             ("Instant::now", path == "src/clock.rs"),
             ("Timestamp::now", path == "src/clock.rs"),
             ("unsafe ", false),
+            // Pure: neither I/O nor threads.
+            ("std::fs", !path.starts_with("src/domain/")),
+            ("std::io", !path.starts_with("src/domain/")),
+            ("std::env", !path.starts_with("src/domain/")),
+            ("std::net", !path.starts_with("src/domain/")),
+            ("std::process", !path.starts_with("src/domain/")),
+            ("std::thread", !path.starts_with("src/domain/")),
+            ("tokio", !path.starts_with("src/domain/")),
         ] {
             let used = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(needle));
             if used && !allowed {
@@ -162,18 +171,20 @@ fn only_the_store_and_the_embedded_catalogue_know_redb_and_only_the_clock_reads_
 
 #[test]
 fn files_stay_readable() {
-    let mut too_long = Vec::new();
+    let (mut long, mut too_long) = (Vec::new(), Vec::new());
     for folder in ["src", "tests", "benches"] {
         for (path, text) in sources(folder) {
             let lines = text.lines().count();
             if lines > 400 {
-                println!("{path} has {lines} lines: is it one idea?");
+                long.push(format!("{path} ({lines})"));
             }
             if lines > 800 {
                 too_long.push(format!("{path}: {lines}"));
             }
         }
     }
+    // Past what the harness captures: a report that nobody sees is none.
+    writeln!(std::io::stderr(), "over 400 lines, each one idea? {}", long.join(", ")).unwrap();
     assert!(too_long.is_empty(), "{too_long:#?}");
 }
 
