@@ -101,6 +101,41 @@ fn the_demo_is_the_real_service_and_cleans_up_when_it_is_asked_to_end() {
 }
 
 #[test]
+fn a_served_demo_prints_json_alone_when_it_is_asked_for_that() {
+    let folder = support::folder();
+    let mut demo = tidegate()
+        .args(["demo", "--json", "--minutes", "0", "--hurry"])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _limit = Limit::of(&demo);
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let told: Vec<String> = lines.by_ref().take_while(|line| line != "}").collect();
+    let told: Value = serde_json::from_str(&format!("{}}}", told.concat())).unwrap();
+    assert!(told["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{told}");
+    let id = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    assert_eq!(lines.count(), 0);
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_demo_takes_nothing_away_where_somebody_has_settings() {
+    let data = support::folder();
+    for name in ["tidegate.toml", "tidegate.redb"] {
+        let folder = data.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join(name), "# mine\n").unwrap();
+        let output = tidegate().args(["demo", "--once", "--data"]).arg(&folder).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && told.contains(name) && told.contains("TIDEGATE_DATA"), "{told}");
+        assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), "# mine\n");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    }
+}
+
+#[test]
 fn the_material_is_as_its_script_makes_it() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/demo/make.py");
     match Command::new("python3").arg(script).arg("--check").output() {

@@ -317,3 +317,23 @@ fn updates_that_differ_in_volatile_attributes_alone_are_one_group() {
     shell.expect(0, &["publish", &folder]);
     assert!(shell.expect(0, &["catalogue", "export"]).contains("\"stamp\":205"));
 }
+
+#[test]
+fn updated_attributes_are_counted_and_it_is_told_how_many_are_left_out() {
+    let of = |x: i64| {
+        let all = (0..15).map(|n| (format!("a{n:02}"), json!(if n < 14 { x } else { 0 })));
+        with("a", Value::Object(all.collect()))
+    };
+    let other = |x: i64| with("b", json!({ "a03": x }));
+    let [cut, full] = plans(&Shell::new(), vec![of(1), other(1)], vec![of(2), other(2)]);
+    let counted = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("Updated attributes: ")).unwrap();
+        (
+            line.contains("a03 2, a00 1, a01 1"),
+            line.split(", ").count(),
+            line.ends_with(" … and 2 more; --full shows them"),
+        )
+    };
+    assert_eq!(counted(&cut), (true, 12, true), "{cut}");
+    assert_eq!(counted(&full), (true, 14, false), "{full}");
+}

@@ -54,6 +54,10 @@ fn long_work_shows_how_far_it_is_on_a_terminal_alone() {
     for step in ["reading alpha:", "publishing alpha:"] {
         assert!(shown.contains(step), "{step} is not in {shown}");
     }
+    let mut check = shell.command(&["batches", "check", &first]);
+    check.env("TERM", "xterm");
+    let Some((0, shown)) = at_a_terminal(&check, "") else { panic!("the batch is right") };
+    assert!(shown.contains("checking"), "{shown}");
     let other = TestBatch::full("beta", 2).with((0..2_000).map(|n| says(entity(&format!("e{n}")), n)));
     let output = shell.run(&["publish", &shell.write(&other)]);
     assert_eq!(output.status.code(), Some(0));
