@@ -91,6 +91,8 @@ pub struct RetentionSettings {
     pub dead_letters: Duration,
     /// Dead letters that nobody decided about expire after so long; `None`: never.
     pub open_dead_letters: Option<Duration>,
+    /// Batches that ended are forgotten after so long.
+    pub batches: Duration,
 }
 
 /// How the log is written.
@@ -282,6 +284,7 @@ impl Settings {
                 grace: Duration::from_secs(3600),
                 dead_letters: Duration::from_secs(90 * 24 * 3600),
                 open_dead_letters: None,
+                batches: Duration::from_secs(730 * 24 * 3600),
             },
             webhooks: Vec::new(),
             origins: BTreeMap::new(),

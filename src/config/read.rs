@@ -354,6 +354,12 @@ impl Reading {
                     some => Ok(Some(some)),
                 }
             });
+            self.value(retention, "retention", "batches", &mut into.batches, |value| {
+                match duration(value)? {
+                    short if short < Duration::from_secs(24 * 3600) => Err("must be at least \"1d\"".into()),
+                    long => Ok(long),
+                }
+            });
         }
     }
 

@@ -422,6 +422,11 @@ pub const SECTIONS: &[Section] = &[
                 "never",
                 "Dead letters that nobody decided about expire after so long: logged and counted.",
             ),
+            key(
+                "batches",
+                "duration",
+                "Batches that ended are forgotten after so long, with their timelines; at least 1d.",
+            ),
         ],
     },
     Section {

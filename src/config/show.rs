@@ -121,6 +121,7 @@ fn write(settings: &Settings) -> Out<'_> {
     if let Some(after) = settings.retention.open_dead_letters {
         out.value("retention.open_dead_letters", duration(after));
     }
+    out.value("retention.batches", duration(settings.retention.batches));
     out
 }
 

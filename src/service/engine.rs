@@ -15,6 +15,7 @@ use super::events::Events;
 use super::folded::Folded;
 use super::live::Live;
 use super::looking::Inboxes;
+use super::old_batches::Looked;
 use super::query::Looks;
 use super::queue::Next;
 use super::space::Space;
@@ -167,6 +168,8 @@ pub struct Engine {
     pub(super) waits_told: Mutex<BTreeMap<SourceId, (BatchId, String)>>,
     /// When dead letters were last looked at for what time does to them.
     pub(super) letters_kept: Mutex<Option<jiff::Timestamp>>,
+    /// When batches were forgotten last.
+    pub(super) batches_kept: Mutex<Looked>,
     pub(super) space: Space,
     /// Held while a pin is made or removed.
     pub(super) pinning: Mutex<()>,
@@ -292,6 +295,7 @@ impl Engine {
             repairs: Mutex::default(),
             waits_told: Mutex::default(),
             letters_kept: Mutex::default(),
+            batches_kept: Mutex::default(),
             space: Space::default(),
             pinning: Mutex::default(),
             sent: Mutex::default(),

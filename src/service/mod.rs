@@ -42,6 +42,7 @@ pub mod live;
 mod looking;
 mod making;
 mod notices;
+mod old_batches;
 mod operate;
 mod pinned;
 mod pins;

@@ -40,6 +40,7 @@ impl Engine {
             self.watch_targets()?;
             courier.round(&self.store, &settings.webhooks, &*self.clock, &|| self.stopping())?;
             self.keep_letters()?;
+            self.keep_batches()?;
             let waiting = !self.store.read(|view| view.outlets_with_messages())?.is_empty();
             self.work.wait(generation, if waiting { AGAIN } else { IDLE });
         }

@@ -136,6 +136,7 @@ impl Engine {
             .and_then(|()| self.collect_requeues(source))
             .and_then(|()| self.collect_letters(source))
             .and_then(|()| self.keep_letters())
+            .and_then(|()| self.keep_batches())
         {
             Ok(()) => drop(self.folded.over(&what)),
             Err(error) => {

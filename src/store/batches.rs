@@ -39,6 +39,15 @@ macro_rules! reads {
                     .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no batch {id}")))
             }
 
+            /// A batch with those that were made of it.
+            pub fn family(&self, id: &BatchId) -> Result<Vec<BatchRecord>> {
+                let original = id.with_n(0).to_string();
+                let made = self.all(Table::Batches, format!("{original}~").as_bytes())?;
+                let own = self.get(Table::Batches, original.as_bytes())?;
+                let rows = own.into_iter().chain(made.into_iter().map(|(_, bytes)| bytes));
+                rows.map(|bytes| decode(Table::Batches, &bytes)).collect()
+            }
+
             /// Hands out the batches of a source that have not ended, oldest
             /// first, until `each` has seen enough: it says whether to go on.
             pub fn each_unfinished(
@@ -164,6 +173,17 @@ impl Tx<'_> {
         let bytes = encode(batch)?;
         self.put(Table::Batches, id, bytes);
         self.batch_alert(old.as_ref(), batch)
+    }
+
+    /// Forgets a batch, with its timeline. What it did stays counted.
+    pub fn forget_batch(&mut self, batch: &BatchRecord) -> Result<()> {
+        let text = batch.batch_id.to_string();
+        self.unindex_batch(batch)?;
+        for (row, _) in self.all(Table::Timeline, &key(&[text.as_bytes()]))? {
+            self.remove(Table::Timeline, row);
+        }
+        self.remove(Table::Batches, text.into_bytes());
+        Ok(())
     }
 
     /// Adds to a batch's timeline.

@@ -56,6 +56,11 @@ reads!(View<'_>);
 reads!(Tx<'_>);
 
 impl Tx<'_> {
+    /// Forgets a folder.
+    pub fn forget_inbox_entry(&mut self, inbox: &str, folder: &str) {
+        self.remove(Table::Inbox, key(&[inbox.as_bytes(), folder.as_bytes()]));
+    }
+
     /// Remembers a folder.
     pub fn put_inbox_entry(&mut self, inbox: &str, folder: &str, entry: &InboxEntry) -> Result<()> {
         let bytes = encode(entry)?;

@@ -11,10 +11,10 @@ use super::dead_letters::LETTER_EVENTS;
 use super::records::BatchRecord;
 use super::tables::{Table, decode, key};
 use super::tx::{KeyRange, Read, Tx, View};
-use crate::domain::ids::SourceId;
+use crate::domain::ids::{BatchId, IdError, SourceId};
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::stamp::Stamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Raised when the indexes change, so that those of an older file are made anew.
 pub const INDEX_VERSION: &[u8] = b"7";
@@ -199,6 +199,25 @@ macro_rules! reads {
                 self.batches_of(rows.into_iter().map(|(_, id)| id))
             }
 
+            /// The batches that ended at or before a time, the first ones first, behind
+            /// the row of the key `after`: up to `limit`, each with its row.
+            pub fn ended_by(
+                &self,
+                at: Timestamp,
+                after: Option<&[u8]>,
+                limit: usize,
+            ) -> Result<Vec<(Vec<u8>, BatchId)>> {
+                let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_vec()));
+                // Behind the time stands an id, which is text.
+                let to = Bound::Excluded(joined(&[&time_bytes(at), &[u8::MAX]]));
+                let rows = self.range(Table::Ended, &KeyRange { from, to, backwards: false }, limit)?;
+                let of = |(row, id): (Vec<u8>, Vec<u8>)| {
+                    let id = String::from_utf8_lossy(&id).parse();
+                    Ok((row, id.map_err(|e: IdError| Error::internal(e.to_string()))?))
+                };
+                rows.into_iter().map(of).collect()
+            }
+
             /// Up to `limit` batches of a source that have not ended, oldest
             /// first, behind the one with the stamp `after`.
             pub fn unfinished_page(
@@ -300,6 +319,27 @@ impl Tx<'_> {
                 }
                 self.add_count(count_row(of, batch.status), 1)?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl Tx<'_> {
+    /// Takes a batch out of the indexes and counters.
+    pub(super) fn unindex_batch(&mut self, batch: &BatchRecord) -> Result<()> {
+        let by_stamp = stamp_key(&batch.stamp);
+        for table in [Table::Unfinished, Table::Prioritised, Table::ByStamp] {
+            self.remove(table, by_stamp.clone());
+        }
+        self.remove(Table::ByTime, time_key(&batch.stamp));
+        for (table, row) in status_rows(batch) {
+            self.remove(table, row);
+        }
+        if let Some(row) = ended_row(batch) {
+            self.remove(Table::Ended, row);
+        }
+        for of in [None, Some(batch.batch_id.source())] {
+            self.add_count(count_row(of, batch.status), -1)?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What holds sources, and what happened to them.
 
+use jiff::Timestamp;
+
 use super::records::{SourceEntry, SourceHold, SourceHoldReason};
 use super::tables::{Table, decode, encode, key, number_behind, numbered};
 use super::tx::{Read, Tx, View};
@@ -99,6 +101,18 @@ impl Tx<'_> {
             }
         }
         Ok(taken)
+    }
+
+    /// Forgets what happened to a source at or before a time.
+    pub fn forget_notes(&mut self, source: &SourceId, at: Timestamp) -> Result<()> {
+        for (row, bytes) in self.all(Table::SourceTimeline, &key(&[source.as_str().as_bytes()]))? {
+            let entry: SourceEntry = decode(Table::SourceTimeline, &bytes)?;
+            if entry.at > at {
+                break;
+            }
+            self.remove(Table::SourceTimeline, row);
+        }
+        Ok(())
     }
 
     /// Adds to a source's timeline.
