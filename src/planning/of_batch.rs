@@ -32,14 +32,9 @@ impl OfBatch {
         Ok(Self { layer, stamp, scratch: Scratch::default() })
     }
 
-    /// The layer.
+    /// The layer, with the entries of others too.
     pub fn layer(&self) -> &Layer {
         &self.layer
-    }
-
-    /// Entries of the layer, those of others too.
-    pub fn len(&self) -> u64 {
-        self.layer.len()
     }
 
     /// What the batch says of a key that is not what was published of it before.

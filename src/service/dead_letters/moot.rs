@@ -124,7 +124,7 @@ impl Engine {
         let mut found = Vec::new();
         self.store.read(|view| {
             let Some(scope) = full else {
-                if count <= said.len() {
+                if count <= said.layer().len() {
                     return view.each_open_letter(
                         source,
                         |hash| Ok(is_wanted(hash) && said.entry(hash)?.is_some()),
