@@ -158,6 +158,11 @@ pub fn entity(name: &str) -> Key {
 }
 
 pub fn edge(from: &str, to: &str) -> Key {
+    labelled(from, to, "")
+}
+
+/// One of several relationships between the same ends.
+pub fn labelled(from: &str, to: &str, label: &str) -> Key {
     let end = |name: &str| match entity(name) {
         Key::Entity(key) => key,
         Key::Relationship(_) => unreachable!(),
@@ -166,7 +171,7 @@ pub fn edge(from: &str, to: &str) -> Key {
         type_name: "r".into(),
         from: end(from),
         to: end(to),
-        label: String::new(),
+        label: label.into(),
     })
 }
 

@@ -9,7 +9,7 @@ use tidegate::domain::glob::Glob;
 use tidegate::domain::key::Key;
 use tidegate::domain::scope::Scope;
 
-use super::batches::{Line, TestBatch, edge, entity};
+use super::batches::{Line, TestBatch, entity, labelled};
 
 /// What happens, one after the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,8 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, Value>> {
 fn key() -> impl Strategy<Value = Key> {
     prop_oneof![
         3 => (0..NAMES.len()).prop_map(|n| entity(NAMES[n])),
-        2 => (0..NAMES.len(), 0..NAMES.len()).prop_map(|(a, b)| edge(NAMES[a], NAMES[b])),
+        2 => (0..NAMES.len(), 0..NAMES.len(), prop::bool::weighted(0.3))
+            .prop_map(|(a, b, label)| labelled(NAMES[a], NAMES[b], if label { "l" } else { "" })),
     ]
 }
 
