@@ -338,6 +338,33 @@ fn what_concerns_the_whole_batch_makes_it_failed_and_changes_nothing() {
 }
 
 #[test]
+fn a_file_may_unfold_to_as_much_as_is_set_whatever_its_ratio() {
+    // Packed to about a third: no ratio that anybody would take for a bomb.
+    let lines: String = (0..100u64)
+        .map(|n| {
+            let name = format!("{:016x}", (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            format!("{{\"type\":\"t\",\"qualified_name\":\"{name}\",\"attributes\":{{}}}}\n")
+        })
+        .collect();
+    for (name, bytes) in [("zst", zstd(&lines)), ("gz", gzip(&lines))] {
+        let file = format!("entities-0.ndjson.{name}");
+        let raw = Raw::new("r").file(&file, bytes);
+        let most = |bytes: usize| World::with(|settings| settings.limits.max_file = bytes as u64);
+        assert_eq!(raw.publish(&most(lines.len())).status, PublishStatus::Complete);
+        let world = most(lines.len() - 1);
+        let record = raw.publish(&world);
+        assert_eq!(record.status, PublishStatus::Failed);
+        let failure = record.failure.unwrap();
+        assert_eq!(failure.error_code, "BATCH_EXPANSION_LIMIT", "{failure:?}");
+        let limit = format!("{} bytes (limits.max_file)", lines.len() - 1);
+        for part in [&record.batch_id.to_string(), &file, &limit] {
+            assert!(failure.error_message.contains(&**part), "{part}: {}", failure.error_message);
+        }
+        assert_eq!(world.export(), "");
+    }
+}
+
+#[test]
 fn a_missing_file_and_a_link_out_of_the_folder_fail_the_batch() {
     for (what, kind) in [("missing", ErrorKind::FileMissing), ("a link", ErrorKind::FileUnsafe)] {
         let world = World::new();
