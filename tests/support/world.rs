@@ -283,7 +283,7 @@ impl World {
         self.open_snapshot(source).expect("it has a snapshot").manifest().clone()
     }
 
-    fn open_snapshot(&self, source: &str) -> Option<Snapshot> {
+    pub fn open_snapshot(&self, source: &str) -> Option<Snapshot> {
         let source = SourceId::new(source).unwrap();
         let target = self.settings.source(&source).target;
         let id = self.engine().store().read(|view| view.current_snapshot(&target, &source)).unwrap()?;
