@@ -51,12 +51,18 @@ fn answer(mut stream: TcpStream, objects: &BTreeMap<String, Vec<u8>>) {
         None => ("200 OK", list(query, objects).into_bytes()),
     };
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: \"1\"\r\nConnection: close\r\n\
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: \"{}\"\r\nConnection: close\r\n\
          Last-Modified: Sun, 01 Nov 2026 00:00:00 GMT\r\n\r\n",
-        body.len()
+        body.len(),
+        tag(&body)
     );
     // Whoever asked may have gone.
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+}
+
+/// What tells an object's bytes from others; its time is always the same.
+fn tag(bytes: &[u8]) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(bytes))
 }
 
 /// A page of a listing.
@@ -92,8 +98,9 @@ fn list(query: &str, objects: &BTreeMap<String, Vec<u8>>) -> String {
             let _ = write!(
                 xml,
                 "<Contents><Key>{}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified>\
-                 <ETag>&quot;1&quot;</ETag><Size>{}</Size></Contents>",
+                 <ETag>&quot;{}&quot;</ETag><Size>{}</Size></Contents>",
                 escaped(key),
+                tag(bytes),
                 bytes.len()
             );
         }
