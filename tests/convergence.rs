@@ -12,6 +12,7 @@ use serde_json::Value;
 use support::batches::{Line, TestBatch};
 use support::history::{History, STAMP, Step, Trouble, histories, stirred};
 use support::oracle;
+use support::planned;
 use support::world::{SOURCES, World};
 use tidegate::domain::guards::GuardLimits;
 use tidegate::domain::ids::BatchId;
@@ -80,10 +81,7 @@ impl Play {
         let engine = self.world.engine();
         let record = engine.batch(&id).unwrap();
         if let Some(plan) = engine.plan_of(&record).unwrap() {
-            let header = &plan.manifest().header;
-            let mut text = format!("{} {:?} {:?}", header.digest, header.summary, record.status);
-            text.push_str(&format!(" {:?} {:?}", header.guards, plan.manifest().warnings));
-            self.plans.push((id.to_string(), text));
+            self.plans.push((id.to_string(), format!("{:?} {}", record.status, planned::text(&plan))));
         }
         true
     }

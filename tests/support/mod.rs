@@ -12,6 +12,7 @@ pub mod hooked;
 pub mod limit;
 pub mod moment;
 pub mod oracle;
+pub mod planned;
 pub mod python;
 pub mod receiver;
 pub mod server;
