@@ -47,6 +47,28 @@ fn it_grows_with_the_types_that_are_published_in_the_scope() {
 }
 
 #[test]
+fn a_snapshot_is_read_for_it_once() {
+    let world = World::new();
+    let batch = |time| TestBatch::full("alpha", time).with(types(8));
+    world.publish(&batch(1));
+    let complexity = |time| accept(&world, &batch(time), |_, _| {}).complexity();
+    assert_eq!(complexity(2), 4);
+    // What is known of it does not need its file.
+    let path = |world: &World| {
+        let id = world.snapshot("alpha").snapshot_id;
+        world.data.path().join(format!("state/alpha/snapshots/catalogue/{id}.json"))
+    };
+    let (file, away) = (path(&world), world.data.path().join("away"));
+    std::fs::rename(&file, &away).unwrap();
+    assert_eq!(complexity(3), 4);
+    std::fs::rename(&away, &file).unwrap();
+    // Another one is another one.
+    world.work();
+    world.publish(&TestBatch::full("alpha", 4).with(types(40)));
+    assert_eq!(accept(&world, &TestBatch::full("alpha", 5).with(types(8)), |_, _| {}).complexity(), 6);
+}
+
+#[test]
 fn it_grows_with_the_lines_or_else_the_bytes_of_files() {
     let world = World::new();
     let lines = |count: u64| {

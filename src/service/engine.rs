@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use jiff::Timestamp;
 use url::Url;
 
+use super::estimate::PublishedTypes;
 use super::events::Events;
 use super::folded::Folded;
 use super::live::Live;
@@ -157,6 +158,7 @@ pub struct Engine {
     pub(super) live: Live,
     pub(super) work: Arc<Work>,
     pub(super) folded: Folded,
+    pub(super) published_types: PublishedTypes,
     /// When each target took a change last, since the process began.
     pub(super) took: Mutex<HashMap<TargetName, Timestamp>>,
     pub(super) looks: Looks,
@@ -289,6 +291,7 @@ impl Engine {
             events,
             work,
             folded: Folded::default(),
+            published_types: PublishedTypes::default(),
             took: Mutex::default(),
             looks: Looks::default(),
             uploads: Uploads::default(),
