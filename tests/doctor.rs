@@ -134,6 +134,27 @@ fn a_source_that_is_held_is_a_warning_with_the_command_that_shows_it() {
 }
 
 #[test]
+fn a_source_that_a_failed_batch_holds_is_told_how_it_goes_on_without_that_one() {
+    let shell = Shell::new();
+    let folder = shell.write(&TestBatch::incremental("alpha", 1).with([says(entity("a"), 1)]));
+    std::fs::remove_file(Path::new(&folder).join("entities-00000.ndjson")).unwrap();
+    shell.expect(1, &["publish", &folder]);
+    let next = shell.write(&TestBatch::incremental("alpha", 2).with([says(entity("b"), 1)]));
+    shell.expect(5, &["publish", &next]);
+    let view = shell.json(0, &["doctor"]);
+    let mend = check(&view, "source alpha")["mend"].as_str().unwrap().to_owned();
+    assert!(mend.contains("tidegate dlq discard 1 goes on without that batch"), "{mend}");
+    assert!(
+        mend.contains("tidegate sources resume alpha without any batch of the source that failed"),
+        "{mend}"
+    );
+    shell.expect(0, &["--yes", "dlq", "discard", "1", "--reason", "it is not wanted"]);
+    shell.expect(0, &["publish", &next]);
+    let view = shell.json(0, &["doctor"]);
+    assert_eq!(check(&view, "sources")["status"], "ok");
+}
+
+#[test]
 fn the_archive_has_what_is_needed_and_no_secret_and_no_attribute_value() {
     let shell = Shell::new();
     let secret_file = shell.folder.path().join("secret");

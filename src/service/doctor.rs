@@ -334,7 +334,7 @@ impl Engine {
                 let letter = hold.batch_id.as_ref().map(|id| self.store.read(|view| view.batch_letter(id)));
                 match letter {
                     Some(Ok(Some(letter))) => format!(
-                        "tidegate dlq show {0}, mend what it tells of, then tidegate dlq requeue {0}; {resume} goes on without that batch",
+                        "tidegate dlq show {0}, mend what it tells of, then tidegate dlq requeue {0}; tidegate dlq discard {0} goes on without that batch, {resume} without any batch of the source that failed",
                         letter.id
                     ),
                     Some(_) | None => format!("tidegate sources show {source}, then {resume}"),
