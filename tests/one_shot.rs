@@ -11,6 +11,7 @@ use support::shell::Shell;
 use tidegate::clock::SystemClock;
 use tidegate::config::Settings;
 use tidegate::service::Engine;
+use tidegate::service::query::{LetterQuery, Order, Part};
 
 fn batch(time: u32, count: i64) -> TestBatch {
     TestBatch::full("alpha", time).with((0..count).map(|n| says(entity(&format!("n{n}")), 1)))
@@ -97,6 +98,73 @@ fn an_approval_that_was_killed_goes_on_when_it_is_asked_for_again() {
     shell.expect(0, &["batches", "approve", &parked.id(), "--digest", digest]);
     assert_eq!(shell.json(0, &["batches", "show", &parked.id()])["publish_state"]["status"], "COMPLETE");
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 3);
+}
+
+#[test]
+fn an_approval_of_withheld_deletions_that_was_killed_goes_on_when_it_is_asked_for_again() {
+    let shell = Shell::new();
+    shell.expect(0, &["publish", &shell.write(&batch(0, 3))]);
+    let withholds = batch(2, 2).with([Line::BadKeyless(0)]);
+    shell.expect(4, &["publish", &shell.write(&withholds)]);
+    let id = withholds.id();
+    let digest = shell.json(0, &["batches", "show", &id])["plan"]["digest"].clone();
+    killed(&shell, |engine| {
+        engine.approve(&id.parse().unwrap(), None, "ann", "it is gone").unwrap();
+    });
+    assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 3);
+    // Of another plan than the one that was approved.
+    let other = "1".repeat(32);
+    shell.refused(1, &["batches", "approve", &id, "--digest", &other]);
+    assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 3);
+    let state = shell.json(0, &["batches", "approve", &id, "--digest", digest.as_str().unwrap()]);
+    assert_eq!((&state["batch_id"], &state["status"]), (&format!("{id}~1").into(), &"COMPLETE".into()));
+    assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 2);
+    // Now there is nothing left of it.
+    assert!(shell.refused(1, &["batches", "approve", &id]).contains("does not wait for an approval"));
+}
+
+#[test]
+fn requeues_that_were_killed_go_on_when_all_that_fit_are_asked_for_again() {
+    let shell = Shell::new();
+    let id = mended(&shell).id();
+    killed(&shell, |engine| {
+        engine.requeue_letter(1, None, "ann", "mended").unwrap();
+    });
+    // None that a filter does not find, nor by another action.
+    assert_eq!(shell.expect(0, &["--yes", "dlq", "requeue", "--type", "none"]), "nothing open fits\n");
+    assert_eq!(
+        shell.expect(0, &["--yes", "dlq", "discard", "--all", "--reason", "x"]),
+        "nothing open fits\n"
+    );
+    assert_eq!(shell.json(0, &["batches", "show", &id])["publish_state"]["status"], "PENDING");
+    let told = shell.json(0, &["--yes", "dlq", "requeue", "--source", "alpha"]);
+    assert_eq!((&told["done"], &told["batches"][0]["status"]), (&1.into(), &"COMPLETE".into()), "{told}");
+
+    // Of several lines, together with what is open still.
+    let bad = |time| {
+        let key = |n: u32| entity(&format!("b{time}{n}"));
+        TestBatch::incremental("alpha", time).with([Line::BadKeyed(key(0)), Line::BadKeyed(key(1))])
+    };
+    shell.expect(4, &["publish", &shell.write(&bad(5))]);
+    shell.expect(4, &["publish", &shell.write(&bad(6))]);
+    let mend = |letter: u64, name: &str| {
+        let line = format!(r#"{{"type":"t","qualified_name":"{name}","attributes":{{"x":1}}}}"#);
+        killed(&shell, |engine| {
+            engine.edit_letter(letter, None, Some(line.as_bytes()), "ann", "mended").unwrap();
+        });
+    };
+    for (letter, name) in [(2, "b50"), (3, "b51"), (4, "b60"), (5, "b61")] {
+        mend(letter, name);
+    }
+    let query = LetterQuery { part: Part::first(2), order: Order::Oldest, ..LetterQuery::default() };
+    killed(&shell, |engine| {
+        assert_eq!(engine.requeue_letters(&query, "ann", "mended").unwrap().done, 2);
+    });
+    let told = shell.json(0, &["--yes", "dlq", "requeue", "--all"]);
+    assert_eq!((&told["done"], &told["refused"]), (&4.into(), &0.into()), "{told}");
+    assert_eq!(told["batches"].as_array().unwrap().len(), 2);
+    assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 7);
+    assert_eq!(shell.expect(0, &["--yes", "dlq", "requeue", "--all"]), "nothing open fits\n");
 }
 
 #[test]

@@ -27,18 +27,50 @@ pub(super) fn withheld(
     if count == 0 {
         return Ok(None);
     }
-    let mut n = batch.batch_id.n();
+    let speaks = speaks_for(&batch.batch_id, batch_of)?;
+    Ok(speaks.is_none().then_some((count, header.digest)))
+}
+
+/// The batch that speaks for what another one withheld, once a person approved that.
+fn speaks_for(
+    id: &BatchId,
+    batch_of: impl Fn(&BatchId) -> Result<Option<BatchRecord>>,
+) -> Result<Option<BatchRecord>> {
+    let mut n = id.n();
     loop {
         n = n.saturating_add(1);
-        match batch_of(&batch.batch_id.with_n(n))? {
-            None => return Ok(Some((count, header.digest))),
-            Some(later) if later.absence.is_some() => return Ok(None),
-            Some(_) => {}
+        match batch_of(&id.with_n(n))? {
+            Some(later) if later.absence.is_none() => {}
+            found => return Ok(found),
         }
     }
 }
 
 impl Engine {
+    /// The batch that an approval of what a batch withheld made, if it was of the plan
+    /// with that digest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such batch.
+    pub fn approved_of_withheld(
+        &self,
+        id: &BatchId,
+        digest: Option<PlanDigest>,
+    ) -> Result<Option<BatchRecord>> {
+        self.store.read(|view| {
+            let original = view.expect_batch(id)?;
+            if original.status != PublishStatus::Complete || original.absence.is_some() {
+                return Ok(None);
+            }
+            let plan = original.plan_id.map(|plan| view.plan(&plan)).transpose()?.flatten();
+            let planned = plan.and_then(|plan| plan.header).map(|header| header.digest);
+            if digest.is_some() && digest != planned {
+                return Ok(None);
+            }
+            speaks_for(id, |batch| view.batch(batch))
+        })
+    }
+
     /// Approves what a batch withheld: makes the batch that speaks for it.
     ///
     /// # Errors

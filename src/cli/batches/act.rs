@@ -34,11 +34,8 @@ pub fn approve(global: &Global, on: &On, digest: Option<&str>) -> Result<u8> {
     let id = batch_id(&on.id)?;
     let digest = digest.map(str::parse::<PlanDigest>).transpose().map_err(usage)?;
     backend::with(global, Purpose::Change, |backend| {
-        let is_it = |approved: PlanDigest| digest.is_none_or(|digest| digest == approved);
-        if is_left_behind(backend, &id, |record| {
-            record.approval.as_ref().is_some_and(|approval| is_it(approval.digest))
-        })? {
-            return go_on(global, backend, &id);
+        if let Some(left) = approved_before(backend, &id, digest)? {
+            return go_on(global, backend, &left);
         }
         // A digest says what was looked at; so does a script that names the batch.
         if digest.is_none() && std::io::stdin().is_terminal() {
@@ -85,9 +82,22 @@ pub fn act(global: &Global, on: &On, action: BatchAction) -> Result<u8> {
     })
 }
 
+/// The batch that goes on by an approval of this one, which a command that was killed
+/// left: itself, or the one that brings what it withheld.
+fn approved_before(backend: &Backend, id: &BatchId, digest: Option<PlanDigest>) -> Result<Option<BatchId>> {
+    let Backend::Directory(engine, _) = backend else { return Ok(None) };
+    let is_it = |approved: PlanDigest| digest.is_none_or(|digest| digest == approved);
+    let left = engine.approved_of_withheld(id, digest)?.map_or_else(|| id.clone(), |made| made.batch_id);
+    let was_approved = |record: &BatchRecord| {
+        let approval = record.approval.as_ref();
+        approval.is_some_and(|approval| is_it(approval.digest)) || record.absence.is_some() && left != *id
+    };
+    Ok(is_left_behind(backend, &left, was_approved)?.then_some(left))
+}
+
 /// Whether a batch that `was_decided` was left by a command that was killed: all that
 /// it needs is to be worked on, and without a server nobody does that.
-fn is_left_behind(
+pub fn is_left_behind(
     backend: &Backend,
     id: &BatchId,
     was_decided: impl FnOnce(&BatchRecord) -> bool,

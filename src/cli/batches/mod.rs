@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+pub use act::is_left_behind;
 pub use settle::{exit_after, settled};
 
 use super::Global;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::super::Global;
 use super::super::backend::{self, Act, Backend, Purpose};
-use super::super::batches::settled;
+use super::super::batches::{is_left_behind, settled};
 use super::super::common::{actor, confirmed, out, out_json, table, usage};
 use super::super::render;
 use super::ActArgs;
@@ -116,11 +116,15 @@ fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, a
         Some(_) => format!("{} or more", found.items.len()),
         None => found.items.len().to_string(),
     };
+    let mut told = Told::default();
+    if doing == Doing::Requeue {
+        add_left_behind(backend, query, &mut told)?;
+    }
     if found.items.is_empty() && found.next_cursor.is_none() {
-        if !global.json {
+        if told.done == 0 && !global.json {
             return out("nothing open fits\n").map(|()| 0);
         }
-        return tell(global, backend, Told::default());
+        return tell(global, backend, told);
     }
     let verb = match doing {
         Doing::Requeue => "Requeue",
@@ -129,7 +133,6 @@ fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, a
     if !confirmed(global, &format!("{verb} {count} open dead letters?"))? {
         return Ok(1);
     }
-    let mut told = Told::default();
     let mut cursor = None;
     loop {
         let part = LetterQuery { part: Part { limit: Some(PART), cursor }, ..query.clone() };
@@ -142,6 +145,33 @@ fn many(global: &Global, backend: &Backend, query: &LetterQuery, doing: Doing, a
         }
     }
     tell(global, backend, told)
+}
+
+/// Takes what a command that was killed put back into the queue: without a server
+/// nobody else brings it. What has ended, or waits for something else than work, is
+/// not taken: it is told of by its batch.
+fn add_left_behind(backend: &Backend, query: &LetterQuery, told: &mut Told) -> Result<()> {
+    if backend.server().is_some() {
+        return Ok(());
+    }
+    let mut cursor = None;
+    loop {
+        let part = Part { limit: Some(PAGE_MAX), cursor };
+        let page =
+            backend.letters(&LetterQuery { states: vec![LetterState::Requeued], part, ..query.clone() })?;
+        let mut items = Vec::new();
+        for letter in page.items {
+            let Some(id) = letter.requeued_as else { continue };
+            if told.ids.contains(&id) || is_left_behind(backend, &id, |_| true)? {
+                items.push(LetterResult { id: letter.id, done: true, batch_id: Some(id), problem: None });
+            }
+        }
+        told.add(LetterResults { done: items.len() as u64, refused: 0, items, next_cursor: None });
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 /// How far a long action has come, for whoever waits at a terminal.
