@@ -179,7 +179,7 @@ error_kinds! {
         "The batch was published without some of its entities, which are dead letters.",
         "Look at the dead letters of the batch.";
     SnapshotInvalid: "SNAPSHOT_INVALID", 500, 1, Never,
-        "A stored snapshot, plan or pack is missing, damaged or of an unknown version.",
+        "A stored snapshot, plan or pack is missing or damaged.",
         "Restore the file that the message names from a backup of the state URL.";
     PinDamaged: "PIN_DAMAGED", 500, 1, Never,
         "The copy of a waiting batch's files, kept under the state URL, is missing or damaged.",
@@ -197,7 +197,7 @@ error_kinds! {
         "Another process holds the data directory.",
         "Stop that process first, or let it do the work: it watches its inboxes.";
     StoreNewer: "STORE_NEWER", 500, 1, Never,
-        "The data directory was written by a newer version of Tidegate.",
+        "The data directory, or its state folder, was written by a newer version of Tidegate.",
         "Run that version, or a newer one.";
     StoreFailed: "STORE_FAILED", 500, 1, Never,
         "tidegate.redb could not be read or written.",

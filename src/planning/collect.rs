@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::format::layer::{CacheBudget, Layer};
 use super::snapshot::SnapshotManifest;
-use super::state_dir::{StateDir, read_checked};
+use super::state_dir::StateDir;
 use crate::domain::ids::{PlanId, SourceId};
 use crate::error::{Error, Result};
 
@@ -28,7 +28,7 @@ pub fn collect(
 ) -> Result<u64> {
     let mut keep: HashSet<PathBuf> = snapshots.iter().cloned().collect();
     for path in snapshots {
-        let manifest: SnapshotManifest = read_checked(path)?;
+        let manifest = SnapshotManifest::read(path)?;
         for reference in &manifest.layers {
             let layer = state.layer_path(source, &reference.file);
             if keep.insert(layer.clone()) {

@@ -14,7 +14,7 @@ use super::plan_file::{Plan, PlanManifest};
 use super::planner::horizon;
 use super::records::forget;
 use super::snapshot::{FORMAT, Found, FullRecord, LayerRef, Snapshot, SnapshotManifest};
-use super::state_dir::{StateDir, read_checked};
+use super::state_dir::StateDir;
 use super::unsure;
 use crate::domain::ids::PlanId;
 use crate::domain::key::{Key, KeyHash};
@@ -195,7 +195,7 @@ fn settled_by_others(
 ) -> Result<()> {
     let Some(own) = own.filter(|own| !own.unsure.is_empty()) else { return Ok(()) };
     for (source, id) in header.bases.iter().filter(|(source, _)| **source != header.source_id) {
-        let mut theirs: SnapshotManifest = read_checked(&state.snapshot_path(source, &header.target, id))?;
+        let mut theirs = SnapshotManifest::read(&state.snapshot_path(source, &header.target, id))?;
         let settled: BTreeSet<Key> =
             theirs.settled.remove(&own.snapshot_id).unwrap_or_default().into_iter().collect();
         next.unsure.retain(|key| !settled.contains(key));
@@ -214,7 +214,7 @@ fn settle_others(
         return Ok(());
     }
     for (source, id) in header.bases.iter().filter(|(source, _)| **source != header.source_id) {
-        let theirs: SnapshotManifest = read_checked(&state.snapshot_path(source, &header.target, id))?;
+        let theirs = SnapshotManifest::read(&state.snapshot_path(source, &header.target, id))?;
         let keys: BTreeSet<Key> = theirs.unsure.into_iter().filter(|key| settled.contains(key)).collect();
         if !keys.is_empty() {
             let known = next.settled.entry(id.clone()).or_default();

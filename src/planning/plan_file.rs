@@ -29,7 +29,7 @@ use super::format::entry::Loc;
 use super::format::layer::StampInfo;
 use super::rejects::Reject;
 use super::snapshot::{LayerRef, OrderRef, TypeEdge};
-use super::state_dir::{Pack, StateDir, read_checked};
+use super::state_dir::{Pack, StateDir, read_format};
 use crate::domain::change::{Action, Change};
 use crate::domain::ids::{OperationNo, PlanId, SourceId};
 use crate::domain::key::{Key, KeyHash, Kind};
@@ -296,10 +296,7 @@ impl Plan {
     /// Opens a plan under the state folder.
     pub fn open(state: &StateDir, source: &SourceId, plan: &PlanId) -> Result<Self> {
         let path = state.plan_manifest_path(source, plan);
-        let manifest: PlanManifest = read_checked(&path)?;
-        if manifest.format != FORMAT {
-            return Err(invalid(&path, format!("format {} is not known here", manifest.format)));
-        }
+        let manifest: PlanManifest = read_format(&path, FORMAT)?;
         if &manifest.header.plan_id != plan {
             return Err(invalid(&path, "it is the manifest of another plan"));
         }

@@ -9,7 +9,7 @@ use super::bodies::Bodies;
 use super::format::block_file::{BlockReader, FileKind};
 use super::format::layer::{CacheBudget, Layer};
 use super::plan_file::Plan;
-use super::snapshot::{FORMAT, SnapshotManifest};
+use super::snapshot::SnapshotManifest;
 use super::state_dir::{OWNER, StateDir, read_checked};
 use super::unsure::key_of;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
@@ -60,7 +60,8 @@ fn names(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 /// Every snapshot below a state folder.
 ///
 /// # Errors
-/// When a folder can't be listed.
+/// When a folder can't be listed; [`ErrorKind::StoreNewer`] when a newer version wrote
+/// one of them.
 pub fn snapshots(root: &Path) -> Result<BTreeMap<(TargetName, SourceId), FoundSnapshots>> {
     let mut found: BTreeMap<(TargetName, SourceId), FoundSnapshots> = BTreeMap::new();
     for (source, folder) in names(root)? {
@@ -74,6 +75,8 @@ pub fn snapshots(root: &Path) -> Result<BTreeMap<(TargetName, SourceId), FoundSn
                 let of = found.entry((target.clone(), source.clone())).or_default();
                 match whole(root, &source, &path) {
                     Ok(manifest) => of.whole.push(manifest),
+                    // It is newer than all that could be taken in its place.
+                    Err(error) if error.kind() == ErrorKind::StoreNewer => return Err(error),
                     Err(error) => of.damaged.push(error.to_string()),
                 }
             }
@@ -105,9 +108,9 @@ fn in_order(snapshots: &mut [SnapshotManifest]) {
 /// Reads a snapshot's manifest, and looks whether all of its files are there:
 /// indexes and packs as far as their own tables and checksums tell.
 fn whole(root: &Path, source: &SourceId, path: &Path) -> Result<SnapshotManifest> {
-    let manifest: SnapshotManifest = read_checked(path)?;
-    if manifest.format != FORMAT || manifest.source_id != *source {
-        let text = format!("{}: it is {} of source {}", path.display(), manifest.format, manifest.source_id);
+    let manifest = SnapshotManifest::read(path)?;
+    if manifest.source_id != *source {
+        let text = format!("{}: it is of source {}", path.display(), manifest.source_id);
         return Err(Error::new(ErrorKind::SnapshotInvalid, text));
     }
     let folder = root.join(source.as_str());

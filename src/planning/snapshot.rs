@@ -2,6 +2,7 @@
 //! be remembered so that order never matters (`SEMANTICS` 2).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use super::format::dictionary::Dictionary;
 use super::format::entry::{Entry, Loc};
 use super::format::layer::{CacheBudget, Layer, Scratch, StampInfo};
 use super::format::order::Order;
-use super::state_dir::{Pack, StateDir, read_checked};
+use super::state_dir::{Pack, StateDir, read_format};
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::scope::{Scope, ScopeIndex};
@@ -121,6 +122,16 @@ pub struct SnapshotManifest {
 }
 
 impl SnapshotManifest {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// [`SnapshotInvalid`](crate::error::ErrorKind::SnapshotInvalid) when it is missing or
+    /// damaged, [`StoreNewer`](crate::error::ErrorKind::StoreNewer) when a newer version
+    /// wrote it.
+    pub fn read(path: &Path) -> Result<Self> {
+        read_format(path, FORMAT)
+    }
+
     /// Live entities and relationships by type.
     pub fn live_by_type(&self) -> BTreeMap<String, u64> {
         let mut live = self.entity_counts.clone();
@@ -187,10 +198,7 @@ impl Snapshot {
         budget: &Arc<CacheBudget>,
     ) -> Result<Self> {
         let path = state.snapshot_path(source, target, id);
-        let manifest: SnapshotManifest = read_checked(&path)?;
-        if manifest.format != FORMAT {
-            return Err(invalid(&path, format!("format {} is not known here", manifest.format)));
-        }
+        let manifest = SnapshotManifest::read(&path)?;
         if (&manifest.source_id, &manifest.target, &manifest.snapshot_id) != (source, target, id) {
             return Err(invalid(&path, "it is the manifest of another snapshot"));
         }

@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use jiff::Timestamp;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::format::block_file::{BlockReader, FileKind, invalid};
+use super::format::block_file::{BlockReader, FileKind, invalid, newer};
 use super::format::written::Written;
 use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::error::{Error, ErrorKind, Result};
@@ -357,7 +357,42 @@ fn sync_folder(path: &Path) -> Result<()> {
 
 /// Reads what [`StateDir::write_checked`] wrote.
 pub fn read_checked<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(|e| match e.kind() {
+    parse(path, &body_of(path)?)
+}
+
+/// The same of a file that names its format, such as `tidegate.snapshot/1`: one of a
+/// newer version may have other members, and is told by its name.
+pub fn read_format<T: DeserializeOwned>(path: &Path, format: &str) -> Result<T> {
+    let body = body_of(path)?;
+    let found = parse::<Head>(path, &body)?.format;
+    if found == format {
+        return parse(path, &body);
+    }
+    let parts = |format: &str| {
+        let (name, version) = format.rsplit_once('/')?;
+        Some((name.to_owned(), version.parse::<u32>().ok()?))
+    };
+    Err(match (parts(&found), parts(format)) {
+        (Some((name, version)), Some((known, last))) if name == known && version > last => {
+            newer(path, &found, format)
+        }
+        _ => invalid(path, format!("format {found} is not known here")),
+    })
+}
+
+/// What a file says of itself first.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|e| invalid(path, format!("it can't be read: {e}")))
+}
+
+/// What a file holds, without the checksum behind it, which is checked.
+fn body_of(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = std::fs::read(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => invalid(path, "the file is missing"),
         _ => Error::io(path, e),
     })?;
@@ -367,7 +402,8 @@ pub fn read_checked<T: DeserializeOwned>(path: &Path) -> Result<T> {
     if tail != format!("\nxxh3 {:016x}\n", xxh3_64(body)).as_bytes() {
         return Err(invalid(path, "its checksum does not match"));
     }
-    serde_json::from_slice(body).map_err(|e| invalid(path, format!("it can't be read: {e}")))
+    bytes.truncate(split);
+    Ok(bytes)
 }
 
 #[cfg(test)]

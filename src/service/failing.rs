@@ -10,7 +10,6 @@ use crate::domain::stamp::Stamp;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::planning::snapshot::SnapshotManifest;
-use crate::planning::state_dir::read_checked;
 use crate::store::{BatchRecord, SourceHold, SourceHoldReason, Tx};
 
 /// How an error is told in a publish state.
@@ -194,7 +193,7 @@ impl Engine {
         let read = || {
             let (name, _) = self.target_of(source)?;
             let current = self.store.read(|view| view.current_snapshot(name, source))?;
-            current.map(|id| read_checked(&self.state.snapshot_path(source, name, &id))).transpose()
+            current.map(|id| SnapshotManifest::read(&self.state.snapshot_path(source, name, &id))).transpose()
         };
         read().unwrap_or_else(|error| {
             tracing::warn!(%source, %error, "what is published of it can't be read");

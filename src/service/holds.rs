@@ -11,7 +11,6 @@ use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::plan_file::Plan;
 use crate::planning::snapshot::SnapshotManifest;
-use crate::planning::state_dir::read_checked;
 use crate::store::{APPLIED, JournalEntry, PlanState, Read, SourceHold, SourceHoldReason};
 
 /// The row of the store that has the last plan of a source with an operation.
@@ -143,7 +142,7 @@ impl Engine {
         })?;
         if let Some(current) = current {
             let path = self.state.snapshot_path(source, name, &current);
-            let snapshot: SnapshotManifest = read_checked(&path)?;
+            let snapshot = SnapshotManifest::read(&path)?;
             let identity = match identity {
                 Some(identity) => identity.to_owned(),
                 None => open

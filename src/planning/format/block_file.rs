@@ -77,6 +77,12 @@ pub fn invalid(path: &Path, problem: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::SnapshotInvalid, format!("{}: {problem}", path.display()))
 }
 
+/// A file of a version that is not known here yet.
+pub fn newer(path: &Path, version: impl std::fmt::Display, known: impl std::fmt::Display) -> Error {
+    let text = format!("{} has format {version}, this program knows up to {known}", path.display());
+    Error::new(ErrorKind::StoreNewer, text)
+}
+
 /// A compressed block that waits for its place in a file.
 #[derive(Debug)]
 pub struct PackedBlock {
@@ -266,8 +272,10 @@ impl BlockReader {
         if &head[..8] != MAGIC || &trailer[32..] != END || &head[8..12] != kind.tag() {
             return Err(invalid(path, "this is no file of the expected kind, or it is cut short"));
         }
-        if !(OLDEST..=VERSION).contains(&u32_at(&head, 12)) {
-            return Err(invalid(path, format!("format version {} is not known here", u32_at(&head, 12))));
+        match u32_at(&head, 12) {
+            OLDEST..=VERSION => {}
+            version if version > VERSION => return Err(newer(path, version, VERSION)),
+            version => return Err(invalid(path, format!("format version {version} is not known here"))),
         }
         let (offset, blocks, meta_len) = (u64_at(&trailer, 0), u64_at(&trailer, 8), u64_at(&trailer, 16));
         let index_len = blocks.checked_mul(INDEX_ROW as u64);

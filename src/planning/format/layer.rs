@@ -262,10 +262,11 @@ impl Layer {
     /// Opens the file and checks everything but its blocks, which are checked
     /// as they are read.
     pub fn open(path: &Path, budget: &Arc<CacheBudget>) -> Result<Self> {
-        let Sealed { file, header, body_end, trailer } = Sealed::<8, TRAILER>::open(path)?;
-        if &header != MAGIC || &trailer[32..] != END {
-            return Err(invalid(path, "this is no snapshot layer of a known version, or it is cut short"));
+        let sealed = Sealed::<8, TRAILER>::open(path)?;
+        if &sealed.header != MAGIC || &sealed.trailer[32..] != END {
+            return Err(sealed.unknown(path, MAGIC, "snapshot layer"));
         }
+        let Sealed { file, header, body_end, trailer } = sealed;
         let (entries, ends, meta_len) = (u64_at(&trailer, 0), u64_at(&trailer, 8), u64_at(&trailer, 16));
         let bad = || invalid(path, "its parts do not add up to its size");
         if entries > u64::from(u32::MAX) || ends > 2 * u64::from(u32::MAX) || meta_len > body_end {

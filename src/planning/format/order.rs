@@ -334,11 +334,12 @@ impl Order {
     /// Opens the file and checks everything but its chunks, which are checked
     /// as they are read.
     pub fn open(path: &Path) -> Result<Self> {
-        let Sealed { file, header, body_end, trailer } = Sealed::<8, TRAILER>::open(path)?;
-        let has_runs = &header == MAGIC;
-        if !(has_runs || &header == MAGIC_1) || &trailer[24..] != END {
-            return Err(invalid(path, "this is no line order of a known version, or it is cut short"));
+        let sealed = Sealed::<8, TRAILER>::open(path)?;
+        let has_runs = &sealed.header == MAGIC;
+        if !(has_runs || &sealed.header == MAGIC_1) || &sealed.trailer[24..] != END {
+            return Err(sealed.unknown(path, MAGIC, "line order"));
         }
+        let Sealed { file, header, body_end, trailer } = sealed;
         let (chunks, meta_len) = (u64_at(&trailer, 0), u64_at(&trailer, 8));
         let bad = || invalid(path, "its parts do not add up to its size");
         if chunks > u64::from(u32::MAX) / CHUNK as u64 || meta_len > body_end {

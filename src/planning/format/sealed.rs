@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::block_file::invalid;
+use super::block_file::{invalid, newer};
 use crate::error::{Error, Result};
 
 /// A file, and what stands at its ends.
@@ -41,5 +41,18 @@ impl<const HEADER: usize, const TRAILER: usize> Sealed<HEADER, TRAILER> {
         let mut trailer = [0; TRAILER];
         file.read_exact_at(&mut trailer, body_end).map_err(at)?;
         Ok(Self { file, header, body_end, trailer })
+    }
+
+    /// What is wrong with a file of another magic number than `known`, whose last byte
+    /// is a digit, the version.
+    pub fn unknown(&self, path: &Path, known: &[u8; HEADER], what: &str) -> Error {
+        match (self.header.split_last(), known.split_last()) {
+            (Some((version, name)), Some((last, known)))
+                if name == known && version.is_ascii_digit() && version > last =>
+            {
+                newer(path, char::from(*version), char::from(*last))
+            }
+            _ => invalid(path, format!("this is no {what} of a known version, or it is cut short")),
+        }
     }
 }

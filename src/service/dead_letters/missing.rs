@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::planning::format::layer::{CacheBudget, Scratch};
 use crate::planning::plan_file::Plan;
 use crate::planning::snapshot::{Snapshot, SnapshotManifest};
-use crate::planning::state_dir::read_checked;
 use crate::store::View;
 
 /// Looks them up; what is large is read when it is needed.
@@ -63,7 +62,7 @@ impl<'a> Missing<'a> {
         for source in header.bases.keys().filter(|source| **source != header.source_id) {
             let Some(id) = view.current_snapshot(&header.target, source)? else { continue };
             let path = self.engine.state.snapshot_path(source, &header.target, &id);
-            let theirs: SnapshotManifest = read_checked(&path)?;
+            let theirs = SnapshotManifest::read(&path)?;
             let settled: HashSet<&Key> = self.next.settled.get(&id).into_iter().flatten().collect();
             unsure.extend(theirs.unsure.iter().filter(|key| !settled.contains(key)).map(Key::hash));
         }
