@@ -474,13 +474,18 @@ fn the_copy_of_what_was_mended_and_waits_is_made_when_the_old_one_goes() {
 
 #[test]
 fn an_edited_batch_that_waits_is_that_after_a_recovery() {
-    for cleared in [false, true] {
+    for (cleared, is_json) in [(false, true), (true, true), (false, false), (true, false)] {
         let mut world = base(|_| {});
-        let (id, folder, edited) = to_be_edited(&world, |text| counted(text, 19));
-        assert_eq!(code(&world, &id), "BATCH_COUNT_MISMATCH");
+        let wrong = |text: &str| if is_json { counted(text, 19) } else { "{\"mode\":\"full\"".to_owned() };
+        let (id, folder, edited) = to_be_edited(&world, wrong);
+        assert_eq!(
+            code(&world, &id),
+            if is_json { "BATCH_COUNT_MISMATCH" } else { "BATCH_MANIFEST_INVALID" }
+        );
         edit(&world, &edited);
         keep(&world);
         assert!(world.batch(&id).pin.is_some());
+/// The manifest that it came with is copied too, also one that nobody can read.
         if cleared {
             std::fs::remove_dir_all(&folder).unwrap();
         }
@@ -490,6 +495,7 @@ fn an_edited_batch_that_waits_is_that_after_a_recovery() {
 }
 
 /// It is what is told, and not that a batch came with such a manifest.
+        assert!(pin(&world, &id).join("manifest.json").is_file());
 #[test]
 fn a_manifest_that_was_damaged_in_its_copy_is_told_as_that() {
     for gone in [false, true] {

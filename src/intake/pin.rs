@@ -72,8 +72,8 @@ pub struct Meant {
     pub processing_timestamp: Timestamp,
     /// Its data files.
     pub files: Vec<BatchFile>,
-    /// Whether a person made it that after the files were copied: a manifest among
-    /// them says something else.
+    /// Whether a person made it that after the files were copied as they came: a
+    /// manifest among them says something else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub edited: bool,
 }

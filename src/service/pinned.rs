@@ -6,7 +6,7 @@ use super::engine::Engine;
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
-use crate::intake::folder;
+use crate::intake::folder::{self, hash_of};
 use crate::intake::manifest::MANIFEST;
 use crate::intake::pin::{self, Meant, PIN, PinManifest};
 use crate::intake::prefix::Object;
@@ -37,7 +37,6 @@ impl Engine {
     /// As [`pin_manifest`], also when the manifest that was copied is not what it was.
     pub(super) fn open_pin(&self, id: &BatchId, at: &Path) -> Result<Opened> {
         let made = pin_manifest(id, at)?;
-        // Then the manifest is not what the batch is by.
         let is_edited = made.is.as_ref().is_some_and(|is| is.edited);
         let copied = made.files.iter().find(|file| file.path == MANIFEST);
         if let Some(manifest) = copied.filter(|_| !is_edited) {
@@ -46,10 +45,16 @@ impl Engine {
                 .map_err(|error| error.context(format!("batch {id}")))?;
         }
         let has_manifest = at.join(MANIFEST).is_file();
+        // What was copied as it came is perhaps another batch than that. Nothing else is,
+        // whatever its manifest says: a person may have made another one of it.
+        let is_of_that =
+            || folder::read_manifest(at).is_ok_and(|bytes| hash_of(&bytes) == made.manifest_hash);
+        let is_told =
+            made.is.is_some() && (is_edited || made.failed.is_none() || has_manifest && is_of_that());
         let settings = self.settings().source(id.source());
         let is_said = made.is.as_ref().map_or(has_manifest, |is| is.mode.is_some());
         let has_no_mode = !is_said && settings.mode.is_none();
-        let opened = match has_manifest && !is_edited {
+        let opened = match has_manifest && !is_told {
             true => folder::open_in_inbox(at, id.source(), id.folder()),
             false => {
                 let object = |file: &pin::PinnedFile| Object {
@@ -62,11 +67,9 @@ impl Engine {
                 folder::open_without_manifest(at, id.source(), id.folder(), &settings, &objects)
             }
         };
-        // Where another manifest lay by then none was copied, but what was accepted.
-        let stands_alone = made.failed.is_none() && !made.files.iter().any(|file| file.path == MANIFEST);
         // Else a manifest that is not copied, or another file, makes another batch of it.
         let batch = opened.and_then(|batch| match &made.is {
-            Some(is) if is_edited || stands_alone || batch.manifest_hash == made.manifest_hash => {
+            Some(is) if is_told || batch.manifest_hash == made.manifest_hash => {
                 Ok(Batch { manifest_hash: made.manifest_hash.clone(), ..as_meant(batch, is) })
             }
             None if batch.manifest_hash == made.manifest_hash => Ok(batch),
