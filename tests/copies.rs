@@ -16,6 +16,7 @@ use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::Mode;
 use tidegate::error::ErrorKind;
 use tidegate::intake::inbox::Complete;
+use tidegate::intake::pin::PinManifest;
 use tidegate::planning::state_dir::read_checked;
 use tidegate::service::query::Part;
 use tidegate::service::recover::{Recovered, recover};
@@ -472,6 +473,7 @@ fn the_copy_of_what_was_mended_and_waits_is_made_when_the_old_one_goes() {
     assert!(world.batch(&id).pin.is_some());
 }
 
+/// The manifest that it came with is copied too, also one that nobody can read.
 #[test]
 fn an_edited_batch_that_waits_is_that_after_a_recovery() {
     for (cleared, is_json) in [(false, true), (true, true), (false, false), (true, false)] {
@@ -485,7 +487,7 @@ fn an_edited_batch_that_waits_is_that_after_a_recovery() {
         edit(&world, &edited);
         keep(&world);
         assert!(world.batch(&id).pin.is_some());
-/// The manifest that it came with is copied too, also one that nobody can read.
+        assert!(pin(&world, &id).join("manifest.json").is_file());
         if cleared {
             std::fs::remove_dir_all(&folder).unwrap();
         }
@@ -494,8 +496,64 @@ fn an_edited_batch_that_waits_is_that_after_a_recovery() {
     }
 }
 
+/// What a copy says of its batch.
+fn said(world: &World, id: &BatchId) -> PinManifest {
+    read_checked(&pin(world, id).join(".pin.json")).unwrap()
+}
+
+#[test]
+fn an_edit_that_is_taken_back_as_it_is_requeued_is_not_told_by_the_copy() {
+    let mut came = 0;
+    for n in 0..4 {
+        let world = base(|_| {});
+        let (id, folder, edited) = to_be_edited(&world, |_| "{\"mode\":\"full\"".to_owned());
+        std::fs::remove_dir_all(&folder).unwrap();
+        let letter = world.dead_letters("alpha").pop().unwrap();
+        let (engine, number, before) = (world.engine(), letter.id, said(&world, &id));
+        let revision =
+            engine.edit_letter(number, Some(letter.revision), Some(edited.as_bytes()), "ann", "so").unwrap();
+        let other = world.shared();
+        world.moment.after(n, move || {
+            // It may be requeued by then.
+            let _ = other.edit_letter(number, Some(revision), None, "bob", "not so");
+        });
+        let requeued = engine.requeue_letter(number, Some(revision), "ann", "as edited");
+        if world.moment.is_ahead() || requeued.is_ok() {
+            continue;
+        }
+        came += 1;
+        assert_eq!(requeued.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(said(&world, &id), before, "{n}");
+        let told = refused(engine, &id);
+        assert!(told.contains(&format!("tidegate dlq edit {number} --requeue")), "{told}");
+    }
+    assert!(came > 0);
+}
+
+/// The requeue is what counts: the process may end before the copy tells of it.
+#[test]
+fn a_copy_tells_an_edit_that_was_requeued_as_soon_as_it_can() {
+    let mut world = base(|_| {});
+    let (id, folder, edited) = to_be_edited(&world, |_| "{\"mode\":\"full\"".to_owned());
+    std::fs::remove_dir_all(&folder).unwrap();
+    // Nothing can be written there.
+    let partial = pin(&world, &id).join(".pin.partial");
+    std::fs::create_dir(&partial).unwrap();
+    edit(&world, &edited);
+    assert_eq!(world.batch(&id).status, PublishStatus::Pending);
+    assert!(said(&world, &id).failed.is_some());
+    let told = world.timeline(&id);
+    assert!(told.iter().any(|line| line.contains("does not tell yet")), "{told:?}");
+    std::fs::remove_dir(&partial).unwrap();
+    world.restart();
+    world.clock.advance(Duration::from_secs(3_600));
+    world.engine().remove_pins().unwrap();
+    assert!(said(&world, &id).failed.is_none());
+    assert_eq!(lose_and_recover(&mut world).batches, std::slice::from_ref(&id));
+    expect_published_as_edited(&world, &id);
+}
+
 /// It is what is told, and not that a batch came with such a manifest.
-        assert!(pin(&world, &id).join("manifest.json").is_file());
 #[test]
 fn a_manifest_that_was_damaged_in_its_copy_is_told_as_that() {
     for gone in [false, true] {

@@ -10,7 +10,9 @@ use super::engine::Engine;
 use super::failing::concerns_batch;
 use super::inboxes::Place;
 use super::pinned::pin_manifest;
+use super::pins::done;
 use super::uploads::Scratch;
+use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
@@ -19,7 +21,7 @@ use crate::intake::manifest::{MANIFEST, safe_path};
 use crate::intake::pin::{self, Meant, PIN, PinManifest, PinnedFile, Wanted};
 use crate::intake::{fetch, folder, signature};
 use crate::planning::halt::Halt;
-use crate::store::BatchRecord;
+use crate::store::{BatchRecord, PinTask, PinWork};
 
 /// The files of a folder, with their sizes and times.
 type Lying = BTreeMap<String, (u64, Option<SystemTime>)>;
@@ -61,17 +63,37 @@ impl Engine {
         Ok(made)
     }
 
-    /// Has the copy of a batch tell what a person made of it, before it is tried again
-    /// as that: should the store be lost, nothing else knows.
+    /// Has the copy of a batch tell what a person made of it: should the store be lost,
+    /// nothing else knows. It follows the requeue: what nobody requeued is not told.
     ///
     /// # Errors
     /// [`ErrorKind::PinDamaged`] when the copy can't be used, and those of the disk.
-    pub(super) fn edit_pin(&self, record: &BatchRecord) -> Result<()> {
-        let at = self.state.pin_path(&record.batch_id);
-        let made = pin_manifest(&record.batch_id, &at)?;
-        let is = meant(record, self.batch_of(record)?).map(|is| Meant { edited: true, ..is });
-        let edited = PinManifest { manifest_hash: record.manifest_hash.clone(), failed: None, is, ..made };
-        self.state.write_checked(&at.join(PIN), &edited)
+    pub(super) fn tell_pin(&self, id: &BatchId, work: &PinWork) -> Result<()> {
+        let record = self.batch(id)?;
+        if record.pin.is_some() {
+            let at = self.state.pin_path(id);
+            let made = pin_manifest(id, &at)?;
+            let is = meant(&record, self.batch_of(&record)?).map(|is| Meant { edited: true, ..is });
+            // It may have failed again by now.
+            let failure = record.failure.filter(|_| record.status == PublishStatus::Failed);
+            let failed = failure.map(|failure| failure.error_code);
+            let told = PinManifest { manifest_hash: record.manifest_hash, failed, is, ..made };
+            self.state.write_checked(&at.join(PIN), &told)?;
+        }
+        let (id, work) = (id.clone(), work.clone());
+        self.store.write(move |tx| done(tx, &id, &work).map(drop))
+    }
+
+    /// The same at once, where nobody is at work on a copy. What that leaves, or a
+    /// process that ends before, is done when pins are seen to next.
+    pub(super) fn tell_pin_now(&self, id: &BatchId) {
+        let Ok(_making) = self.pinning.try_lock() else { return };
+        let work = self.store.read(|view| view.pin_work(id)).ok().flatten();
+        let Some(work) = work.filter(|work| work.task == PinTask::Tell) else { return };
+        let told = self.tell_pin(id, &work).or_else(|error| self.pin_failed(id, work, &error).map(drop));
+        if let Err(error) = told {
+            tracing::warn!(batch = %id, source = %id.source(), %error, "its pin: tried again later");
+        }
     }
 
     fn copy_as_accepted(&self, record: &BatchRecord, batch: &Batch, to: &Path) -> Result<Vec<PinnedFile>> {

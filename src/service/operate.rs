@@ -6,6 +6,7 @@ use super::SELF;
 use super::dead_letters::taken;
 use super::engine::Engine;
 use super::failing::failure;
+use super::pinned::pin_manifest;
 use super::queue::is_parked;
 use super::reopen::{Edited, Lies, Whole};
 use crate::domain::ids::{BatchId, SourceId};
@@ -13,7 +14,9 @@ use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Approval, BatchRecord, BreakerRecord, Decision, SourceHold, SourceHoldReason};
+use crate::store::{
+    Approval, BatchRecord, BreakerRecord, Decision, PinTask, PinWork, SourceHold, SourceHoldReason,
+};
 
 /// As what a batch is tried again, and for what.
 #[derive(Default)]
@@ -263,10 +266,9 @@ impl Engine {
             }
             None | Some(_) => None,
         };
-        if let Some(edited) = reopened.as_ref().filter(|_| is_edited && is_failed && !anew)
-            && record.pin.is_some()
-        {
-            self.edit_pin(edited)?;
+        if is_edited && is_failed && !anew && record.pin.is_some() {
+            // What can't be used is told now, and not when the batch fails for it.
+            pin_manifest(id, &self.state.pin_path(id))?;
         }
         let clear = self.clearing(&record, found.is_some(), brought);
         let target = self.settings().source(id.source()).target;
@@ -332,6 +334,9 @@ impl Engine {
                         let text = format!("the edit of dead letter {id} is kept, and is not what is tried: `tidegate dlq requeue {id}` tries it, should this fail");
                         tx.remark(&record, text, SELF)?;
                     }
+                    if is_edited && record.pin.is_some() {
+                        tx.set_pin_work(&batch, Some(&PinWork::new(PinTask::Tell)))?;
+                    }
                     // No worker sees it before it is committed.
                     clear()?;
                     Ok(record)
@@ -359,6 +364,9 @@ impl Engine {
                 }
             }
         })?;
+        if is_edited {
+            self.tell_pin_now(id);
+        }
         self.work.end_wait(id.source());
         self.forget_finished(&record);
         self.work.notify();

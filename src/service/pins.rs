@@ -97,7 +97,7 @@ impl Engine {
         self.see_to_pins(true)
     }
 
-    /// Removes what is due, and copies nothing.
+    /// Removes what is due and has copies tell what they are to, and copies nothing.
     ///
     /// # Errors
     /// As [`Self::keep_pins`].
@@ -126,6 +126,7 @@ impl Engine {
             let done = match work.task {
                 PinTask::Copy => self.copy_pin(&id, &work),
                 PinTask::Remove => self.remove_pin(&id, &work),
+                PinTask::Tell => self.tell_pin(&id, &work),
             };
             match done {
                 Ok(()) => {}
@@ -264,7 +265,7 @@ impl Engine {
     }
 
     /// Told once for each reason, and tried again where that may help; when.
-    fn pin_failed(&self, id: &BatchId, work: PinWork, error: &Error) -> Result<Option<Timestamp>> {
+    pub(super) fn pin_failed(&self, id: &BatchId, work: PinWork, error: &Error) -> Result<Option<Timestamp>> {
         if work.task == PinTask::Copy && error.kind() == ErrorKind::FileUnsafe {
             let ended = self.batch(id)?.status.is_final();
             if ended {
@@ -283,6 +284,7 @@ impl Engine {
                 let what = match work.task {
                     PinTask::Copy => "its files could not be copied under the state URL yet",
                     PinTask::Remove => "the copy of its files could not be removed yet",
+                    PinTask::Tell => "the copy of its files does not tell yet what a person made of it",
                 };
                 let record = tx.expect_batch(&id)?;
                 tx.remark(&record, format!("{what}: {text}"), SELF)?;
@@ -330,7 +332,7 @@ impl Engine {
 
 /// Has nothing be left to do about a pin, unless something else was asked for
 /// since this was begun. Returns whether that is so.
-fn done(tx: &mut Tx<'_>, id: &BatchId, begun: &PinWork) -> Result<bool> {
+pub(super) fn done(tx: &mut Tx<'_>, id: &BatchId, begun: &PinWork) -> Result<bool> {
     let is_still = tx.pin_work(id)?.is_some_and(|now| now.is_still(begun));
     if is_still {
         tx.set_pin_work(id, None)?;

@@ -98,6 +98,8 @@ pub enum PinTask {
     Copy,
     /// The copy is to go.
     Remove,
+    /// The copy is to tell what a person made of the batch.
+    Tell,
 }
 
 /// The same, and how often it was tried.
