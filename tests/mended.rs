@@ -119,6 +119,88 @@ fn an_edit_of_a_batch_by_its_files_is_of_these_files_in_a_folder_that_is_complet
     expect_all(&world, 2);
 }
 
+/// A person took an expected size away, or a file: it is by its files still.
+#[test]
+fn a_batch_by_its_files_is_read_where_it_was_mended_also_after_an_edit() {
+    for (without_file, value, by_letter) in
+        [(false, 2, false), (false, 22, false), (true, 2, false), (true, 22, false), (true, 2, true)]
+    {
+        let world = base(by_marker(Some(Mode::Full)));
+        let folder = without_manifest(&world, &batch(2, 2));
+        let id: BatchId = batch(2, 2).id().parse().unwrap();
+        let file = folder.join(FILE);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, &text[..text.len() - 3]).unwrap();
+        world.work();
+        assert_eq!(code(&world, &id), "BATCH_SIZE_MISMATCH");
+        let letter = world.dead_letters("alpha").pop().unwrap();
+        let shown = world.engine().letter(letter.id).unwrap().content.unwrap();
+        let mut edited: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let files = edited["files"].as_array_mut().unwrap();
+        assert_eq!(files.len(), 2);
+        files.retain(|file| !without_file || file["path"] == FILE);
+        for file in files {
+            file.as_object_mut().unwrap().remove("bytes");
+        }
+        let edited = edited.to_string();
+        let engine = world.engine();
+        engine.repair_letter(letter.id, Some(letter.revision), edited.as_bytes(), "ann", "so").unwrap();
+        // It is cut once more, and fails with the edit.
+        std::fs::write(&file, &text[..text.len() - 30]).unwrap();
+        world.work();
+        assert_eq!(code(&world, &id), "BATCH_CHANGED");
+        keep(&world);
+        assert!(world.batch(&id).pin.is_some());
+        std::fs::write(&file, text.replace("\"x\":2", &format!("\"x\":{value}"))).unwrap();
+        if by_letter {
+            engine.requeue_letter(letter.id, None, "ann", "mended").unwrap();
+            world.work();
+        } else {
+            goes_well(&world, &id);
+        }
+        expect_all(&world, value);
+    }
+}
+
+/// It keeps what it came with in mind also where only its copy is left of the store.
+#[test]
+fn an_edited_batch_by_its_files_that_was_recovered_is_read_where_it_was_mended() {
+    let mut world = base(by_marker(Some(Mode::Full)));
+    let folder = without_manifest(&world, &batch(2, 2));
+    let id: BatchId = batch(2, 2).id().parse().unwrap();
+    let file = folder.join(FILE);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, &text[..text.len() - 3]).unwrap();
+    world.work();
+    let letter = world.dead_letters("alpha").pop().unwrap();
+    let shown = world.engine().letter(letter.id).unwrap().content.unwrap();
+    let mut edited: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    edited["files"].as_array_mut().unwrap().retain(|file| file["path"] == FILE);
+    edited["files"][0].as_object_mut().unwrap().remove("bytes");
+    edited["files"][0]["count"] = 21.into();
+    world.engine().pause_source(id.source(), "ann", "wait").unwrap();
+    let revision = Some(letter.revision);
+    let edited = edited.to_string();
+    world.engine().repair_letter(letter.id, revision, edited.as_bytes(), "ann", "so").unwrap();
+    keep(&world);
+    assert!(world.batch(&id).pin.is_some());
+    world.stop();
+    std::fs::remove_file(world.data.path().join("tidegate.redb")).unwrap();
+    let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
+    tidegate::service::recover::recover(world.settings.clone(), clock).unwrap();
+    world.restart();
+    world.work();
+    assert_eq!(code(&world, &id), "BATCH_COUNT_MISMATCH");
+    // One line more.
+    std::fs::write(
+        &file,
+        format!("{text}{{\"type\":\"t\",\"qualified_name\":\"n20\",\"attributes\":{{}}}}\n"),
+    )
+    .unwrap();
+    goes_well(&world, &id);
+    assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 21);
+}
+
 #[test]
 fn a_mended_manifest_that_is_not_whole_is_refused_and_takes_no_copy_away() {
     for pinned in [false, true] {

@@ -72,6 +72,10 @@ pub struct Meant {
     pub processing_timestamp: Timestamp,
     /// Its data files.
     pub files: Vec<BatchFile>,
+    /// Those that it was delivered with, where it has no manifest and a person made
+    /// others of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Vec<BatchFile>>,
     /// Whether a person made it that after the files were copied as they came: a
     /// manifest among them says something else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

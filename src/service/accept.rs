@@ -12,7 +12,7 @@ use crate::domain::settings::Mode;
 use crate::domain::stamp::Stamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
-use crate::intake::folder;
+use crate::intake::folder::{self, hash_of_files};
 use crate::store::{BatchRecord, BatchTotals, InboxEntry, InboxState, SourceHold, Tx};
 
 /// Where a batch was found.
@@ -248,8 +248,7 @@ impl Engine {
     }
 
     pub(super) fn batch_of(&self, record: &BatchRecord) -> Result<Batch> {
-        let files: Vec<BatchFile> =
-            serde_json::from_str(&record.files).map_err(|e| Error::internal("a file list").caused_by(e))?;
+        let files = recorded(&record.files)?;
         let mut stamp = record.stamp.clone();
         if record.absence.is_some() {
             // It is the original that speaks for what it does not list: what
@@ -272,6 +271,23 @@ impl Engine {
     }
 }
 
-fn as_recorded(files: &[BatchFile]) -> Result<String> {
+/// Files as a record has them.
+pub(super) fn as_recorded(files: &[BatchFile]) -> Result<String> {
     serde_json::to_string(files).map_err(|e| Error::internal("a file list").caused_by(e))
+}
+
+/// Files that a record has.
+pub(super) fn recorded(files: &str) -> Result<Vec<BatchFile>> {
+    serde_json::from_str(files).map_err(|e| Error::internal("a file list").caused_by(e))
+}
+
+/// The files that tell which batch it is, where that has no manifest: an edit makes
+/// others of them.
+pub(super) fn as_delivered(record: &BatchRecord) -> Result<Vec<BatchFile>> {
+    recorded(record.listing.as_ref().unwrap_or(&record.files))
+}
+
+/// Whether a batch was accepted by a manifest, and not by its files.
+pub(super) fn had_manifest(record: &BatchRecord) -> Result<bool> {
+    Ok(record.manifest_hash != hash_of_files(&as_delivered(record)?))
 }

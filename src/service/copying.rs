@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::accept::{had_manifest, recorded};
 use super::engine::Engine;
 use super::failing::concerns_batch;
 use super::inboxes::Place;
@@ -16,7 +17,7 @@ use crate::domain::ids::BatchId;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
-use crate::intake::folder::{hash_of, hash_of_files};
+use crate::intake::folder::hash_of;
 use crate::intake::manifest::{MANIFEST, safe_path};
 use crate::intake::pin::{self, Meant, PIN, PinManifest, PinnedFile, Wanted};
 use crate::intake::{fetch, folder, signature};
@@ -56,7 +57,7 @@ impl Engine {
             batch_id: record.batch_id.clone(),
             manifest_hash: record.manifest_hash.clone(),
             failed: record.failure.as_ref().filter(|_| is_failed).map(|failure| failure.error_code.clone()),
-            is: meant(record, batch),
+            is: meant(record, batch)?,
             files,
         };
         self.state.write_checked(&to.join(PIN), &made)?;
@@ -73,7 +74,7 @@ impl Engine {
         if record.pin.is_some() {
             let at = self.state.pin_path(id);
             let made = pin_manifest(id, &at)?;
-            let is = meant(&record, self.batch_of(&record)?).map(|is| Meant { edited: true, ..is });
+            let is = meant(&record, self.batch_of(&record)?)?.map(|is| Meant { edited: true, ..is });
             // It may have failed again by now.
             let failure = record.failure.filter(|_| record.status == PublishStatus::Failed);
             let failed = failure.map(|failure| failure.error_code);
@@ -98,7 +99,7 @@ impl Engine {
 
     fn copy_as_accepted(&self, record: &BatchRecord, batch: &Batch, to: &Path) -> Result<Vec<PinnedFile>> {
         let stopping = || self.stopping();
-        let has_manifest = record.manifest_hash != hash_of_files(&batch.files);
+        let has_manifest = had_manifest(record)?;
         if folder::check_files(batch).is_err() {
             self.bring(batch, Halt::when(&stopping))?;
             folder::check_files(batch)?;
@@ -195,21 +196,25 @@ impl Engine {
 }
 
 /// How a batch is meant; `None` of one that nobody could read.
-fn meant(record: &BatchRecord, batch: Batch) -> Option<Meant> {
+fn meant(record: &BatchRecord, batch: Batch) -> Result<Option<Meant>> {
     if record.status == PublishStatus::Failed && record.mode.is_none() {
-        return None;
+        return Ok(None);
     }
-    let as_stated = |file: BatchFile| BatchFile { accepted: None, listed: None, ..file };
-    Some(Meant {
+    let as_stated = |files: Vec<BatchFile>| {
+        files.into_iter().map(|file| BatchFile { accepted: None, listed: None, ..file }).collect()
+    };
+    let listing = record.listing.as_deref().map(recorded).transpose()?;
+    Ok(Some(Meant {
         mode: record.mode,
         scope: batch.scope,
         workflow: batch.workflow,
         complexity: batch.complexity,
         source_timestamp: batch.stamp.source_timestamp,
         processing_timestamp: batch.stamp.processing_timestamp,
-        files: batch.files.into_iter().map(as_stated).collect(),
+        files: as_stated(batch.files),
+        listing: listing.map(as_stated),
         edited: false,
-    })
+    }))
 }
 
 fn wanted(name: &str) -> Wanted {

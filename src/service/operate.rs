@@ -256,8 +256,8 @@ impl Engine {
         // What lies there now is what is asked for.
         let reopened = mended.or(fresh.map(|edited| {
             // The edit was made of that: it is what was delivered from then on.
-            let manifest_hash = there.unwrap_or_else(|| edited.manifest_hash.clone());
-            BatchRecord { manifest_hash, ..edited }
+            let Some(manifest_hash) = there else { return edited };
+            BatchRecord { manifest_hash, listing: None, ..edited }
         }));
         let files = match &reopened {
             // What was approved is of the files that were seen.
@@ -307,6 +307,7 @@ impl Engine {
                             record.complexity = fresh.complexity;
                             record.estimate = fresh.estimate;
                             record.files = fresh.files;
+                            record.listing = fresh.listing;
                             record.totals = fresh.totals;
                             record.manifest_hash = fresh.manifest_hash;
                         }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::accept::as_recorded;
 use super::engine::Engine;
 use crate::domain::ids::BatchId;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,14 @@ pub(super) struct Opened {
     /// Whether nobody has said how it is meant: it has no manifest, and its
     /// source no `mode`.
     pub(super) has_no_mode: bool,
+}
+
+impl Opened {
+    /// The files that the batch was delivered with, as its record has them.
+    pub(super) fn listing(made: &PinManifest) -> Result<Option<String>> {
+        let listing = made.is.as_ref().and_then(|is| is.listing.as_deref());
+        listing.map(as_recorded).transpose()
+    }
 }
 
 impl Engine {

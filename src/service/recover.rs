@@ -481,7 +481,7 @@ impl Engine {
                     (None, None) => None,
                 };
                 let record = match batch {
-                    Some(batch) => self.record(&batch)?,
+                    Some(batch) => BatchRecord { listing: Opened::listing(&made)?, ..self.record(&batch)? },
                     None => self.unread(id, String::new(), at.to_owned(), made.manifest_hash.clone())?,
                 };
                 let record = BatchRecord { mode: record.mode.filter(|_| !has_no_mode), ..record };

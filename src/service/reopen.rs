@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use self::refused::{expect_complete, expect_no_more, gone, lacks, mode_missing, waits};
-use super::accept::FoundIn;
+use super::accept::{FoundIn, as_delivered, as_recorded, had_manifest, recorded};
 use super::engine::Engine;
 use super::inboxes::Place;
+use super::pinned::Opened;
 use super::uploads::Scratch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::{Batch, BatchFile};
@@ -133,7 +134,7 @@ impl Engine {
             return self.unread_there(record, seen);
         }
         let mut whole = Whole::default();
-        let (has_manifest, had_manifest) = (seen.folder.has(MANIFEST), self.had_manifest(record)?);
+        let (has_manifest, had_manifest) = (seen.folder.has(MANIFEST), had_manifest(record)?);
         let files = self.batch_of(edited.map_or(record, |edited| edited.record))?.files;
         let mut files = match (has_manifest, edited) {
             _ if seen.folder.objects.is_empty() => return Ok(Lies::Away),
@@ -152,12 +153,15 @@ impl Engine {
             (false, Some(_)) if had_manifest => files,
             (false, Some(_)) => {
                 expect_complete(record, &seen)?;
-                let own = self.batch_of(record)?.files;
-                expect_no_more(record, &seen, &[&own[..], &files].concat())?;
+                expect_no_more(
+                    record,
+                    &seen,
+                    &[as_delivered(record)?, recorded(&record.files)?, files.clone()].concat(),
+                )?;
                 files
             }
             (false, None) if !had_manifest => {
-                expect_no_more(record, &seen, &files)?;
+                expect_no_more(record, &seen, &[as_delivered(record)?, files.clone()].concat())?;
                 if self.missing(&seen, record, &files)?.is_none() {
                     whole.fresh = self.by_files(record, &seen, files.clone())?;
                 }
@@ -240,8 +244,7 @@ impl Engine {
             };
         }
         let mut there = None;
-        let (has_manifest, had_manifest) =
-            (record.folder.join(MANIFEST).exists(), self.had_manifest(record)?);
+        let (has_manifest, had_manifest) = (record.folder.join(MANIFEST).exists(), had_manifest(record)?);
         let fresh = match edited {
             None if is_unread || self.has_other_manifest(record) => {
                 Some(self.by_manifest(record, &record.folder)?)
@@ -340,11 +343,14 @@ impl Engine {
         mut files: Vec<BatchFile>,
     ) -> Result<Option<BatchRecord>> {
         expect_complete(record, seen)?;
-        for file in &mut files {
+        let mut delivered = as_delivered(record)?;
+        for file in files.iter_mut().chain(&mut delivered) {
             let object = seen.folder.objects.iter().find(|object| object.name == file.path);
             file.bytes = object.map(|object| object.size).or(file.bytes);
         }
-        let mut fresh = BatchRecord { manifest_hash: hash_of_files(&files), ..record.clone() };
+        let listing = record.listing.as_ref().map(|_| as_recorded(&delivered)).transpose()?;
+        let manifest_hash = hash_of_files(&delivered);
+        let mut fresh = BatchRecord { manifest_hash, listing, ..record.clone() };
         fresh.files = self.files_as_they_are(&Batch { files, ..self.batch_of(record)? })?;
         Ok(Some(fresh).filter(|fresh| fresh.manifest_hash != record.manifest_hash))
     }
@@ -365,7 +371,7 @@ impl Engine {
             if let Some(why) = &seen.waits {
                 return Err(waits(record, why));
             }
-            if self.had_manifest(record)? {
+            if had_manifest(record)? {
                 // It had a manifest, which is still to come, or went first.
                 return match record.pin.is_some() {
                     true => self.by_pin(record),
@@ -390,13 +396,14 @@ impl Engine {
     fn by_pin(&self, record: &BatchRecord) -> Result<Lies> {
         let id = &record.batch_id;
         let opened = self.open_pin(id, &self.state.pin_path(id))?;
+        let listing = Opened::listing(&opened.made)?;
         let batch = opened.batch.map_err(|error| self.copy_alone(record).caused_by(error))?;
         if opened.has_no_mode {
             return Err(mode_missing(record));
         }
         let fresh = self.record(&batch)?;
         let (url, folder) = (record.url.clone(), record.folder.clone());
-        Ok(Lies::Copied(Box::new(BatchRecord { url, folder, ..fresh })))
+        Ok(Lies::Copied(Box::new(BatchRecord { url, folder, listing, ..fresh })))
     }
 
     /// What has to be done before a worker reads a batch as it was found: what was
@@ -425,11 +432,6 @@ impl Engine {
             }
             Ok(())
         }
-    }
-
-    /// Whether a batch was accepted by a manifest, and not by its files.
-    fn had_manifest(&self, record: &BatchRecord) -> Result<bool> {
-        Ok(record.manifest_hash != hash_of_files(&self.batch_of(record)?.files))
     }
 
     /// Whether a batch of this machine would be read with another manifest.

@@ -96,6 +96,7 @@ pub fn filled(stamp: &Stamp) -> BatchRecord {
     let at = time("2026-11-24T12:00:01.5Z");
     BatchRecord {
         complexity: Some(4),
+        listing: Some("[]".into()),
         totals: BatchTotals { files: 2, lines: Some(1_000), bytes: None },
         status: PublishStatus::Retrying,
         metrics: Some(metrics()),

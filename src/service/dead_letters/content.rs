@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::super::accept::had_manifest;
 use super::super::engine::Engine;
 use crate::domain::assertion::{bad_attributes, parse_line};
 use crate::domain::ids::FolderName;
@@ -158,6 +159,9 @@ impl Engine {
             // What was delivered is known by this, whatever is made of it.
             manifest_hash: record.manifest_hash.clone(),
         })?;
+        // What was delivered without a manifest is known by its files.
+        let is_by_files = record.mode.is_some() && !had_manifest(record)?;
+        let listing = record.listing.clone().or_else(|| is_by_files.then(|| record.files.clone()));
         Ok(BatchRecord {
             stamp: fresh.stamp,
             workflow: fresh.workflow,
@@ -165,6 +169,7 @@ impl Engine {
             scope: fresh.scope,
             complexity: fresh.complexity,
             files: fresh.files,
+            listing,
             totals: fresh.totals,
             status: fresh.status,
             ..record.clone()

@@ -184,6 +184,10 @@ pub struct BatchRecord {
     pub estimate: Option<u8>,
     /// Its files, as JSON of intake's own form.
     pub files: String,
+    /// Its files as they were delivered, where it has no manifest, they tell which
+    /// batch it is and a person made others of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<String>,
     /// What they have together.
     #[serde(default)]
     pub totals: BatchTotals,
@@ -256,6 +260,7 @@ impl BatchRecord {
             complexity: None,
             estimate: None,
             files: "[]".into(),
+            listing: None,
             totals: BatchTotals::default(),
             manifest_hash: String::new(),
             status: PublishStatus::Pending,
