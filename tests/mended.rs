@@ -435,6 +435,39 @@ fn an_edit_is_of_the_manifest_that_was_looked_at() {
     expect_all(&world, 2);
 }
 
+/// Whoever says that it was looked at; nobody else has seen it.
+#[test]
+fn an_edit_of_what_was_delivered_since_the_edit_before_is_of_that() {
+    for looked in [false, true] {
+        let world = base(|_| {});
+        let folder = batch(2, 2).write(&world.data.path().join("inbox"));
+        let path = folder.join("manifest.json");
+        let right = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, right.replace("\"count\":20", "\"count\":21")).unwrap();
+        scan(&world);
+        world.work();
+        let id = id_of(&batch(2, 2));
+        let letter = world.dead_letters("alpha").pop().unwrap();
+        let engine = world.engine();
+        let revision = Some(letter.revision);
+        let revision =
+            Some(engine.edit_letter(letter.id, revision, Some(right.as_bytes()), "ann", "counted").unwrap());
+        std::fs::write(&path, right.replace("\"count\":20", "\"count\":22")).unwrap();
+        let shown = engine.letter(letter.id).unwrap().original_hash;
+        let seen = LookedAt { revision, original: shown.as_deref().filter(|_| looked) };
+        let repaired = engine.repair_letter(letter.id, seen, right.as_bytes(), "ann", "counted again");
+        if looked {
+            repaired.unwrap();
+            world.work();
+            expect_all(&world, 2);
+        } else {
+            let error = repaired.unwrap_err();
+            assert!(error.to_string().contains("another manifest than the edit was made of"), "{error}");
+            assert_eq!(world.batch(&id).status, PublishStatus::Failed);
+        }
+    }
+}
+
 /// An inbox in an object store.
 struct Remote {
     data: tempfile::TempDir,

@@ -188,6 +188,28 @@ fn an_edit_is_of_the_manifest_that_the_editor_showed() {
     assert_eq!(code, 0, "{told}");
 }
 
+/// What is shown to begin with is that one, and not what was delivered since.
+#[test]
+fn an_edit_on_top_of_another_is_of_what_that_was_made_of() {
+    let shell = counted_wrong();
+    let batches = shell.folder.path().join("batches/alpha");
+    let folder = std::fs::read_dir(&batches).unwrap().next().unwrap().unwrap().path();
+    let manifest = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let good = shell.folder.path().join("good.json");
+    std::fs::write(&good, text.replace("\"count\":3", "\"count\":2")).unwrap();
+    let edit = ["--yes", "dlq", "edit", "1", "--file", good.to_str().unwrap(), "--reason", "x"];
+    shell.expect(0, &edit);
+    std::fs::write(&manifest, text.replace("\"count\":3", "\"count\":4")).unwrap();
+    let output = shell.run(&[&edit[..], &["--requeue"]].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("another manifest than the edit was made of"), "{told}");
+    // What it says works.
+    shell.expect(0, &["--yes", "dlq", "edit", "1", "--undo"]);
+    shell.expect(0, &[&edit[..], &["--requeue"]].concat());
+}
+
 #[test]
 fn a_skip_is_asked_about_and_told_with_the_dead_letter() {
     let shell = bad_line();

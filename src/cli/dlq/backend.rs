@@ -49,12 +49,18 @@ struct Edit<'a> {
 impl<'a> Edit<'a> {
     fn of(seen: &'a DeadLetterDetail, content: Option<&'a str>, act: &'a Act<'a>) -> Self {
         let one = One { revision: seen.letter.revision, act };
-        Self { content, original_hash: seen.original_hash.as_deref(), one }
+        Self { content, original_hash: original(seen), one }
     }
 }
 
 fn looked_at(seen: &DeadLetterDetail) -> LookedAt<'_> {
-    LookedAt { revision: Some(seen.letter.revision), original: seen.original_hash.as_deref() }
+    LookedAt { revision: Some(seen.letter.revision), original: original(seen) }
+}
+
+/// The hash of the original that was looked at: where there is an edit, that is what an
+/// editor shows, and what a file was most likely made of.
+fn original(seen: &DeadLetterDetail) -> Option<&str> {
+    seen.original_hash.as_deref().filter(|_| !seen.letter.edited)
 }
 
 #[derive(Serialize)]

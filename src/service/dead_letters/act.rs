@@ -21,7 +21,8 @@ pub const MAX_EDIT: usize = 8 << 20;
 pub struct LookedAt<'a> {
     /// The letter's revision.
     pub revision: Option<u64>,
-    /// Hash of the original, of a batch's letter.
+    /// Hash of the original, of a batch's letter. An edit on top of another is of what
+    /// that one was made of, unless this says that the original was looked at.
     pub original: Option<&'a str>,
 }
 
@@ -59,8 +60,12 @@ impl Engine {
                 if content.is_some() && seen.original.is_some_and(|original| original != there) {
                     return Err(other_manifest(&letter));
                 }
-                // It begins with the edit that there is.
-                letter.edited.as_ref().map_or(Some(there), |edit| edit.of.clone())
+                match &letter.edited {
+                    // It begins with the edit that there is. Who does not say so has
+                    // not seen what was delivered since.
+                    Some(edit) if seen.original.is_none() => edit.of.clone(),
+                    Some(_) | None => Some(there),
+                }
             }
             LetterKind::Entity => None,
         };
