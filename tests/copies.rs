@@ -371,11 +371,19 @@ fn what_was_recovered_from_a_copy_that_was_given_up_is_not_tried_again() {
     let letter = world.dead_letters("alpha").pop().unwrap().id;
     world.engine().discard_letter(letter, None, "ann", "not wanted").unwrap();
     let told = refused(world.engine(), &id);
-    assert!(told.contains("there is no copy"), "{told}");
+    assert!(told.contains("there is no copy any more"), "{told}");
+    assert!(!told.contains("Put its files back there"), "{told}");
+    assert!(told.contains("`tidegate publish FOLDER`"), "{told}");
+    assert!(told.contains(&format!("`tidegate batches retry {id}`")), "{told}");
     // Nobody copies it onto itself.
     world.engine().pin_batch(&id).unwrap();
     keep(&world);
     assert!(pin(&world, &id).join(FILE).is_file());
+    // What it says works.
+    unstated(&world.data.path().join("delivered"), &batch(2, 2));
+    assert_eq!(world.engine().accept_given(&folder).unwrap(), id);
+    goes_well(&world, &id);
+    expect_all(&world, 2);
 }
 
 /// Takes out of a copy what its batch is.

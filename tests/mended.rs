@@ -15,12 +15,14 @@ use support::twenty::*;
 use support::world::{World, open_settings};
 use tidegate::clock::{Clock, ManualClock};
 use tidegate::domain::ids::BatchId;
+use tidegate::domain::isolation::IsolationLimit;
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::domain::settings::Mode;
 use tidegate::error::ErrorKind;
 use tidegate::intake::prefix::RemotePrefix;
 use tidegate::service::Engine;
 use tidegate::service::dead_letters::LookedAt;
+use tidegate::store::{DeadLetter, LetterKind};
 
 /// Has the files of a folder be older than the tests' clock says it is.
 fn aged(folder: &Path) {
@@ -59,7 +61,12 @@ fn half_of_a_folder_without_a_manifest_is_not_taken_for_the_batch() {
         std::fs::remove_file(&marker).unwrap();
         std::fs::write(&file, first).unwrap();
         let told = refused(world.engine(), &id);
-        assert!(told.contains("it has no _SUCCESS"), "{told}");
+        assert!(
+            told.contains("it has no _SUCCESS") && told.contains("when the folder is complete"),
+            "{told}"
+        );
+        // That has what was cut as well.
+        assert!(!told.contains("the copy of its files is read"), "{told}");
         std::fs::write(&more, second).unwrap();
         std::fs::write(&marker, "").unwrap();
         let told = refused(world.engine(), &id);
@@ -117,6 +124,42 @@ fn an_edit_of_a_batch_by_its_files_is_of_these_files_in_a_folder_that_is_complet
     world.engine().requeue_letter(letter.id, None, "ann", "as edited").unwrap();
     world.work();
     expect_all(&world, 2);
+}
+
+/// The marker goes first where files are taken away by their age.
+#[test]
+fn a_folder_that_goes_bit_by_bit_is_moved_away_for_its_copy_to_be_read() {
+    for edited in [false, true] {
+        let mut world = base(by_marker(Some(Mode::Full)));
+        world.source("alpha", |source| source.isolation = IsolationLimit { count: 1, ..Default::default() });
+        let folder = without_manifest(&world, &batch(2, 2));
+        let id: BatchId = batch(2, 2).id().parse().unwrap();
+        world.faults.refuse(names().map(|name| entity(&name)));
+        world.work();
+        world.faults.heal();
+        assert_eq!(world.batch(&id).status, PublishStatus::Failed, "{:?}", world.batch(&id));
+        keep(&world);
+        std::fs::remove_file(folder.join("_SUCCESS")).unwrap();
+        let engine = world.engine();
+        let is_of_batch = |letter: &DeadLetter| letter.kind == LetterKind::Batch;
+        let letter = world.dead_letters("alpha").into_iter().find(is_of_batch).unwrap();
+        let shown = engine.letter(letter.id).unwrap().content.unwrap();
+        if edited {
+            let revision = Some(letter.revision);
+            engine.edit_letter(letter.id, revision, Some(shown.as_bytes()), "ann", "as it is").unwrap();
+        }
+        let again = || match edited {
+            true => engine.requeue_letter(letter.id, None, "ann", "again").map(drop),
+            false => engine.retry(&id, "ann", "again").map(drop),
+        };
+        let error = again().unwrap_err();
+        assert!(error.to_string().contains("it has no _SUCCESS"), "{error}");
+        assert!(error.action().contains("moved away, the copy of its files is read"), "{}", error.action());
+        std::fs::rename(&folder, world.data.path().join("away")).unwrap();
+        again().unwrap();
+        world.work();
+        expect_all(&world, 2);
+    }
 }
 
 /// A person took an expected size away, or a file: it is by its files still.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use self::refused::{expect_complete, expect_no_more, gone, lacks, mode_missing, waits};
+use self::refused::{expect_no_more, lacks, mode_missing, waits};
 use super::accept::{FoundIn, as_delivered, as_recorded, had_manifest, recorded};
 use super::engine::Engine;
 use super::inboxes::Place;
@@ -88,7 +88,7 @@ impl Engine {
     pub(super) fn as_it_lies(&self, record: &BatchRecord, edited: Option<&Edited<'_>>) -> Result<Lies> {
         let lies = self.looked_at(record, edited)?;
         if matches!(lies, Lies::Away) && record.pin.is_none() {
-            return Err(gone(record));
+            return Err(self.gone(record));
         }
         if matches!(lies, Lies::Away | Lies::Partly)
             && edited.is_none()
@@ -152,7 +152,7 @@ impl Engine {
             (false, Some(_)) if had_manifest && record.pin.is_some() => return Ok(Lies::Partly),
             (false, Some(_)) if had_manifest => files,
             (false, Some(_)) => {
-                expect_complete(record, &seen)?;
+                self.expect_complete(record, &seen, true)?;
                 expect_no_more(
                     record,
                     &seen,
@@ -342,7 +342,7 @@ impl Engine {
         seen: &Seen,
         mut files: Vec<BatchFile>,
     ) -> Result<Option<BatchRecord>> {
-        expect_complete(record, seen)?;
+        self.expect_complete(record, seen, false)?;
         let mut delivered = as_delivered(record)?;
         for file in files.iter_mut().chain(&mut delivered) {
             let object = seen.folder.objects.iter().find(|object| object.name == file.path);

@@ -92,7 +92,7 @@ impl Engine {
         let id = &record.batch_id;
         let letter = self.letter_of(id);
         let text = format!("batch {id}: {} has another manifest than the edit was made of", record.url);
-        // An edit on top of it would be of the same manifest still.
+        // An edit on top of it is of the same manifest still, as a rule.
         Err(Error::new(ErrorKind::Conflict, text).with_action(format!(
             "Take what was delivered with `tidegate batches retry {id}`; or take the edit back, `tidegate dlq edit {letter} --undo`, and edit what lies there."
         )))
@@ -102,6 +102,37 @@ impl Engine {
     fn letter_of(&self, id: &BatchId) -> String {
         let letter = self.store.read(|view| view.batch_letter(id)).ok().flatten();
         letter.map_or_else(|| "NUMBER".to_owned(), |letter| letter.id.to_string())
+    }
+
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when the inbox would not take a folder by its files. One
+    /// that wants manifests by now says nothing of what it took before.
+    pub(super) fn expect_complete(&self, record: &BatchRecord, seen: &Seen, is_edited: bool) -> Result<()> {
+        let Some(why) = seen.waits.as_ref().filter(|_| seen.by_files) else { return Ok(()) };
+        let mut action = "Run this again when the folder is complete.".to_owned();
+        // Perhaps its files are taken away one by one, and the copy is whole.
+        if record.pin.is_some() && (is_edited || self.expect_of_that(record).is_ok()) {
+            action.push_str(" With all of the folder moved away, the copy of its files is read.");
+        }
+        Err(waits(record, why).with_action(action))
+    }
+
+    /// The error of a batch of which nothing is left.
+    pub(super) fn gone(&self, record: &BatchRecord) -> Error {
+        let id = &record.batch_id;
+        if self.is_pin_of(id, &record.folder) {
+            // What is put there is never read, but removed.
+            let text = format!(
+                "batch {id}: it was recovered from the copy of its files, and there is no copy any more"
+            );
+            return Error::new(ErrorKind::Conflict, text).with_action(format!(
+                "Give its folder again, without a server, `tidegate publish FOLDER`, then `tidegate batches retry {id}`; or have its source deliver it under a new run id."
+            ));
+        }
+        let text =
+            format!("batch {id}: nothing of it is left at {}, and there is no copy of its files", record.url);
+        Error::new(ErrorKind::Conflict, text)
+            .with_action("Put its files back there, or have its source deliver it again.")
     }
 
     /// A folder that lacks its manifest, which is written last: perhaps all else
@@ -123,16 +154,6 @@ impl Engine {
             }
             None => error,
         })
-    }
-}
-
-/// # Errors
-/// [`ErrorKind::Conflict`] when the inbox would not take a folder by its files. One
-/// that wants manifests by now says nothing of what it took before.
-pub(super) fn expect_complete(record: &BatchRecord, seen: &Seen) -> Result<()> {
-    match seen.waits.as_ref().filter(|_| seen.by_files) {
-        Some(why) => Err(waits(record, why)),
-        None => Ok(()),
     }
 }
 
@@ -166,14 +187,4 @@ pub(super) fn mode_missing(record: &BatchRecord) -> Error {
     let (id, source) = (&record.batch_id, record.batch_id.source());
     let text = format!("batch {id} has no {MANIFEST}, and `sources.{source}.mode` is not set");
     Error::new(ErrorKind::ModeMissing, text)
-}
-
-/// Of a batch of which nothing is left.
-pub(super) fn gone(record: &BatchRecord) -> Error {
-    let text = format!(
-        "batch {}: nothing of it is left at {}, and there is no copy of its files",
-        record.batch_id, record.url
-    );
-    Error::new(ErrorKind::Conflict, text)
-        .with_action("Put its files back there, or have its source deliver it again.")
 }
