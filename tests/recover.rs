@@ -338,23 +338,82 @@ fn what_can_not_be_recovered_is_refused_and_leaves_nothing_behind() {
     world.restart();
 }
 
+/// A recovery that does not come to its end, as one that is killed: nothing that was
+/// brought can be removed.
+fn half(world: &mut World) {
+    lose(world);
+    let spool = world.data.path().join("spool");
+    let _ = std::fs::remove_dir_all(&spool);
+    std::fs::write(&spool, "no folder").unwrap();
+    let clock = Arc::clone(&world.clock) as Arc<dyn Clock>;
+    recover(world.settings.clone(), clock).unwrap_err();
+    std::fs::remove_file(&spool).unwrap();
+}
+
 #[test]
 fn a_recovery_that_was_killed_is_told_and_begins_anew() {
     let mut world = World::new();
     world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
-    lose(&mut world);
-    // What such a one leaves: a store with nothing or half of it.
-    let marker = world.data.path().join("tidegate.recovering");
-    std::fs::write(&marker, "").unwrap();
+    half(&mut world);
     let clock = || Arc::clone(&world.clock) as Arc<dyn Clock>;
-    drop(Store::open(world.data.path(), StoreOptions::default(), clock()).unwrap());
     let error = Engine::open(world.data.path(), world.settings.clone(), clock()).err().unwrap();
     assert!(error.to_string().contains("has not come to its end"), "{error}");
-    assert!(error.action().contains("Run `tidegate recover` again"), "{}", error.action());
+    assert!(error.action().contains("`tidegate recover --state DIR` again"), "{}", error.action());
+    assert!(Store::open(world.data.path(), StoreOptions::default(), clock()).is_err());
     assert_eq!(recover_in(&mut world).sources.len(), 1);
-    assert!(!marker.exists());
     let record = world.publish(&TestBatch::full("alpha", 2).with(many(2, 0..3)));
     assert_eq!(record.status, PublishStatus::Complete);
+}
+
+#[test]
+fn what_is_put_in_the_place_of_half_a_recovery_is_what_there_is() {
+    for with_backup in [true, false] {
+        let mut world = World::new();
+        world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
+        world.stop();
+        let (file, backup) = (world.data.path().join("tidegate.redb"), world.data.path().join("backup"));
+        std::fs::copy(&file, &backup).unwrap();
+        half(&mut world);
+        if with_backup {
+            std::fs::rename(&backup, &file).unwrap();
+            // It is not made anew by somebody who was told so before.
+            let error =
+                recover(world.settings.clone(), Arc::clone(&world.clock) as Arc<dyn Clock>).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        } else {
+            for name in ["tidegate.redb", "state", "catalogue.redb"] {
+                std::fs::rename(world.data.path().join(name), world.data.path().join(format!("{name}.old")))
+                    .unwrap();
+            }
+        }
+        world.restart();
+        let id = TestBatch::full("alpha", 1).id().parse().unwrap();
+        let known = world.engine().store().read(|view| view.batch(&id)).unwrap();
+        assert_eq!(known.is_some(), with_backup);
+    }
+}
+
+#[test]
+fn of_two_recoveries_at_once_one_makes_the_store() {
+    for _ in 0..20 {
+        let mut world = World::new();
+        world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
+        half(&mut world);
+        let start = std::sync::Barrier::new(2);
+        let results = std::thread::scope(|scope| {
+            let run = || {
+                start.wait();
+                recover(world.settings.clone(), Arc::clone(&world.clock) as Arc<dyn Clock>)
+            };
+            let both = [scope.spawn(run), scope.spawn(run)];
+            both.map(|one| one.join().unwrap())
+        });
+        let errors: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+        assert_eq!(errors.len(), 1, "{results:?}");
+        assert!(matches!(errors[0].kind(), ErrorKind::StoreInUse | ErrorKind::Conflict), "{errors:?}");
+        world.restart();
+        assert_eq!(world.snapshot("alpha").live(tidegate::domain::key::Kind::Entity), 3);
+    }
 }
 
 /// A batch whose manifest counts a line too many, and the manifest that is right.

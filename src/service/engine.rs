@@ -197,15 +197,22 @@ impl Engine {
         crash: Arc<CrashPoints>,
     ) -> Result<Self> {
         super::present::not_lost(data, &settings)?;
-        Self::opened(data, settings, Opening::Make, clock, crash)
+        Self::opened(data, settings, Opening::Make, None, clock, crash)
     }
 
-    /// Opens a data directory whose store is being made anew.
+    /// Opens a data directory, the store of which is made anew for the owner of its
+    /// state folder.
     ///
     /// # Errors
-    /// As [`Self::open`].
-    pub(super) fn open_anew(data: &Path, settings: Settings, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::opened(data, settings, Opening::Make, clock, Arc::new(CrashPoints::none()))
+    /// As [`Self::open`], and [`ErrorKind::Conflict`] when there is one that is whole.
+    pub(super) fn open_anew(
+        data: &Path,
+        settings: Settings,
+        owner: String,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let crash = Arc::new(CrashPoints::none());
+        Self::opened(data, settings, Opening::Make, Some(owner), clock, crash)
     }
 
     /// Closes everything. The catalogues' files and the store have much to give
@@ -229,13 +236,14 @@ impl Engine {
         crash: Arc<CrashPoints>,
     ) -> Result<Self> {
         super::present::something(data, &settings)?;
-        Self::opened(data, settings, Opening::Look, clock, crash)
+        Self::opened(data, settings, Opening::Look, None, clock, crash)
     }
 
     fn opened(
         data: &Path,
         settings: Settings,
         opening: Opening,
+        recovers: Option<String>,
         clock: Arc<dyn Clock>,
         crash: Arc<CrashPoints>,
     ) -> Result<Self> {
@@ -256,6 +264,7 @@ impl Engine {
             // Nothing can be done any more, and whoever waits for work would
             // learn of it at its next look.
             on_failure: Some(Arc::new(move || ended.request())),
+            recovers,
             ..StoreOptions::default()
         };
         let store = Store::open(data, options, Arc::clone(&clock))?;

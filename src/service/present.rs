@@ -63,20 +63,11 @@ pub fn nothing_hidden(data: &Path, settings: &Settings) -> Result<()> {
     files.try_for_each(|file| is_seen(file).map(drop))
 }
 
-/// The file that is in a data directory as long as `recover` fills its store.
-pub const RECOVERING: &str = "tidegate.recovering";
-
 /// # Errors
 /// As [`nothing_hidden`], and [`ErrorKind::StateForeign`] when there is a state
-/// folder and no store that it could belong to, or one that was not recovered as a
-/// whole.
+/// folder and no store that it could belong to.
 pub fn not_lost(data: &Path, settings: &Settings) -> Result<()> {
     nothing_hidden(data, settings)?;
-    if is_seen(&data.join(RECOVERING))? {
-        let text = format!("{}: its recovery has not come to its end", data.join(store::FILE).display());
-        return Err(Error::new(ErrorKind::StateForeign, text)
-            .with_action("Run `tidegate recover` again, which begins anew."));
-    }
     if store::is_there(data) || !StateDir::is_there(&settings.state) {
         return Ok(());
     }

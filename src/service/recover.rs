@@ -3,7 +3,6 @@
 //! changed since (`SEMANTICS` 10), and the batches that waited and are pinned.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +15,6 @@ use super::failing::{failure, hold};
 use super::given::clear;
 use super::holds::applied_row;
 use super::pinned::Opened;
-use super::present::{RECOVERING, is_seen};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::ids::{BatchId, FolderName, PlanId, SnapshotId, SourceId, TargetName};
@@ -29,7 +27,7 @@ use crate::intake::{folder, monitor};
 use crate::planning::recover::{self, FoundSnapshots};
 use crate::planning::snapshot::SnapshotManifest;
 use crate::planning::state_dir::StateDir;
-use crate::store::{BatchRecord, InboxEntry, InboxState, Pin, SnapshotRecord, Store, StoreOptions};
+use crate::store::{BatchRecord, InboxEntry, InboxState, Pin, SnapshotRecord};
 
 /// What was recovered of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,59 +75,23 @@ type Identities = BTreeMap<TargetName, Result<String, String>>;
 pub const LOST: &str = "the history of batches with their timelines; approvals, pauses, other holds than for failed batches, and skips; \
     dead letters; messages that were not delivered yet";
 
-/// Makes `tidegate.redb` anew in a data directory that has none, or one that a
-/// recovery which was killed has left.
+/// Makes `tidegate.redb` anew in a data directory that has none, or half of one that a
+/// recovery which was killed, or failed, has left. The store is held from the beginning
+/// to the end: of two at once one makes it.
 ///
 /// # Errors
 /// [`ErrorKind::Conflict`] when the data directory has a `tidegate.redb`,
-/// [`ErrorKind::NotFound`] when the state folder holds nothing to recover. No
-/// `tidegate.redb` is left then.
+/// [`ErrorKind::NotFound`] when the state folder holds nothing to recover,
+/// [`ErrorKind::StoreInUse`] when another recovery is at work.
 pub fn recover(settings: Settings, clock: Arc<dyn Clock>) -> Result<Recovered> {
     let data = settings.data.clone();
-    let file = data.join("tidegate.redb");
-    let marker = data.join(RECOVERING);
-    let is_half = is_seen(&marker)?;
-    if crate::store::is_there(&data) && !is_half {
-        let text = format!(
-            "{} is there: recover makes a new one. If it can't be opened, move it away first",
-            file.display()
-        );
-        return Err(Error::new(ErrorKind::Conflict, text));
-    }
     let owner = recover::owner(&settings.state)?;
     let found = recover::snapshots(&settings.state)?;
     something(&settings.state, &found)?;
-    if is_half && crate::store::is_there(&data) {
-        // Of one that was killed, and of nobody who is still at it.
-        drop(Store::open(&data, StoreOptions::default(), Arc::clone(&clock))?);
-        remove(&file)?;
-    }
-    std::fs::create_dir_all(&data).map_err(|e| Error::io(&data, e))?;
-    File::create(&marker).and_then(|file| file.sync_all()).map_err(|e| Error::io(&marker, e))?;
-    synced(&data)?;
-    let options = StoreOptions { owner: Some(owner), ..StoreOptions::default() };
-    let made = Store::open(&data, options, Arc::clone(&clock)).map(drop).and_then(|()| {
-        let engine = Engine::open_anew(&data, settings, clock)?;
-        engine.take_over(found)
-    });
-    // Half of it would be taken for all of it, unless the marker tells.
-    if made.is_err() && remove(&file).is_err() {
-        return made;
-    }
-    remove(&marker)?;
-    synced(&data)?;
-    made
-}
-
-fn remove(file: &Path) -> Result<()> {
-    match std::fs::remove_file(file) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(file, e)),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn synced(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io(folder, e))
+    let engine = Engine::open_anew(&data, settings, owner, clock)?;
+    let recovered = engine.take_over(found)?;
+    engine.store.end_recovery()?;
+    Ok(recovered)
 }
 
 /// # Errors

@@ -24,6 +24,8 @@ pub const FORMAT_VERSION: u32 = 1;
 /// The store's file.
 pub const FILE: &str = "tidegate.redb";
 const PID_FILE: &str = "tidegate.pid";
+/// The row of [`Table::Meta`] that a store has as long as it is recovered.
+const RECOVERS: &[u8] = b"recovers";
 
 /// How the store is opened.
 #[derive(Clone)]
@@ -36,13 +38,15 @@ pub struct StoreOptions {
     pub on_change: Option<OnChange>,
     /// Hears, once, that the file failed.
     pub on_failure: Option<OnFailure>,
-    /// Id of the data directory, should it be made: that of a lost one.
-    pub owner: Option<String>,
+    /// Id of the data directory whose store was lost and is made anew: it is of no use
+    /// to anybody else until [`Store::end_recovery`] says so. What a recovery that did
+    /// not come to its end has left is emptied first.
+    pub recovers: Option<String>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, after_commit: None, on_change: None, on_failure: None, owner: None }
+        Self { cache_bytes: 16 << 20, after_commit: None, on_change: None, on_failure: None, recovers: None }
     }
 }
 
@@ -60,7 +64,9 @@ impl Store {
     ///
     /// # Errors
     /// [`ErrorKind::StoreInUse`] when another process holds it,
-    /// [`ErrorKind::StoreNewer`] when a newer version wrote it.
+    /// [`ErrorKind::StoreNewer`] when a newer version wrote it,
+    /// [`ErrorKind::StateForeign`] when its recovery did not come to its end,
+    /// [`ErrorKind::Conflict`] when it is to be recovered and is there.
     pub fn open(folder: &Path, options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self> {
         if !folder.exists() {
             std::fs::DirBuilder::new()
@@ -72,17 +78,19 @@ impl Store {
         own(folder)?;
         let path = folder.join(FILE);
         let pid_file = folder.join(PID_FILE);
-        let (cache, owner) =
-            (page_cache::bytes_for(&path, page_cache::Part::Quarter, options.cache_bytes), options.owner);
+        let cache = page_cache::bytes_for(&path, page_cache::Part::Quarter, options.cache_bytes);
+        let recovers = options.recovers.as_deref();
         // What redb takes for impossible in a damaged file it panics about.
         let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             whole_file::make(&path, |new| {
                 let db = Database::builder().create(new).map_err(|error| refused(error, new, &pid_file))?;
-                prepare(&db, new, &*clock, owner.clone()).map(drop)
+                prepare(&db, new, &*clock, recovers).map(drop)
             })?;
             let db = Database::builder().set_cache_size(cache).open(&path);
             let db = db.map_err(|error| refused(error, &path, &pid_file))?;
-            let owner = prepare(&db, &path, &*clock, owner).map_err(|error| damaged(error, &path))?;
+            let prepared =
+                fitting(&db, &path, recovers.is_some()).and_then(|()| prepare(&db, &path, &*clock, recovers));
+            let owner = prepared.map_err(|error| damaged(error, &path))?;
             Ok((db, owner))
         }));
         let (db, owner) = opened.unwrap_or_else(|_| {
@@ -103,6 +111,17 @@ impl Store {
     /// The id of the data directory: 32 hex digits, drawn when it was made.
     pub fn owner_id(&self) -> &str {
         &self.owner
+    }
+
+    /// Says that it was recovered to its end.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn end_recovery(&self) -> Result<()> {
+        self.write(|tx| {
+            tx.remove(Table::Meta, RECOVERS.to_vec());
+            Ok(())
+        })
     }
 
     pub(super) fn outlets(&self) -> &Outlets {
@@ -315,16 +334,52 @@ fn ready(db: &Database) -> Result<Option<String>> {
     Ok(view.get(Table::Meta, b"owner")?.map(|owner| String::from_utf8_lossy(&owner).into_owned()))
 }
 
-/// Makes the tables of a new file, and looks at the version of an old one.
-fn prepare(db: &Database, path: &Path, clock: &dyn Clock, owner: Option<String>) -> Result<String> {
+/// Tells half a recovery from a whole store: the mark is in the file, so that it goes
+/// with it, and a file that takes its place has none.
+///
+/// # Errors
+/// As [`Store::open`].
+fn fitting(db: &Database, path: &Path, recovers: bool) -> Result<()> {
+    use redb::{ReadableDatabase, TableHandle};
+    let tx = db.begin_read().map_err(failed)?;
+    let has_meta = tx.list_tables().map_err(failed)?.any(|table| table.name() == Table::Meta.name());
+    let is_half = has_meta && View::new(&tx).get(Table::Meta, RECOVERS)?.is_some();
+    match (is_half, recovers) {
+        (true, false) => {
+            let text = format!("{}: its recovery has not come to its end", path.display());
+            Err(Error::new(ErrorKind::StateForeign, text).with_action(
+                "Run `tidegate recover --state DIR` again, which begins anew; or put a backup of that file in its place. To begin without what was published, move it and the state folder away.",
+            ))
+        }
+        (false, true) => {
+            let text = format!(
+                "{} is there: recover makes a new one. If it can't be opened, move it away first",
+                path.display()
+            );
+            Err(Error::new(ErrorKind::Conflict, text))
+        }
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+/// Makes the tables of a new file, or anew those of one that `recovers`, and looks at
+/// the version of an old one.
+fn prepare(db: &Database, path: &Path, clock: &dyn Clock, recovers: Option<&str>) -> Result<String> {
     // A commit that changes nothing would still cost its syncs.
-    if let Some(owner) = ready(db)? {
+    if recovers.is_none()
+        && let Some(owner) = ready(db)?
+    {
         return Ok(owner);
     }
     let mut tx = db.begin_write().map_err(failed)?;
     // The last commit decides how long a file takes to open after a kill: one
     // without this would undo what all the others did.
     tx.set_quick_repair(true);
+    if recovers.is_some() {
+        for table in Table::ALL {
+            tx.delete_table(table.definition()).map_err(failed)?;
+        }
+    }
     let nobody = Outlets::default();
     let mut changes = Tx::large(&tx, clock.now(), &nobody);
     let owner = match changes.get(Table::Meta, b"format")? {
@@ -342,7 +397,11 @@ fn prepare(db: &Database, path: &Path, clock: &dyn Clock, owner: Option<String>)
             String::from_utf8_lossy(&owner).into_owned()
         }
         None => {
-            let owner = owner.unwrap_or_else(|| format!("{:016x}{:016x}", clock.random(), clock.random()));
+            let drawn = || format!("{:016x}{:016x}", clock.random(), clock.random());
+            let owner = recovers.map_or_else(drawn, str::to_owned);
+            if recovers.is_some() {
+                changes.put(Table::Meta, RECOVERS.to_vec(), Vec::new());
+            }
             changes.put(Table::Meta, b"format".to_vec(), FORMAT_VERSION.to_string().into_bytes());
             changes.put(Table::Meta, b"owner".to_vec(), owner.clone().into_bytes());
             owner
