@@ -153,15 +153,12 @@ impl Engine {
             (false, Some(_)) if had_manifest => files,
             (false, Some(_)) => {
                 self.expect_complete(record, &seen, true)?;
-                expect_no_more(
-                    record,
-                    &seen,
-                    &[as_delivered(record)?, recorded(&record.files)?, files.clone()].concat(),
-                )?;
+                let own = [as_delivered(record)?, recorded(&record.files)?].concat();
+                expect_no_more(record, &seen, &[&own[..], &files].concat())?;
                 files
             }
             (false, None) if !had_manifest => {
-                expect_no_more(record, &seen, &[as_delivered(record)?, files.clone()].concat())?;
+                expect_no_more(record, &seen, &[&as_delivered(record)?[..], &files].concat())?;
                 if self.missing(&seen, record, &files)?.is_none() {
                     whole.fresh = self.by_files(record, &seen, files.clone())?;
                 }
