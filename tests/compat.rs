@@ -133,6 +133,11 @@ fn unpack(from: &Path, data: &Path) {
     }
 }
 
+/// The order of a line's members is of the program that wrote it.
+fn lines(export: &str) -> Vec<serde_json::Value> {
+    export.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn every_released_format_opens_and_goes_on() {
     let mut formats = 0;
@@ -148,7 +153,7 @@ fn every_released_format_opens_and_goes_on() {
         unpack(&folder.join("data"), &data);
         let engine = open(&data);
         let expected = std::fs::read_to_string(folder.join("export.ndjson")).unwrap();
-        assert_eq!(export(&engine), expected, "{}", folder.display());
+        assert_eq!(lines(&export(&engine)), lines(&expected), "{}", folder.display());
 
         // Batches, their timelines and plans, snapshots with every body.
         let batches = engine.store().read(|view| view.batches(&BatchFilter::default())).unwrap();

@@ -7,6 +7,7 @@ use support::batches::{Line, TestBatch, entity, says};
 use support::world::World;
 use tidegate::domain::key::Key;
 use tidegate::domain::publish_state::PublishStatus;
+use tidegate::domain::settings::OnFailure;
 use tidegate::store::{DeadLetterState, LetterKind};
 
 fn k() -> Key {
@@ -159,4 +160,25 @@ fn a_full_batch_that_leaves_a_key_out_says_not_all_anew() {
         }
         assert_eq!(letters(&order).0, 2, "{late}");
     }
+}
+
+/// It would never be older than anything: it counts as newest of nothing.
+#[test]
+fn a_source_held_for_a_batch_from_the_future_goes_on_with_the_next_full_batch() {
+    let mut world = World::new();
+    world.source("alpha", |source| source.on_failure = Some(OnFailure::Hold));
+    let one = |batch: TestBatch, n| batch.with([says(entity("a"), n)]);
+    world.publish(&one(TestBatch::full("alpha", 1), 1));
+    let tomorrow = 60 * 24 * 24;
+    let failed = world.publish(&one(TestBatch::incremental("alpha", tomorrow), 9));
+    assert_eq!(failed.failure.unwrap().error_code, "BATCH_FROM_FUTURE");
+    let waits = world.publish(&one(TestBatch::incremental("alpha", 2), 2));
+    assert_eq!(waits.status, PublishStatus::Pending);
+    // One that does not say everything does not help.
+    let narrow = one(TestBatch::full("alpha", 3), 3).scoped(&["a"], &[]);
+    world.publish(&narrow);
+    assert_eq!(world.batch(&waits.batch_id).status, PublishStatus::Pending);
+    assert_eq!(world.publish(&one(TestBatch::full("alpha", 4), 4)).status, PublishStatus::Complete);
+    assert!(world.batch(&waits.batch_id).status.is_final());
+    world.expect(&[(entity("a"), 4)]);
 }

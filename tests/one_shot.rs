@@ -187,3 +187,12 @@ fn a_requeue_that_was_killed_goes_on_when_it_is_asked_for_again() {
     assert!(shell.expect(0, &["catalogue", "export"]).contains("\"b\""));
     assert!(shell.refused(1, &["dlq", "requeue", "2"]).contains("was resolved"));
 }
+
+#[test]
+fn a_slip_of_the_hand_makes_no_data_directory() {
+    let shell = Shell::new();
+    let data = shell.folder.path().join("new");
+    let arguments = ["publish", "no such folder", "--data", data.to_str().unwrap()];
+    assert!(shell.refused(1, &arguments).contains("is not a folder"));
+    assert!(!data.exists());
+}

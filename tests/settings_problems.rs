@@ -273,3 +273,17 @@ fn a_batch_without_a_mode_is_held_where_it_can_be_seen_until_the_setting_is_read
         assert_eq!(server.stop().code(), Some(0));
     }
 }
+
+#[test]
+fn a_size_that_nothing_works_with_is_refused_and_not_changed_in_silence() {
+    for (text, why) in [
+        ("[limits]\nmax_line = 10\n", "at least \"1KiB\""),
+        ("[limits]\nmax_line = \"2GiB\"\n", "at most \"1GiB\""),
+        ("[planning]\nsort_memory = 0\n", "at least \"1MiB\""),
+    ] {
+        let shell = Shell::new();
+        shell.settings(text);
+        let told = shell.refused(64, &["batches", "list"]);
+        assert!(told.contains(why), "{text}: {told}");
+    }
+}

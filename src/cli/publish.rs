@@ -6,12 +6,13 @@ use super::Global;
 use super::backend::{Backend, Purpose};
 use super::batches::exit_after;
 use super::client::Client;
-use super::common::{actor, report, usage};
+use super::common::{actor, report, settings, usage};
 use super::place::Place;
 use crate::domain::ids::BatchId;
 use crate::domain::plan::PlanDigest;
 use crate::domain::publish_state::PublishStatus;
 use crate::error::{Error, ErrorKind, Result};
+use crate::intake::folder::expect_folder;
 use crate::service::engine::Engine;
 use crate::service::query::Part;
 use crate::service::views::InboxListView;
@@ -41,6 +42,11 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
         None | Some("") => None,
         Some(text) => Some(text.parse::<PlanDigest>().map_err(usage)?),
     };
+    if let Place::Folder(folder) = &args.batch {
+        // A slip of the hand makes no data directory; settings come first.
+        settings(global)?;
+        expect_folder(folder)?;
+    }
     let backend = Backend::open(global, Purpose::Make)?;
     let engine = match &backend {
         Backend::Directory(engine, _) => engine,

@@ -295,7 +295,11 @@ impl Reading {
         if let Some(limits) = self.section(table, "", "limits") {
             self.unknown(limits, "limits", &reference::names("limits"));
             self.value(limits, "limits", "max_line", &mut settings.limits.max_line, |value| {
-                Ok(usize::try_from(size(value)?).unwrap_or(usize::MAX).clamp(1024, 1 << 30))
+                match size(value)? {
+                    short if short < 1 << 10 => Err("must be at least \"1KiB\"".into()),
+                    long if long > 1 << 30 => Err("must be at most \"1GiB\"".into()),
+                    length => usize::try_from(length).map_err(|e| e.to_string()),
+                }
             });
             self.value(limits, "limits", "max_expansion", &mut settings.limits.max_expansion, whole);
             self.value(limits, "limits", "max_file", &mut settings.limits.max_file, size);
@@ -308,7 +312,13 @@ impl Reading {
             self.value(planning, "planning", "threads", &mut into.threads, |value| {
                 Ok(usize::try_from(whole(value)?).unwrap_or(usize::MAX).min(256))
             });
-            self.value(planning, "planning", "sort_memory", &mut into.sort_memory, size);
+            self.value(planning, "planning", "sort_memory", &mut into.sort_memory, |value| {
+                // Each run that is spilled is a file that stays open until it is merged.
+                match size(value)? {
+                    little if little < 1 << 20 => Err("must be at least \"1MiB\"".into()),
+                    enough => Ok(enough),
+                }
+            });
             self.value(planning, "planning", "index_memory", &mut into.index_memory, size);
             self.value(planning, "planning", "dictionaries", &mut into.dictionaries, boolean);
             self.value(planning, "planning", "max_layers", &mut into.max_layers, |value| {

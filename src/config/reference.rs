@@ -358,7 +358,7 @@ pub const SECTIONS: &[Section] = &[
         list: false,
         about: "Limits of what is read.",
         keys: &[
-            key("max_line", "size", "The longest line of a batch file."),
+            key("max_line", "size", "The longest line of a batch file; 1KiB to 1GiB."),
             key(
                 "max_expansion",
                 "number",
@@ -379,7 +379,11 @@ pub const SECTIONS: &[Section] = &[
                 "Whether lines equal to what is published are taken without being parsed. The plan is the same either way.",
             ),
             key("threads", "number", "Threads that read a batch; 0: as many as there are cores, up to 4."),
-            key("sort_memory", "size", "Memory that sorting may hold before it spills to disk."),
+            key(
+                "sort_memory",
+                "size",
+                "Memory that sorting may hold before it spills to disk; at least 1MiB.",
+            ),
             key("index_memory", "size", "Memory for index blocks of snapshots."),
             key(
                 "dictionaries",

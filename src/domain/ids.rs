@@ -141,7 +141,9 @@ text_schema!(FolderName);
 impl FolderName {
     /// The folder name of a run whose source timestamp is `time` (cut to seconds).
     pub fn new(time: Timestamp, run_id: RunId) -> Self {
-        let seconds = Timestamp::from_second(time.as_second()).unwrap_or(time);
+        // Cut towards the past, also before 1970.
+        let second = time.as_second() - i64::from(time.subsec_nanosecond() < 0);
+        let seconds = Timestamp::from_second(second).unwrap_or(time);
         Self { time: seconds, run_id }
     }
 
@@ -327,5 +329,12 @@ mod tests {
         let name = FolderName::new(time, RunId::new("r").unwrap());
         assert_eq!(name.to_string(), "20261124T010000Z_r");
         assert_eq!(name, "20261124T010000Z_r".parse().unwrap());
+        // Towards the past, on both sides of 1970.
+        for (time, cut) in [
+            ("1969-12-31T23:59:59.9Z", "19691231T235959Z_r"),
+            ("1970-01-01T00:00:00.1Z", "19700101T000000Z_r"),
+        ] {
+            assert_eq!(FolderName::new(time.parse().unwrap(), RunId::new("r").unwrap()).to_string(), cut);
+        }
     }
 }

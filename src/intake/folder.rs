@@ -24,15 +24,22 @@ use crate::limits::MAX_MANIFEST;
 /// When the manifest is missing or breaks the contract. What is wrong with its
 /// files is found when the batch is planned.
 pub fn open_local(folder: &Path) -> Result<Batch> {
+    expect_folder(folder)?;
     let shown = folder.display().to_string();
-    if !folder.is_dir() {
-        return Err(Error::new(ErrorKind::NotFound, format!("{shown} is not a folder")));
-    }
     let bytes = read_manifest(folder)?;
     let manifest = manifest::parse(&bytes).map_err(|problems| problems.into_error(&shown))?;
     let name = FolderName::new(manifest.source_timestamp, manifest.run_id.clone());
     let id = BatchId::new(manifest.source_id.clone(), name);
     batch(folder, id, manifest, &bytes)
+}
+
+/// # Errors
+/// [`ErrorKind::NotFound`] when it is none.
+pub fn expect_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NotFound, format!("{} is not a folder", folder.display())))
 }
 
 /// The batch that a folder with a manifest that can't be used was meant to be: by

@@ -32,7 +32,7 @@ use super::view::{Reader, TargetView, UnsureKeys};
 use crate::domain::guards;
 use crate::domain::ids::{PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::json::ComparisonRules;
-use crate::domain::key::{KeyHash, Kind};
+use crate::domain::key::{Key, KeyHash, Kind};
 use crate::domain::plan::PlanHeader;
 use crate::domain::scope::ScopeIndex;
 use crate::domain::settings::{Deletion, Mode, SourceSettings};
@@ -505,6 +505,9 @@ impl<'a> Making<'a> {
             operations: operations.len() as u32,
         };
         settled.withheld.sort();
+        let mut settles: Vec<Key> = unsure.into_values().map(|unsure| unsure.key.clone()).collect();
+        // Equal plans are equal to the letter.
+        settles.sort_unstable();
         let mut manifest = PlanManifest {
             format: FORMAT.into(),
             header,
@@ -524,7 +527,7 @@ impl<'a> Making<'a> {
             exceptions: std::mem::take(&mut settled.exceptions),
             withheld: std::mem::take(&mut settled.withheld),
             volatile: input.settings.volatile.clone(),
-            settles: unsure.into_values().map(|unsure| unsure.key.clone()).collect(),
+            settles,
             operations,
             rejects,
             reject_count,

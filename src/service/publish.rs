@@ -297,7 +297,7 @@ impl Engine {
             if let Some(held) = &held {
                 hold(tx, &id, held)?;
             } else if let Some(whole) = &whole {
-                lift_hold(tx, &source, whole)?;
+                lift_hold(tx, &source, whole, whole.batch_id == id)?;
             }
             let (event, cause) = match &end {
                 End::Whole => (Event::Completed, "published".to_owned()),
@@ -352,10 +352,14 @@ impl Engine {
 
 /// Ends the holds that failed batches left a source with, if the newest full
 /// batch of everything without exceptions, of stamp `whole`, is newer than these.
-fn lift_hold(tx: &mut Tx<'_>, source: &SourceId, whole: &Stamp) -> Result<()> {
+/// `is_new`: it was published just now.
+fn lift_hold(tx: &mut Tx<'_>, source: &SourceId, whole: &Stamp, is_new: bool) -> Result<()> {
     for hold in tx.source_holds(source)? {
         let failed = hold.batch_id.as_ref().map(|id| tx.batch(id)).transpose()?.flatten();
-        if hold.reason == SourceHoldReason::BatchFailed && failed.is_none_or(|failed| failed.stamp < *whole) {
+        let is_before = failed.is_none_or(|failed| failed.stamp < *whole);
+        // One from the future is newer than nothing (`SEMANTICS` 1): what came since is.
+        let is_bogus = is_new && hold.code == ErrorKind::FromFuture.info().code;
+        if hold.reason == SourceHoldReason::BatchFailed && (is_before || is_bogus) {
             tx.lift_source_hold(source, hold.reason, hold.batch_id.as_ref())?;
             let text = format!("goes on: batch {} says everything anew", whole.batch_id);
             tx.note_source(source, &text, SELF)?;
