@@ -18,10 +18,13 @@ const PACKED_LINE_BYTES: u64 = 40;
 /// The types that live in the current snapshot of each source: a snapshot's manifest
 /// may be megabytes, and every batch that comes is estimated.
 #[derive(Default)]
-pub(super) struct PublishedTypes(Mutex<BTreeMap<SourceId, (SnapshotId, Arc<[String]>)>>);
+pub(super) struct PublishedTypes(Mutex<Known>);
+
+/// The snapshot that was read of each source, and its types.
+type Known = BTreeMap<SourceId, (SnapshotId, Arc<[String]>)>;
 
 impl PublishedTypes {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SourceId, (SnapshotId, Arc<[String]>)>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
