@@ -42,9 +42,10 @@ pub fn run(global: &Global, args: &PublishArgs) -> Result<u8> {
         None | Some("") => None,
         Some(text) => Some(text.parse::<PlanDigest>().map_err(usage)?),
     };
-    if let Place::Folder(folder) = &args.batch {
-        // A slip of the hand makes no data directory; settings come first.
-        settings(global)?;
+    // A slip of the hand makes no data directory. What is wrong with settings is told first.
+    if let Place::Folder(folder) = &args.batch
+        && settings(global).is_ok()
+    {
         expect_folder(folder)?;
     }
     let backend = Backend::open(global, Purpose::Make)?;
