@@ -87,6 +87,7 @@ fn five_hundred_idle_listeners_are_fine() {
 }
 
 #[test]
+#[ignore = "takes half a minute: run by .ci/run"]
 fn a_listener_that_does_not_read_is_let_go_and_holds_nobody_up() {
     let server = Server::new();
     // It asks, and never reads.

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
 use support::batches::{Line, TestBatch, entity, says};
@@ -49,6 +50,11 @@ fn ids(world: &World) -> Vec<BatchId> {
     let filter = BatchFilter { source: Some(SourceId::new("alpha").unwrap()), ..BatchFilter::default() };
     let batches = world.engine().store().read(|view| view.batches(&filter)).unwrap();
     batches.into_iter().map(|batch| batch.batch_id).collect()
+}
+
+fn empty(folder: &Path) {
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::create_dir(folder).unwrap();
 }
 
 fn forget(world: &World) -> u64 {
@@ -115,7 +121,7 @@ fn what_something_refers_to_is_not_forgotten() {
         world.clock.advance(Duration::from_secs(1));
         world.publish(&TestBatch::incremental("alpha", n).with([says(entity("a"), n.into())]));
     }
-    std::fs::remove_dir_all(world.data.path().join("delivered")).unwrap();
+    empty(&world.data.path().join("delivered/alpha"));
     world.clock.advance(Duration::from_secs(31 * DAY));
     let before = ids(&world).len();
     assert!(!world.engine().store().read(|view| view.source_timeline(&alpha)).unwrap().is_empty());
@@ -145,11 +151,25 @@ fn a_long_list_is_gone_through_part_by_part() {
         world.clock.advance(Duration::from_secs(1));
         world.publish(&TestBatch::incremental("alpha", n).with([says(entity("a"), n.into())]));
     }
-    std::fs::remove_dir_all(world.data.path().join("delivered")).unwrap();
+    empty(&world.data.path().join("delivered/alpha"));
     world.clock.advance(Duration::from_secs(31 * DAY));
     // A service does it by itself, and so does the next batch that is published.
     world.publish(&TestBatch::incremental("alpha", 100).with([says(entity("a"), 100)]));
     assert_eq!(ids(&world).len(), 10);
     world.restart();
     world.expect(&[(entity("a"), 100)]);
+}
+
+/// What is mounted again would be accepted anew.
+#[test]
+fn nothing_is_forgotten_where_nobody_can_look() {
+    let world = world();
+    publish(&world, 1..15);
+    let source = world.data.path().join("inbox/alpha");
+    let away = world.data.path().join("away");
+    std::fs::rename(&source, &away).unwrap();
+    world.clock.advance(Duration::from_secs(31 * DAY));
+    assert_eq!(forget(&world), 0);
+    std::fs::create_dir(&source).unwrap();
+    assert_eq!(forget(&world), 4);
 }

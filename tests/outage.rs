@@ -121,6 +121,7 @@ fn assert_oldest_first(order: &[String]) {
 }
 
 #[test]
+#[ignore = "takes half a minute: run by .ci/run"]
 fn two_hours_of_outage_with_200_batches_waiting_drain_in_order_without_a_stampede() {
     let plain = run(false);
     let after = run(true);

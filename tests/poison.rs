@@ -94,6 +94,7 @@ fn a_target_that_takes_nothing_though_it_says_that_it_is_well_has_no_bad_entitie
 /// It is well again while a request is taken apart: what failed alone until
 /// then was not at fault, and nor is what waits for it.
 #[test]
+#[ignore = "takes half a minute: run by .ci/run"]
 fn what_failed_before_a_target_took_anything_is_sent_once_more() {
     let edges = || [("alpha.000", "alpha.005"), ("alpha.001", "alpha.006")].map(|(a, b)| says(edge(a, b), 1));
     for failures in (1..25).step_by(6).chain(25..45) {

@@ -529,6 +529,8 @@ impl Sink<'_, '_> {
             follower.jump(found.entry.pos)?;
         }
 
+        let skipped =
+            !input.skips.is_empty() && input.skips.has_parts(parsed.key.type_name(), parsed.key.scope_name());
         let mut canon = 0;
         let mut raw = 0;
         let mut canonical_made = false;
@@ -554,7 +556,7 @@ impl Sink<'_, '_> {
                     canonical_made = true;
                     canon = worker.canon_of_canonical();
                     if let (Some(snapshot), Some(found)) = (input.snapshot, &found) {
-                        let published = worker.published_canon(snapshot, found)?;
+                        let published = worker.published_canon(snapshot, found, skipped)?;
                         if published == canon {
                             flags |= UNCHANGED;
                         }
@@ -590,6 +592,7 @@ impl Sink<'_, '_> {
         // this one's may not be published, be it refused or contradicted.
         if let (Some(snapshot), Some(found), false, true) =
             (input.snapshot, &found, shared.new_positions.is_empty(), flags & UNCHANGED != 0)
+            && !restate::is_unapplied(&found.entry)
         {
             shared.new_positions[snapshot.slot(found) as usize].store(position, Ordering::Relaxed);
         }
@@ -597,7 +600,7 @@ impl Sink<'_, '_> {
             worker.tally.unchanged[self.kind as usize] += 1;
             return Ok(());
         }
-        if !input.skips.is_empty() && input.skips.has_parts(parsed.key.type_name(), parsed.key.scope_name()) {
+        if skipped {
             flags |= SKIPPED;
         }
 
@@ -665,9 +668,11 @@ impl Worker<'_> {
 
     /// The hash that a published value is compared by, made anew where it
     /// was made under other settings.
-    fn published_canon(&mut self, snapshot: &Snapshot, found: &Found) -> Result<u64> {
+    fn published_canon(&mut self, snapshot: &Snapshot, found: &Found, skipped: bool) -> Result<u64> {
         let input = self.shared.input;
-        if snapshot.is_comparable(found, input.comparison) {
+        // What is not sent for now has nothing new to say by its old form alone.
+        let is_asked = skipped && restate::is_unapplied(&found.entry);
+        if snapshot.is_comparable(found, input.comparison) && !is_asked {
             return Ok(found.entry.canon);
         }
         let body = snapshot.body(found, &mut self.bodies)?;

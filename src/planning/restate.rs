@@ -35,6 +35,11 @@ pub fn is_restated(entry: &Entry) -> bool {
     entry.is_live() && entry.raw == NO_RAW && entry.loc.pack() == OWN_PACK
 }
 
+/// Whether an entry is marked by [`unapplied`].
+pub fn is_unapplied(entry: &Entry) -> bool {
+    entry.is_live() && entry.raw == NO_RAW && entry.canon == NO_CANON
+}
+
 /// A published value whose new form was not published: the next line about its key
 /// is taken for another value, though the settings make both alike, and sends it.
 pub fn unapplied(entry: Entry) -> Entry {

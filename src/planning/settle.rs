@@ -21,7 +21,7 @@ use super::layer_tables::{EndRecord, LayerTables};
 use super::moved_keys::MovedKeys;
 use super::moving::{Asking, Gone, LookUps, Moved, Moving, rank};
 use super::rejects::Rejects;
-use super::restate::unapplied;
+use super::restate::{is_unapplied, unapplied};
 use super::snapshot::{Found, Snapshot, SnapshotManifest};
 use super::sorter::{Sorted, Sorter};
 use super::state_dir::Pack;
@@ -349,6 +349,8 @@ impl Work<'_, '_, '_> {
                 let canon_is_new = first.canon != found.entry.canon || comparable;
                 // Its line is that of the body, which need not be this one.
                 let entry = Entry { canon: first.canon, pos, stamp, stale: !canon_is_new, ..adopted };
+                // A skipped one is sent when that is over.
+                let entry = if is_unapplied(&found.entry) { unapplied(entry) } else { entry };
                 self.layer.push(&entry)?;
             }
             if !skipped && self.unsure.remove(&first.key) {
@@ -401,17 +403,16 @@ impl Work<'_, '_, '_> {
         if restated.has(SKIPPED) {
             // Nothing is sent of it, and it has its new form when that is over.
             let entry = unapplied(self.tables.adopt(own, &found)?);
-            return self
-                .layer
-                .push(&Entry { pos: self.place_of(restated, &found), stamp, ..entry })
-                .map(drop);
+            // Its line must be looked at then: it has no place in a new order.
+            let pos = if self.input.new_positions { NO_POSITION } else { found.entry.pos };
+            return self.layer.push(&Entry { pos, stamp, ..entry }).map(drop);
         }
         self.layer.push(&Entry {
             key: restated.key,
             raw: restated.raw,
             canon: restated.canon,
             loc: restated.loc,
-            pos: self.place_of(restated, &found),
+            pos: if self.input.new_positions { restated.pos } else { found.entry.pos },
             stamp,
             state: State::Live,
             stale: false,
@@ -419,11 +420,6 @@ impl Work<'_, '_, '_> {
         self.out.facts.entities_updated += u64::from(restated.key.kind() == Kind::Entity);
         let unsure = if self.unsure.remove(&restated.key) { UNSURE } else { 0 };
         self.candidate(restated, Some(found), REFRESH | unsure)
-    }
-
-    /// The place in the line order of a published value that is restated.
-    fn place_of(&self, restated: &Asserted, found: &Found) -> u32 {
-        if self.input.new_positions { restated.pos } else { found.entry.pos }
     }
 
     /// Counts one key of the scope, by what the source's own snapshot has of it.

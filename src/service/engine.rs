@@ -16,7 +16,6 @@ use super::events::Events;
 use super::folded::Folded;
 use super::live::Live;
 use super::looking::Inboxes;
-use super::old_batches::Looked;
 use super::query::Looks;
 use super::queue::Next;
 use super::space::Space;
@@ -171,7 +170,7 @@ pub struct Engine {
     /// When dead letters were last looked at for what time does to them.
     pub(super) letters_kept: Mutex<Option<jiff::Timestamp>>,
     /// When batches were forgotten last.
-    pub(super) batches_kept: Mutex<Looked>,
+    pub(super) batches_kept: Mutex<Option<jiff::Timestamp>>,
     pub(super) space: Space,
     /// Held while a pin is made or removed.
     pub(super) pinning: Mutex<()>,

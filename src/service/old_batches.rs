@@ -1,13 +1,14 @@
 //! Batches that ended long ago are forgotten, so that `tidegate.redb` does not grow
 //! with the years.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::Engine;
 use crate::domain::ids::{BatchId, SourceId};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{BatchList, BatchRecord, InboxState};
 
 /// How often it is looked.
@@ -20,38 +21,38 @@ const PART: usize = 64;
 /// Batches that are looked at each time.
 const MOST: usize = 10_000;
 /// Folders in object stores that are looked for each time: each is a request.
-const MOST_LOOKS: usize = 200;
-
-/// When it was looked last, and how far.
-#[derive(Debug, Default)]
-pub(super) struct Looked {
-    at: Option<Timestamp>,
-    /// Behind which row it goes on.
-    after: Option<Vec<u8>>,
-}
+const MOST_LOOKS: usize = 100;
 
 impl Engine {
-    /// Forgets what is due, if it was not looked at lately.
+    /// Forgets what is due, if it was not looked at lately, by this process or
+    /// another.
     ///
     /// # Errors
     /// Of the store.
     pub(super) fn keep_batches(&self) -> Result<()> {
         let now = self.clock.now();
         let Ok(mut looked) = self.batches_kept.try_lock() else { return Ok(()) };
-        if looked.at.is_some_and(|at| now.duration_since(at) < EVERY && now >= at) {
+        let is_due = |at: Option<Timestamp>| at.is_none_or(|at| now.duration_since(at) >= EVERY || now < at);
+        if !is_due(*looked) {
             return Ok(());
         }
-        looked.at = Some(now);
-        let after = looked.after.take();
-        looked.after = self.forget_batches(after)?.1;
-        Ok(())
+        *looked = Some(now);
+        let (at, after) = self.store.read(|view| view.forgetting())?;
+        if !is_due(at) {
+            return Ok(());
+        }
+        let (_, after) = self.forget_batches(after)?;
+        self.store.write(move |tx| {
+            tx.set_forgetting(now, after.as_deref());
+            Ok(())
+        })
     }
 
     /// Forgets batches that ended longer ago than `retention.batches`, together with
     /// those that were made of them, unless something refers to them still: a dead
     /// letter, a copy, a hold, a snapshot or plan that is kept, or their folder, which
-    /// would be accepted anew; and what happened to sources as long ago. How many, and behind which row the next call goes on
-    /// that begins where this one did `after` another.
+    /// would be accepted anew; and what happened to sources as long ago. How many, and
+    /// behind which row the next call goes on that is given it as `after`.
     ///
     /// # Errors
     /// Of the store.
@@ -63,10 +64,19 @@ impl Engine {
         while !self.stopping() && seen < MOST && referred.looks < MOST_LOOKS {
             let rows = self.store.read(|view| view.ended_by(at, after.as_deref(), PART))?;
             seen += rows.len();
-            let families: HashSet<BatchId> = rows.iter().map(|(_, id)| id.with_n(0)).collect();
+            let mut families: Vec<BatchId> = rows.iter().map(|(_, id)| id.with_n(0)).collect();
+            families.sort_unstable();
+            families.dedup();
+            let mut over = Vec::new();
             for family in families {
-                forgotten += self.forget_family(&family, at, &mut referred)?;
+                if self.stopping() || referred.looks >= MOST_LOOKS {
+                    break;
+                }
+                if self.is_over(&family, at, &mut referred)? {
+                    over.push(family);
+                }
             }
+            forgotten += self.forget(over, at)?;
             after = rows.into_iter().next_back().map(|(row, _)| row);
             if after.is_none() {
                 break;
@@ -84,60 +94,80 @@ impl Engine {
         Ok((forgotten, after))
     }
 
-    fn forget_family(&self, family: &BatchId, at: Timestamp, referred: &mut Referred) -> Result<u64> {
+    /// Whether nothing needs a batch any more, nor those that were made of it.
+    fn is_over(&self, family: &BatchId, at: Timestamp, referred: &mut Referred) -> Result<bool> {
         let batches = self.store.read(|view| view.family(family))?;
-        if batches.iter().any(|batch| !is_over(batch, at)) || referred.has(self, family)? {
+        if batches.iter().any(|batch| !has_ended(batch, at)) || referred.has(self, family)? {
+            return Ok(false);
+        }
+        // Some of them may lie in one place.
+        let places: BTreeMap<&str, &BatchRecord> =
+            batches.iter().map(|batch| (batch.url.as_str(), batch)).collect();
+        Ok(places.into_values().all(|batch| self.is_away(batch, referred)))
+    }
+
+    fn forget(&self, families: Vec<BatchId>, at: Timestamp) -> Result<u64> {
+        if families.is_empty() {
             return Ok(0);
         }
-        for batch in &batches {
-            // Whoever can't look there does not know.
-            if !self.is_away(batch, &mut referred.looks).unwrap_or(false) {
-                return Ok(0);
-            }
-        }
-        let (family, inboxes) = (family.clone(), self.settings().inboxes.clone());
+        let inboxes = self.settings().inboxes.clone();
         self.store.write(move |tx| {
-            let batches = tx.family(&family)?;
-            // One may have been tried again meanwhile, or be about to be.
-            let mut is_needed = false;
-            for batch in &batches {
-                let id = &batch.batch_id;
-                is_needed |= !is_over(batch, at)
-                    || tx.pin_work(id)?.is_some()
-                    || tx.count_dead_letters_of(id)? > 0
-                    || tx.batch_letter(id)?.is_some()
-                    || tx.source_holds(id.source())?.iter().any(|hold| hold.batch_id.as_ref() == Some(id));
-            }
-            if is_needed {
-                return Ok(0);
-            }
-            let path = format!("{}/{}", family.source(), family.folder());
-            for inbox in &inboxes {
-                let entry = tx.inbox_entry(inbox.url.as_str(), &path)?;
-                if entry.is_some_and(|entry| !matches!(entry.state, InboxState::Ignored { .. })) {
-                    tx.forget_inbox_entry(inbox.url.as_str(), &path);
+            let mut forgotten = 0;
+            for family in &families {
+                let batches = tx.family(family)?;
+                // One may have been tried again meanwhile, or be about to be.
+                let mut is_needed = false;
+                for batch in &batches {
+                    let id = &batch.batch_id;
+                    let holds = tx.source_holds(id.source())?;
+                    is_needed |= !has_ended(batch, at)
+                        || tx.pin_work(id)?.is_some()
+                        || tx.count_dead_letters_of(id)? > 0
+                        || tx.batch_letter(id)?.is_some()
+                        || holds.iter().any(|hold| hold.batch_id.as_ref() == Some(id));
                 }
+                if is_needed {
+                    continue;
+                }
+                let path = format!("{}/{}", family.source(), family.folder());
+                for inbox in &inboxes {
+                    let entry = tx.inbox_entry(inbox.url.as_str(), &path)?;
+                    if entry.is_some_and(|entry| !matches!(entry.state, InboxState::Ignored { .. })) {
+                        tx.forget_inbox_entry(inbox.url.as_str(), &path);
+                    }
+                }
+                batches.iter().try_for_each(|batch| tx.forget_batch(batch))?;
+                forgotten += batches.len() as u64;
             }
-            batches.iter().try_for_each(|batch| tx.forget_batch(batch))?;
-            Ok(batches.len() as u64)
+            Ok(forgotten)
         })
     }
 
-    /// Whether nothing lies where a batch was delivered.
-    fn is_away(&self, batch: &BatchRecord, looks: &mut usize) -> Result<bool> {
+    /// Whether nothing lies where a batch was delivered. Whoever can't look there
+    /// does not know: the folder above must be there, which that of a mount that is
+    /// away is not.
+    fn is_away(&self, batch: &BatchRecord, referred: &mut Referred) -> bool {
         if batch.is_local() {
-            return Ok(!batch.folder.exists());
+            let is_gone = |e: std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+            return batch.folder.parent().is_some_and(Path::is_dir)
+                && std::fs::symlink_metadata(&batch.folder).is_err_and(is_gone);
         }
-        *looks += 1;
-        match self.place_of(&batch.batch_id, &batch.url)? {
+        referred.looks += 1;
+        let look = || match self.place_of(&batch.batch_id, &batch.url)? {
             Some(place) => Ok(place.prefix.objects(&place.path)?.is_empty()),
-            None => Ok(true),
-        }
+            None => Ok::<bool, Error>(true),
+        };
+        look().unwrap_or_else(|error| {
+            tracing::debug!(batch = %batch.batch_id, %error, "whether an old batch is gone can't be looked at");
+            // Nor can the others be.
+            referred.looks = MOST_LOOKS;
+            false
+        })
     }
 }
 
 /// Whether a batch ended at or before a time, and has no copy.
-fn is_over(batch: &BatchRecord, at: Timestamp) -> bool {
+fn has_ended(batch: &BatchRecord, at: Timestamp) -> bool {
     batch.status.is_final() && batch.publish_end.is_some_and(|end| end <= at) && batch.pin.is_none()
 }
 

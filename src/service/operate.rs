@@ -270,7 +270,9 @@ impl Engine {
             // What can't be used is told now, and not when the batch fails for it.
             pin_manifest(id, &self.state.pin_path(id))?;
         }
-        let clear = self.clearing(&record, found.is_some(), brought);
+        // The signature of its folder says nothing of what lies in folders within.
+        let is_nested = self.batch_of(&record)?.files.iter().any(|file| file.listed.is_some());
+        let clear = self.clearing(&record, found.is_some() || is_nested, brought);
         let target = self.settings().source(id.source()).target;
         let down = self.store.read(|view| view.breaker(&target))?.filter(BreakerRecord::is_open);
         let waits = down.is_some() || record.waits_in_execution();

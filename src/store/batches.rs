@@ -2,6 +2,8 @@
 
 use std::ops::Bound;
 
+use jiff::Timestamp;
+
 use super::index::BatchList;
 use super::records::{BatchRecord, TimelineEntry};
 use super::tables::{Table, decode, encode, key, number_behind, numbered};
@@ -12,6 +14,10 @@ use crate::domain::publish_state::PublishStatus;
 use crate::domain::stamp::Stamp;
 use crate::domain::transition::{Event, transition};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Rows of [`Table::Meta`]: when old batches were looked at last, and how far.
+const FORGOT_AT: &[u8] = b"batches forgotten at";
+const FORGOT_TO: &[u8] = b"batches forgotten to";
 
 /// Which batches to list.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +43,14 @@ macro_rules! reads {
             pub fn expect_batch(&self, id: &BatchId) -> Result<BatchRecord> {
                 self.batch(id)?
                     .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no batch {id}")))
+            }
+
+            /// When batches were looked at last to be forgotten, and behind which row of
+            /// [`Self::ended_by`] that goes on.
+            pub fn forgetting(&self) -> Result<(Option<Timestamp>, Option<Vec<u8>>)> {
+                let at = self.get(Table::Meta, FORGOT_AT)?;
+                let at = at.and_then(|text| String::from_utf8_lossy(&text).parse().ok());
+                Ok((at, self.get(Table::Meta, FORGOT_TO)?))
             }
 
             /// A batch with those that were made of it.
@@ -173,6 +187,15 @@ impl Tx<'_> {
         let bytes = encode(batch)?;
         self.put(Table::Batches, id, bytes);
         self.batch_alert(old.as_ref(), batch)
+    }
+
+    /// Puts down when batches were looked at last to be forgotten, and how far.
+    pub fn set_forgetting(&mut self, at: Timestamp, after: Option<&[u8]>) {
+        self.put(Table::Meta, FORGOT_AT.to_vec(), at.to_string().into_bytes());
+        match after {
+            Some(after) => self.put(Table::Meta, FORGOT_TO.to_vec(), after.to_vec()),
+            None => self.remove(Table::Meta, FORGOT_TO.to_vec()),
+        }
     }
 
     /// Forgets a batch, with its timeline. What it did stays counted.

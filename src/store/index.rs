@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::dead_letters::LETTER_EVENTS;
 use super::records::BatchRecord;
 use super::tables::{Table, decode, key};
+use super::totals::is_total;
 use super::tx::{KeyRange, Read, Tx, View};
 use crate::domain::ids::{BatchId, IdError, SourceId};
 use crate::domain::publish_state::PublishStatus;
@@ -368,6 +369,7 @@ pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
         Table::LetterIndex,
         Table::LetterGroups,
     ];
+    let totals: Vec<_> = tx.all(Table::Counts, b"")?.into_iter().filter(|(row, _)| is_total(row)).collect();
     for table in tables {
         for (row, _) in tx.all(table, b"")? {
             // What became of letters is in no record.
@@ -380,6 +382,10 @@ pub(super) fn rebuild(tx: &mut Tx<'_>) -> Result<()> {
         let batch: BatchRecord = decode(Table::Batches, &bytes)?;
         tx.index_batch(None, &batch)?;
         tx.batch_alert(None, &batch)?;
+    }
+    // Of batches that were forgotten they are all that is left.
+    for (row, value) in totals {
+        tx.put(Table::Counts, row, value);
     }
     for (source, hold) in tx.all_holds()? {
         tx.hold_alert(&source, hold.reason)?;

@@ -54,6 +54,11 @@ fn fields(metrics: &BatchMetrics) -> [(&'static str, u64); 7] {
     ]
 }
 
+/// Whether a counter is of these: no record is left of some that they count.
+pub(super) fn is_total(row: &[u8]) -> bool {
+    row.starts_with(&key(&[METRIC])) || row.starts_with(&key(&[ERROR]))
+}
+
 macro_rules! reads {
     ($ty:ty) => {
         impl $ty {
