@@ -123,13 +123,20 @@ fn an_approval_of_withheld_deletions_that_was_killed_goes_on_when_it_is_asked_fo
     assert!(shell.refused(1, &["batches", "approve", &id]).contains("does not wait for an approval"));
 }
 
-#[test]
-fn requeues_that_were_killed_go_on_when_all_that_fit_are_asked_for_again() {
+/// A shell whose command put the only dead letter back into the queue, and was killed;
+/// the batch that it is of.
+fn requeued_and_killed() -> (Shell, String) {
     let shell = Shell::new();
     let id = mended(&shell).id();
     killed(&shell, |engine| {
         engine.requeue_letter(1, None, "ann", "mended").unwrap();
     });
+    (shell, id)
+}
+
+#[test]
+fn requeues_that_were_killed_go_on_when_all_that_fit_are_asked_for_again() {
+    let (shell, id) = requeued_and_killed();
     // None that a filter does not find, nor by another action.
     assert_eq!(shell.expect(0, &["--yes", "dlq", "requeue", "--type", "none"]), "nothing open fits\n");
     assert_eq!(
@@ -169,11 +176,7 @@ fn requeues_that_were_killed_go_on_when_all_that_fit_are_asked_for_again() {
 
 #[test]
 fn a_requeue_that_was_killed_goes_on_when_it_is_asked_for_again() {
-    let shell = Shell::new();
-    let id = mended(&shell).id();
-    killed(&shell, |engine| {
-        engine.requeue_letter(1, None, "ann", "mended").unwrap();
-    });
+    let (shell, id) = requeued_and_killed();
     shell.expect(0, &["dlq", "requeue", "1"]);
     assert_eq!(shell.json(0, &["batches", "show", &id])["publish_state"]["status"], "COMPLETE");
 

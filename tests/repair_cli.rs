@@ -164,12 +164,17 @@ fn what_was_written_in_an_editor_is_not_lost() {
     assert!(server.stop().success());
 }
 
+/// The manifest of the only batch.
+fn its_manifest(shell: &Shell) -> std::path::PathBuf {
+    let batches = shell.folder.path().join("batches/alpha");
+    let folder = std::fs::read_dir(&batches).unwrap().next().unwrap().unwrap().path();
+    folder.join("manifest.json")
+}
+
 #[test]
 fn an_edit_is_of_the_manifest_that_the_editor_showed() {
     let shell = counted_wrong();
-    let batches = shell.folder.path().join("batches/alpha");
-    let folder = std::fs::read_dir(&batches).unwrap().next().unwrap().unwrap().path();
-    let manifest = folder.join("manifest.json");
+    let manifest = its_manifest(&shell);
     let good = shell.folder.path().join("good.json");
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&good, text.replace("\"count\":3", "\"count\":2")).unwrap();
@@ -192,9 +197,7 @@ fn an_edit_is_of_the_manifest_that_the_editor_showed() {
 #[test]
 fn an_edit_on_top_of_another_is_of_what_that_was_made_of() {
     let shell = counted_wrong();
-    let batches = shell.folder.path().join("batches/alpha");
-    let folder = std::fs::read_dir(&batches).unwrap().next().unwrap().unwrap().path();
-    let manifest = folder.join("manifest.json");
+    let manifest = its_manifest(&shell);
     let text = std::fs::read_to_string(&manifest).unwrap();
     let good = shell.folder.path().join("good.json");
     std::fs::write(&good, text.replace("\"count\":3", "\"count\":2")).unwrap();
