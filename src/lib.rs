@@ -18,6 +18,7 @@ pub mod limits;
 mod loopback;
 pub mod observe;
 mod page_cache;
+mod panics;
 pub mod planning;
 pub mod publishing;
 pub mod service;

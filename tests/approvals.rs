@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use support::batches::{Line, TestBatch, entity, says};
@@ -143,4 +144,72 @@ fn files_that_were_changed_are_not_read_for_an_approval() {
     assert_eq!(record.status, PublishStatus::Failed);
     assert_eq!(record.failure.unwrap().error_code, "BATCH_CHANGED");
     world.expect(&[(entity("k"), 1), (entity("old"), 1)]);
+}
+
+/// The files of the newest plan of a batch, by the ends of their names.
+fn plan_file(world: &World, id: &BatchId, ending: &str) -> PathBuf {
+    let plan = world.batch(id).plan_id.unwrap();
+    let mut folders = vec![world.data.path().join("state")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else if *entry.file_name() == *format!("{plan}{ending}") {
+                return entry.path();
+            }
+        }
+    }
+    panic!("plan {plan} has no {ending}");
+}
+
+#[test]
+fn a_parked_plan_whose_files_were_damaged_meanwhile_is_made_again() {
+    for ending in [".layer", ".pack", ".plan"] {
+        for gone in [false, true] {
+            let world = guarded();
+            complete(&world, &full(1).with(lines(0, 20, 1)));
+            let parks = full(2).with(lines(0, 10, 2));
+            let parked = world.publish(&parks).batch_id;
+            assert_eq!(world.parked(), std::slice::from_ref(&parked));
+            let file = plan_file(&world, &parked, ending);
+            let mut bytes = std::fs::read(&file).unwrap();
+            bytes[24] ^= 1;
+            match gone {
+                true => std::fs::remove_file(&file).unwrap(),
+                false => std::fs::write(&file, bytes).unwrap(),
+            }
+            world.approve(&parked);
+            let timeline = world.timeline(&parked);
+            let told = timeline.iter().filter(|line| line.contains("the files of its plan are damaged"));
+            assert_eq!(told.count(), 1, "{ending} {gone}: {timeline:#?}");
+            if world.batch(&parked).status != PublishStatus::Complete {
+                // What was approved can't be compared any more: a person looks again.
+                assert_eq!(world.parked(), std::slice::from_ref(&parked), "{ending} {gone}");
+                world.approve(&parked);
+            }
+            assert_eq!(world.batch(&parked).status, PublishStatus::Complete, "{ending} {gone}");
+            let next = full(3).with(lines(0, 9, 2));
+            world.publish(&next);
+            world.expect_batches(&[&full(1).with(lines(0, 20, 1)), &parks, &next]);
+        }
+    }
+}
+
+#[test]
+fn a_plan_tells_of_older_batches_that_come_before_it() {
+    let world = guarded();
+    complete(&world, &full(1).with(lines(0, 20, 1)));
+    let planned = |time: u32| {
+        let folder = full(time).with(lines(0, 20, 3)).write(&world.data.path().join("elsewhere"));
+        world.engine().plan_only(&folder, |plan| Ok(plan.manifest().warnings.clone())).unwrap()
+    };
+    assert_eq!(planned(20), [""; 0]);
+    let parked = world.publish(&full(10).with(lines(0, 5, 2))).batch_id;
+    let told = format!("batch {parked} of source alpha is older and comes before this one: this plan is made from what is published now");
+    assert_eq!(planned(20), [told]);
+    assert_eq!(planned(9), [""; 0]);
+    world.deliver(&full(11).with(lines(0, 20, 4))).unwrap();
+    let [warning] = &planned(20)[..] else { panic!("one warning") };
+    assert!(warning.starts_with("2 batches of source alpha are older and come before this one, "), "{warning}");
 }

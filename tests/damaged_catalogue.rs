@@ -2,10 +2,69 @@
 
 mod support;
 
+use std::path::PathBuf;
 use std::io::{Seek, SeekFrom, Write};
 
 use support::batches::{TestBatch, edge, entity, says};
 use support::shell::Shell;
+
+/// A server with a catalogue for each of two sources, and the path of the second
+/// one, which is damaged as `damage` says before it starts.
+fn damaged(shell: &Shell, damage: impl FnOnce(&mut Vec<u8>)) -> (PathBuf, Vec<u8>) {
+    let settings = "[targets.one]\nkind = \"embedded\"\n[targets.two]\nkind = \"embedded\"\n\
+                    [sources.alpha]\ntarget = \"one\"\n[sources.beta]\ntarget = \"two\"\n";
+    std::fs::create_dir_all(shell.data()).unwrap();
+    std::fs::write(shell.data().join("tidegate.toml"), settings).unwrap();
+    for source in ["alpha", "beta"] {
+        shell.expect(0, &["publish", &shell.write(&TestBatch::full(source, 1).with([says(entity("a"), 1)]))]);
+    }
+    let path = shell.data().join("catalogue-two.redb");
+    let good = std::fs::read(&path).unwrap();
+    let mut bytes = good.clone();
+    damage(&mut bytes);
+    std::fs::write(&path, &bytes).unwrap();
+    (path, good)
+}
+
+#[test]
+fn a_damaged_catalogue_holds_up_nothing_but_what_is_published_to_it() {
+    let kinds: [(&str, fn(&mut Vec<u8>)); 4] = [
+        ("its beginning is overwritten", |bytes| bytes[..64].fill(0x82)),
+        ("it is cut short", |bytes| bytes.truncate(5_000)),
+        ("all of it is overwritten", |bytes| bytes.fill(0x82)),
+        ("all but its beginning is overwritten", |bytes| bytes[512..].fill(0x82)),
+    ];
+    for (what, damage) in kinds {
+        let shell = Shell::new();
+        let (path, good) = damaged(&shell, damage);
+        for command in [&["batches", "list"][..], &["sources", "list"], &["catalogue", "get", "t", "a", "--target", "one"]] {
+            shell.expect(0, command);
+        }
+        let next = |source| shell.write(&TestBatch::full(source, 2).with([says(entity("a"), 2)]));
+        shell.expect(0, &["publish", &next("alpha")]);
+        let refused = shell.run(&["publish", &next("beta")]);
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{what}: {stderr}");
+        assert!(stderr.contains("CATALOGUE_FAILED") && stderr.contains("catalogue-two.redb"), "{what}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{what}: {stderr}");
+        let refused = shell.run(&["catalogue", "get", "t", "a", "--target", "two"]);
+        assert_eq!(refused.status.code(), Some(1), "{what}");
+        assert!(shell.expect(1, &["doctor"]).contains("catalogue-two.redb"), "{what}");
+
+        // A server tells it, and goes on when the file is mended.
+        let server = shell.serve();
+        shell.expect(0, &["batches", "list"]);
+        let held = shell.json(0, &["sources", "show", "beta"]);
+        assert!(held.to_string().contains("CATALOGUE_FAILED"), "{what}: {held}");
+        std::fs::write(&path, &good).unwrap();
+        shell.expect(0, &["sources", "resume", "beta", "--yes", "--reason", "restored"]);
+        support::until("what waited was published", || {
+            let found = shell.expect(0, &["catalogue", "get", "t", "a", "--target", "two", "--json"]);
+            found.contains("\"x\":2")
+        });
+        server.stop();
+    }
+}
 
 #[test]
 fn damage_wherever_it_is_ends_no_command_by_a_panic() {

@@ -182,3 +182,22 @@ fn a_source_held_for_a_batch_from_the_future_goes_on_with_the_next_full_batch() 
     assert!(world.batch(&waits.batch_id).status.is_final());
     world.expect(&[(entity("a"), 4)]);
 }
+
+#[test]
+fn a_batch_whose_dead_letter_is_moot_from_the_beginning_holds_nothing_up() {
+    let mut world = World::new();
+    world.source("alpha", |source| source.on_failure = Some(OnFailure::Hold));
+    let part = |time, x| TestBatch::full("alpha", time).with([says(entity("a"), x)]).scoped(&["a"], &[]);
+    world.publish(&part(1, 1));
+    world.publish(&part(5, 5));
+    let (failed, _) = world.break_down(&part(3, 3));
+    let letters = world.engine().store().read(|view| view.dead_letters()).unwrap();
+    assert!(letters.iter().all(|letter| matches!(letter.state, DeadLetterState::Resolved { .. })), "{letters:?}");
+    assert_eq!(world.batch(&failed).status, PublishStatus::Failed);
+    let next = TestBatch::incremental("alpha", 6).with([says(entity("a"), 6)]);
+    assert_eq!(world.publish(&next).status, PublishStatus::Complete);
+    // Of another scope nothing is known: that one holds.
+    world.break_down(&TestBatch::full("alpha", 4).with([says(entity("b"), 1)]).scoped(&["b"], &[]));
+    let waits = TestBatch::incremental("alpha", 7).with([says(entity("a"), 7)]);
+    assert_eq!(world.publish(&waits).status, PublishStatus::Pending);
+}

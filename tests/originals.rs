@@ -269,6 +269,75 @@ fn the_published_value_and_a_deletion_are_kept_of_a_conflict_too() {
     }
 }
 
+/// The same line with other bytes: blanks, an escape, and members in another order.
+fn otherwise(x: u32) -> String {
+    format!("{{ \"attributes\" : {{\"x\": {x} }},\t\"qualified_name\":\"\\u0061\", \"note\":1, \"type\":\"t\" }}")
+}
+
+#[test]
+fn lines_that_contradict_each_other_are_kept_byte_for_byte() {
+    let same = "{\"type\":\"t\",\"qualified_name\":\"a\",\"attributes\":{\"x\":1}}";
+    let (one, two) = (otherwise(1), otherwise(2));
+    let gone = "{\"deleted\" :true, \"type\":\"t\",\"qualified_name\":\"a\"}";
+    let bad = "{\"type\":\"t\",\"qualified_name\":\"a\",\"attributes\": 7}";
+    let filler = long_good("b", "z", 3);
+    let cases: [(&str, Vec<&str>, Vec<&str>); 8] = [
+        // New to the batch's source, and said before in other words.
+        ("full", vec![&two, same], vec![&two, same]),
+        ("incremental", vec![&two, gone, same, &one], vec![&two, gone, same]),
+        // What is published is in a line that is not looked into, in its place
+        // or elsewhere, or that has other bytes.
+        ("full", vec![same, &filler, &two], vec![same, &two]),
+        ("full", vec![&filler, same, "", &two, same], vec![same, &two]),
+        ("full", vec![&one, &two], vec![&one, &two]),
+        ("full", vec![&two, &one, &one], vec![&two, &one]),
+        // Beside a bad line each good one is kept.
+        ("full", vec![same, bad, &two], vec![bad, same, &two]),
+        ("incremental", vec![&one, &two, bad], vec![bad, &one, &two]),
+    ];
+    for published in [false, true] {
+        for fast_path in [true, false] {
+            for (mode, lines, said) in &cases {
+                let world = World::with(|settings| settings.planning.fast_path = fast_path);
+                if published {
+                    publish(&world, "full", 1, format!("{same}\n{filler}\n").as_bytes());
+                }
+                let text = lines.join("\r\n");
+                publish(&world, mode, 2, text.as_bytes());
+                let letters = world.dead_letters("alpha");
+                assert_eq!(letters.len(), 1, "{published} {text}");
+                let shown = world.engine().letter(letters[0].id).unwrap();
+                let content = shown.content.unwrap();
+                let mut kept: Vec<&str> = content.lines().collect();
+                let mut said = said.clone();
+                // Which of two that say the same is passed by is left open.
+                kept.sort_unstable();
+                said.sort_unstable();
+                assert_eq!(kept, said, "published {published}, fast path {fast_path}, {mode}: {text}");
+                assert!(!shown.cut);
+            }
+        }
+    }
+}
+
+#[test]
+fn of_a_key_with_thousands_of_values_it_is_told_that_some_are_left_out() {
+    let world = World::new();
+    let line = |n: usize| format!("{{\"type\":\"t\",\"qualified_name\":\"a\", \"attributes\":{{\"x\":{n}}}}}");
+    let lines: Vec<String> = (0..3_000).map(line).collect();
+    publish(&world, "full", 1, lines.join("\n").as_bytes());
+    let shown = world.engine().letter(1).unwrap();
+    let content = shown.content.unwrap();
+    let kept: Vec<&str> = content.lines().collect();
+    assert!(shown.cut && kept.len() > 1_000 && kept.len() < 2_000, "{}", kept.len());
+    assert_eq!((kept[0], kept[kept.len() - 1]), (&lines[0][..], &lines[2_999][..]));
+    // The same ones over and over leave nothing out.
+    let again: Vec<String> = (0..4_000).map(|n| line(1 + n % 2)).collect();
+    publish(&world, "full", 2, again.join("\n").as_bytes());
+    let shown = world.engine().letter(1).unwrap();
+    assert_eq!((shown.content.unwrap(), shown.cut), (again[..2].join("\n"), false));
+}
+
 #[test]
 fn bytes_that_are_no_text_come_out_as_they_were_from_a_server_and_without_one() {
     let shell = Shell::new();

@@ -157,6 +157,7 @@ pub fn main() -> ExitCode {
         None
     };
     common::logging(&cli.global, log);
+    crate::panics::hide_expected();
     match run(&cli) {
         Ok(code) => ExitCode::from(code),
         // Of a stream: whoever read it had enough.

@@ -1,7 +1,7 @@
 //! The lines of a batch about one key: a bounded number of them, though a batch
 //! may have the same line any number of times.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::asserted::{Asserted, DELETED, UNCHANGED};
 
@@ -38,6 +38,10 @@ pub struct KeyLines {
     held: Vec<Asserted>,
     flags: BTreeSet<u16>,
     contradicted: bool,
+    /// What those say that are held, once some are not; and whether one of these
+    /// says something else.
+    said: HashSet<Says>,
+    is_cut: bool,
     /// Whether the last line is the first with what it has.
     last_stays: bool,
 }
@@ -48,6 +52,8 @@ impl KeyLines {
         self.held.clear();
         self.flags.clear();
         self.contradicted = false;
+        self.said.clear();
+        self.is_cut = false;
         self.last_stays = false;
     }
 
@@ -60,13 +66,17 @@ impl KeyLines {
         if self.held.len() == MOST {
             self.flags.extend(self.held.iter().map(|line| line.flags));
             self.contradicted = self.held.iter().any(|line| Says::of(line) != Says::of(&self.held[0]));
+            self.said.extend(self.held.iter().map(Says::of));
             self.last_stays = self.take_down(&line);
             self.held.push(line);
             return;
         }
         let news = self.take_down(&line);
         match self.held.last_mut() {
-            Some(last) if !self.last_stays => *last = line,
+            Some(last) if !self.last_stays => {
+                self.is_cut |= !self.said.contains(&Says::of(last)) && Says::of(last) != Says::of(&line);
+                *last = line;
+            }
             Some(_) | None => self.held.push(line),
         }
         self.last_stays = news;
@@ -78,6 +88,11 @@ impl KeyLines {
         let news = self.flags.insert(line.flags) || contradicts && !self.contradicted;
         self.contradicted |= contradicts;
         news
+    }
+
+    /// Whether some line that is not held says what none of those say.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Those that are held.

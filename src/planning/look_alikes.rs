@@ -1,11 +1,11 @@
 //! Keys that differ from one another only by case, Unicode form or outer
-//! blanks: usually one thing under two names.
+//! blanks: usually one thing under two names. Their types may do so too.
 //!
 //! Those that a plan creates or deletes are compared with each other, and with
 //! what is published by the spellings that are likely: a snapshot knows its
 //! keys by their hashes alone.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use unicode_normalization::UnicodeNormalization;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -36,6 +36,9 @@ const TOLD: usize = 3;
 /// Characters that it tells of each, at its beginning and at its end.
 const SHOWN: usize = 50;
 
+/// What look-alikes differ in.
+const IN_WHAT: &str = "case, Unicode form or outer blanks";
+
 /// Names that come or go, by what they have in common with their look-alikes.
 #[derive(Default)]
 pub struct LookAlikes {
@@ -62,7 +65,8 @@ fn plain(name: &str, out: &mut String) {
         out.push_str(name.trim());
         out.make_ascii_lowercase();
     } else {
-        out.push_str(&name.trim().nfc().collect::<String>().to_lowercase());
+        // By way of capitals, for some small letters have several (`ß`, `ς`).
+        out.push_str(&name.trim().nfc().collect::<String>().to_uppercase().to_lowercase());
     }
 }
 
@@ -134,8 +138,7 @@ impl LookAlikes {
             if names.len() > 1 {
                 let type_name = types.name(type_id);
                 let names = told(&names);
-                warnings
-                    .insert(format!("{type_name} {names} differ only by case, Unicode form or outer blanks"));
+                warnings.insert(format!("{type_name} {names} differ only by {IN_WHAT}"));
                 if warnings.len() > WARNINGS {
                     warnings.pop_last();
                     more += 1;
@@ -169,7 +172,24 @@ fn told(names: &BTreeSet<String>) -> String {
 fn unlisted(more: usize, all: bool) -> Option<String> {
     let least = if all { "" } else { "at least " };
     let groups = if more == 1 { "group of names differs" } else { "groups of names differ" };
-    (more > 0).then(|| format!("and {least}{more} more {groups} only by case, Unicode form or outer blanks"))
+    (more > 0).then(|| format!("and {least}{more} more {groups} only by {IN_WHAT}"))
+}
+
+/// Tells of types that come with a plan, and look like another one that is there
+/// then. `before` and `after`: how many live keys of each type there are.
+pub fn warn_of_types(before: &BTreeMap<&str, u64>, after: &BTreeMap<&str, u64>) -> Vec<String> {
+    let is_live = |(name, live): (&&'_ str, &u64)| (*live > 0).then(|| (*name).to_owned());
+    let before: BTreeSet<String> = before.iter().filter_map(is_live).collect();
+    let after: BTreeSet<String> = after.iter().filter_map(is_live).collect();
+    let mut alike: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut form = String::new();
+    for name in before.union(&after) {
+        plain(name, &mut form);
+        alike.entry(form.clone()).or_default().insert(name.clone());
+    }
+    let comes = |names: &BTreeSet<String>| names.len() > 1 && names.iter().any(|name| !before.contains(name));
+    let found = alike.into_values().filter(comes).take(WARNINGS);
+    found.map(|names| format!("the types {} differ only by {IN_WHAT}", told(&names))).collect()
 }
 
 /// Adds what is published under other spellings: the likeliest of every name
@@ -344,6 +364,7 @@ mod tests {
             (" db.t2", "db.t2"),
             ("db.t2", " db.t2"),
             ("caf\u{e9}", "cafe\u{301}"),
+            ("stra\u{df}e", "STRASSE"),
         ] {
             assert!(spellings(name).iter().any(|text| text == other), "{name:?} {other:?}");
             let plain = |name| {
@@ -370,6 +391,21 @@ mod tests {
             Spelling::Known | Spelling::NoMore => None,
         })
         .collect()
+    }
+
+    #[test]
+    fn a_type_that_comes_and_looks_like_another_is_told() {
+        let counts = |counts: &[(&'static str, u64)]| counts.iter().copied().collect::<BTreeMap<_, _>>();
+        let alike = ["the types \"Table\" and \"table\" differ only by case, Unicode form or outer blanks"];
+        for (before, after, told) in [
+            (&[("table", 3)][..], &[("table", 3), ("Table", 1)][..], &alike[..]),
+            (&[], &[("Table", 1), ("table", 1), ("view", 1)], &alike),
+            // Another source has it, or the last of it goes: nothing comes.
+            (&[("table", 3), ("Table", 1)], &[("table", 3), ("Table", 2)], &[]),
+            (&[("table", 3)], &[("table", 3), ("Table", 0)], &[]),
+        ] {
+            assert_eq!(warn_of_types(&counts(before), &counts(after)), told, "{before:?} {after:?}");
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod moved_keys;
 mod moving;
 pub mod next;
 pub mod of_batch;
+mod originals;
 mod pack_dictionaries;
 mod pack_writer;
 pub mod pass;

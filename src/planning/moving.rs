@@ -246,7 +246,8 @@ impl Moving<'_> {
             type_name: type_name.to_owned(),
             rank: rank(self.ranks, type_name, name_depth(name)),
             ends: [KeyHash(0); 2],
-            of_other_workflow: !before.is_empty() && !now.is_empty() && before != now,
+            // A key that no workflow is named for may be anybody's.
+            of_other_workflow: !before.is_empty() && before != now,
             contents: 0,
         };
         match key.kind() {

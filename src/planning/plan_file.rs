@@ -26,7 +26,7 @@ use super::format::block_file::{BlockReader, FileKind, Unpacker, invalid, record
 use super::format::body::{Body, key_head};
 use super::format::bytes::{u32_at, u64_at, u128_at};
 use super::format::entry::Loc;
-use super::format::layer::StampInfo;
+use super::format::layer::{CacheBudget, Layer, StampInfo};
 use super::rejects::Reject;
 use super::snapshot::{LayerRef, OrderRef, TypeEdge};
 use super::state_dir::{Pack, StateDir, read_format};
@@ -314,6 +314,35 @@ impl Plan {
     /// Everything but the changes.
     pub fn manifest(&self) -> &PlanManifest {
         &self.manifest
+    }
+
+    /// Has it tell something more, which is not stored.
+    pub fn warn(&mut self, warning: String) {
+        self.manifest.warnings.push(warning);
+    }
+
+    /// Reads everything that its execution and the snapshot behind it would read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SnapshotInvalid`](crate::error::ErrorKind::SnapshotInvalid) when
+    /// a file is missing or damaged.
+    pub fn verify(&self, state: &StateDir) -> Result<()> {
+        let source = &self.manifest.header.source_id;
+        let budget = CacheBudget::new(0);
+        let (mut unpacker, mut raw) = (Unpacker::new()?, Vec::new());
+        for file in [&self.file, self.pack.reader()?] {
+            for block in 0..file.blocks() {
+                file.read(block, &mut unpacker, &mut raw)?;
+            }
+        }
+        let folded = self.manifest.fold.iter().map(|fold| &fold.layer);
+        for layer in std::iter::once(&self.manifest.layer).chain(folded) {
+            let layer = Layer::open(&state.layer_path(source, &layer.file), &budget)?;
+            let mut scan = layer.scan();
+            while scan.advance()?.is_some() {}
+            layer.scan_ends(|_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Where the changes are stored.

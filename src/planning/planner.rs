@@ -1,6 +1,9 @@
 //! Making a plan: from a batch and the published snapshots to files under the
 //! state folder. Nothing at the target changes.
 
+mod folding;
+mod warnings;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -9,7 +12,7 @@ use jiff::Timestamp;
 use super::absent::{self, Absent, AbsentInput};
 use super::candidate::{Candidate, NONE, REFRESH, UNSURE, group};
 use super::durable::Durable;
-use super::fold::{self, Covering, Fold, FoldInput, FoldLimits, Folded};
+use super::fold::{self, Fold, FoldLimits};
 use super::footprint::Footprint;
 use super::format::block_file::{BlockWriter, FileKind};
 use super::format::entry::Loc;
@@ -18,13 +21,14 @@ use super::format::order::{Order, OrderWriter};
 use super::halt::Halt;
 use super::judge::{self, JudgeInput, Sections};
 use super::layer_tables::OWN_PACK;
+use super::originals::{Originals, OriginalsInput};
 use super::pass::{self, PassInput, PassOutput};
-use super::plan_file::{FORMAT, FoldRef, PlanManifest};
+use super::plan_file::{FORMAT, PlanManifest};
 use super::plan_writer::{self, SectionWriter};
 use super::ranks::type_ranks;
 use super::rejects::Rejects;
-use super::settle::{self, SettleInput, Settled};
-use super::snapshot::{Found, LayerRef, OrderRef, Snapshot, SnapshotManifest};
+use super::settle::{self, SettleInput};
+use super::snapshot::{Found, LayerRef, OrderRef, Snapshot};
 use super::sorter::Sorter;
 use super::state_dir::StateDir;
 use super::types::Types;
@@ -39,7 +43,6 @@ use crate::domain::settings::{Deletion, Mode, SourceSettings};
 use crate::domain::skip::Skips;
 use crate::error::{Error, ErrorKind, Result};
 use crate::intake::batch::Batch;
-use crate::intake::check::unknown_members;
 use crate::intake::reader::ReadLimits;
 
 /// How plans are made, whatever the batch.
@@ -366,7 +369,7 @@ impl<'a> Making<'a> {
         }
         tracing::debug!(plan = %input.plan_id, "looking for what is absent is done");
         let lines = output.lines[0] + output.lines[1];
-        self.isolate(output.bad, lines + output.bad, &rejects)?;
+        self.isolate(output.bad, lines + output.bad, || rejects.first())?;
         durable.begin(writer.finish()?)?;
         let pack = state.pack(&pack_path);
 
@@ -377,6 +380,7 @@ impl<'a> Making<'a> {
         let layer_name = self.name(".layer");
         let layer_path = state.layer_path(source, &layer_name);
         let mut candidates = Sorter::new(tmp, "candidates", options.sort_memory / 2);
+        let mut originals = Originals::new(tmp);
         let mut unsure = self.view.unsure();
         let (mut settled, moved, layer) = settle::run(
             &SettleInput {
@@ -404,11 +408,23 @@ impl<'a> Making<'a> {
             LayerWriter::create(&layer_path)?,
             Sorter::new(tmp, "ends", options.sort_memory / 4),
             &mut candidates,
+            &mut originals,
             output.unchanged,
         )?;
         durable.begin(layer)?;
         // Of the lines of a key that contradict each other one at most is right.
-        self.isolate(output.bad + settled.rejected, lines + output.bad, &rejects)?;
+        let first = || rejects.first().or_else(|| originals.first());
+        self.isolate(output.bad + settled.rejected, lines + output.bad, first)?;
+        originals.read(
+            &OriginalsInput {
+                batch,
+                snapshot: self.view.own.as_ref(),
+                rules: &self.rules,
+                limits: &options.read,
+                halt: input.halt,
+            },
+            &rejects,
+        )?;
         for kind in [Kind::Entity, Kind::Relationship] {
             // Settling goes by keys, and these have none.
             settled.summary.of(kind).rejected += output.unreadable[kind as usize];
@@ -487,7 +503,9 @@ impl<'a> Making<'a> {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         });
-        let (alike, (rejects, footprint)) = (alike?, written?);
+        let (names_alike, (rejects, footprint)) = (alike?, written?);
+        let mut alike = self.look_alike_types(&settled.counts);
+        alike.extend(names_alike);
         let most = limits.atomic.then_some((limits.changes, limits.bytes));
         let operations = plan_writer::operations(cuts, most);
 
@@ -544,8 +562,8 @@ impl<'a> Making<'a> {
 
     /// # Errors
     /// [`ErrorKind::TooManyBadLines`] when more of the batch's lines are bad than
-    /// its isolation limit allows (`SEMANTICS` 9).
-    fn isolate(&self, bad: u64, lines: u64, rejects: &Rejects) -> Result<()> {
+    /// its isolation limit allows (`SEMANTICS` 9); `first` tells one of them.
+    fn isolate(&self, bad: u64, lines: u64, first: impl Fn() -> Option<String>) -> Result<()> {
         let limit = &self.input.settings.isolation;
         if !limit.exceeded(bad, lines) {
             return Ok(());
@@ -554,7 +572,7 @@ impl<'a> Making<'a> {
             "batch {}: {bad} of {lines} lines are bad, more than the {} that the isolation limit allows; the first: {}",
             self.input.batch.id,
             limit.allowed(lines),
-            rejects.first().unwrap_or_default(),
+            first().unwrap_or_default(),
         );
         Err(Error::new(ErrorKind::TooManyBadLines, text))
     }
@@ -605,125 +623,5 @@ impl<'a> Making<'a> {
             }
             candidates.push(refreshed(key, Some(found), 0))
         })
-    }
-
-    fn warnings(&self, output: &PassOutput, settled: &Settled, alike: Vec<String>) -> Vec<String> {
-        let mut warnings = alike;
-        if output.unknown_members > 0 {
-            warnings.push(unknown_members(output.unknown_members));
-        }
-        if output.bad > 0 {
-            warnings.push(format!("bad lines, which become dead letters: {}", output.bad));
-        }
-        let unreadable: u64 = output.unreadable.iter().sum();
-        if unreadable > 0 && self.input.batch.mode == Mode::Full {
-            let lines = if unreadable == 1 { "line is" } else { "lines are" };
-            warnings.push(format!(
-                "{unreadable} {lines} bad without a readable key, so the batch deletes nothing",
-            ));
-        }
-        let skipped = settled.summary.skipped();
-        if skipped > 0 {
-            let keys = if skipped == 1 { "key is" } else { "keys are" };
-            warnings.push(format!("{skipped} {keys} skipped by an operator, what is published stays"));
-        }
-        if settled.rejected > 0 {
-            let count = settled.rejected;
-            let keys = if count == 1 { "key has" } else { "keys have" };
-            warnings.push(format!("{count} {keys} two values in the batch: a dead letter each"));
-        }
-        warnings
-    }
-
-    /// Prepares the layers of the next snapshot for the case that everything
-    /// is published; else they are left to the next batch.
-    fn fold(
-        &self,
-        manifest: &PlanManifest,
-        output: &PassOutput,
-        new_order: Option<OrderWriter>,
-        order_name: &str,
-        durable: &Durable<'_, '_>,
-    ) -> Result<Option<FoldRef>> {
-        let (state, source) = (self.planner.state, self.input.batch.id.source());
-        let (from, suffix) = match self.fold {
-            Fold::None => return Ok(None),
-            Fold::Deltas => (1, "-merged.layer"),
-            Fold::Base => (0, "-base.layer"),
-        };
-        let budget = CacheBudget::new(self.planner.options.index_memory);
-        let layers = |own: Option<&SnapshotManifest>| {
-            let mut layers = own.map_or_else(Vec::new, |own| own.layers.clone());
-            layers.push(manifest.layer.clone());
-            layers
-        };
-        let own = self.view.own.as_ref().map(Snapshot::manifest);
-        let next = super::next::draft(manifest, own, layers(own), self.input.plan_id.clone());
-        let next = Snapshot::from_manifest(state, next, &budget)?;
-        let positions = new_order.as_ref().map_or(0, OrderWriter::positions);
-        let order_ref = |lines| OrderRef {
-            file: order_name.to_owned(),
-            scope: self.input.batch.scope.clone(),
-            fingerprint: self.fingerprint,
-            lines,
-        };
-        if own.is_none() {
-            // The plan's layer is the base; only the order needs its entries.
-            let mut entries = vec![u32::MAX; positions as usize];
-            if let Some(new_order) = new_order {
-                let mut scan = next.layer(0).scan();
-                while let Some((number, entry)) = scan.advance()? {
-                    if let Some(slot) = entries.get_mut(entry.pos as usize).filter(|_| entry.is_live()) {
-                        *slot = number;
-                    }
-                }
-                durable.begin(new_order.finish(&entries)?)?;
-                let order = Some(order_ref(manifest.lines));
-                return Ok(Some(FoldRef { keep: 0, layer: manifest.layer.clone(), order }));
-            }
-            return Ok(None);
-        }
-        let mut covering: Vec<Covering> = Vec::new();
-        for record in own.iter().flat_map(|own| &own.full_records) {
-            if record.scope.is_everything() {
-                covering.push(Covering::new(&record.stamp.stamp, &record.exceptions));
-            }
-        }
-        if manifest.asserts_absence && manifest.scope.is_everything() {
-            covering.push(Covering::new(&self.stamp.stamp, &manifest.exceptions));
-        }
-        let name = self.name(suffix);
-        let path = state.layer_path(source, &name);
-        let packed = self.name("-packed.pack");
-        let packed_path = state.pack_path(source, &packed);
-        let Folded { layer, entries, repacked, order } = fold::run(
-            &FoldInput {
-                next: &next,
-                from,
-                new_positions: &output.new_positions,
-                positions_are_new: new_order.is_some(),
-                horizon: own.and_then(|own| own.horizon),
-                covering: &covering,
-                comparison: self.comparison,
-                repacked: (&packed, &packed_path),
-                tmp: self.tmp,
-                budget: self.planner.options.sort_memory / 4,
-                halt: self.input.halt,
-            },
-            &path,
-            positions,
-        )?;
-        durable.begin(layer)?;
-        if let Some(repacked) = repacked {
-            durable.begin(repacked)?;
-        }
-        let order = match new_order {
-            Some(new_order) => {
-                durable.begin(new_order.finish(&order)?)?;
-                Some(order_ref(manifest.lines))
-            }
-            None => None,
-        };
-        Ok(Some(FoldRef { keep: from, layer: LayerRef { file: name, entries }, order }))
     }
 }

@@ -28,11 +28,19 @@ pub struct Reject {
     /// What is wrong with it.
     pub problem: String,
     /// The line's bytes; of a line over the limit its beginning; of a key of
-    /// which the batch says different things a line for each of them.
+    /// which the batch says different things the first line for each of them.
     #[serde(with = "text_or_bytes")]
     pub content: Vec<u8>,
     /// Whether something of that was left out.
     pub cut: bool,
+}
+
+impl Reject {
+    /// Where it is and what is wrong with it, in one line.
+    pub fn place_and_problem(&self) -> String {
+        let field = if self.field.is_empty() { String::new() } else { format!(", {}", self.field) };
+        format!("{} line {}{field}: {}", self.file, self.line, self.problem)
+    }
 }
 
 /// Bytes in JSON: as text where they are text, which takes a third of the
@@ -142,10 +150,7 @@ impl Rejects {
             let place = || format!("up to {} line {}", reject.file, reject.line);
             inner.keep(key, self.most).map_err(|e| e.context(place()))?;
         }
-        if inner.first.is_none() {
-            let field = if reject.field.is_empty() { String::new() } else { format!(", {}", reject.field) };
-            inner.first = Some(format!("{} line {}{field}: {}", reject.file, reject.line, reject.problem));
-        }
+        inner.first.get_or_insert_with(|| reject.place_and_problem());
         inner.section.push(|out| out.extend_from_slice(&bytes))
     }
 

@@ -20,6 +20,7 @@ use super::key_lines::{KeyLines, Says};
 use super::layer_tables::{EndRecord, LayerTables};
 use super::moved_keys::MovedKeys;
 use super::moving::{Asking, Gone, LookUps, Moved, Moving, rank};
+use super::originals::Originals;
 use super::rejects::Rejects;
 use super::restate::{is_unapplied, unapplied};
 use super::snapshot::{Found, Snapshot, SnapshotManifest};
@@ -61,7 +62,7 @@ pub struct SettleInput<'a> {
     pub container_contents: u64,
     /// Whether entries get the positions of the order that is being written.
     pub new_positions: bool,
-    /// Where keys that can't be published go.
+    /// Those of the pass: they know keys that nothing else holds.
     pub rejects: &'a Rejects,
     /// Keys that an operator skips.
     pub skips: &'a Skips,
@@ -105,6 +106,8 @@ struct Work<'a, 'b, 'l> {
     tables: LayerTables,
     ends: Sorter<EndRecord>,
     candidates: &'b mut Sorter<Candidate>,
+    /// Where rejects go whose lines are still to be read.
+    originals: &'b mut Originals,
     reader: Reader,
     /// Looks up what comes and goes.
     asking: Asking<'l, 'a>,
@@ -117,8 +120,8 @@ struct Work<'a, 'b, 'l> {
     new: [Vec<u64>; 2],
 }
 
-/// Settles every key, hands the candidates to `candidates`, and returns the
-/// relationships whose ends come or go and the layer that it wrote too.
+/// Settles every key, hands the candidates to `candidates` and the keys of which
+/// the batch says different things to `originals`, and returns the relationships whose ends come or go and the layer that it wrote too.
 pub fn run(
     input: &SettleInput<'_>,
     asserted: Sorted<Asserted>,
@@ -126,6 +129,7 @@ pub fn run(
     layer: LayerWriter,
     ends: Sorter<EndRecord>,
     candidates: &mut Sorter<Candidate>,
+    originals: &mut Originals,
     unchanged: [u64; 2],
 ) -> Result<(Settled, MovedKeys, Written)> {
     let own = input.view.own.as_ref().map(Snapshot::manifest);
@@ -170,6 +174,7 @@ pub fn run(
         tables,
         ends,
         candidates,
+        originals,
         reader,
         asking,
         moved: MovedKeys::new(input.tmp, input.moved_budget),
@@ -216,7 +221,7 @@ impl Work<'_, '_, '_> {
                         gone = absent.take_next()?;
                     }
                     if !goes {
-                        self.asserted(lines.all())?;
+                        self.asserted(lines.all(), lines.is_cut())?;
                     }
                 }
                 (_, Some(next)) => {
@@ -251,8 +256,8 @@ impl Work<'_, '_, '_> {
         *self.stamp.get_or_insert_with(|| self.tables.stamp(self.input.stamp))
     }
 
-    /// All lines of one key.
-    fn asserted(&mut self, lines: &[Asserted]) -> Result<()> {
+    /// All lines of one key. `cut`: some are not held that say something else.
+    fn asserted(&mut self, lines: &[Asserted], cut: bool) -> Result<()> {
         let (lines, restated) = match lines.split_last() {
             Some((last, lines)) if last.has(RESTATED) => (lines, Some(last)),
             Some(_) | None => (lines, None),
@@ -279,7 +284,7 @@ impl Work<'_, '_, '_> {
                 self.skip(first)?;
                 return self.restate(restated, None);
             }
-            self.keep_beside_bad(lines, counted)?;
+            self.keep_beside_bad(lines, counted, cut)?;
             self.except(first, None)?;
             return self.restate(restated, None);
         }
@@ -293,7 +298,7 @@ impl Work<'_, '_, '_> {
                 self.skip(first)?;
                 return self.restate(restated, None);
             }
-            self.except(first, Some((lines, counted)))?;
+            self.except(first, Some((lines, counted, cut)))?;
             return self.restate(restated, None);
         }
         if first.has(SUPERSEDED) {

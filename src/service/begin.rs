@@ -17,9 +17,13 @@ use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 use crate::domain::plan::FootprintRef;
 use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::planning::footprint;
+use crate::planning::plan_file::Plan;
 use crate::store::{APPLIED, BatchRecord, PlanRecord, PlanState};
+
+/// Seconds after which the files of a plan are read once more before it is executed.
+const LAY_SECONDS: i64 = 60;
 
 /// A plan of which it matters what it touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +144,7 @@ impl Engine {
         }
         let now = self.clock.now();
         self.bound_lingering(name, now)?;
+        let damage = self.damage_of(&record, &plan_id, now)?;
         loop {
             let (plan, seen) = self.store.read(|view| {
                 let plan = view
@@ -152,7 +157,10 @@ impl Engine {
                 Some(target) if target != name => Verdict::Stale(format!(
                     "it was planned for the target {target}, its source has {name} now"
                 )),
-                Some(_) | None => self.judge_plan(&plan, &seen, source)?,
+                Some(_) | None => match &damage {
+                    Some(damage) => Verdict::Stale(damage.clone()),
+                    None => self.judge_plan(&plan, &seen, source)?,
+                },
             };
             match self.decide(&id, (name, last.as_ref()), plan, seen, now, verdict.clone())? {
                 Decided::Again => continue,
@@ -175,6 +183,26 @@ impl Engine {
                     return Ok(Some(*record));
                 }
             }
+        }
+    }
+
+    /// What is wrong with the files of a plan that was not made just now: it is
+    /// made again then, for its batch is still there, and what it would leave in
+    /// the snapshot would be found out when somebody wants it.
+    fn damage_of(&self, record: &BatchRecord, id: &PlanId, now: Timestamp) -> Result<Option<String>> {
+        let made = self.store.read(|view| view.plan(id))?.map(|plan| plan.registered_at);
+        let lay = made.is_none_or(|made| now.duration_since(made).as_secs() >= LAY_SECONDS);
+        if !lay && record.approval.is_none() {
+            return Ok(None);
+        }
+        let source = record.batch_id.source();
+        match Plan::open(&self.state, source, id).and_then(|plan| plan.verify(&self.state)) {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::SnapshotInvalid => {
+                tracing::warn!(batch = %record.batch_id, %source, "its plan is made again: {error}");
+                Ok(Some(format!("the files of its plan are damaged: {error}")))
+            }
+            Err(error) => Err(error),
         }
     }
 

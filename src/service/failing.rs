@@ -114,17 +114,16 @@ impl Engine {
         self.store.failed() || error.kind() == ErrorKind::StoreFailed
     }
 
-    /// The hold that a failed batch leaves its source with. `whole`: the stamp
-    /// of the newest full batch of everything without exceptions that was
-    /// published.
+    /// The hold that a failed batch leaves its source with. `newer`: the stamp of
+    /// what was published already and said anew all that the batch says.
     pub(super) fn hold_after(
         &self,
         record: &BatchRecord,
         failed: Option<&Error>,
-        whole: Option<&Stamp>,
+        newer: Option<&Stamp>,
     ) -> Option<SourceHold> {
         let error = failed.filter(|error| error.kind() != ErrorKind::Cancelled)?;
-        self.hold_for(record, error.kind().info().code, error.message(), whole)
+        self.hold_for(record, error.kind().info().code, error.message(), newer)
     }
 
     /// The same of one that failed with this code.
@@ -133,10 +132,10 @@ impl Engine {
         record: &BatchRecord,
         code: &str,
         message: &str,
-        whole: Option<&Stamp>,
+        newer: Option<&Stamp>,
     ) -> Option<SourceHold> {
         // What a late batch was to bring was said anew.
-        if whole.is_some_and(|whole| record.stamp < *whole) {
+        if newer.is_some() {
             return None;
         }
         // The source went on without what it was made of, and that is open again.
@@ -159,9 +158,8 @@ impl Engine {
         tracing::warn!(batch = %id, source = %id.source(), code = error.kind().info().code, "failed: {error}");
         let record = self.batch(id)?;
         let published = self.published(id.source());
-        let whole = published.as_ref().and_then(|snapshot| snapshot.newest_of_everything());
-        let held = self.hold_after(&record, Some(error), whole.map(|info| &info.stamp));
         let newer = published.as_ref().and_then(|snapshot| said_anew(snapshot, &record)).cloned();
+        let held = self.hold_after(&record, Some(error), newer.as_ref());
         let (details, exchange) = (failure(id, error, operation, record.attempts), Exchange::of(error));
         let (id, cause) = (id.clone(), error.to_string());
         self.store.write(move |tx| {

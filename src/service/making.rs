@@ -55,9 +55,40 @@ impl Engine {
         let pin = self.work.pin(&plan_id, || self.store.read(|view| view.current_snapshots(name)))?;
         let skips = self.store.read(|view| view.active_skips(source, self.clock.now()))?;
         let made = self.make_plan(batch, plan_id.clone(), pin.bases.clone(), &skips, Purpose::Look);
-        let result = made.and_then(|_| look(&Plan::open(&self.state, source, &plan_id)?));
+        let result = made.and_then(|_| {
+            let mut plan = Plan::open(&self.state, source, &plan_id)?;
+            if let Some(warning) = self.goes_before(batch)? {
+                plan.warn(warning);
+            }
+            look(&plan)
+        });
         self.remove_plan_files(source, &plan_id);
         result
+    }
+
+    /// That older batches of its source come before a batch, so that what it
+    /// changes then may be something else.
+    fn goes_before(&self, batch: &Batch) -> Result<Option<String>> {
+        let (mut count, mut oldest) = (0u64, None);
+        self.store.read(|view| {
+            view.each_unfinished(batch.id.source(), |record| {
+                if record.stamp >= batch.stamp {
+                    return Ok(false);
+                }
+                count += 1;
+                oldest.get_or_insert(record.batch_id);
+                Ok(true)
+            })
+        })?;
+        let Some(oldest) = oldest else { return Ok(None) };
+        let source = batch.id.source();
+        let batches = if count == 1 {
+            format!("batch {oldest} of source {source} is older and comes")
+        } else {
+            format!("{count} batches of source {source} are older and come")
+        };
+        let more = if count == 1 { String::new() } else { format!(", {oldest} first of all") };
+        Ok(Some(format!("{batches} before this one{more}: this plan is made from what is published now")))
     }
 
     /// Whether a batch was made of dead letters that wait for it. Others of such a

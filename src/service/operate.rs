@@ -93,7 +93,12 @@ impl Engine {
     fn check_moved_on(&self, id: &BatchId) -> Result<()> {
         let record = self.batch(id)?;
         let Some(plan) = record.plan_id.as_ref().filter(|_| is_parked(&record)) else { return Ok(()) };
-        let Some(why) = self.is_stale(plan)? else { return Ok(()) };
+        let stale = match self.is_stale(plan) {
+            // Whoever begins it would have it made again too.
+            Err(error) if error.kind() == ErrorKind::SnapshotInvalid => Some(error.to_string()),
+            other => other?,
+        };
+        let Some(why) = stale else { return Ok(()) };
         let (batch, plan, cause) = (id.clone(), plan.clone(), why.clone());
         self.store.write(move |tx| {
             let now = tx.expect_batch(&batch)?;

@@ -175,9 +175,15 @@ impl Engine {
         if !self.state.plan_manifest_path(source, &approval.plan_id).exists() {
             return Ok(false);
         }
-        let approved = Plan::open(&self.state, source, &approval.plan_id)?;
         let trips = |rule: GuardRule| manifest.header.guards.iter().any(|trip| trip.rule == rule);
-        self.is_subset(source, approved.manifest(), manifest, trips(GuardRule::UpdateRatio))
+        let covered = Plan::open(&self.state, source, &approval.plan_id).and_then(|approved| {
+            self.is_subset(source, approved.manifest(), manifest, trips(GuardRule::UpdateRatio))
+        });
+        match covered {
+            // What was approved can't be told any more.
+            Err(error) if error.kind() == ErrorKind::SnapshotInvalid => Ok(false),
+            other => other,
+        }
     }
 
     /// Whether what the source takes back with a plan, and with `updates` what

@@ -232,8 +232,8 @@ impl Engine {
             self.tell_retry(&id, error);
         }
         let whole = snapshot.newest_of_everything().map(|info| info.stamp.clone());
-        let held = self.hold_after(record, end.failed(), whole.as_ref());
         let newer = said_anew(&snapshot, record).cloned();
+        let held = self.hold_after(record, end.failed(), newer.as_ref());
         // Perhaps nothing of the plan was sent: then the last one there is that
         // from before it. Any other one tells that the target is not the same.
         let unsent = !outcome.complete && outcome.done.is_empty() && capabilities.tracks_plans;

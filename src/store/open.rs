@@ -16,7 +16,7 @@ use super::tx::{Read, Tx, View, failed, is_io};
 use super::writer::{AfterCommit, Job, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::page_cache;
+use crate::{page_cache, panics};
 use crate::whole_file;
 
 /// Version of the file that this version of the program writes.
@@ -81,7 +81,7 @@ impl Store {
         let cache = page_cache::bytes_for(&path, page_cache::Part::Quarter, options.cache_bytes);
         let recovers = options.recovers.as_deref();
         // What redb takes for impossible in a damaged file it panics about.
-        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let opened = panics::caught(|| {
             whole_file::make(&path, |new| {
                 let db = Database::builder().create(new).map_err(|error| refused(error, new, &pid_file))?;
                 prepare(&db, new, &*clock, recovers).map(drop)
@@ -92,8 +92,8 @@ impl Store {
                 fitting(&db, &path, recovers.is_some()).and_then(|()| prepare(&db, &path, &*clock, recovers));
             let owner = prepared.map_err(|error| damaged(error, &path))?;
             Ok((db, owner))
-        }));
-        let (db, owner) = opened.unwrap_or_else(|_| {
+        });
+        let (db, owner) = opened.unwrap_or_else(|| {
             let text = format!("{}: what it holds contradicts itself", path.display());
             Err(Error::new(ErrorKind::StoreDamaged, text))
         })?;

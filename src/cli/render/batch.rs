@@ -16,7 +16,8 @@ pub fn row(batch: &BatchView) -> Vec<String> {
     vec![state.batch_id.clone(), state.status.as_str().into(), counts(batch), note(batch)]
 }
 
-/// What it created, updated and deleted; of a plan that waits, what it would.
+/// What it created, updated and deleted; of a plan that waits, what it would;
+/// nothing where it was not begun.
 fn counts(batch: &BatchView) -> String {
     let state = &batch.publish_state;
     let (created, updated, deleted) = match &batch.plan {
@@ -29,7 +30,8 @@ fn counts(batch: &BatchView) -> String {
             )
         }
         Some(_) | None => {
-            let m = state.metrics.unwrap_or_default();
+            // It ended, or failed, before anything was done.
+            let Some(m) = state.metrics else { return String::new() };
             (
                 m.entities_created + m.relationships_created,
                 m.entities_updated + m.relationships_updated,

@@ -2,50 +2,105 @@
 //! disk until the file is opened again; that is done here, so that a disk that
 //! was full for a while needs no restart of the program.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 
+use super::prepare::prepare;
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::page_cache::{Part, bytes_for};
+use crate::panics;
 use crate::whole_file;
 
 /// See the head of this file.
 pub(super) struct CatalogueFile {
     path: PathBuf,
     cache_bytes: usize,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
 /// Whether the file can be used.
 enum State {
-    Open(Arc<Database>),
-    /// It failed in this way, and is to be opened again.
-    Failed(ErrorKind),
+    Open(Opened),
+    /// It is to be opened again.
+    Failed(Failed),
+}
+
+/// An open file.
+#[derive(Clone)]
+struct Opened {
+    db: Arc<Database>,
+    identity: Arc<str>,
+}
+
+/// How it failed.
+struct Failed {
+    kind: ErrorKind,
+    text: String,
+    /// What the file was like, if it is damaged: as long as it is so, opening it
+    /// again would find the same, and may read all of it.
+    damaged: Option<Look>,
+}
+
+/// What a file looks like from outside: its size, and when it was written.
+type Look = (u64, Option<std::time::SystemTime>);
+
+fn look(path: &Path) -> Option<Look> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.len(), meta.modified().ok()))
+}
+
+impl Failed {
+    fn of(error: &Error, path: &Path) -> Self {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<redb::Error>());
+        let of_disk = match cause {
+            Some(redb::Error::Io(e)) => !matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
+            Some(redb::Error::PreviousIo) => true,
+            Some(_) | None => false,
+        };
+        let damaged = if of_disk { None } else { look(path) };
+        Self { kind: error.kind(), text: error.to_string(), damaged }
+    }
+
+    fn error(&self) -> Error {
+        Error::new(self.kind, self.text.clone())
+    }
 }
 
 impl CatalogueFile {
-    /// Opens the file, or makes an empty one.
+    /// Opens the file, or makes an empty one. One that can't be used is opened
+    /// again when something is wanted of it.
     ///
     /// # Errors
     /// [`ErrorKind::StoreInUse`] when another process has it open,
-    /// [`ErrorKind::StoreNewer`] when it has a newer format of redb's.
-    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
+    /// [`ErrorKind::StoreNewer`] when it has a newer format.
+    pub(super) fn open(path: &Path, cache_bytes: usize, clock: Arc<dyn Clock>) -> Result<Self> {
         whole_file::make(path, |new| Database::create(new).map(drop).map_err(|e| opening(new, e)))?;
-        let db = Database::builder().set_cache_size(bytes_for(path, Part::Inner, cache_bytes)).open(path);
-        let db = db.map_err(|e| opening(path, e))?;
-        Ok(Self { path: path.to_owned(), cache_bytes, state: Mutex::new(State::Open(Arc::new(db))) })
+        let state = match opened(path, cache_bytes, &*clock) {
+            Ok(opened) => State::Open(opened),
+            Err(error) if matches!(error.kind(), ErrorKind::CatalogueFailed | ErrorKind::DiskFull) => {
+                tracing::warn!("{error}");
+                State::Failed(Failed::of(&error, path))
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { path: path.to_owned(), cache_bytes, clock, state: Mutex::new(state) })
     }
 
     /// An empty one that lies nowhere, in place of a file that is not there.
     ///
     /// # Errors
     /// Of redb.
-    pub(super) fn in_memory(path: &Path) -> Result<Self> {
+    pub(super) fn in_memory(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         let backend = redb::backends::InMemoryBackend::new();
         let db = Database::builder().create_with_backend(backend).map_err(|e| failure(path, e))?;
-        Ok(Self { path: path.to_owned(), cache_bytes: 0, state: Mutex::new(State::Open(Arc::new(db))) })
+        let identity = prepare(&db, path, &*clock)?.into();
+        let state = Mutex::new(State::Open(Opened { db: Arc::new(db), identity }));
+        Ok(Self { path: path.to_owned(), cache_bytes: 0, clock, state })
     }
 
     /// Where it lies.
@@ -53,43 +108,54 @@ impl CatalogueFile {
         &self.path
     }
 
+    /// A text that is the same as long as the file is.
+    ///
+    /// # Errors
+    /// As [`CatalogueFile::opened`].
+    pub(super) fn identity(&self) -> Result<String> {
+        Ok(self.opened()?.identity.to_string())
+    }
+
     /// The file, opened again if it failed before.
     ///
     /// # Errors
     /// As [`CatalogueFile::open`]. How it failed, as long as somebody still
-    /// reads what was open then.
-    pub(super) fn db(&self) -> Result<Arc<Database>> {
+    /// reads what was open then, or it is damaged and as it was.
+    fn opened(&self) -> Result<Opened> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = match &*state {
-            State::Open(db) => return Ok(Arc::clone(db)),
-            State::Failed(kind) => *kind,
+        let failed = match &*state {
+            State::Open(opened) => return Ok(opened.clone()),
+            State::Failed(failed) => failed,
         };
+        if failed.damaged.is_some() && failed.damaged == look(&self.path) {
+            return Err(failed.error());
+        }
         // Not made anew: what was published is in it, or nowhere.
-        let cache = bytes_for(&self.path, Part::Inner, self.cache_bytes);
-        let again = Database::builder().set_cache_size(cache).open(&self.path);
-        match again.map_err(|e| opening(&self.path, e)) {
-            Ok(db) => {
+        match opened(&self.path, self.cache_bytes, &*self.clock) {
+            Ok(opened) => {
                 tracing::info!(path = %self.path.display(), "the embedded catalogue was opened again");
-                let db = Arc::new(db);
-                *state = State::Open(Arc::clone(&db));
-                Ok(db)
+                *state = State::Open(opened.clone());
+                Ok(opened)
             }
             // This process holds it: a transaction from before has not ended.
             Err(error) if error.kind() == ErrorKind::StoreInUse => {
                 let text =
                     format!("the embedded catalogue {} failed, and is opened again", self.path.display());
-                Err(Error::new(kind, text))
+                Err(Error::new(failed.kind, text))
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                *state = State::Failed(Failed::of(&error, &self.path));
+                Err(error)
+            }
         }
     }
 
     /// Begins to read.
     ///
     /// # Errors
-    /// As [`CatalogueFile::db`], and of the file.
+    /// As [`CatalogueFile::opened`], and of the file.
     pub(super) fn begin_read(&self) -> Result<ReadTransaction> {
-        self.db()?.begin_read().map_err(|e| self.failed(e))
+        self.opened()?.db.begin_read().map_err(|e| self.failed(e))
     }
 
     /// Begins to read what was committed before, while a write transaction is
@@ -99,7 +165,7 @@ impl CatalogueFile {
     /// Of the file.
     pub(super) fn begin_read_beside(&self) -> std::result::Result<ReadTransaction, redb::Error> {
         let db = match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Open(db) => Arc::clone(db),
+            State::Open(opened) => Arc::clone(&opened.db),
             State::Failed(_) => return Err(redb::Error::PreviousIo),
         };
         Ok(db.begin_read()?)
@@ -108,9 +174,9 @@ impl CatalogueFile {
     /// Begins to write.
     ///
     /// # Errors
-    /// As [`CatalogueFile::db`], and of the file.
+    /// As [`CatalogueFile::opened`], and of the file.
     pub(super) fn begin_write(&self) -> Result<WriteTransaction> {
-        self.db()?.begin_write().map_err(|e| self.failed(e))
+        self.opened()?.db.begin_write().map_err(|e| self.failed(e))
     }
 
     /// The error of a failure of the file. Behind one of the disk the file is
@@ -122,11 +188,33 @@ impl CatalogueFile {
         if of_disk {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if let State::Open(_) = &*state {
-                *state = State::Failed(error.kind());
+                *state = State::Failed(Failed { kind: error.kind(), text: error.to_string(), damaged: None });
             }
         }
         error
     }
+}
+
+/// Opens a file that is there, and prepares it.
+fn opened(path: &Path, cache_bytes: usize, clock: &dyn Clock) -> Result<Opened> {
+    unharmed(path, || {
+        let db = Database::builder().set_cache_size(bytes_for(path, Part::Inner, cache_bytes)).open(path);
+        let db = db.map_err(|e| opening(path, e))?;
+        let identity = prepare(&db, path, clock)?.into();
+        Ok(Opened { db: Arc::new(db), identity })
+    })
+}
+
+/// Runs what uses a file.
+///
+/// # Errors
+/// [`ErrorKind::CatalogueFailed`] when it is damaged in a way that redb takes for
+/// impossible, and panics about; else those of `use_it`.
+pub(super) fn unharmed<T>(path: &Path, use_it: impl FnOnce() -> Result<T>) -> Result<T> {
+    panics::caught(use_it).unwrap_or_else(|| {
+        let text = format!("the embedded catalogue {}: what it holds contradicts itself", path.display());
+        Err(Error::new(ErrorKind::CatalogueFailed, text))
+    })
 }
 
 fn opening(path: &Path, error: DatabaseError) -> Error {

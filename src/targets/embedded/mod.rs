@@ -14,6 +14,7 @@ mod export;
 mod file;
 mod lineage;
 mod look_ahead;
+mod prepare;
 mod read;
 mod row;
 mod search;
@@ -25,8 +26,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase, ReadableTable};
-
 pub use around::{Edge, HistoryPage, Neighbourhood, Node, RelationshipPage};
 pub use lineage::{Lineage, LineageNode, LineageQuery};
 pub use read::{Direction, EntityView, HistoryView, Hit, Origin, RelationshipView, SearchPage, SearchQuery};
@@ -35,7 +34,7 @@ pub use search::find::{
     FindHit, FindOrder, FindPage, FindQuery, MAX_OFFSET, MAX_PAGE, Matched, TextRange, TypeCount,
 };
 
-use self::file::{CatalogueFile, failure};
+use self::file::{CatalogueFile, unharmed};
 use self::search::Search;
 use super::http::wire;
 use super::{Capabilities, Operation, Outcomes, Target, TargetValue};
@@ -81,16 +80,15 @@ pub struct EmbeddedCatalogue {
     file: CatalogueFile,
     options: EmbeddedOptions,
     clock: Arc<dyn Clock>,
-    identity: String,
     search: Search,
     /// Whether its file is not there, and it is empty for that.
     absent: bool,
 }
 
-const FORMAT_VERSION: u32 = 1;
-
 impl EmbeddedCatalogue {
-    /// Opens the catalogue, or makes an empty one.
+    /// Opens the catalogue, or makes an empty one. One that is damaged, or whose
+    /// disk fails, is told of by whatever asks it for something: what else the
+    /// process does goes on without it, and so does this when the file is mended.
     ///
     /// # Errors
     /// [`ErrorKind::StoreInUse`] when another process has it open,
@@ -99,9 +97,8 @@ impl EmbeddedCatalogue {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
-        unharmed(path, || {
-            Self::prepared(CatalogueFile::open(path, options.cache_bytes)?, options, clock, false)
-        })
+        let file = CatalogueFile::open(path, options.cache_bytes, Arc::clone(&clock))?;
+        Ok(Self::of(file, options, clock, false))
     }
 
     /// Runs what uses its file.
@@ -122,18 +119,13 @@ impl EmbeddedCatalogue {
         if crate::whole_file::is_made(path)? {
             return Self::open(path, options, clock);
         }
-        Self::prepared(CatalogueFile::in_memory(path)?, options, clock, true)
+        let file = CatalogueFile::in_memory(path, Arc::clone(&clock))?;
+        Ok(Self::of(file, options, clock, true))
     }
 
-    fn prepared(
-        file: CatalogueFile,
-        options: EmbeddedOptions,
-        clock: Arc<dyn Clock>,
-        absent: bool,
-    ) -> Result<Self> {
-        let identity = prepare(&*file.db()?, file.path(), &*clock)?;
+    fn of(file: CatalogueFile, options: EmbeddedOptions, clock: Arc<dyn Clock>, absent: bool) -> Self {
         let search = Search::new(file.path(), options.search_memory);
-        Ok(Self { file, options, clock, identity, search, absent })
+        Self { file, options, clock, search, absent }
     }
 
     /// Whether its file is not there.
@@ -167,75 +159,6 @@ impl EmbeddedCatalogue {
     }
 }
 
-fn unharmed<T>(path: &Path, use_it: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(use_it)).unwrap_or_else(|_| {
-        let text = format!("the embedded catalogue {}: what it holds contradicts itself", path.display());
-        Err(Error::new(ErrorKind::CatalogueFailed, text))
-    })
-}
-
-/// The identity of a file that needs no preparing: of the present format and
-/// with every table.
-fn ready(db: &Database) -> std::result::Result<Option<String>, redb::Error> {
-    use redb::TableHandle;
-    let tx = db.begin_read()?;
-    let names: Vec<String> = tx.list_tables()?.map(|table| table.name().to_owned()).collect();
-    if !tables::names().iter().all(|table| names.iter().any(|name| name == table)) {
-        return Ok(None);
-    }
-    let meta = tx.open_table(tables::META)?;
-    let found = |name: &str| -> std::result::Result<Option<String>, redb::Error> {
-        Ok(meta.get(name.as_bytes())?.map(|value| String::from_utf8_lossy(value.value()).into_owned()))
-    };
-    if found("format")? != Some(FORMAT_VERSION.to_string()) {
-        return Ok(None);
-    }
-    found("identity")
-}
-
-fn prepare(db: &Database, path: &Path, clock: &dyn Clock) -> Result<String> {
-    let fail = |e: redb::Error| failure(path, e);
-    // A commit that changes nothing would still cost its syncs.
-    if let Some(identity) = ready(db).map_err(fail)? {
-        return Ok(identity);
-    }
-    let mut tx = db.begin_write().map_err(|e| fail(e.into()))?;
-    // Else a file whose process is killed before the first operation would be
-    // read as a whole at the next start.
-    tx.set_quick_repair(true);
-    let identity = {
-        let mut meta = tx.open_table(tables::META).map_err(|e| fail(e.into()))?;
-        let found = |name: &str| -> Result<Option<String>> {
-            let value = meta.get(name.as_bytes()).map_err(|e| fail(e.into()))?;
-            Ok(value.map(|value| String::from_utf8_lossy(value.value()).into_owned()))
-        };
-        match found("format")? {
-            Some(version) => {
-                if version.parse::<u32>().is_ok_and(|version| version <= FORMAT_VERSION) {
-                    found("identity")?.unwrap_or_default()
-                } else {
-                    let text = format!(
-                        "{} has format {version}, this program knows up to {FORMAT_VERSION}",
-                        path.display()
-                    );
-                    return Err(Error::new(ErrorKind::StoreNewer, text));
-                }
-            }
-            None => {
-                let identity = format!("embedded:{:016x}{:016x}", clock.random(), clock.random());
-                let version = FORMAT_VERSION.to_string();
-                for (name, value) in [("format", &version), ("identity", &identity)] {
-                    meta.insert(name.as_bytes(), value.as_bytes()).map_err(|e| fail(e.into()))?;
-                }
-                identity
-            }
-        }
-    };
-    tables::create_all(&tx).map_err(fail)?;
-    tx.commit().map_err(|e| fail(e.into()))?;
-    Ok(identity)
-}
-
 impl Target for EmbeddedCatalogue {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -250,7 +173,7 @@ impl Target for EmbeddedCatalogue {
 
     fn identity(&self) -> Result<String> {
         self.present()?;
-        Ok(self.identity.clone())
+        self.file.identity()
     }
 
     fn apply(&self, operation: &Operation) -> Result<Outcomes> {
@@ -284,6 +207,8 @@ impl Target for EmbeddedCatalogue {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::Database;
 
     use super::*;
     use crate::clock::ManualClock;

@@ -1,7 +1,5 @@
 //! Ranked search over names and the words of all attributes.
 
-use std::panic::AssertUnwindSafe;
-
 use jiff::Timestamp;
 use redb::ReadTransaction;
 use serde::{Deserialize, Serialize};
@@ -17,6 +15,7 @@ use super::rows::{Rows, types};
 use super::snippet::matched;
 use crate::domain::key::EntityKey;
 use crate::error::{Error, ErrorKind, Result};
+use crate::panics;
 use crate::targets::embedded::EmbeddedCatalogue;
 use crate::targets::embedded::tables::entity_key;
 
@@ -151,9 +150,8 @@ impl EmbeddedCatalogue {
             return Ok(FindPage { behind: self.unseen(&tx, None)?, ..FindPage::default() });
         };
         // The library may panic at a file that is damaged.
-        let finding = AssertUnwindSafe(|| Finding { catalogue: self, open: &open, query }.find());
-        let found = std::panic::catch_unwind(finding);
-        let found = found.unwrap_or_else(|_| Err(Error::internal("the search index met a panic")));
+        let found = panics::caught(|| Finding { catalogue: self, open: &open, query }.find());
+        let found = found.unwrap_or_else(|| Err(Error::internal("the search index met a panic")));
         found.inspect_err(|_| {
             // Whoever follows looks what is wrong with the index.
             *lock(&self.search.open) = None;

@@ -181,7 +181,7 @@ impl EmbeddedCatalogue {
     fn usable(&self, opening: Opening) -> Result<Opening> {
         let Opening::Open(open) = opening else { return Ok(opening) };
         let tx = self.begin_read()?;
-        let problem = open.position().problem(&self.identity, &tx).map_err(|e| self.failure(e))?;
+        let problem = open.position().problem(&self.file.identity()?, &tx).map_err(|e| self.failure(e))?;
         Ok(match problem {
             Some(problem) => Opening::Unfit(problem.into()),
             None => Opening::Open(open),
@@ -203,9 +203,11 @@ impl EmbeddedCatalogue {
 
     /// Makes an empty index in place of the one that is there.
     fn create_index(&self) -> Result<Arc<OpenIndex>> {
+        let identity = self.file.identity()?;
         let mut slot = lock(&self.search.open);
         *slot = None;
-        let open = Arc::new(OpenIndex::create(&self.search.folder, Position::start(&self.identity))?);
+        let position = Position::start(&identity);
+        let open = Arc::new(OpenIndex::create(&self.search.folder, position)?);
         *slot = Some(Arc::clone(&open));
         Ok(open)
     }
