@@ -206,10 +206,15 @@ fn a_plan_tells_of_older_batches_that_come_before_it() {
     };
     assert_eq!(planned(20), [""; 0]);
     let parked = world.publish(&full(10).with(lines(0, 5, 2))).batch_id;
-    let told = format!("batch {parked} of source alpha is older and comes before this one: this plan is made from what is published now");
+    let told = format!(
+        "batch {parked} of source alpha is older and comes before this one: this plan is made from what is published now"
+    );
     assert_eq!(planned(20), [told]);
     assert_eq!(planned(9), [""; 0]);
     world.deliver(&full(11).with(lines(0, 20, 4))).unwrap();
     let [warning] = &planned(20)[..] else { panic!("one warning") };
-    assert!(warning.starts_with("2 batches of source alpha are older and come before this one, "), "{warning}");
+    assert!(
+        warning.starts_with("2 batches of source alpha are older and come before this one, "),
+        "{warning}"
+    );
 }

@@ -40,7 +40,7 @@ fn a_check_tells_of_the_lines_whatever_is_wrong_with_the_manifest() {
     let shell = Shell::new();
     let lines = format!("{GOOD}{BAD}{BAD}");
     let told = check(&shell, 1, &folder(&shell, "a", &lines, |manifest| manifest["modee"] = json!(1)));
-    for text in ["`modee`", "line 2 `attributes`", "line 3 `attributes`", "1 entities", "3 errors"] {
+    for text in ["`modee`", "line 2 `attributes`", "line 3 `attributes`", "1 entity", "3 errors"] {
         assert!(told.contains(text), "{text}: {told}");
     }
     let told = check(
@@ -78,7 +78,7 @@ fn an_entry_that_is_wrong_hides_nothing_of_its_file() {
         );
         let field = format!("`files[0].{field}`");
         for text in
-            [&*field, "the manifest says 7\n", "line 2 `attributes`", "line 3 `attributes`", "1 entities"]
+            [&*field, "the manifest says 7\n", "line 2 `attributes`", "line 3 `attributes`", "1 entity"]
         {
             assert!(told.contains(text), "{text}: {told}");
         }
@@ -95,7 +95,7 @@ fn an_entry_that_is_wrong_hides_nothing_of_its_file() {
             manifest["files"] = json!([{"path": "data", "kind": "both"}]);
         }),
     );
-    for text in ["`files[0].kind`", "data line 3 `attributes`", "1 entities, 1 relationships, 2 errors"] {
+    for text in ["`files[0].kind`", "data line 3 `attributes`", "1 entity, 1 relationship, 2 errors"] {
         assert!(told.contains(text), "{text}: {told}");
     }
     // Listed twice, read once.
@@ -168,7 +168,7 @@ fn without_a_manifest_that_can_be_read_the_files_are_known_by_their_names() {
             "entities-00000.ndjson line 2 `attributes`",
             "relationships-00000.ndjson line 2",
             "entities-00001.ndjson.gz: file entities-00001.ndjson.gz can't be unpacked",
-            "1 entities, 1 relationships",
+            "1 entity, 1 relationship",
         ] {
             assert!(told.contains(text), "{text}: {told}");
         }
@@ -297,12 +297,39 @@ fn what_can_not_be_written_is_told_at_once_and_leaves_nothing() {
 }
 
 #[test]
+fn what_its_own_check_would_refuse_is_not_written() {
+    let shell = Shell::new();
+    for (more, why) in [
+        (["--workflow", "a\tb"], "`workflow`"),
+        (["--scope-name", "sales.*"], "an incremental one speaks for the keys that it names"),
+        (["--complexity", "11"], "11 is not in 1..=10"),
+    ] {
+        let mut command =
+            shell.command(&["batches", "write", "--source", "w", "--run", "r1", "--mode", "incremental"]);
+        let mut child = command
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may end before it reads.
+        let _ = child.stdin.take().unwrap().write_all(GOOD.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
+        assert!(!shell.folder.path().join("w").exists(), "{more:?}");
+    }
+}
+
+#[test]
 fn what_is_written_keeps_to_the_contract_also_behind_a_byte_order_mark() {
     let shell = Shell::new();
     let output = write(&shell, "incremental", format!("\u{feff}{GOOD}{GOOD}").as_bytes());
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let folder = String::from_utf8(output.stdout).unwrap();
-    assert!(check(&shell, 0, Path::new(folder.trim())).contains("1 entities"));
+    assert!(check(&shell, 0, Path::new(folder.trim())).contains("1 entity"));
 }
 
 #[test]
@@ -371,7 +398,7 @@ fn what_would_unfold_too_far_is_stored_as_it_is() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let folder = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
     let told = check(&shell, 0, &folder);
-    assert!(told.contains("1 entities"), "{told}");
+    assert!(told.contains("1 entity"), "{told}");
     let folder = shell.folder.path().join(folder);
     assert!(
         folder.join("entities-00000.ndjson").exists() && !folder.join("entities-00000.ndjson.zst").exists()

@@ -308,6 +308,16 @@ fn a_plan_of_what_is_not_delivered_is_the_same_from_a_server_and_queues_nothing(
         (0, shell.write(&TestBatch::full("alpha", 2))),
         (3, shell.write(&TestBatch::full("alpha", 6))),
     ];
+    // A file of the first one lies in a folder within.
+    let nested = std::path::Path::new(&folders[0].1);
+    std::fs::create_dir(nested.join("within")).unwrap();
+    std::fs::rename(nested.join("entities-00000.ndjson"), nested.join("within/e.ndjson")).unwrap();
+    let manifest = std::fs::read_to_string(nested.join("manifest.json")).unwrap();
+    std::fs::write(
+        nested.join("manifest.json"),
+        manifest.replace("entities-00000.ndjson", "within/e.ndjson"),
+    )
+    .unwrap();
     let look = |more: &[&str]| {
         let mut seen = Vec::new();
         for (code, folder) in &folders {

@@ -411,6 +411,8 @@ fn a_recovered_batch_without_a_manifest_is_what_it_was_accepted_as() {
         world.source("alpha", |source| {
             source.mode = Some(Mode::Full);
             source.scope.names = vec![tidegate::domain::glob::Glob::new("n*")];
+            // It names no workflow, and deletes what one brought.
+            source.guards.other_workflow = false;
         });
         assert_eq!(lose_and_recover(&mut world).problems, [""; 0]);
         let after = world.batch(&id);

@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::path::PathBuf;
 use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use support::batches::{TestBatch, edge, entity, says};
 use support::shell::Shell;
@@ -37,7 +37,11 @@ fn a_damaged_catalogue_holds_up_nothing_but_what_is_published_to_it() {
     for (what, damage) in kinds {
         let shell = Shell::new();
         let (path, good) = damaged(&shell, damage);
-        for command in [&["batches", "list"][..], &["sources", "list"], &["catalogue", "get", "t", "a", "--target", "one"]] {
+        for command in [
+            &["batches", "list"][..],
+            &["sources", "list"],
+            &["catalogue", "get", "t", "a", "--target", "one"],
+        ] {
             shell.expect(0, command);
         }
         let next = |source| shell.write(&TestBatch::full(source, 2).with([says(entity("a"), 2)]));
@@ -45,7 +49,10 @@ fn a_damaged_catalogue_holds_up_nothing_but_what_is_published_to_it() {
         let refused = shell.run(&["publish", &next("beta")]);
         let stderr = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(1), "{what}: {stderr}");
-        assert!(stderr.contains("CATALOGUE_FAILED") && stderr.contains("catalogue-two.redb"), "{what}: {stderr}");
+        assert!(
+            stderr.contains("CATALOGUE_FAILED") && stderr.contains("catalogue-two.redb"),
+            "{what}: {stderr}"
+        );
         assert!(!stderr.contains("panicked"), "{what}: {stderr}");
         let refused = shell.run(&["catalogue", "get", "t", "a", "--target", "two"]);
         assert_eq!(refused.status.code(), Some(1), "{what}");

@@ -192,7 +192,10 @@ fn a_batch_whose_dead_letter_is_moot_from_the_beginning_holds_nothing_up() {
     world.publish(&part(5, 5));
     let (failed, _) = world.break_down(&part(3, 3));
     let letters = world.engine().store().read(|view| view.dead_letters()).unwrap();
-    assert!(letters.iter().all(|letter| matches!(letter.state, DeadLetterState::Resolved { .. })), "{letters:?}");
+    assert!(
+        letters.iter().all(|letter| matches!(letter.state, DeadLetterState::Resolved { .. })),
+        "{letters:?}"
+    );
     assert_eq!(world.batch(&failed).status, PublishStatus::Failed);
     let next = TestBatch::incremental("alpha", 6).with([says(entity("a"), 6)]);
     assert_eq!(world.publish(&next).status, PublishStatus::Complete);

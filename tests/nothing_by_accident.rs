@@ -111,9 +111,7 @@ fn every_guard_parks_its_plan_and_nothing_is_deleted_until_a_person_approves() {
         (
             "deletion of what a workflow asserted, by a batch that names none",
             base(),
-            TestBatch { workflow: String::new(), ..full(2) }
-                .with(tables(1, 100, 1))
-                .with(columns(0, 100, 1)),
+            TestBatch { workflow: String::new(), ..full(2) }.with(tables(1, 100, 1)).with(columns(0, 100, 1)),
             vec![GuardRule::OtherWorkflow],
         ),
     ];

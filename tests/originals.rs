@@ -271,7 +271,9 @@ fn the_published_value_and_a_deletion_are_kept_of_a_conflict_too() {
 
 /// The same line with other bytes: blanks, an escape, and members in another order.
 fn otherwise(x: u32) -> String {
-    format!("{{ \"attributes\" : {{\"x\": {x} }},\t\"qualified_name\":\"\\u0061\", \"note\":1, \"type\":\"t\" }}")
+    format!(
+        "{{ \"attributes\" : {{\"x\": {x} }},\t\"qualified_name\":\"\\u0061\", \"note\":1, \"type\":\"t\" }}"
+    )
 }
 
 #[test]
@@ -323,7 +325,8 @@ fn lines_that_contradict_each_other_are_kept_byte_for_byte() {
 #[test]
 fn of_a_key_with_thousands_of_values_it_is_told_that_some_are_left_out() {
     let world = World::new();
-    let line = |n: usize| format!("{{\"type\":\"t\",\"qualified_name\":\"a\", \"attributes\":{{\"x\":{n}}}}}");
+    let line =
+        |n: usize| format!("{{\"type\":\"t\",\"qualified_name\":\"a\", \"attributes\":{{\"x\":{n}}}}}");
     let lines: Vec<String> = (0..3_000).map(line).collect();
     publish(&world, "full", 1, lines.join("\n").as_bytes());
     let shown = world.engine().letter(1).unwrap();

@@ -93,7 +93,7 @@ fn a_group_has_the_same_difference_once() {
       t z0
       t z1
       t z2
-      … and 1 more
+      … and 1 more; --full shows them
       d:
           … 37 lines unchanged
           L37

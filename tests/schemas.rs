@@ -1,5 +1,7 @@
 //! The JSON Schemas of manifest and lines against what the program takes: a
-//! document passes the schema if and only if it is read. Left out where there is no
+//! document passes the schema if and only if it is read, but for what the schemas say
+//! of themselves. Lines are those of an incremental batch: in a full one `deleted` is
+//! bad. Left out where there is no
 //! jsonschema.
 
 mod support;
@@ -42,6 +44,9 @@ fn values() -> Vec<Value> {
         json!(-1),
         json!(1.5),
         json!(7),
+        json!(7.0),
+        json!(-0.0),
+        json!(1e300),
         json!(11),
         json!(""),
         json!("a"),
@@ -102,6 +107,68 @@ fn schemas_take_what_the_program_takes_and_nothing_else() {
         "/scope/unknown",
     ];
     let all = variants(&manifest, &members, &values());
+    cases.extend(all.into_iter().map(|document| ("manifest.schema.json", document)));
+    let paths = [
+        "a",
+        "a/b",
+        "a/b/c.ndjson.zst",
+        ".a",
+        "a/.b",
+        "..a",
+        "a..",
+        "a/...",
+        "...",
+        "manifest.jsonx",
+        "a/manifest.json",
+        "",
+        ".",
+        "..",
+        "/",
+        "/a",
+        "a/",
+        "a//b",
+        "./a",
+        "../a",
+        "a/../b",
+        "a/..",
+        "a/.",
+        "a\\b",
+        "a:b",
+        "a\u{0}b",
+        "a\nb",
+        "a\u{85}b",
+        "manifest.json",
+        "é/ü",
+    ];
+    let mut paths: Vec<Value> = paths.iter().map(|path| json!(path)).collect();
+    paths.extend(values());
+    let times = [
+        "2026-11-24T01:00:00Z",
+        "2026-11-24t01:00:00z",
+        "2026-11-24 01:00:00Z",
+        "2026-11-24T01:00:00.123456789Z",
+        "2026-11-24T01:00:00+14:00",
+        "2026-11-24T01:00:00-23:59",
+        "2026-11-24T23:59:60Z",
+        "2026-11-24T01:00:00",
+        "2026-11-24",
+        "yesterday",
+        "2026-11-24T24:00:00Z",
+        "2026-11-24T01:60:00Z",
+        "2026-13-24T01:00:00Z",
+        "2026-00-24T01:00:00Z",
+        "2026-11-00T01:00:00Z",
+        "2026-11-32T01:00:00Z",
+        "2026-11-24T01:00:00+24:00",
+        "2026-11-24T01:00:00+01:60",
+        "26-11-24T01:00:00Z",
+        "2026-11-24T01:00:00.Z",
+        "1700000000",
+    ];
+    let mut times: Vec<Value> = times.iter().map(|time| json!(time)).collect();
+    times.extend(values());
+    let mut all = variants(&manifest, &["/files/0/path"], &paths);
+    all.extend(variants(&manifest, &["/source_timestamp", "/processing_timestamp"], &times));
     cases.extend(all.into_iter().map(|document| ("manifest.schema.json", document)));
     let members = ["/type", "/qualified_name", "/attributes", "/deleted", "/unknown"];
     for line in [&entity, &gone(&entity)] {

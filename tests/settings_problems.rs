@@ -280,6 +280,16 @@ fn a_size_that_nothing_works_with_is_refused_and_not_changed_in_silence() {
         ("[limits]\nmax_line = 10\n", "at least \"1KiB\""),
         ("[limits]\nmax_line = \"2GiB\"\n", "at most \"1GiB\""),
         ("[planning]\nsort_memory = 0\n", "at least \"1MiB\""),
+        ("[limits]\nmax_file = 0\n", "at least \"1KiB\""),
+        ("[limits]\nmax_expansion = 0\n", "whole number from 1 to"),
+        ("[planning]\nthreads = 257\n", "whole number from 0 to 256"),
+        ("[planning]\nmax_layers = 0\n", "whole number from 1 to 64"),
+        ("[planning]\nsmallest_base = 0\n", "whole number from 1 to"),
+        ("[publishing]\nmax_changes = 0\n", "whole number from 1 to"),
+        ("[priority]\nhalf_life = \"0s\"\n", "at least \"1s\""),
+        ("[[inbox]]\nurl = \"in\"\npoll = \"0s\"\n", "at least \"10ms\""),
+        ("[[inbox]]\nurl = \"in\"\nrescan = \"0s\"\n", "at least \"1s\""),
+        ("[[webhook]]\nurl = \"http://127.0.0.1:9/\"\ntimeout = \"2m\"\n", "at most \"60s\""),
     ] {
         let shell = Shell::new();
         shell.settings(text);

@@ -50,7 +50,8 @@ fn long_work_shows_how_far_it_is_on_a_terminal_alone() {
     let first = shell.write(&batch(1, (0..2_000).map(|n| says(entity(&format!("e{n}")), n))));
     let mut command = shell.command(&["publish", &first]);
     command.env("TERM", "xterm");
-    let Some((0, shown)) = at_a_terminal(&command, "") else { return };
+    let Some((code, shown)) = at_a_terminal(&command, "") else { return };
+    assert_eq!(code, 0, "{shown}");
     for step in ["reading alpha:", "publishing alpha:"] {
         assert!(shown.contains(step), "{step} is not in {shown}");
     }

@@ -49,18 +49,22 @@ pub fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// A word of a command, so that a shell takes it as it is.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:~+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 /// How Tidegate was called: what has to stand before another command for it to
 /// find the same data.
 pub fn command_of(global: &Global) -> String {
     let mut command = "tidegate".to_owned();
     let mut option = |name: &str, value: Option<String>| {
         if let Some(value) = value {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:~+@%".contains(c);
-            let value = match !value.is_empty() && value.chars().all(plain) {
-                true => value,
-                false => format!("'{}'", value.replace('\'', "'\\''")),
-            };
-            command.push_str(&format!(" {name} {value}"));
+            command.push_str(&format!(" {name} {}", quoted(&value)));
         }
     };
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());

@@ -14,6 +14,8 @@ use super::render;
 use super::scratch::Scratch;
 use super::shown::{Answered, Shown, Stored};
 use crate::error::{Error, ErrorKind, Result};
+use crate::intake::folder;
+use crate::intake::manifest::MANIFEST;
 use crate::service::present;
 
 /// Shows what a batch folder would change. A server is sent the folder; what
@@ -81,8 +83,15 @@ fn upload(client: &Client, folder: &Path) -> Result<Answered> {
     Answered::read(&answer)
 }
 
-/// The files of a folder as an archive, in a file that is gone when it is closed.
-fn pack(folder: &Path) -> Result<File> {
+/// The names of a folder's files that a batch of it may have: those that its manifest
+/// lists, or else the ones that lie in it. The server says what is missing, as it
+/// would of a batch in its inbox.
+fn names_of(folder: &Path) -> Result<Vec<String>> {
+    if let Ok(batch) = folder::open_local(folder) {
+        let is_there = |name: &String| folder.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        let listed = batch.files.into_iter().map(|file| file.path).filter(is_there);
+        return Ok(listed.chain([MANIFEST.to_owned()]).collect());
+    }
     let at = |e| Error::io(folder, e);
     let entries = std::fs::read_dir(folder).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
@@ -93,13 +102,22 @@ fn pack(folder: &Path) -> Result<File> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(at)?;
-        // Only what the contract knows: plain files. The server says what is
-        // missing, as it would of a batch in its inbox.
-        if entry.file_type().map_err(at)?.is_file() {
-            names.push(entry.file_name());
+        // Only what the contract knows: plain files.
+        if entry.file_type().map_err(at)?.is_file()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
         }
     }
+    Ok(names)
+}
+
+/// The files of a folder as an archive, in a file that is gone when it is closed.
+fn pack(folder: &Path) -> Result<File> {
+    let at = |e| Error::io(folder, e);
+    let mut names = names_of(folder)?;
     names.sort();
+    names.dedup();
     let mut archive = tar::Builder::new(super::common::scratch_file()?);
     archive.mode(tar::HeaderMode::Deterministic);
     for name in names {

@@ -1,6 +1,7 @@
 //! Reading the settings: file, then environment, with all problems collected.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use toml::{Table, Value};
 
 use super::places::{self, Places};
 use super::values::{
-    boolean, complete, duration, globs, listen_address, location, positive, ratio, size, text, texts, whole,
+    at_least, boolean, complete, duration, globs, listen_address, location, positive, ratio, size, text,
+    texts, whole, within,
 };
 use super::{LoadOptions, LogFormat, Settings, UnknownSources, reference};
 use crate::domain::guards::GuardLimits;
@@ -130,7 +132,12 @@ impl Reading {
 
     /// Puts variables over the file's values.
     fn environment(&mut self, table: &mut Table, environment: &BTreeMap<String, String>) {
-        for (name, text) in environment {
+        // The items of a list in their order.
+        let mut variables: Vec<(&String, &String)> = environment.iter().collect();
+        variables.sort_by_key(|(name, _)| {
+            name.split("__").map(|part| (part.parse::<u64>().ok(), part)).collect::<Vec<_>>()
+        });
+        for (name, text) in variables {
             let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else { continue };
             let parts: Vec<&str> = path.split("__").collect();
             let Some((last, sections)) = parts.split_last() else { continue };
@@ -289,7 +296,7 @@ impl Reading {
             self.value(priority, "priority", "importance_weight", &mut weights.importance, positive);
             self.value(priority, "priority", "simplicity_weight", &mut weights.simplicity, positive);
             self.value(priority, "priority", "half_life", &mut weights.half_life_seconds, |value| {
-                Ok(duration(value)?.as_secs_f64().max(1.0))
+                Ok(at_least(value, Duration::from_secs(1))?.as_secs_f64())
             });
         }
         if let Some(limits) = self.section(table, "", "limits") {
@@ -301,8 +308,15 @@ impl Reading {
                     length => usize::try_from(length).map_err(|e| e.to_string()),
                 }
             });
-            self.value(limits, "limits", "max_expansion", &mut settings.limits.max_expansion, whole);
-            self.value(limits, "limits", "max_file", &mut settings.limits.max_file, size);
+            self.value(limits, "limits", "max_expansion", &mut settings.limits.max_expansion, |value| {
+                within(value, 1, 1 << 40)
+            });
+            self.value(limits, "limits", "max_file", &mut settings.limits.max_file, |value| {
+                match size(value)? {
+                    little if little < 1 << 10 => Err("must be at least \"1KiB\"".into()),
+                    enough => Ok(enough),
+                }
+            });
             self.value(limits, "limits", "max_future", &mut settings.max_future, duration);
         }
         if let Some(planning) = self.section(table, "", "planning") {
@@ -310,7 +324,7 @@ impl Reading {
             let into = &mut settings.planning;
             self.value(planning, "planning", "fast_path", &mut into.fast_path, boolean);
             self.value(planning, "planning", "threads", &mut into.threads, |value| {
-                Ok(usize::try_from(whole(value)?).unwrap_or(usize::MAX).min(256))
+                Ok(within(value, 0, 256)? as usize)
             });
             self.value(planning, "planning", "sort_memory", &mut into.sort_memory, |value| {
                 // Each run that is spilled is a file that stays open until it is merged.
@@ -322,16 +336,16 @@ impl Reading {
             self.value(planning, "planning", "index_memory", &mut into.index_memory, size);
             self.value(planning, "planning", "dictionaries", &mut into.dictionaries, boolean);
             self.value(planning, "planning", "max_layers", &mut into.max_layers, |value| {
-                Ok(usize::try_from(whole(value)?).unwrap_or(usize::MAX).clamp(1, 64))
+                Ok(within(value, 1, 64)? as usize)
             });
             self.value(planning, "planning", "smallest_base", &mut into.smallest_base, |value| {
-                Ok(whole(value)?.clamp(1, 1 << 32))
+                within(value, 1, 1 << 32)
             });
         }
         if let Some(publishing) = self.section(table, "", "publishing") {
             self.unknown(publishing, "publishing", &reference::names("publishing"));
             self.value(publishing, "publishing", "max_changes", &mut settings.max_changes, |value| {
-                Ok(Some(usize::try_from(whole(value)?).unwrap_or(usize::MAX).max(1)))
+                Ok(Some(within(value, 1, 1 << 20)? as usize))
             });
         }
         if let Some(retry) = self.section(table, "", "retry") {
@@ -421,8 +435,12 @@ impl Reading {
                 self.problem(&join(&path, "url"), "is missing");
             }
             self.value(inbox, &path, "url", &mut entry.url, |value| location(value, base));
-            self.value(inbox, &path, "poll", &mut entry.poll, duration);
-            self.value(inbox, &path, "rescan", &mut entry.rescan, duration);
+            self.value(inbox, &path, "poll", &mut entry.poll, |value| {
+                at_least(value, Duration::from_millis(10))
+            });
+            self.value(inbox, &path, "rescan", &mut entry.rescan, |value| {
+                at_least(value, Duration::from_secs(1))
+            });
             self.value(inbox, &path, "complete", &mut entry.complete, complete);
             settings.inboxes.push(entry);
         }
@@ -500,8 +518,8 @@ pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// The section below `sections`, made where it is not there. `key` gets its
-/// path, `made` the paths of those that were made.
+/// The section below `sections`, made where it is not there; of a list the item of
+/// that number, or the next one. `key` gets its path, `made` the paths of those that were made.
 fn descend<'t>(
     table: &'t mut Table,
     sections: &[&str],
@@ -511,6 +529,19 @@ fn descend<'t>(
     let Some((first, rest)) = sections.split_first() else { return Some(table) };
     let found = present(table, first);
     key.push_str(&found);
+    if let Some((index, rest)) = rest.split_first()
+        && let Ok(index) = index.parse::<usize>()
+        && reference::is_list(&found)
+    {
+        let list = table.entry(found).or_insert_with(|| Value::Array(Vec::new())).as_array_mut()?;
+        let _ = write!(key, "[{index}]");
+        if index == list.len() {
+            made.push(key.clone());
+            list.push(Value::Table(Table::new()));
+        }
+        key.push('.');
+        return descend(list.get_mut(index)?.as_table_mut()?, rest, key, made);
+    }
     if !table.contains_key(&found) {
         made.push(key.clone());
     }
@@ -573,6 +604,35 @@ mod tests {
     }
 
     #[test]
+    fn variables_make_the_items_of_lists_and_change_those_of_the_file() {
+        let set = |n: usize, url: &'static str| (format!("TIDEGATE_INBOX__{n}__URL"), url.to_owned());
+        let many: Vec<(String, String)> = (0..12).map(|n| set(n, "file:///a/")).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let (settings, problems) = check("", &many);
+        assert_eq!((settings.inboxes.len(), problems), (12, Vec::new()));
+        let file = "[[inbox]]\nurl = \"file:///a/\"\n[targets.t]\nkind = \"embedded\"\n";
+        let (settings, problems) = check(
+            file,
+            &[
+                ("TIDEGATE_INBOX__0__POLL", "7s"),
+                ("TIDEGATE_INBOX__1__URL", "s3://b/c"),
+                ("TIDEGATE_TARGETS__T__MAINTENANCE__0__CRON", "0 1 * * *"),
+                ("TIDEGATE_TARGETS__T__MAINTENANCE__0__DURATION", "1h"),
+            ],
+        );
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(settings.inboxes[0].poll, Duration::from_secs(7));
+        assert_eq!(settings.inboxes[1].url.as_str(), "s3://b/c/");
+        assert_eq!(settings.targets.values().next().unwrap().maintenance.len(), 1);
+        let (_, problems) =
+            check(file, &[("TIDEGATE_INBOX__2__URL", "s3://b/c"), ("TIDEGATE_INBOX__0__POL", "1s")]);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with("TIDEGATE_INBOX__2__URL: `inbox[2]"), "{problems:?}");
+        assert!(problems[1].contains("`inbox[0].pol`"), "{problems:?}");
+    }
+
+    /// But for the state folder in an object store, which is not built yet.
+    #[test]
     fn the_example_of_the_design_is_read() {
         let (settings, problems) = check(
             r#"
@@ -621,7 +681,7 @@ mod tests {
                 "tidegate.toml:3: `sources.w.importance` must be from 0 to 100",
                 "tidegate.toml:4: `sources.w.target` is x; there are: catalogue",
                 "tidegate.toml:7: `limits.max_future` must be a duration such as \"500ms\", \"10s\", \"15m\", \"1h\" or \"30d\"",
-                "TIDEGATE_PLANNING__THREADS: `planning.threads` must be a whole number that is not negative",
+                "TIDEGATE_PLANNING__THREADS: `planning.threads` must be a whole number from 0 to 256",
             ]
         );
     }

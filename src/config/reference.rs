@@ -127,11 +127,11 @@ pub const SECTIONS: &[Section] = &[
                 "required",
                 "The prefix that is watched; below it `<source>/<time>_<run>/`.",
             ),
-            key("poll", "duration", "Time between two looks at it."),
+            key("poll", "duration", "Time between two looks at it; at least 10ms."),
             key(
                 "rescan",
                 "duration",
-                "Time between two looks at a watched local folder, in case a notification was lost.",
+                "Time between two looks at a watched local folder, in case a notification was lost; at least 1s.",
             ),
             key(
                 "complete",
@@ -220,7 +220,7 @@ pub const SECTIONS: &[Section] = &[
             key(
                 "other_workflow",
                 "boolean",
-                "Whether it trips that the source no longer has keys that another of its workflows asserted last.",
+                "Whether it trips that the source no longer has keys that another of its workflows asserted last; a batch that names none is of another one.",
             ),
         ],
     },
@@ -350,7 +350,7 @@ pub const SECTIONS: &[Section] = &[
             key("age_weight", "number", "Weight of the batch's age, for each `half_life`."),
             key("importance_weight", "number", "Weight of the source's importance."),
             key("simplicity_weight", "number", "Weight of the workflow's simplicity."),
-            key("half_life", "duration", "The age that counts as 1."),
+            key("half_life", "duration", "The age that counts as 1; at least 1s."),
         ],
     },
     Section {
@@ -361,10 +361,10 @@ pub const SECTIONS: &[Section] = &[
             key("max_line", "size", "The longest line of a batch file; 1KiB to 1GiB."),
             key(
                 "max_expansion",
-                "number",
+                "number, at least 1",
                 "Bytes that a compressed file may unfold to, for each stored byte, once it has unfolded to more than 64 MiB; a gzip file a quarter of it.",
             ),
-            key("max_file", "size", "Bytes that one file may unfold to."),
+            key("max_file", "size", "Bytes that one file may unfold to; at least 1KiB."),
             key("max_future", "duration", "How far ahead of the clock the timestamps of a batch may lie."),
         ],
     },
@@ -378,7 +378,11 @@ pub const SECTIONS: &[Section] = &[
                 "boolean",
                 "Whether lines equal to what is published are taken without being parsed. The plan is the same either way.",
             ),
-            key("threads", "number", "Threads that read a batch; 0: as many as there are cores, up to 4."),
+            key(
+                "threads",
+                "number, 0 to 256",
+                "Threads that read a batch; 0: as many as there are cores, up to 4.",
+            ),
             key(
                 "sort_memory",
                 "size",
@@ -392,12 +396,12 @@ pub const SECTIONS: &[Section] = &[
             ),
             key(
                 "max_layers",
-                "number",
-                "Layers of changes that may lie above the base of a snapshot before they become one, 1 to 64. More make reading slower and folding rarer; the plan is the same either way.",
+                "number, 1 to 64",
+                "Layers of changes that may lie above the base of a snapshot before they become one. More make reading slower and folding rarer; the plan is the same either way.",
             ),
             key(
                 "smallest_base",
-                "number",
+                "number, at least 1",
                 "A base of a snapshot is written anew when what lies above it outgrows a tenth of it, in an incremental batch a half; one of fewer entries than this counts as so many. Less makes small sources write more and read less; the plan is the same either way.",
             ),
         ],
@@ -406,7 +410,12 @@ pub const SECTIONS: &[Section] = &[
         path: "publishing",
         list: false,
         about: "How plans are executed.",
-        keys: &[unset("max_changes", "number", "what the target takes", "Most changes of one operation.")],
+        keys: &[unset(
+            "max_changes",
+            "number, 1 to 1048576",
+            "what the target takes",
+            "Most changes of one operation.",
+        )],
     },
     Section {
         path: "retention",
@@ -516,10 +525,17 @@ fn default_of(sample: &Table, section: &Section, name: &str) -> Option<String> {
     })
 }
 
-/// The variable that sets a key; `None` for one of a list.
-fn variable(section: &Section, name: &str) -> Option<String> {
-    let path = format!("{}.{name}", section.path).to_uppercase().replace('.', "__");
-    (!section.list).then(|| format!("`TIDEGATE_{path}`"))
+/// The variable that sets a key, of a list that of its first item.
+fn variable(section: &Section, name: &str) -> String {
+    let item = if section.list { ".0" } else { "" };
+    let path = format!("{}{item}.{name}", section.path).to_uppercase().replace('.', "__");
+    format!("`TIDEGATE_{path}`")
+}
+
+/// Whether a section of this name is one of several that make a list.
+pub(super) fn is_list(name: &str) -> bool {
+    let last = |section: &&Section| section.path.rsplit('.').next() == Some(name);
+    SECTIONS.iter().filter(last).any(|section| section.list)
 }
 
 /// `docs/settings.md`.
@@ -531,10 +547,12 @@ pub fn markdown() -> String {
          Settings are read from the file that `--config` or `TIDEGATE_CONFIG` names, else from\n\
          `<data>/tidegate.toml` if it is there. Every setting has a default; no file at all is\n\
          a working one. A variable of the environment wins over the file; characters of your own\n\
-         names other than letters and digits are written `_` in it. Keys that are not known are\n\
-         refused with the nearest right name. `tidegate config check` tells everything that is\n\
-         wrong, `tidegate config show` prints the settings in force with where each came from;\n\
-         its paths are whole, so that what it prints may be kept as a settings file.\n\n\
+         names other than letters and digits are written `_` in it. A name that the file does not\n\
+         have is meant in small letters then, with `_` as it stands. The items of a list\n\
+         (`[[inbox]]`) count from 0 in it. Keys that are not known are refused with the nearest\n\
+         right name. `tidegate config check` tells everything that is wrong, `tidegate config\n\
+         show` prints the settings in force with where each came from; its paths are whole,\n\
+         so that what it prints may be kept as a settings file.\n\n\
          A *duration* is a number with `ms`, `s`, `m`, `h` or `d`, such as `\"15m\"`. A *size* is a\n\
          number of bytes, or a text such as `\"64MiB\"`. A *glob* has `*` for any run of characters\n\
          and `?` for one. Paths are relative to the folder of the settings file.\n",
@@ -550,7 +568,7 @@ pub fn markdown() -> String {
                 Default::None(without) => format!("none: {without}"),
                 Default::Words(words) => words.to_owned(),
             };
-            let variable = variable(section, key.name).unwrap_or_default();
+            let variable = variable(section, key.name);
             let _ = writeln!(
                 out,
                 "| `{}` | {} | {default} | {} | {variable} |",

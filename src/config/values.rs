@@ -35,6 +35,25 @@ pub(super) fn whole(value: &Value) -> Result<u64, String> {
     number.ok_or_else(|| "must be a whole number that is not negative".into())
 }
 
+/// A whole number within bounds.
+pub(super) fn within(value: &Value, from: u64, to: u64) -> Result<u64, String> {
+    whole(value)
+        .ok()
+        .filter(|n| (from..=to).contains(n))
+        .ok_or_else(|| format!("must be a whole number from {from} to {to}"))
+}
+
+/// A duration of at least `shortest`, which is whole seconds or milliseconds.
+pub(super) fn at_least(value: &Value, shortest: Duration) -> Result<Duration, String> {
+    let least = match shortest.subsec_millis() {
+        0 => format!("{}s", shortest.as_secs()),
+        _ => format!("{}ms", shortest.as_millis()),
+    };
+    Some(duration(value)?)
+        .filter(|long| *long >= shortest)
+        .ok_or_else(|| format!("must be at least \"{least}\""))
+}
+
 fn number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|n| n as f64)).filter(|n| n.is_finite())
 }

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use super::read::{Reading, join};
-use super::values::{duration, text, texts};
+use super::values::{at_least, duration, text, texts};
 use super::{Settings, reference};
 use crate::domain::notice::NoticeKind;
 use crate::error::{Error, ErrorKind, Result};
@@ -161,7 +161,10 @@ impl Reading {
                 texts(value)?.iter().map(|name| name.parse()).collect()
             });
             self.value(webhook, &path, "timeout", &mut entry.timeout, |value| {
-                Ok(duration(value)?.clamp(Duration::from_millis(100), Duration::from_secs(60)))
+                match at_least(value, Duration::from_millis(100))? {
+                    long if long > Duration::from_secs(60) => Err("must be at most \"60s\"".into()),
+                    timeout => Ok(timeout),
+                }
             });
             self.value(webhook, &path, "give_up", &mut entry.give_up, duration);
             let secret = &mut entry.secret;

@@ -91,7 +91,8 @@ impl fmt::Display for CheckReport {
             writeln!(f, "error: {finding}")?;
         }
         if self.errors > self.findings.len() as u64 {
-            writeln!(f, "… and {} more errors", self.errors - self.findings.len() as u64)?;
+            let more = self.errors - self.findings.len() as u64;
+            writeln!(f, "… and {}", counted(more, "more error", "more errors"))?;
         }
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
@@ -99,14 +100,18 @@ impl fmt::Display for CheckReport {
         let verdict = if self.errors == 0 { "keeps to the contract" } else { "breaks the contract" };
         writeln!(
             f,
-            "{} {verdict}: {} entities, {} relationships, {} errors, {} warnings",
+            "{} {verdict}: {}, {}, {}, {}",
             self.folder,
-            self.entities,
-            self.relationships,
-            self.errors,
-            self.warnings.len()
+            counted(self.entities, "entity", "entities"),
+            counted(self.relationships, "relationship", "relationships"),
+            counted(self.errors, "error", "errors"),
+            counted(self.warnings.len() as u64, "warning", "warnings"),
         )
     }
+}
+
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// What a folder is checked by, besides the contract.

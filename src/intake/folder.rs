@@ -47,7 +47,7 @@ pub fn expect_folder(folder: &Path) -> Result<()> {
 /// delivered.
 pub fn meant(folder: &Path, place: &Path) -> Option<BatchId> {
     let by_manifest = || {
-        let manifest: serde_json::Value = serde_json::from_slice(&read_manifest(folder).ok()?).ok()?;
+        let manifest = as_far_as_read(folder)?;
         let text = |name: &str| manifest.get(name).and_then(serde_json::Value::as_str);
         let source: SourceId = SourceId::new(text("source_id")?).ok()?;
         let run = RunId::new(text("run_id")?).ok()?;
@@ -64,8 +64,13 @@ pub fn meant(folder: &Path, place: &Path) -> Option<BatchId> {
 
 /// The mode that a manifest which can't be used says, if that much of it can be read.
 pub fn mode_meant(folder: &Path) -> Option<Mode> {
-    let manifest: serde_json::Value = serde_json::from_slice(&read_manifest(folder).ok()?).ok()?;
-    serde_json::from_value(manifest.get("mode")?.clone()).ok()
+    serde_json::from_value(as_far_as_read(folder)?.get("mode")?.clone()).ok()
+}
+
+/// A manifest that can't be used, if it is JSON at all.
+fn as_far_as_read(folder: &Path) -> Option<serde_json::Value> {
+    let bytes = read_manifest(folder).ok()?;
+    serde_json::from_slice(manifest::without_mark(&bytes)).ok()
 }
 
 /// Opens a batch that lies in an inbox, where its ids and its time have to be

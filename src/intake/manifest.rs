@@ -129,8 +129,7 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
     if bytes.len() as u64 > MAX_MANIFEST {
         return Err(whole(0, format!("is larger than {MAX_MANIFEST} bytes")));
     }
-    // Read over, as at the start of a data file.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = without_mark(bytes);
     read(bytes, readable).map_err(|mut problems| {
         let mut of_fields: Vec<&mut Problem> =
             problems.0.iter_mut().filter(|problem| !problem.field.is_empty()).collect();
@@ -139,6 +138,12 @@ pub fn parse_into(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Pro
         of_fields.iter_mut().zip(lines).for_each(|(problem, line)| problem.line = line);
         problems
     })
+}
+
+/// Its bytes without a byte order mark, which is read over as at the start of a data
+/// file.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 /// What is wrong with a manifest as a whole.
@@ -196,7 +201,7 @@ fn read(bytes: &[u8], readable: &mut Readable) -> Result<Manifest, Problems> {
     let scope = reading.scope(&object);
     let complexity = match object.get("complexity") {
         None | Some(Value::Null) => Some(None),
-        Some(value) => match value.as_u64().filter(|n| (1..=10).contains(n)) {
+        Some(value) => match whole_number(value).filter(|n| (1..=10).contains(n)) {
             Some(n) => Some(u8::try_from(n).ok()),
             None => reading.bad("complexity", "must be a whole number from 1 to 10, or null"),
         },
@@ -419,6 +424,10 @@ impl Reading {
         let field = |name: &str| format!("{under}.{name}");
         let path = match file.get("path") {
             Some(Value::String(path)) => match safe_path(path) {
+                Ok(()) if path.split('/').any(|part| part.starts_with('.')) => self.bad(
+                    field("path"),
+                    "begins with a dot: such files are passed by, for they need not be whole",
+                ),
                 Ok(()) => Some(path.clone()),
                 Err(problem) => {
                     self.put(ErrorKind::FileUnsafe, field("path"), problem.into());
@@ -436,7 +445,7 @@ impl Reading {
         };
         let mut number = |name: &str| match file.get(name) {
             None | Some(Value::Null) => Some(None),
-            Some(value) => match value.as_u64() {
+            Some(value) => match whole_number(value) {
                 Some(n) => Some(Some(n)),
                 None => self.bad(field(name), "must be a whole number"),
             },
@@ -471,6 +480,14 @@ pub fn compression_of(path: &str) -> Compression {
         Some((_, "gz")) => Compression::Gzip,
         Some((_, _)) | None => Compression::None,
     }
+}
+
+/// A whole number that is not negative, however it is written: 1.0 is 1.
+fn whole_number(value: &Value) -> Option<u64> {
+    /// Up to here each whole number has a form of its own as a float.
+    const EXACT: u64 = 1 << 53;
+    let of_float = |n: f64| (n.fract() == 0.0 && (0.0..=EXACT as f64).contains(&n)).then_some(n as u64);
+    value.as_u64().or_else(|| value.as_f64().and_then(of_float)).filter(|n| *n <= EXACT)
 }
 
 /// Whether a path stays within the batch folder.

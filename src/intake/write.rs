@@ -11,7 +11,7 @@ use serde_json::json;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::Compression;
-use super::manifest::{FORMAT, MANIFEST};
+use super::manifest::{self, FORMAT, MANIFEST};
 use super::pack::OpenFile;
 use super::reader::{ReadLimits, too_long};
 use crate::domain::assertion::{BadLine, Line, bad_attributes, parse_line};
@@ -40,6 +40,8 @@ pub struct WriteOptions {
     pub processing_timestamp: Timestamp,
     /// What a full batch speaks for.
     pub scope: Scope,
+    /// The workflow's own word for its complexity, from 1 to 10.
+    pub complexity: Option<u8>,
     /// How files are packed.
     pub compression: Compression,
     /// Lines of a file.
@@ -313,7 +315,7 @@ fn write_files(
         "source_timestamp": options.source_timestamp.to_string(),
         "processing_timestamp": options.processing_timestamp.to_string(),
         "scope": options.scope,
-        "complexity": null,
+        "complexity": options.complexity,
         "extra": {},
         "files": files,
     });
@@ -321,6 +323,14 @@ fn write_files(
     let path = folder.join(MANIFEST);
     let text =
         serde_json::to_vec_pretty(&manifest).map_err(|e| Error::internal("a manifest").caused_by(e))?;
+    if limits.is_some()
+        && let Err(problems) = manifest::parse(&text)
+    {
+        // Whoever reads the folder would refuse it.
+        let what = problems.into_error("the batch").message().to_owned();
+        let action = "Nothing was written. Mend what it names; for a manifest that is too large, have more lines in a file.";
+        return Err(Error::new(ErrorKind::Usage, what).with_action(action));
+    }
     let at = |e| Error::io(&partial, e);
     let mut file = File::create(&partial).map_err(at)?;
     file.write_all(&text).and_then(|()| file.sync_all()).map_err(at)?;

@@ -131,7 +131,10 @@ impl LookAlikes {
             last = Some((hash, type_id));
         }
         let is_first = view.own.is_none() && view.others.is_empty();
-        let all_looked_up = is_first || look_up(&mut groups, types, view, readers, halt)?;
+        let looked_up = match is_first {
+            true => LookedUp { all: true, each: true },
+            false => look_up(&mut groups, types, view, readers, halt)?,
+        };
         let (mut warnings, mut more) = (BTreeSet::new(), 0);
         for Group { type_id, names, published } in groups {
             let names: BTreeSet<String> = names.into_iter().map(String::from).chain(published).collect();
@@ -146,7 +149,12 @@ impl LookAlikes {
             }
         }
         let mut warnings = Vec::from_iter(warnings);
-        warnings.extend(unlisted(more, self.zeros == 0 && all_looked_up));
+        warnings.extend(unlisted(more, self.zeros == 0 && looked_up.all));
+        if self.zeros > 0 || !looked_up.each {
+            warnings.push(format!(
+                "so many names come or go that only a part of them was compared with others that differ only by {IN_WHAT}"
+            ));
+        }
         Ok(warnings)
     }
 }
@@ -193,16 +201,16 @@ pub fn warn_of_types(before: &BTreeMap<&str, u64>, after: &BTreeMap<&str, u64>) 
 }
 
 /// Adds what is published under other spellings: the likeliest of every name
-/// first, then the next ones, for as many as are looked up. Whether those were
-/// all.
+/// first, then the next ones, for as many as are looked up.
 fn look_up(
     groups: &mut [Group],
     types: &Types,
     view: &TargetView,
     readers: &mut [Reader],
     halt: Halt<'_>,
-) -> Result<bool> {
+) -> Result<LookedUp> {
     let mut left = LOOKED_UP;
+    let mut each = true;
     let mut pace = halt.pace();
     // Names, and spellings that were looked up, by hash, each in its group.
     let mark = |at: usize, name: &str| xxh3_64_with_seed(name.as_bytes(), at as u64);
@@ -215,6 +223,7 @@ fn look_up(
             for name in names {
                 pace.tick()?;
                 if left == 0 {
+                    each &= round > 0;
                     break 'names;
                 }
                 let other = match spelling(name, round) {
@@ -239,10 +248,18 @@ fn look_up(
             groups[at].published.push(other);
         }
         if !any || left == 0 {
-            return Ok(!any);
+            return Ok(LookedUp { all: !any, each });
         }
     }
-    Ok(true)
+    Ok(LookedUp { all: true, each })
+}
+
+/// How much was looked up of what may be published.
+struct LookedUp {
+    /// Every spelling of every name.
+    all: bool,
+    /// The likeliest spelling of every name.
+    each: bool,
 }
 
 /// Another spelling of a name of a group, to be looked up.

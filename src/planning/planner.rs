@@ -170,14 +170,40 @@ impl<'a> Planner<'a> {
         let source = input.batch.id.source();
         self.state.prepare(source, input.target)?;
         let view = self.view(source, input.target, &input.bases)?;
+        match self.plan_on(input, &view, true) {
+            // It only saves work: the next full batch leaves another one.
+            Err(error) if error.kind() == ErrorKind::SnapshotInvalid && self.is_order_damaged(&view)? => {
+                tracing::warn!(plan = %input.plan_id, %source, "planned without the line order: {error}");
+                self.plan_on(input, &view, false)
+            }
+            made => made,
+        }
+    }
+
+    fn is_order_damaged(&self, view: &TargetView) -> Result<bool> {
+        let Some(own) = &view.own else { return Ok(false) };
+        let read = own.order(self.state).and_then(|order| match order {
+            Some(order) => order.scan(|_, _| ()),
+            None => Ok(()),
+        });
+        match read {
+            Err(error) if error.kind() == ErrorKind::SnapshotInvalid => Ok(true),
+            other => other.map(|()| false),
+        }
+    }
+
+    /// The same, with the published snapshots opened. `by_order`: whether their line
+    /// order may be used.
+    fn plan_on(&self, input: &PlanInput<'_>, view: &TargetView, by_order: bool) -> Result<PlanManifest> {
+        let source = input.batch.id.source();
         let work = self.state.work_folder(&input.plan_id)?;
-        let making = Making::new(self, input, &view, work.path())?;
+        let making = Making::new(self, input, view, work.path(), by_order)?;
         std::thread::scope(|scope| {
             let durable = Durable::new(self.state, scope);
             let threads = (self.options.threads, self.options.sort_memory / 3);
             let made = making.run(&durable).and_then(|manifest| {
                 let limits = &input.settings.guards;
-                super::check::check(self.state, &view, &manifest, limits, work.path(), threads, input.halt)?;
+                super::check::check(self.state, view, &manifest, limits, work.path(), threads, input.halt)?;
                 tracing::debug!(plan = %input.plan_id, "checked");
                 Ok(manifest)
             });
@@ -236,6 +262,7 @@ impl<'a> Making<'a> {
         input: &'a PlanInput<'a>,
         view: &'a TargetView,
         tmp: &'a Path,
+        by_order: bool,
     ) -> Result<Self> {
         let batch = input.batch;
         let settings = input.settings;
@@ -257,7 +284,7 @@ impl<'a> Making<'a> {
         let full = batch.mode == Mode::Full;
         let newest = own.is_none_or(|own| own.is_newest(&stamp));
         let usable = |order: &OrderRef| order.fingerprint == fingerprint && batch.scope.covers(&order.scope);
-        let reference = own.and_then(|own| own.manifest().order.as_ref());
+        let reference = own.and_then(|own| own.manifest().order.as_ref()).filter(|_| by_order);
         let use_order = planner.options.fast_path && full && newest && reference.is_some_and(usable);
         let order = match own {
             Some(own) if use_order => own.order(planner.state)?,

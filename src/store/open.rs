@@ -16,7 +16,8 @@ use super::tx::{Read, Tx, View, failed, is_io};
 use super::writer::{AfterCommit, Job, Writer};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::{page_cache, panics};
+use crate::page_cache;
+use crate::panics;
 use crate::whole_file;
 
 /// Version of the file that this version of the program writes.

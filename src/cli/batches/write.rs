@@ -47,6 +47,9 @@ pub struct WriteArgs {
     /// Globs of names that it does not speak for
     #[arg(long = "scope-except", value_name = "GLOB")]
     except: Vec<String>,
+    /// How much work it is, from 1 to 10 [default: estimated]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=10))]
+    complexity: Option<u8>,
     /// How files are packed
     #[arg(long, value_enum, default_value = "zst")]
     compress: CompressArg,
@@ -75,6 +78,13 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
     let globs = |list: &[String], default: Vec<Glob>| {
         if list.is_empty() { default } else { list.iter().map(Glob::new).collect() }
     };
+    if matches!(args.mode, ModeArg::Incremental)
+        && [&args.types, &args.names, &args.except].iter().any(|globs| !globs.is_empty())
+    {
+        return Err(usage(
+            "--scope-… is about a full batch: an incremental one speaks for the keys that it names",
+        ));
+    }
     let options = write::WriteOptions {
         source_id: SourceId::new(&args.source).map_err(usage)?,
         run_id: RunId::new(&args.run).map_err(usage)?,
@@ -94,6 +104,7 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
             names: globs(&args.names, scope.names),
             except: globs(&args.except, scope.except),
         },
+        complexity: args.complexity,
         compression: match args.compress {
             CompressArg::None => Compression::None,
             CompressArg::Zst => Compression::Zstd,

@@ -244,6 +244,7 @@ impl Generator {
                 mode: made.mode,
                 source_timestamp: time,
                 processing_timestamp: now,
+                complexity: None,
                 scope: Scope { types: all(), names: all(), except: Vec::new() },
                 compression: Compression::Zstd,
                 lines_per_file: 100_000,

@@ -2,7 +2,7 @@
 //! with every plan, and nothing left running.
 
 use super::super::Global;
-use super::super::common::{colour, out, out_json};
+use super::super::common::{colour, out, out_json, quoted};
 use super::super::render;
 use super::super::shown::Stored;
 use super::material::{self, Expect, Step};
@@ -120,7 +120,7 @@ fn finish(global: &Global, engine: &Engine, data: &std::path::Path) -> Result<()
         "─".repeat(78)
     );
     if global.data.is_some() {
-        let data = data.display();
+        let data = quoted(&data.display().to_string());
         text.push_str(&format!(
             "Look around:\n  tidegate --data {data} catalogue search revenue\n  tidegate --data {data} catalogue get dbt_model halden_analytics.mart_revenue_daily\n  tidegate --data {data} batches list\n"
         ));

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod dead_letter;
 pub mod difference;
 pub mod entity;
+mod groups;
 pub mod plan;
 pub mod snapshot;
 pub mod source;

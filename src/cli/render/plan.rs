@@ -1,9 +1,10 @@
 //! A plan as text, in the manner of Terraform.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufWriter, Write};
 
 use super::difference::{self, Difference, Extent, names, object};
+use super::groups::{APART, Group, Groups};
 use super::{number_of, safe};
 use crate::cli::common::{Stdout, colour, write_error};
 use crate::cli::shown::Shown;
@@ -26,16 +27,12 @@ pub struct Options {
     pub json: bool,
 }
 
-/// Changes of one kind from which on they are shown as a group.
-const GROUP: usize = 3;
-/// Groups that are told apart; past it changes are listed one by one.
-const GROUPS: usize = 10_000;
 /// Creations and updates that are listed without `--full`.
 pub const LISTED: usize = 200;
-/// Keys of a group that are named without `--full`.
-const NAMED: usize = 3;
 /// Attributes of what is created that are shown without `--full`.
 const CREATED: usize = 6;
+/// Attributes whose updates are counted.
+const COUNTED: usize = 10_000;
 /// Attributes that are named with the number of their updates without `--full`.
 const ATTRIBUTES: usize = 12;
 
@@ -70,13 +67,6 @@ impl Paint {
     }
 }
 
-/// Changes that are alike.
-#[derive(Default)]
-struct Group {
-    count: u64,
-    names: Vec<String>,
-}
-
 #[derive(Default)]
 struct Counts {
     /// Creates, updates, deletes, and relationships that begin to wait.
@@ -92,24 +82,26 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
     let head = plan.head();
     let paint = Paint(colour);
     let mut text = format!("Plan of batch {} for {}\n", safe(&head.batch_id), safe(&head.target));
-    let mut groups: HashMap<u128, Group> = HashMap::new();
+    let mut groups = Groups::new(APART);
     let mut counts = Counts::default();
     let alike = Alike::new(&head.volatile);
     // The first time through: what is alike, and how much there is of it.
     plan.each(&mut |change| {
         counts.take(change);
-        if let Some(key) = group_key(&alike, change)
-            && (groups.len() < GROUPS || groups.contains_key(&key))
-        {
-            let group = groups.entry(key).or_default();
-            group.count += 1;
-            if group.names.len() < NAMED {
-                group.names.push(change.key.to_string());
-            }
+        if let Some(id) = group_id(&alike, change) {
+            groups.take(id, change);
         }
         Ok(())
     })?;
-    groups.retain(|_, group| group.count >= GROUP as u64);
+    if groups.forget_counts() {
+        plan.each(&mut |change| {
+            if let Some(id) = group_id(&alike, change) {
+                groups.count(id, change);
+            }
+            Ok(())
+        })?;
+    }
+    let groups = groups.of_many();
     if !options.summary && head.summary.changes() + head.summary.relationships.waiting > 0 {
         text.push('\n');
         let mut listed = 0;
@@ -117,10 +109,10 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
         let mut shown: HashSet<u128> = HashSet::new();
         // The second time: one by one, a group where its first one stands.
         plan.each(&mut |change| {
-            if let Some(key) = group_key(&alike, change).filter(|_| !options.full)
-                && let Some(group) = groups.get(&key)
+            if let Some(id) = group_id(&alike, change).filter(|_| !options.full)
+                && let Some(group) = groups.get(&id)
             {
-                if shown.insert(key) {
+                if shown.insert(id) {
                     text.push_str(&group_text(&paint, &alike, change, group, extent));
                 }
             } else if change.action == Action::Delete {
@@ -211,9 +203,9 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
-/// The group of a change. Creates are in none: they differ in their names at
+/// The id of the group of a change. Creates are in none: they differ in their names at
 /// least.
-fn group_key(alike: &Alike, change: &Change) -> Option<u128> {
+fn group_id(alike: &Alike, change: &Change) -> Option<u128> {
     (change.action != Action::Create).then(|| alike.group_id(change))
 }
 
@@ -222,7 +214,7 @@ fn group_text(paint: &Paint, alike: &Alike, change: &Change, group: &Group, exte
     let type_name = safe(change.key.type_name());
     let (before, after) = alike.common(change);
     let (before, after) = (object(before.as_deref()), object(after.as_deref()));
-    let keys = group.keys();
+    let keys = keys(group, extent);
     if change.action != Action::Update {
         return format!("{sign} {count} {type_name}{}\n{keys}", waits(change));
     }
@@ -241,19 +233,17 @@ fn group_text(paint: &Paint, alike: &Alike, change: &Change, group: &Group, exte
     format!("{sign} {} on {count} {type_name}\n{keys}", parts.join(", "))
 }
 
-impl Group {
-    /// The first of its keys.
-    fn keys(&self) -> String {
-        let mut text = String::new();
-        for name in &self.names {
-            text.push_str(&format!("      {}\n", safe(name)));
-        }
-        let more = self.count.saturating_sub(self.names.len() as u64);
-        if more > 0 {
-            text.push_str(&format!("      … and {} more\n", thousands(more)));
-        }
-        text
+/// The first keys of a group.
+fn keys(group: &Group, extent: Extent) -> String {
+    let mut text = String::new();
+    for name in &group.names {
+        text.push_str(&format!("      {}\n", safe(name)));
     }
+    let more = group.count.saturating_sub(group.names.len() as u64);
+    if more > 0 {
+        text.push_str(&format!("      … and {} more{}\n", thousands(more), extent.hint));
+    }
+    text
 }
 
 /// What is said of a relationship that goes, and is still asserted.
@@ -306,7 +296,7 @@ impl Counts {
         if change.action == Action::Update {
             let (before, after) = (object(change.before.as_deref()), object(change.after.as_deref()));
             for name in names(&before, &after) {
-                if self.by_attribute.len() < GROUPS || self.by_attribute.contains_key(name) {
+                if self.by_attribute.len() < COUNTED || self.by_attribute.contains_key(name) {
                     *self.by_attribute.entry(name.clone()).or_default() += 1;
                 }
             }

@@ -14,7 +14,11 @@ use crate::error::{ErrorKind, Result};
 impl Work<'_, '_, '_> {
     /// A key that the batch says nothing of: bad line, or two values; of these
     /// their lines, and whether the published value came before all of them.
-    pub(super) fn except(&mut self, first: &Asserted, conflict: Option<(&[Asserted], bool, bool)>) -> Result<()> {
+    pub(super) fn except(
+        &mut self,
+        first: &Asserted,
+        conflict: Option<(&[Asserted], bool, bool)>,
+    ) -> Result<()> {
         self.out.summary.of(first.key.kind()).rejected += 1;
         let key = self.key_of(first)?;
         if let (Some((lines, published, cut)), Some(key)) = (conflict, &key) {

@@ -82,6 +82,7 @@ impl Engine {
             mode: Mode::Incremental,
             source_timestamp: like.stamp.source_timestamp,
             processing_timestamp: like.stamp.processing_timestamp,
+            complexity: None,
             scope: Scope::default(),
             compression: Compression::None,
             lines_per_file: LINES,

@@ -251,7 +251,7 @@ fn group(plan: &Plan) -> Result<Grouped> {
     let mut types: BTreeMap<(Kind, String), [u64; 4]> = BTreeMap::new();
     let mut attributes: HashMap<String, u64> = HashMap::new();
     let mut groups: HashMap<u128, ChangeGroup> = HashMap::new();
-    let (mut looked_at, mut complete, mut held) = (0u64, true, 0);
+    let (mut looked_at, mut complete, mut held, mut is_full) = (0u64, true, 0, false);
     let mut bodies = Bodies::new()?;
     plan.changes_from(ChangeAt::default(), |_, planned| {
         if looked_at == GROUPED {
@@ -272,9 +272,20 @@ fn group(plan: &Plan) -> Result<Grouped> {
             if group.keys.len() < KEYS {
                 group.keys.push(change.key);
             }
-        } else if groups.len() < APART && held < VALUES {
-            held += weight(&change);
-            groups.insert(id, first_of(id, change, &alike));
+            return Ok(ControlFlow::Continue(()));
+        }
+        // Of others than updates there are as few kinds as there are types.
+        let is_update = change.action == Action::Update;
+        if is_update && (groups.len() >= APART || held >= VALUES) && !is_full {
+            // Room is made by those that were met once so far.
+            groups.retain(|_, group| group.count > 1 || group.action != Action::Update);
+            held = groups.values().map(values_of).sum();
+            is_full = groups.len() > APART / 2 || held > VALUES / 2;
+        }
+        if !is_update || !is_full {
+            let first = first_of(id, change, &alike);
+            held += values_of(&first);
+            groups.insert(id, first);
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -297,6 +308,11 @@ fn group(plan: &Plan) -> Result<Grouped> {
         wait,
     });
     Ok(Grouped { types: types.collect(), attributes, groups, ids, ungrouped, complete })
+}
+
+/// Bytes of the values that a group holds.
+fn values_of(group: &ChangeGroup) -> usize {
+    [&group.before, &group.after].into_iter().flatten().map(|value| value.get().len()).sum()
 }
 
 fn first_of(id: u128, change: Change, alike: &Alike) -> ChangeGroup {

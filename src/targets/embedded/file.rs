@@ -58,7 +58,9 @@ impl Failed {
     fn of(error: &Error, path: &Path) -> Self {
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<redb::Error>());
         let of_disk = match cause {
-            Some(redb::Error::Io(e)) => !matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
+            Some(redb::Error::Io(e)) => {
+                !matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+            }
             Some(redb::Error::PreviousIo) => true,
             Some(_) | None => false,
         };
@@ -83,7 +85,7 @@ impl CatalogueFile {
         let state = match opened(path, cache_bytes, &*clock) {
             Ok(opened) => State::Open(opened),
             Err(error) if matches!(error.kind(), ErrorKind::CatalogueFailed | ErrorKind::DiskFull) => {
-                tracing::warn!("{error}");
+                tracing::debug!("{error}");
                 State::Failed(Failed::of(&error, path))
             }
             Err(error) => return Err(error),
