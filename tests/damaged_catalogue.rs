@@ -28,7 +28,8 @@ fn damaged(shell: &Shell, damage: impl FnOnce(&mut Vec<u8>)) -> (PathBuf, Vec<u8
 
 #[test]
 fn a_damaged_catalogue_holds_up_nothing_but_what_is_published_to_it() {
-    let kinds: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Damage = fn(&mut Vec<u8>);
+    let kinds: [(&str, Damage); 4] = [
         ("its beginning is overwritten", |bytes| bytes[..64].fill(0x82)),
         ("it is cut short", |bytes| bytes.truncate(5_000)),
         ("all of it is overwritten", |bytes| bytes.fill(0x82)),

@@ -185,8 +185,8 @@ fn unlisted(more: usize, all: bool) -> Option<String> {
 
 /// Tells of types that come with a plan, and look like another one that is there
 /// then. `before` and `after`: how many live keys of each type there are.
-pub fn warn_of_types(before: &BTreeMap<&str, u64>, after: &BTreeMap<&str, u64>) -> Vec<String> {
-    let is_live = |(name, live): (&&'_ str, &u64)| (*live > 0).then(|| (*name).to_owned());
+pub fn warn_of_types(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<String> {
+    let is_live = |(name, live): (&String, &u64)| (*live > 0).then(|| name.clone());
     let before: BTreeSet<String> = before.iter().filter_map(is_live).collect();
     let after: BTreeSet<String> = after.iter().filter_map(is_live).collect();
     let mut alike: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -412,7 +412,9 @@ mod tests {
 
     #[test]
     fn a_type_that_comes_and_looks_like_another_is_told() {
-        let counts = |counts: &[(&'static str, u64)]| counts.iter().copied().collect::<BTreeMap<_, _>>();
+        let counts = |counts: &[(&str, u64)]| {
+            counts.iter().map(|(name, live)| ((*name).to_owned(), *live)).collect::<BTreeMap<_, _>>()
+        };
         let alike = ["the types \"Table\" and \"table\" differ only by case, Unicode form or outer blanks"];
         for (before, after, told) in [
             (&[("table", 3)][..], &[("table", 3), ("Table", 1)][..], &alike[..]),

@@ -428,6 +428,7 @@ impl<'a> Making<'a> {
                 threads: options.threads,
                 tmp,
                 moved_budget: options.sort_memory / 8,
+                unchanged: output.unchanged,
                 halt: input.halt,
             },
             std::mem::replace(&mut output.asserted, Sorter::new(tmp, "none", 0)).finish()?,
@@ -436,7 +437,6 @@ impl<'a> Making<'a> {
             Sorter::new(tmp, "ends", options.sort_memory / 4),
             &mut candidates,
             &mut originals,
-            output.unchanged,
         )?;
         durable.begin(layer)?;
         // Of the lines of a key that contradict each other one at most is right.

@@ -74,6 +74,8 @@ pub struct SettleInput<'a> {
     pub tmp: &'a Path,
     /// Bytes of relationships that move to sort in memory.
     pub moved_budget: usize,
+    /// Keys that the pass found unchanged without a record, by kind.
+    pub unchanged: [u64; 2],
     /// Whether to go on.
     pub halt: Halt<'a>,
 }
@@ -130,7 +132,6 @@ pub fn run(
     ends: Sorter<EndRecord>,
     candidates: &mut Sorter<Candidate>,
     originals: &mut Originals,
-    unchanged: [u64; 2],
 ) -> Result<(Settled, MovedKeys, Written)> {
     let own = input.view.own.as_ref().map(Snapshot::manifest);
     let counts =
@@ -146,13 +147,13 @@ pub fn run(
         rejected: 0,
         unsure: HashSet::new(),
     };
-    out.summary.entities.unchanged = unchanged[0];
-    out.summary.relationships.counts.unchanged = unchanged[1];
+    out.summary.entities.unchanged = input.unchanged[0];
+    out.summary.relationships.counts.unchanged = input.unchanged[1];
     if input.mode == Mode::Full {
         // Each line that the pass found unchanged without a record is a live
         // key of the scope. Withheld deletions do not happen: a batch that
         // counts as incremental is judged when they do.
-        let in_place = unchanged.iter().sum();
+        let in_place = input.unchanged.iter().sum();
         out.facts.full_listed = Some(in_place);
         out.facts.live_in_scope = in_place;
     }

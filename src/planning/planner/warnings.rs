@@ -14,20 +14,22 @@ impl Making<'_> {
     /// Tells of types that look alike, by the live keys of each that the source has
     /// after the plan.
     pub(super) fn look_alike_types(&self, counts: &[BTreeMap<String, u64>; 2]) -> Vec<String> {
-        fn add<'m>(all: &mut BTreeMap<&'m str, u64>, of: &'m BTreeMap<String, u64>) {
-            of.iter().for_each(|(name, live)| *all.entry(name).or_default() += live);
-        }
-        let kinds: [fn(&SnapshotManifest) -> &BTreeMap<String, u64>; 2] =
-            [|of| &of.entity_counts, |of| &of.relationship_counts];
+        let add = |all: &mut BTreeMap<String, u64>, of: &BTreeMap<String, u64>| {
+            of.iter().for_each(|(name, live)| *all.entry(name.clone()).or_default() += live);
+        };
+        let of = |manifest: &SnapshotManifest, kind: usize| match kind {
+            0 => manifest.entity_counts.clone(),
+            _ => manifest.relationship_counts.clone(),
+        };
         let mut warnings = Vec::new();
-        for (of, own_after) in kinds.iter().zip(counts) {
-            let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
+        for (kind, own_after) in counts.iter().enumerate() {
+            let mut before = BTreeMap::new();
             for other in &self.view.others {
-                add(&mut before, of(other.manifest()));
-                add(&mut after, of(other.manifest()));
+                add(&mut before, &of(other.manifest(), kind));
             }
+            let mut after = before.clone();
             if let Some(own) = &self.view.own {
-                add(&mut before, of(own.manifest()));
+                add(&mut before, &of(own.manifest(), kind));
             }
             add(&mut after, own_after);
             warnings.extend(warn_of_types(&before, &after));
