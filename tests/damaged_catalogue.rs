@@ -62,9 +62,12 @@ fn a_damaged_catalogue_holds_up_nothing_but_what_is_published_to_it() {
         // A server tells it, and goes on when the file is mended.
         let server = shell.serve();
         shell.expect(0, &["batches", "list"]);
-        let held = shell.json(0, &["sources", "show", "beta"]);
-        assert!(held.to_string().contains("CATALOGUE_FAILED"), "{what}: {held}");
-        std::fs::write(&path, &good).unwrap();
+        support::until("beta is held", || {
+            shell.expect(0, &["--json", "sources", "show", "beta"]).contains("CATALOGUE_FAILED")
+        });
+        let beside = path.with_extension("back");
+        std::fs::write(&beside, &good).unwrap();
+        std::fs::rename(&beside, &path).unwrap();
         shell.expect(0, &["sources", "resume", "beta", "--yes", "--reason", "restored"]);
         support::until("what waited was published", || {
             let found = shell.expect(0, &["catalogue", "get", "t", "a", "--target", "two", "--json"]);

@@ -88,9 +88,16 @@ fn upload(client: &Client, folder: &Path) -> Result<Answered> {
 /// would of a batch in its inbox.
 fn names_of(folder: &Path) -> Result<Vec<String>> {
     if let Ok(batch) = folder::open_local(folder) {
-        let is_there = |name: &String| folder.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
-        let listed = batch.files.into_iter().map(|file| file.path).filter(is_there);
-        return Ok(listed.chain([MANIFEST.to_owned()]).collect());
+        let mut names = vec![MANIFEST.to_owned()];
+        for file in batch.files {
+            match folder::plain_file(folder, &file.path) {
+                Ok(_) => names.push(file.path),
+                Err(error) if error.kind() == ErrorKind::FileMissing => {}
+                // What a link leads to is no part of the folder.
+                Err(error) => return Err(error),
+            }
+        }
+        return Ok(names);
     }
     let at = |e| Error::io(folder, e);
     let entries = std::fs::read_dir(folder).map_err(|e| match e.kind() {

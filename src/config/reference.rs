@@ -361,7 +361,7 @@ pub const SECTIONS: &[Section] = &[
             key("max_line", "size", "The longest line of a batch file; 1KiB to 1GiB."),
             key(
                 "max_expansion",
-                "number, at least 1",
+                "number, 1 to 2^40",
                 "Bytes that a compressed file may unfold to, for each stored byte, once it has unfolded to more than 64 MiB; a gzip file a quarter of it.",
             ),
             key("max_file", "size", "Bytes that one file may unfold to; at least 1KiB."),
@@ -401,7 +401,7 @@ pub const SECTIONS: &[Section] = &[
             ),
             key(
                 "smallest_base",
-                "number, at least 1",
+                "number, 1 to 2^32",
                 "A base of a snapshot is written anew when what lies above it outgrows a tenth of it, in an incremental batch a half; one of fewer entries than this counts as so many. Less makes small sources write more and read less; the plan is the same either way.",
             ),
         ],

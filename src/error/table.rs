@@ -240,7 +240,7 @@ error_kinds! {
         "Read the target's log.";
     CatalogueFailed: "CATALOGUE_FAILED", 500, 1, Never,
         "The file of the embedded catalogue could not be read or written, or is damaged.",
-        "Check the disk that the message names, or put the file back from a backup; then `tidegate sources resume SOURCE`: it goes on where it was.";
+        "Check the disk that the message names. A damaged file is put back from a backup: while nothing runs, or beside its place and then renamed. Then `tidegate sources resume SOURCE`: it goes on where it was, if the backup has what was published last.";
     BulkRejected: "TARGET_BULK_REJECTED", 422, 1, Never,
         "The target refused a request as a whole and did not say which of its changes it means.",
         "Nothing; the request is taken apart until the bad changes are alone.";

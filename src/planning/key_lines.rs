@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::asserted::{Asserted, DELETED, UNCHANGED};
+use super::asserted::{Asserted, DELETED, RESTATED, UNCHANGED};
 
 /// Lines of a key that are held whatever they say.
 const MOST: usize = 1024;
@@ -68,16 +68,22 @@ impl KeyLines {
             self.contradicted = self.held.iter().any(|line| Says::of(line) != Says::of(&self.held[0]));
             self.said.extend(self.held.iter().map(Says::of));
             self.last_stays = self.take_down(&line);
+            if self.last_stays {
+                self.said.insert(Says::of(&line));
+            }
             self.held.push(line);
             return;
         }
         let news = self.take_down(&line);
         match self.held.last_mut() {
-            Some(last) if !self.last_stays => {
+            Some(last) if !self.last_stays && !line.has(RESTATED) => {
                 self.is_cut |= !self.said.contains(&Says::of(last)) && Says::of(last) != Says::of(&line);
                 *last = line;
             }
             Some(_) | None => self.held.push(line),
+        }
+        if news {
+            self.said.insert(Says::of(&line));
         }
         self.last_stays = news;
     }

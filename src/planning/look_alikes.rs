@@ -183,8 +183,8 @@ fn unlisted(more: usize, all: bool) -> Option<String> {
     (more > 0).then(|| format!("and {least}{more} more {groups} only by {IN_WHAT}"))
 }
 
-/// Tells of types that come with a plan, and look like another one that is there
-/// then. `before` and `after`: how many live keys of each type there are.
+/// Tells of types that come with a plan, and look like another one that comes too or
+/// was there before. `before` and `after`: how many live keys of each type there are.
 pub fn warn_of_types(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<String> {
     let is_live = |(name, live): (&String, &u64)| (*live > 0).then(|| name.clone());
     let before: BTreeSet<String> = before.iter().filter_map(is_live).collect();
@@ -210,7 +210,7 @@ fn look_up(
     halt: Halt<'_>,
 ) -> Result<LookedUp> {
     let mut left = LOOKED_UP;
-    let mut each = true;
+    let mut looked = vec![false; groups.iter().map(|group| group.names.len()).sum()];
     let mut pace = halt.pace();
     // Names, and spellings that were looked up, by hash, each in its group.
     let mark = |at: usize, name: &str| xxh3_64_with_seed(name.as_bytes(), at as u64);
@@ -218,22 +218,29 @@ fn look_up(
         groups.iter().enumerate().flat_map(|(at, group)| group.names.iter().map(move |name| (at, name)));
     let mut known: HashSet<u64> = names.map(|(at, name)| mark(at, name)).collect();
     for round in 0.. {
-        let (mut wanted, mut any) = (Vec::new(), false);
+        let (mut wanted, mut any, mut number) = (Vec::new(), false, 0);
         'names: for (at, Group { type_id, names, .. }) in groups.iter().enumerate() {
             for name in names {
                 pace.tick()?;
                 if left == 0 {
-                    each &= round > 0;
                     break 'names;
                 }
+                let looked = looked.get_mut(number);
+                number += 1;
                 let other = match spelling(name, round) {
                     Spelling::Other(other) => other,
                     Spelling::Known => {
                         any = true;
                         continue;
                     }
-                    Spelling::NoMore => continue,
+                    Spelling::NoMore => {
+                        looked.into_iter().for_each(|looked| *looked = true);
+                        continue;
+                    }
                 };
+                if let Some(looked) = looked {
+                    *looked = true;
+                }
                 any = true;
                 // Two names of a group may be spelled alike otherwise.
                 if !known.insert(mark(at, &other)) {
@@ -248,10 +255,10 @@ fn look_up(
             groups[at].published.push(other);
         }
         if !any || left == 0 {
-            return Ok(LookedUp { all: !any, each });
+            return Ok(LookedUp { all: !any, each: !any || looked.iter().all(|looked| *looked) });
         }
     }
-    Ok(LookedUp { all: true, each })
+    Ok(LookedUp { all: true, each: true })
 }
 
 /// How much was looked up of what may be published.

@@ -240,14 +240,13 @@ impl Moving<'_> {
         let body = body.body()?;
         let (type_name, name) = (body.type_name(), body.scope_name());
         let effective = own.effective_stamp(key, type_name, name, Some(found))?;
-        let (before, now) = (effective.map_or("", |stamp| &stamp.workflow), &self.stamp.workflow);
+        let before = effective.map_or("", |stamp| &stamp.workflow);
         let mut gone = Gone {
             found: *found,
             type_name: type_name.to_owned(),
             rank: rank(self.ranks, type_name, name_depth(name)),
             ends: [KeyHash(0); 2],
-            // A key that no workflow is named for may be anybody's.
-            of_other_workflow: !before.is_empty() && before != now,
+            of_other_workflow: self.is_of_other_workflow(before),
             contents: 0,
         };
         match key.kind() {
@@ -264,6 +263,15 @@ impl Moving<'_> {
             }
         }
         Ok(Some(gone))
+    }
+
+    /// Whether a workflow that asserted a key is another one than the batch's. A key
+    /// that none is named for may be anybody's; and a requeue whose original is
+    /// forgotten does not know its own.
+    fn is_of_other_workflow(&self, before: &str) -> bool {
+        let now = &self.stamp.workflow;
+        let is_forgotten = now.is_empty() && self.stamp.stamp.batch_id.n() > 0;
+        !before.is_empty() && before != now && !is_forgotten
     }
 
     /// An entity of the source comes or goes: if no other source has it, the

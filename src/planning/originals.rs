@@ -354,7 +354,7 @@ impl LineSink for FileLines<'_, '_> {
             finder.next = finder.wanted.take_next()?;
             return finder.keep(next.reject, next.n, next.is_last, line);
         }
-        if !self.seeks_published {
+        if !self.seeks_published || finder.published.is_empty() {
             return Ok(());
         }
         let Ok(parsed) = parse_line(self.kind, finder.input.batch.mode, line) else { return Ok(()) };

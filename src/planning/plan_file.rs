@@ -27,6 +27,7 @@ use super::format::body::{Body, key_head};
 use super::format::bytes::{u32_at, u64_at, u128_at};
 use super::format::entry::Loc;
 use super::format::layer::{CacheBudget, Layer, StampInfo};
+use super::halt::Halt;
 use super::rejects::Reject;
 use super::snapshot::{LayerRef, OrderRef, TypeEdge};
 use super::state_dir::{Pack, StateDir, read_format};
@@ -325,22 +326,36 @@ impl Plan {
     ///
     /// # Errors
     /// [`ErrorKind::SnapshotInvalid`](crate::error::ErrorKind::SnapshotInvalid) when
-    /// a file is missing or damaged.
-    pub fn verify(&self, state: &StateDir) -> Result<()> {
-        let source = &self.manifest.header.source_id;
+    /// a file is missing or damaged; [`ErrorKind::Interrupted`](crate::error::ErrorKind::Interrupted)
+    /// when it is to end.
+    pub fn verify(&self, state: &StateDir, halt: Halt<'_>) -> Result<()> {
+        let PlanHeader { source_id: source, plan_id: plan, .. } = &self.manifest.header;
         let budget = CacheBudget::new(0);
+        let mut pace = halt.pace();
+        let mut layers = vec![&self.manifest.layer.file];
+        layers.extend(self.manifest.fold.iter().map(|fold| &fold.layer.file));
+        layers.dedup();
+        // Folding may have put bodies of older packs into one of the plan's own.
+        let mut packs = vec![Arc::clone(&self.pack)];
+        for layer in layers {
+            let layer = Layer::open(&state.layer_path(source, layer), &budget)?;
+            let mut scan = layer.scan();
+            while scan.advance()?.is_some() {
+                pace.tick()?;
+            }
+            layer.scan_ends(|_| pace.tick())?;
+            let own = layer.meta().packs.iter().filter(|name| name.starts_with(plan.as_str()));
+            packs.extend(own.map(|name| state.pack(&state.pack_path(source, name))));
+        }
+        packs.sort_by(|a, b| a.path().cmp(b.path()));
+        packs.dedup_by(|a, b| a.path() == b.path());
         let (mut unpacker, mut raw) = (Unpacker::new()?, Vec::new());
-        for file in [&self.file, self.pack.reader()?] {
+        let packs: Vec<&BlockReader> = packs.iter().map(|pack| pack.reader()).collect::<Result<_>>()?;
+        for file in std::iter::once(&self.file).chain(packs) {
             for block in 0..file.blocks() {
+                halt.check()?;
                 file.read(block, &mut unpacker, &mut raw)?;
             }
-        }
-        let folded = self.manifest.fold.iter().map(|fold| &fold.layer);
-        for layer in std::iter::once(&self.manifest.layer).chain(folded) {
-            let layer = Layer::open(&state.layer_path(source, &layer.file), &budget)?;
-            let mut scan = layer.scan();
-            while scan.advance()?.is_some() {}
-            layer.scan_ends(|_| Ok(()))?;
         }
         Ok(())
     }

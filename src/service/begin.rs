@@ -19,11 +19,9 @@ use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::footprint;
+use crate::planning::halt::Halt;
 use crate::planning::plan_file::Plan;
 use crate::store::{APPLIED, BatchRecord, PlanRecord, PlanState};
-
-/// Seconds after which the files of a plan are read once more before it is executed.
-const LAY_SECONDS: i64 = 60;
 
 /// A plan of which it matters what it touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +142,10 @@ impl Engine {
         }
         let now = self.clock.now();
         self.bound_lingering(name, now)?;
-        let damage = self.damage_of(&record, &plan_id, now)?;
+        let damage = match self.damage_of(&record, &plan_id) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(None),
+            damage => damage?,
+        };
         loop {
             let (plan, seen) = self.store.read(|view| {
                 let plan = view
@@ -189,16 +190,17 @@ impl Engine {
     /// What is wrong with the files of a plan that was not made just now: it is
     /// made again then, for its batch is still there, and what it would leave in
     /// the snapshot would be found out when somebody wants it.
-    fn damage_of(&self, record: &BatchRecord, id: &PlanId, now: Timestamp) -> Result<Option<String>> {
-        let made = self.store.read(|view| view.plan(id))?.map(|plan| plan.registered_at);
-        let lay = made.is_none_or(|made| now.duration_since(made).as_secs() >= LAY_SECONDS);
-        if !lay && record.approval.is_none() {
+    fn damage_of(&self, record: &BatchRecord, id: &PlanId) -> Result<Option<String>> {
+        let source = record.batch_id.source();
+        if record.approval.is_none() && self.work.made_just_now(source, id, self.clock.monotonic()) {
             return Ok(None);
         }
-        let source = record.batch_id.source();
-        match Plan::open(&self.state, source, id).and_then(|plan| plan.verify(&self.state)) {
+        let asked = || self.stopping() || self.work.is_cancelled(&record.batch_id);
+        let halt = Halt::when(&asked);
+        match Plan::open(&self.state, source, id).and_then(|plan| plan.verify(&self.state, halt)) {
             Ok(()) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::SnapshotInvalid => {
+            // A sector that can't be read is damage too.
+            Err(error) if matches!(error.kind(), ErrorKind::SnapshotInvalid | ErrorKind::Io) => {
                 tracing::warn!(batch = %record.batch_id, %source, "its plan is made again: {error}");
                 Ok(Some(format!("the files of its plan are damaged: {error}")))
             }
@@ -222,7 +224,15 @@ impl Engine {
             return Ok(Verdict::Stale("more was published since it was planned than is remembered".into()));
         };
         for commit in commits {
-            if meets(commit)? {
+            let met = match meets(commit) {
+                // One that is made now is held against what comes later alone.
+                Err(error) if error.kind() == ErrorKind::SnapshotInvalid => {
+                    let text = format!("what batch {} touched can't be read any more: {error}", commit.batch);
+                    return Ok(Verdict::Stale(text));
+                }
+                met => met?,
+            };
+            if met {
                 let text = format!(
                     "batch {} was published since it was planned, and touches what it does",
                     commit.batch

@@ -94,9 +94,11 @@ impl Engine {
         let record = self.batch(id)?;
         let Some(plan) = record.plan_id.as_ref().filter(|_| is_parked(&record)) else { return Ok(()) };
         let stale = match self.is_stale(plan) {
-            // Whoever begins it would have it made again too.
-            Err(error) if error.kind() == ErrorKind::SnapshotInvalid => Some(error.to_string()),
-            other => other?,
+            // Whoever begins it has it made again too.
+            Err(error) if error.kind() == ErrorKind::SnapshotInvalid => {
+                Some(format!("the files of its plan are damaged: {error}"))
+            }
+            stale => stale?.map(|why| format!("what is published has moved on: {why}")),
         };
         let Some(why) = stale else { return Ok(()) };
         let (batch, plan, cause) = (id.clone(), plan.clone(), why.clone());
@@ -109,7 +111,7 @@ impl Engine {
                 .map(|_| ())
         })?;
         self.work.notify();
-        let text = format!("batch {id} is planned again, for what is published has moved on: {why}");
+        let text = format!("batch {id} is planned again, for {why}");
         Err(Error::new(ErrorKind::PlanStale, text))
     }
 
@@ -339,7 +341,7 @@ impl Engine {
                         && let Some(letter) = tx.batch_letter(&batch)?.filter(|l| l.edited.is_some())
                     {
                         let id = letter.id;
-                        let text = format!("the edit of dead letter {id} is kept, and is not what is tried: `tidegate dlq requeue {id}` tries it, should this fail");
+                        let text = format!("the edit of dead letter {id} is kept: `tidegate dlq requeue {id}` tries it, should this fail");
                         tx.remark(&record, text, SELF)?;
                     }
                     if is_edited && record.pin.is_some() {

@@ -145,6 +145,9 @@ impl Engine {
             let cause = "what is skipped of its source is something else now";
             tx.transition_batch(&batch_id, Event::PlanStale, cause, SELF, |record| record.hold = None)
         })?;
+        if let Some(plan) = &record.plan_id {
+            self.work.made(id.source(), plan, self.clock.monotonic());
+        }
         if record.hold.is_some() {
             self.work.not_stale(id.source());
             tracing::warn!(batch = %id, source = %id.source(), "a guard parked the plan");

@@ -13,6 +13,9 @@ use crate::domain::ids::{BatchId, PlanId, SnapshotId, SourceId, TargetName};
 /// others let the source begin first.
 const PATIENCE: u32 = 3;
 
+/// For so long what was written of a plan is taken to be as it was written.
+const JUST_NOW: Duration = Duration::from_secs(60);
+
 /// What a source waits for, besides what the store says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wait {
@@ -40,6 +43,8 @@ struct State {
     failures: BTreeMap<SourceId, u32>,
     /// Stale plans in a row.
     stale: BTreeMap<SourceId, u32>,
+    /// The last plan that was made of each source, and when.
+    made: BTreeMap<SourceId, (PlanId, Duration)>,
     /// Plans that just began, at a target that was looked at for it.
     begun: BTreeMap<SourceId, PlanId>,
     /// Snapshots that plans refer to which are in no table.
@@ -109,6 +114,18 @@ impl Work {
     /// What a source waits for.
     pub(super) fn wait_of(&self, source: &SourceId) -> Option<Wait> {
         self.lock().waits.get(source).cloned()
+    }
+
+    /// A plan of the source was made.
+    pub(super) fn made(&self, source: &SourceId, plan: &PlanId, at: Duration) {
+        self.lock().made.insert(source.clone(), (plan.clone(), at));
+    }
+
+    /// Whether that was so by this process a short time ago.
+    pub(super) fn made_just_now(&self, source: &SourceId, plan: &PlanId, now: Duration) -> bool {
+        let state = self.lock();
+        let made = state.made.get(source).filter(|(made, _)| made == plan);
+        made.is_some_and(|(_, at)| now.saturating_sub(*at) < JUST_NOW)
     }
 
     /// A plan of the source begins, at a target that was looked at.

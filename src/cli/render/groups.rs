@@ -17,8 +17,8 @@ const NAMED: usize = 3;
 pub struct Group {
     /// How many they are.
     pub count: u64,
-    /// The keys of the first ones.
-    pub names: Vec<String>,
+    /// The keys of those behind the first one, a few.
+    pub others: Vec<String>,
     /// Whether there are as few kinds of such changes as there are types.
     by_type: bool,
 }
@@ -29,12 +29,14 @@ pub struct Groups {
     most: usize,
     /// Updates that were met once were forgotten to make room.
     forgot: bool,
+    /// There is no room left that forgetting would make.
+    full: bool,
 }
 
 impl Groups {
     /// None; tells about `most` kinds of updates apart.
     pub fn new(most: usize) -> Self {
-        Self { of: HashMap::new(), most, forgot: false }
+        Self { of: HashMap::new(), most, forgot: false, full: false }
     }
 
     /// Takes the next change.
@@ -43,22 +45,22 @@ impl Groups {
             return;
         }
         let by_type = change.action != Action::Update;
-        if !by_type && self.of.len() >= self.most {
+        if !by_type && self.of.len() >= self.most && !self.full {
             self.of.retain(|_, group| group.count > 1 || group.by_type);
             self.forgot = true;
-            if self.of.len() > self.most / 2 {
-                return;
-            }
+            self.full = self.of.len() > self.most / 2;
         }
-        self.of.insert(id, Group { count: 1, names: vec![change.key.to_string()], by_type });
+        if by_type || !self.full {
+            self.of.insert(id, Group { count: 1, others: Vec::new(), by_type });
+        }
     }
 
     /// Counts a change of a kind that is known; whether it is.
     pub fn count(&mut self, id: u128, change: &Change) -> bool {
         let Some(group) = self.of.get_mut(&id) else { return false };
         group.count += 1;
-        if group.names.len() < NAMED {
-            group.names.push(change.key.to_string());
+        if group.count > 1 && group.others.len() < NAMED - 1 {
+            group.others.push(change.key.to_string());
         }
         true
     }
@@ -68,7 +70,7 @@ impl Groups {
     pub fn forget_counts(&mut self) -> bool {
         if self.forgot {
             self.of.retain(|_, group| group.count > 1 || group.by_type);
-            self.of.values_mut().for_each(|group| (group.count, group.names) = (0, Vec::new()));
+            self.of.values_mut().for_each(|group| (group.count, group.others) = (0, Vec::new()));
         }
         self.forgot
     }
@@ -99,7 +101,7 @@ mod tests {
             }
         }
         let mut groups: Vec<_> =
-            groups.of_many().into_iter().map(|(id, group)| (id, group.count, group.names)).collect();
+            groups.of_many().into_iter().map(|(id, group)| (id, group.count, group.others)).collect();
         groups.sort();
         groups
     }
@@ -119,9 +121,15 @@ mod tests {
             all.iter().map(|(id, count, _)| (*id, *count)).collect::<Vec<_>>(),
             [(1, 200), (2, 50), (3, 40)]
         );
-        assert_eq!(all[0].2.len(), NAMED);
+        assert_eq!(all[0].2, ["t n10001", "t n10002"]);
         for most in [64, 100, 1_000] {
             assert_eq!(groups(&changes, most), all, "{most}");
         }
+        // No more kinds are told apart than there is room for, and none is looked
+        // for in vain again and again.
+        let pairs: Vec<(u128, Change)> =
+            (0..400).map(|n| (n / 4, change(Action::Update, n as usize))).collect();
+        let found = groups(&[&pairs[..], &changes].concat(), 10);
+        assert!(found.len() < 20 && found.iter().all(|(_, count, _)| *count >= 4), "{found:?}");
     }
 }

@@ -9,7 +9,7 @@ use super::{number_of, safe};
 use crate::cli::common::{Stdout, colour, write_error};
 use crate::cli::shown::Shown;
 use crate::domain::change::{Action, Change};
-use crate::domain::key::Kind;
+use crate::domain::key::{Key, Kind};
 use crate::domain::plan::PlanSummary;
 use crate::error::Result;
 use crate::service::query::alike::Alike;
@@ -83,12 +83,13 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
     let paint = Paint(colour);
     let mut text = format!("Plan of batch {} for {}\n", safe(&head.batch_id), safe(&head.target));
     let mut groups = Groups::new(APART);
+    let grouped = !options.full && !options.summary;
     let mut counts = Counts::default();
     let alike = Alike::new(&head.volatile);
     // The first time through: what is alike, and how much there is of it.
     plan.each(&mut |change| {
         counts.take(change);
-        if let Some(id) = group_id(&alike, change) {
+        if let Some(id) = group_id(&alike, change).filter(|_| grouped) {
             groups.take(id, change);
         }
         Ok(())
@@ -214,7 +215,7 @@ fn group_text(paint: &Paint, alike: &Alike, change: &Change, group: &Group, exte
     let type_name = safe(change.key.type_name());
     let (before, after) = alike.common(change);
     let (before, after) = (object(before.as_deref()), object(after.as_deref()));
-    let keys = keys(group, extent);
+    let keys = keys(&change.key, group, extent);
     if change.action != Action::Update {
         return format!("{sign} {count} {type_name}{}\n{keys}", waits(change));
     }
@@ -234,12 +235,12 @@ fn group_text(paint: &Paint, alike: &Alike, change: &Change, group: &Group, exte
 }
 
 /// The first keys of a group.
-fn keys(group: &Group, extent: Extent) -> String {
-    let mut text = String::new();
-    for name in &group.names {
+fn keys(first: &Key, group: &Group, extent: Extent) -> String {
+    let mut text = format!("      {}\n", safe(&first.to_string()));
+    for name in &group.others {
         text.push_str(&format!("      {}\n", safe(name)));
     }
-    let more = group.count.saturating_sub(group.names.len() as u64);
+    let more = group.count.saturating_sub(1 + group.others.len() as u64);
     if more > 0 {
         text.push_str(&format!("      … and {} more{}\n", thousands(more), extent.hint));
     }

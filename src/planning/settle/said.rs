@@ -73,6 +73,8 @@ impl Work<'_, '_, '_> {
         published: bool,
         cut: bool,
     ) -> Result<()> {
+        // There may be millions of them: what that takes is bounded at once.
+        self.input.rejects.remember(&key)?;
         let mut said = HashSet::new();
         let mut places = Vec::new();
         for line in lines {

@@ -251,7 +251,8 @@ fn group(plan: &Plan) -> Result<Grouped> {
     let mut types: BTreeMap<(Kind, String), [u64; 4]> = BTreeMap::new();
     let mut attributes: HashMap<String, u64> = HashMap::new();
     let mut groups: HashMap<u128, ChangeGroup> = HashMap::new();
-    let (mut looked_at, mut complete, mut held, mut is_full) = (0u64, true, 0, false);
+    let (mut looked_at, mut complete, mut held) = (0u64, true, 0);
+    let (mut forgot, mut is_full) = (false, false);
     let mut bodies = Bodies::new()?;
     plan.changes_from(ChangeAt::default(), |_, planned| {
         if looked_at == GROUPED {
@@ -268,10 +269,7 @@ fn group(plan: &Plan) -> Result<Grouped> {
         }
         let id = alike.group_id(&change);
         if let Some(group) = groups.get_mut(&id) {
-            group.count += 1;
-            if group.keys.len() < KEYS {
-                group.keys.push(change.key);
-            }
+            count_in(group, change.key);
             return Ok(ControlFlow::Continue(()));
         }
         // Of others than updates there are as few kinds as there are types.
@@ -280,7 +278,7 @@ fn group(plan: &Plan) -> Result<Grouped> {
             // Room is made by those that were met once so far.
             groups.retain(|_, group| group.count > 1 || group.action != Action::Update);
             held = groups.values().map(values_of).sum();
-            is_full = groups.len() > APART / 2 || held > VALUES / 2;
+            (forgot, is_full) = (true, groups.len() > APART / 2 || held > VALUES / 2);
         }
         if !is_update || !is_full {
             let first = first_of(id, change, &alike);
@@ -289,6 +287,23 @@ fn group(plan: &Plan) -> Result<Grouped> {
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    if forgot {
+        // Of what was forgotten and met again, all of it counts.
+        groups.retain(|_, group| group.count > 1 || group.action != Action::Update);
+        groups.values_mut().for_each(|group| (group.count, group.keys) = (0, Vec::new()));
+        let mut counted = 0;
+        plan.changes_from(ChangeAt::default(), |_, planned| {
+            if counted == looked_at {
+                return Ok(ControlFlow::Break(()));
+            }
+            counted += 1;
+            let change = plan.resolve(planned, &mut bodies)?;
+            if let Some(group) = groups.get_mut(&alike.group_id(&change)) {
+                count_in(group, change.key);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
     groups.retain(|_, group| group.count >= GROUP);
     let ids: HashSet<u128> = groups.keys().copied().collect();
     let ungrouped = looked_at - groups.values().map(|group| group.count).sum::<u64>();
@@ -308,6 +323,13 @@ fn group(plan: &Plan) -> Result<Grouped> {
         wait,
     });
     Ok(Grouped { types: types.collect(), attributes, groups, ids, ungrouped, complete })
+}
+
+fn count_in(group: &mut ChangeGroup, key: Key) {
+    group.count += 1;
+    if group.keys.len() < KEYS {
+        group.keys.push(key);
+    }
 }
 
 /// Bytes of the values that a group holds.

@@ -5,6 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, WriteTransaction};
 
@@ -35,6 +36,8 @@ enum State {
 struct Opened {
     db: Arc<Database>,
     identity: Arc<str>,
+    /// Which file it is; `None` of one that lies nowhere.
+    is: Option<FileId>,
 }
 
 /// How it failed.
@@ -44,18 +47,53 @@ struct Failed {
     /// What the file was like, if it is damaged: as long as it is so, opening it
     /// again would find the same, and may read all of it.
     damaged: Option<Look>,
+    /// What it is like since, and since when: it may be being written.
+    since: Option<(Look, Duration)>,
 }
 
-/// What a file looks like from outside: its size, and when it was written.
-type Look = (u64, Option<std::time::SystemTime>);
+/// A file on its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
 
+/// What a file looks like from outside: which one it is, its size, and when it was
+/// written and changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    is: FileId,
+    bytes: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// For so long a file that is another one in its place must stay as it is before it
+/// is opened: it may be on its way back from a backup.
+const STILL: Duration = Duration::from_secs(3);
+
+#[cfg(unix)]
+fn look(path: &Path) -> Option<Look> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    Some(Look {
+        is: FileId(meta.dev(), meta.ino()),
+        bytes: meta.len(),
+        written: (meta.mtime(), meta.mtime_nsec()),
+        changed: (meta.ctime(), meta.ctime_nsec()),
+    })
+}
+
+#[cfg(not(unix))]
 fn look(path: &Path) -> Option<Look> {
     let meta = std::fs::metadata(path).ok()?;
-    Some((meta.len(), meta.modified().ok()))
+    Some(Look { is: FileId(0, 0), bytes: meta.len(), written: (0, 0), changed: (0, 0) })
 }
 
 impl Failed {
-    fn of(error: &Error, path: &Path) -> Self {
+    fn new(error: &Error, damaged: Option<Look>) -> Self {
+        Self { kind: error.kind(), text: error.to_string(), damaged, since: None }
+    }
+
+    /// Of a file that could not be opened.
+    fn opening(error: &Error, path: &Path) -> Self {
         let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<redb::Error>());
         let of_disk = match cause {
             Some(redb::Error::Io(e)) => {
@@ -64,12 +102,39 @@ impl Failed {
             Some(redb::Error::PreviousIo) => true,
             Some(_) | None => false,
         };
-        let damaged = if of_disk { None } else { look(path) };
-        Self { kind: error.kind(), text: error.to_string(), damaged }
+        Self::new(error, if of_disk { None } else { look(path) })
     }
 
     fn error(&self) -> Error {
         Error::new(self.kind, self.text.clone())
+    }
+
+    /// Why the file is not to be opened now, if it is not.
+    fn waits(&mut self, path: &Path, now: Duration) -> Option<Error> {
+        let (damaged, present) = (self.damaged?, look(path)?);
+        if present == damaged {
+            return Some(self.error());
+        }
+        // What was put in its place by renaming is there as a whole.
+        if present.is != damaged.is && self.since.is_none() {
+            return None;
+        }
+        let since = match self.since {
+            Some((seen, since)) if seen == present => since,
+            Some(_) | None => {
+                self.since = Some((present, now));
+                now
+            }
+        };
+        if now.saturating_sub(since) >= STILL {
+            return None;
+        }
+        let text = format!(
+            "{}; the file was changed since, and is opened again when nothing wrote to it for {} s",
+            self.text,
+            STILL.as_secs()
+        );
+        Some(Error::new(self.kind, text))
     }
 }
 
@@ -86,7 +151,7 @@ impl CatalogueFile {
             Ok(opened) => State::Open(opened),
             Err(error) if matches!(error.kind(), ErrorKind::CatalogueFailed | ErrorKind::DiskFull) => {
                 tracing::debug!("{error}");
-                State::Failed(Failed::of(&error, path))
+                State::Failed(Failed::opening(&error, path))
             }
             Err(error) => return Err(error),
         };
@@ -101,7 +166,7 @@ impl CatalogueFile {
         let backend = redb::backends::InMemoryBackend::new();
         let db = Database::builder().create_with_backend(backend).map_err(|e| failure(path, e))?;
         let identity = prepare(&db, path, &*clock)?.into();
-        let state = Mutex::new(State::Open(Opened { db: Arc::new(db), identity }));
+        let state = Mutex::new(State::Open(Opened { db: Arc::new(db), identity, is: None }));
         Ok(Self { path: path.to_owned(), cache_bytes: 0, clock, state })
     }
 
@@ -125,12 +190,21 @@ impl CatalogueFile {
     /// reads what was open then, or it is damaged and as it was.
     fn opened(&self) -> Result<Opened> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = match &*state {
-            State::Open(opened) => return Ok(opened.clone()),
-            State::Failed(failed) => failed,
+        if let State::Open(opened) = &*state {
+            let is = look(&self.path).map(|look| look.is);
+            if opened.is.is_none() || opened.is == is {
+                return Ok(opened.clone());
+            }
+            // What is written to it now would be in no file that anybody finds.
+            let what = if is.is_some() { "is another one" } else { "is gone" };
+            let text = format!("the file of the embedded catalogue {} {what} by now", self.path.display());
+            *state = State::Failed(Failed::new(&Error::new(ErrorKind::CatalogueFailed, text), None));
+        }
+        let State::Failed(failed) = &mut *state else {
+            return Err(Error::internal("the catalogue's file is neither open nor failed"));
         };
-        if failed.damaged.is_some() && failed.damaged == look(&self.path) {
-            return Err(failed.error());
+        if let Some(error) = failed.waits(&self.path, self.clock.monotonic()) {
+            return Err(error);
         }
         // Not made anew: what was published is in it, or nowhere.
         match opened(&self.path, self.cache_bytes, &*self.clock) {
@@ -146,7 +220,7 @@ impl CatalogueFile {
                 Err(Error::new(failed.kind, text))
             }
             Err(error) => {
-                *state = State::Failed(Failed::of(&error, &self.path));
+                *state = State::Failed(Failed::opening(&error, &self.path));
                 Err(error)
             }
         }
@@ -181,42 +255,49 @@ impl CatalogueFile {
         self.opened()?.db.begin_write().map_err(|e| self.failed(e))
     }
 
-    /// The error of a failure of the file. Behind one of the disk the file is
-    /// opened again.
+    /// The error of a failure of the file. Behind one of the disk, or damage, the file
+    /// is opened again: it may be another one by then.
     pub(super) fn failed(&self, error: impl Into<redb::Error>) -> Error {
         let error: redb::Error = error.into();
-        let of_disk = matches!(&error, redb::Error::Io(_) | redb::Error::PreviousIo);
+        let is_unfit =
+            matches!(&error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::Corrupted(_));
         let error = failure(&self.path, error);
-        if of_disk {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let State::Open(_) = &*state {
-                *state = State::Failed(Failed { kind: error.kind(), text: error.to_string(), damaged: None });
-            }
+        if is_unfit { self.fail(error) } else { error }
+    }
+
+    /// Has it opened again before it is used for something else.
+    fn fail(&self, error: Error) -> Error {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Open(_) = &*state {
+            *state = State::Failed(Failed::new(&error, None));
         }
         error
+    }
+
+    /// Runs what uses the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CatalogueFailed`] when it is damaged in a way that redb takes for
+    /// impossible, and panics about; else those of `use_it`.
+    pub(super) fn guarded<T>(&self, use_it: impl FnOnce() -> Result<T>) -> Result<T> {
+        panics::caught(use_it).unwrap_or_else(|| Err(self.fail(contradiction(&self.path))))
     }
 }
 
 /// Opens a file that is there, and prepares it.
 fn opened(path: &Path, cache_bytes: usize, clock: &dyn Clock) -> Result<Opened> {
-    unharmed(path, || {
+    let open = || {
         let db = Database::builder().set_cache_size(bytes_for(path, Part::Inner, cache_bytes)).open(path);
         let db = db.map_err(|e| opening(path, e))?;
         let identity = prepare(&db, path, clock)?.into();
-        Ok(Opened { db: Arc::new(db), identity })
-    })
+        Ok(Opened { db: Arc::new(db), identity, is: look(path).map(|look| look.is) })
+    };
+    panics::caught(open).unwrap_or_else(|| Err(contradiction(path)))
 }
 
-/// Runs what uses a file.
-///
-/// # Errors
-/// [`ErrorKind::CatalogueFailed`] when it is damaged in a way that redb takes for
-/// impossible, and panics about; else those of `use_it`.
-pub(super) fn unharmed<T>(path: &Path, use_it: impl FnOnce() -> Result<T>) -> Result<T> {
-    panics::caught(use_it).unwrap_or_else(|| {
-        let text = format!("the embedded catalogue {}: what it holds contradicts itself", path.display());
-        Err(Error::new(ErrorKind::CatalogueFailed, text))
-    })
+fn contradiction(path: &Path) -> Error {
+    let text = format!("the embedded catalogue {}: what it holds contradicts itself", path.display());
+    Error::new(ErrorKind::CatalogueFailed, text)
 }
 
 fn opening(path: &Path, error: DatabaseError) -> Error {
@@ -237,4 +318,70 @@ pub(super) fn failure(path: &Path, error: impl Into<redb::Error>) -> Error {
     let full = matches!(&error, redb::Error::Io(e) if e.kind() == std::io::ErrorKind::StorageFull);
     let kind = if full { ErrorKind::DiskFull } else { ErrorKind::CatalogueFailed };
     Error::new(kind, format!("the embedded catalogue {}", path.display())).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn clock() -> Arc<ManualClock> {
+        Arc::new(ManualClock::new("2026-11-24T12:00:00Z".parse().unwrap(), 7))
+    }
+
+    fn made(path: &Path, clock: &Arc<ManualClock>) -> String {
+        CatalogueFile::open(path, 1 << 20, clock.clone()).unwrap().identity().unwrap()
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_while_it_was_open_is_the_new_one_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("c.redb"), folder.path().join("other.redb"));
+        let clock = clock();
+        let (first, second) = (made(&path, &clock), made(&other, &clock));
+        assert_ne!(first, second);
+        let file = CatalogueFile::open(&path, 1 << 20, clock).unwrap();
+        assert_eq!(file.identity().unwrap(), first);
+        std::fs::rename(&other, &path).unwrap();
+        assert_eq!(file.identity().unwrap(), second);
+        drop(file.begin_write().unwrap());
+        // Nothing is written to a file that nobody would find.
+        std::fs::remove_file(&path).unwrap();
+        for _ in 0..2 {
+            assert_eq!(file.begin_write().map(drop).unwrap_err().kind(), ErrorKind::CatalogueFailed);
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_opened_again_when_it_is_another_one_and_lies_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.redb");
+        let clock = clock();
+        let identity = made(&path, &clock);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, vec![0x82; good.len()]).unwrap();
+        let file = CatalogueFile::open(&path, 1 << 20, clock.clone()).unwrap();
+        let refused = |what: &str| {
+            let error = file.identity().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::CatalogueFailed);
+            assert_eq!(
+                error.to_string().contains("the file was changed since"),
+                what == "changed",
+                "{error}"
+            );
+        };
+        refused("as it was");
+        clock.advance(Duration::from_secs(60));
+        refused("as it was");
+        // It is on its way back, and whole by now, which nobody can know.
+        std::fs::write(&path, &good[..good.len() / 2]).unwrap();
+        refused("changed");
+        clock.advance(Duration::from_secs(2));
+        std::fs::write(&path, &good).unwrap();
+        refused("changed");
+        clock.advance(Duration::from_secs(2));
+        refused("changed");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(file.identity().unwrap(), identity);
+    }
 }

@@ -34,7 +34,7 @@ pub use search::find::{
     FindHit, FindOrder, FindPage, FindQuery, MAX_OFFSET, MAX_PAGE, Matched, TextRange, TypeCount,
 };
 
-use self::file::{CatalogueFile, unharmed};
+use self::file::CatalogueFile;
 use self::search::Search;
 use super::http::wire;
 use super::{Capabilities, Operation, Outcomes, Target, TargetValue};
@@ -86,9 +86,9 @@ pub struct EmbeddedCatalogue {
 }
 
 impl EmbeddedCatalogue {
-    /// Opens the catalogue, or makes an empty one. One that is damaged, or whose
-    /// disk fails, is told of by whatever asks it for something: what else the
-    /// process does goes on without it, and so does this when the file is mended.
+    /// Opens the catalogue, or makes an empty one. One that is damaged is told of by
+    /// whatever asks it for something: what else the process does goes on without it,
+    /// and so does this when its file is another one.
     ///
     /// # Errors
     /// [`ErrorKind::StoreInUse`] when another process has it open,
@@ -107,7 +107,7 @@ impl EmbeddedCatalogue {
     /// [`ErrorKind::CatalogueFailed`] when it is damaged in a way that redb takes
     /// for impossible, and panics about; else those of `use_it`.
     pub fn guarded<T>(&self, use_it: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        unharmed(self.path(), || use_it(self))
+        self.file.guarded(|| use_it(self))
     }
 
     /// Opens the catalogue to look at. Where its file is not there none is

@@ -136,7 +136,7 @@ impl EmbeddedCatalogue {
 fn follow(catalogue: &EmbeddedCatalogue) {
     threads::stand_back(threads::INDEXING);
     let signal = &catalogue.search.signal;
-    let mut failures = 0;
+    let (mut failures, mut tries) = (0, 0);
     loop {
         let stop = || signal.stopping();
         // A panic of the library is one more way to fail.
@@ -153,14 +153,17 @@ fn follow(catalogue: &EmbeddedCatalogue) {
         });
         let wait = match result {
             Ok(()) => {
-                failures = 0;
+                (failures, tries) = (0, 0);
                 None
             }
             Err(error) => {
-                let wait = RETRY.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
+                let wait = RETRY.saturating_mul(1 << tries.min(16)).min(RETRY_MAX);
                 tracing::warn!("{error}; tried again in {} s", wait.as_secs());
-                // A full disk is no fault of the index.
-                failures = if error.kind() == ErrorKind::DiskFull { failures.min(1) } else { failures } + 1;
+                tries += 1;
+                // A full disk is no fault of the index, nor is a damaged catalogue.
+                if !matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::CatalogueFailed) {
+                    failures += 1;
+                }
                 Some(wait)
             }
         };
