@@ -172,7 +172,7 @@ impl<'a> Planner<'a> {
         let view = self.view(source, input.target, &input.bases)?;
         match self.plan_on(input, &view, true) {
             // It only saves work: the next full batch leaves another one.
-            Err(error) if error.kind() == ErrorKind::SnapshotInvalid && self.is_order_damaged(&view)? => {
+            Err(error) if is_damage(&error) && self.is_order_damaged(&view)? => {
                 tracing::warn!(plan = %input.plan_id, %source, "planned without the line order: {error}");
                 self.plan_on(input, &view, false)
             }
@@ -187,7 +187,7 @@ impl<'a> Planner<'a> {
             None => Ok(()),
         });
         match read {
-            Err(error) if error.kind() == ErrorKind::SnapshotInvalid => Ok(true),
+            Err(error) if is_damage(&error) => Ok(true),
             other => other.map(|()| false),
         }
     }
@@ -222,6 +222,11 @@ pub fn horizon(before: Option<Timestamp>, newest: Timestamp, max_lateness_second
     let lateness = jiff::SignedDuration::from_secs(i64::try_from(max_lateness_seconds).unwrap_or(i64::MAX));
     let new = newest.checked_sub(lateness).ok();
     before.max(new)
+}
+
+/// Whether a file may be damaged; a sector that can't be read is so too.
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::SnapshotInvalid | ErrorKind::Io)
 }
 
 /// A key that is judged anew though the batch does not change it.
