@@ -2,37 +2,25 @@
 //! place, and whose maker is killed, could be opened by nobody again.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Bytes that tell what a file is. redb writes them last of all when it makes a
-/// file, so that one that begins with zeros was never finished.
-const MAGIC: usize = 9;
-/// Bytes that a file may have which was never finished: redb makes it a few
-/// megabytes large at most. In a larger one something was stored.
-const UNFINISHED: u64 = 16 << 20;
-
-/// Whether a file is there and was finished.
+/// Whether a file is there, and something was ever put into it.
 ///
 /// # Errors
-/// When it is there and can't be read.
+/// When it is there and can't be looked at.
 pub fn is_made(path: &Path) -> Result<bool> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(Error::io(path, e)),
-    };
-    let mut first = [0; MAGIC];
-    match file.read_exact(&mut first) {
-        Ok(()) if first == [0; MAGIC] => {
-            let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
-            Ok(size > UNFINISHED)
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => Ok(meta.len() > 0),
+        Ok(_) => Err(Error::io(path, std::io::Error::other("this is no file"))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            // In the place of a link nothing is made: what it leads to is away.
+            match std::fs::symlink_metadata(path) {
+                Ok(_) => Err(Error::io(path, std::io::Error::other("the link leads to nothing"))),
+                Err(_) => Ok(false),
+            }
         }
-        Ok(()) => Ok(true),
-        // Too short to be any.
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(first.iter().any(|byte| *byte != 0)),
         Err(e) => Err(Error::io(path, e)),
     }
 }
@@ -81,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_once_and_again_if_it_was_never_finished() {
+    fn a_file_is_made_once_and_again_if_it_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         assert!(!is_made(&path).unwrap());
@@ -90,16 +78,23 @@ mod tests {
         make(&path, |new| write(new, b"redb and more")).unwrap();
         make(&path, |_| panic!("it is there")).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"redb and more");
-        for unfinished in [&[0u8; 72 << 10][..], b""] {
-            write(&path, unfinished).unwrap();
-            assert!(!is_made(&path).unwrap());
-            make(&path, |new| write(new, b"whole again")).unwrap();
-            assert_eq!(std::fs::read(&path).unwrap(), b"whole again");
-        }
-        // What is no file of ours, or was one that is damaged, stays, and is told of.
-        File::create(&path).and_then(|file| file.set_len(UNFINISHED + 1)).unwrap();
+        write(&path, b"").unwrap();
+        assert!(!is_made(&path).unwrap());
+        make(&path, |new| write(new, b"whole again")).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole again");
+        // What is no file of ours, or is damaged, stays, and is told of.
+        write(&path, &[0; 72 << 10]).unwrap();
         make(&path, |_| panic!("something was stored in it")).unwrap();
         write(&path, b"text").unwrap();
         make(&path, |_| panic!("it is somebody's")).unwrap();
+        // A disk that is not mounted is no place for another one.
+        std::fs::remove_file(&path).unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.path().join("away/file"), &path).unwrap();
+            assert!(make(&path, |_| panic!("it lies elsewhere")).is_err());
+        }
+        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        assert!(is_made(&folder.path().join("folder")).is_err());
     }
 }

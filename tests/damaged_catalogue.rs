@@ -111,3 +111,60 @@ fn damage_wherever_it_is_ends_no_command_by_a_panic() {
     std::fs::write(&path, &good).unwrap();
     assert_eq!(shell.expect(0, &["catalogue", "export"]).lines().count(), 119);
 }
+
+#[test]
+fn a_catalogue_that_was_published_to_is_not_made_anew_whatever_became_of_its_file() {
+    let shell = Shell::new();
+    let batch = |time, x| shell.write(&TestBatch::full("alpha", time).with([says(entity("a"), x)]));
+    shell.expect(0, &["publish", &batch(1, 1)]);
+    let path = shell.data().join("catalogue.redb");
+    let good = std::fs::read(&path).unwrap();
+    let next = batch(2, 2);
+    type Harm = fn(&std::path::Path, &[u8]);
+    let harms: [(&str, Harm); 4] = [
+        ("its first bytes are zeros", |path, good| {
+            let mut bytes = good.to_vec();
+            bytes[..16].fill(0);
+            std::fs::write(path, bytes).unwrap();
+        }),
+        ("it is gone", |path, _| std::fs::remove_file(path).unwrap()),
+        ("a folder is in its place", |path, _| {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }),
+        ("it is a link to a disk that is not mounted", |path, _| {
+            std::fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/nowhere/catalogue.redb", path).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        harm(&path, &good);
+        let before = path.symlink_metadata().map(|meta| (meta.file_type(), meta.len())).ok();
+        for command in [&["plan", next.as_str()][..], &["publish", &next], &["catalogue", "export"]] {
+            let told = shell.refused(1, command);
+            assert!(told.contains("CATALOGUE_FAILED"), "{what} {command:?}: {told}");
+        }
+        shell.expect(0, &["batches", "list"]);
+        assert_eq!(path.symlink_metadata().map(|meta| (meta.file_type(), meta.len())).ok(), before, "{what}");
+        if path.is_dir() {
+            std::fs::remove_dir(&path).unwrap();
+        }
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, &good).unwrap();
+        shell.expect(0, &["catalogue", "get", "t", "a"]);
+    }
+    shell.expect(0, &["publish", &next]);
+}
+
+#[test]
+fn a_folder_of_somebody_else_does_not_become_a_state_folder() {
+    let shell = Shell::new();
+    let folder = shell.folder.path().join("theirs");
+    std::fs::create_dir_all(folder.join("tmp")).unwrap();
+    std::fs::write(folder.join("tmp/thesis"), "mine").unwrap();
+    shell.settings(&format!("[state]\nurl = {:?}\n", folder.display().to_string()));
+    let told = shell
+        .refused(1, &["publish", &shell.write(&TestBatch::full("alpha", 1).with([says(entity("a"), 1)]))]);
+    assert!(told.contains("STATE_FOREIGN") && told.contains("\"tmp\""), "{told}");
+    assert_eq!(std::fs::read_to_string(folder.join("tmp/thesis")).unwrap(), "mine");
+}

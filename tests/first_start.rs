@@ -12,17 +12,30 @@ fn batch() -> TestBatch {
     TestBatch::full("alpha", 1).with([says(entity("a"), 1)])
 }
 
-/// What a file of redb is until it is finished.
+/// What a file of redb is until it is finished, which is beside its place.
 static UNFINISHED: [u8; 72 << 10] = [0; 72 << 10];
 
 #[test]
-fn files_that_were_never_finished_are_made_anew() {
+fn files_of_zeros_are_told_as_damaged_and_never_replaced() {
+    for name in ["tidegate.redb", "catalogue.redb"] {
+        let shell = Shell::new();
+        std::fs::create_dir_all(shell.data()).unwrap();
+        let path = shell.data().join(name);
+        std::fs::write(&path, UNFINISHED).unwrap();
+        let told = shell.refused(1, &["publish", &shell.write(&batch())]);
+        assert!(told.contains(name), "{told}");
+        assert_eq!(std::fs::read(&path).unwrap(), UNFINISHED);
+    }
+}
+
+#[test]
+fn files_that_were_never_written_are_made_anew() {
     for (store, catalogue) in [(true, false), (false, true), (true, true)] {
         let shell = Shell::new();
         std::fs::create_dir_all(shell.data()).unwrap();
         for (name, is) in [("tidegate.redb", store), ("catalogue.redb", catalogue)] {
             if is {
-                std::fs::write(shell.data().join(name), UNFINISHED).unwrap();
+                std::fs::write(shell.data().join(name), "").unwrap();
                 // One that was being made beside it.
                 std::fs::write(shell.data().join(format!("{name}.new")), UNFINISHED).unwrap();
             }

@@ -14,6 +14,7 @@ use tidegate::domain::ids::{BatchId, TargetName};
 use tidegate::domain::publish_state::PublishStatus;
 use tidegate::error::{Error, ErrorKind};
 use tidegate::store::SourceHoldReason;
+use tidegate::targets::embedded::{EmbeddedCatalogue, EmbeddedOptions};
 
 fn full(time: u32, names: u32) -> TestBatch {
     TestBatch::full("alpha", time).with((0..names).map(|n| says(entity(&format!("n{n:02}")), 1)))
@@ -266,7 +267,10 @@ fn a_plan_that_was_cancelled_at_a_wrong_target_before_any_outcome_leaves_the_rig
     world.faults.heal();
     world.stop();
     copy(&world, "catalogue.redb", "right");
-    std::fs::remove_file(world.data.path().join("catalogue.redb")).unwrap();
+    // Another one lies in its place.
+    let path = world.data.path().join("catalogue.redb");
+    std::fs::remove_file(&path).unwrap();
+    drop(EmbeddedCatalogue::open(&path, EmbeddedOptions::default(), world.clock.clone()).unwrap());
     world.restart();
     world.engine().resume_source(id.source(), "ann", "it is mounted").unwrap();
     is_held(&world, &id);

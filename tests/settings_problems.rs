@@ -288,6 +288,9 @@ fn a_size_that_nothing_works_with_is_refused_and_not_changed_in_silence() {
         ("[publishing]\nmax_changes = 0\n", "whole number from 1 to"),
         ("[priority]\nhalf_life = \"0s\"\n", "at least \"1s\""),
         ("[[inbox]]\nurl = \"in\"\npoll = \"0s\"\n", "at least \"10ms\""),
+        ("[[inbox]]\nurl = \"\"\n", "`inbox[0].url` must not be empty"),
+        ("[state]\nurl = \" \"\n", "`state.url` must not be empty"),
+        ("[targets.t]\nkind = \"embedded\"\npath = \"\"\n", "`targets.t.path` must not be empty"),
         ("[[inbox]]\nurl = \"in\"\nrescan = \"0s\"\n", "at least \"1s\""),
         ("[[webhook]]\nurl = \"http://127.0.0.1:9/\"\ntimeout = \"2m\"\n", "at most \"60s\""),
     ] {

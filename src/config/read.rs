@@ -151,6 +151,11 @@ impl Reading {
                 self.made.insert(section, name.clone());
             }
             let Some(place) = place else {
+                if key.ends_with("].") {
+                    let item = key.trim_end_matches('.');
+                    self.problems.push(format!("{name}: `{item}` has none before it: items count from 0"));
+                    continue;
+                }
                 self.problems.push(format!("{name}: `{key}` is not a section that a variable can set"));
                 continue;
             };
@@ -627,7 +632,8 @@ mod tests {
         let (_, problems) =
             check(file, &[("TIDEGATE_INBOX__2__URL", "s3://b/c"), ("TIDEGATE_INBOX__0__POL", "1s")]);
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].starts_with("TIDEGATE_INBOX__2__URL: `inbox[2]"), "{problems:?}");
+        let told = "TIDEGATE_INBOX__2__URL: `inbox[2]` has none before it: items count from 0";
+        assert_eq!(problems[0], told);
         assert!(problems[1].contains("`inbox[0].pol`"), "{problems:?}");
     }
 

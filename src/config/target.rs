@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use super::read::{Reading, join};
-use super::values::{duration, size, text, whole};
+use super::values::{self, duration, size, text, whole};
 use super::{Secret, Settings, reference};
 use crate::domain::maintenance::Window;
 use crate::domain::settings::Deletion;
@@ -196,7 +196,7 @@ impl Reading {
         if name != "catalogue" {
             embedded.path = data.join(format!("catalogue-{name}.redb"));
         }
-        self.value(table, path, "path", &mut embedded.path, |value| Ok(base.join(text(value)?)));
+        self.value(table, path, "path", &mut embedded.path, |value| values::path(value, base));
         self.value(table, path, "history", &mut embedded.history, |value| {
             u32::try_from(whole(value)?).map_err(|_| "is too large".into())
         });
@@ -263,7 +263,7 @@ impl Reading {
             _ => Err("must be from 64KiB to 64MiB".into()),
         });
         self.value(table, path, "token_file", &mut http.token, |value| {
-            Ok(Some(Secret::File(base.join(text(value)?))))
+            Ok(Some(Secret::File(values::path(value, base)?)))
         });
         self.value(table, path, "token_env", &mut http.token, |value| Ok(Some(Secret::Env(text(value)?))));
         if table.contains_key("token_file") && table.contains_key("token_env") {

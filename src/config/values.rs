@@ -2,7 +2,7 @@
 //! does not.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Value;
@@ -13,6 +13,12 @@ use crate::intake::inbox::Complete;
 
 pub(super) fn text(value: &Value) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "must be a string".into())
+}
+
+/// A path relative to `base`. An empty one would be `base` itself, which nobody means.
+pub(super) fn path(value: &Value, base: &Path) -> Result<PathBuf, String> {
+    let text = text(value)?;
+    if text.trim().is_empty() { Err("must not be empty".into()) } else { Ok(base.join(text)) }
 }
 
 pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
@@ -138,6 +144,9 @@ pub(super) fn complete(value: &Value) -> Result<Complete, String> {
 /// A URL, or a path below `base`. With a slash at the end.
 pub(super) fn location(value: &Value, base: &Path) -> Result<Url, String> {
     let text = text(value)?;
+    if text.trim().is_empty() {
+        return Err("must not be empty".into());
+    }
     if text.contains("://") {
         let mut url = Url::parse(&text).map_err(|e| format!("is not a URL: {e}"))?;
         if !["file", "s3"].contains(&url.scheme()) {

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use super::read::{Reading, join};
-use super::values::{at_least, duration, text, texts};
+use super::values::{self, at_least, duration, text, texts};
 use super::{Settings, reference};
 use crate::domain::notice::NoticeKind;
 use crate::error::{Error, ErrorKind, Result};
@@ -169,7 +169,7 @@ impl Reading {
             self.value(webhook, &path, "give_up", &mut entry.give_up, duration);
             let secret = &mut entry.secret;
             self.value(webhook, &path, "secret_file", secret, |value| {
-                Ok(Some(Secret::File(base.join(text(value)?))))
+                Ok(Some(Secret::File(values::path(value, base)?)))
             });
             self.value(webhook, &path, "secret_env", secret, |value| Ok(Some(Secret::Env(text(value)?))));
             if webhook.contains_key("secret_file") && webhook.contains_key("secret_env") {

@@ -367,7 +367,8 @@ impl<'a> Lines<'a> {
         let Some((_, how, end)) = PACKED.iter().find(|(magic, ..)| start.starts_with(magic)) else {
             return Ok(());
         };
-        let text = format!("file {} is packed with {how}, which its name does not say: {end}", self.path);
+        let named = if *end == NOT_READ { "" } else { ", which its name does not say" };
+        let text = format!("file {} is packed with {how}{named}: {end}", self.path);
         Err(Error::new(ErrorKind::CompressionInvalid, text))
     }
 

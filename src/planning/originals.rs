@@ -25,6 +25,9 @@ use crate::intake::batch::{Batch, BatchFile};
 use crate::intake::reader::{LineSink, ReadLimits, read_file};
 use crate::limits::MAX_LINE;
 
+/// What is wrong with a key that a batch says different things of.
+pub const CONTRADICTS: &str = "the batch says different things about this key";
+
 /// Bytes of what a batch says of one key, beyond which only the first and the
 /// last of its lines are kept.
 const MAX_SAID: u64 = 2 * MAX_LINE as u64;
@@ -69,10 +72,12 @@ struct Kept {
     n: u32,
     at: u64,
     len: u32,
+    file: u32,
+    line: u32,
 }
 
 impl Record for Kept {
-    const SIZE: usize = 20;
+    const SIZE: usize = 28;
     type Key = (u32, u32);
 
     fn key(&self) -> Self::Key {
@@ -84,10 +89,20 @@ impl Record for Kept {
         out[4..8].copy_from_slice(&self.n.to_le_bytes());
         out[8..16].copy_from_slice(&self.at.to_le_bytes());
         out[16..20].copy_from_slice(&self.len.to_le_bytes());
+        out[20..24].copy_from_slice(&self.file.to_le_bytes());
+        out[24..28].copy_from_slice(&self.line.to_le_bytes());
     }
 
     fn read(bytes: &[u8]) -> Self {
-        Self { reject: u32_at(bytes, 0), n: u32_at(bytes, 4), at: u64_at(bytes, 8), len: u32_at(bytes, 16) }
+        let word = |at: usize| u32_at(bytes, at);
+        Self {
+            reject: word(0),
+            n: word(4),
+            at: u64_at(bytes, 8),
+            len: word(16),
+            file: word(20),
+            line: word(24),
+        }
     }
 }
 
@@ -248,7 +263,7 @@ impl Originals {
             let head: Head =
                 serde_json::from_slice(&text).map_err(|e| Error::internal("a reject").caused_by(e))?;
             let mut reject = head.reject;
-            let mut found = 0;
+            let (mut found, mut places) = (0, None);
             while let Some(line) = next.filter(|line| line.reject == number) {
                 if found > 0 {
                     reject.content.push(b'\n');
@@ -260,9 +275,17 @@ impl Originals {
                     .and_then(|_| lines.read_exact(&mut reject.content[from..]))
                     .map_err(|e| Error::io(&self.folder, e))?;
                 found += 1;
+                places = Some((places.map_or(line, |(first, _)| first), line));
                 next = kept.take_next()?;
             }
             reject.cut |= found < head.lines;
+            if let Some((first, last)) = places.filter(|_| reject.problem == CONTRADICTS) {
+                // As many words whatever their number: they are one reason.
+                let at =
+                    |line: Kept| format!("{} line {}", input.batch.files[line.file as usize].path, line.line);
+                let text = format!(", {} in all: {} and {}", head.lines, at(first), at(last));
+                reject.problem.push_str(&text);
+            }
             rejects.push(&reject)?;
         }
         Ok(())
@@ -302,14 +325,16 @@ impl Finder<'_> {
         Ok(())
     }
 
-    fn keep(&mut self, reject: u32, n: u32, is_last: bool, line: &[u8]) -> Result<()> {
+    fn keep(&mut self, (reject, n, is_last): (u32, u32, bool), at: (u32, u32), line: &[u8]) -> Result<()> {
         let bytes = &mut self.bytes[reject as usize];
         let len = line.len() as u64;
         if n != 0 && !is_last && *bytes + len > MAX_SAID {
             return Ok(());
         }
         *bytes += len;
-        self.kept.push(Kept { reject, n, at: self.spool.len, len: line.len() as u32 })?;
+        let (file, line_no) = at;
+        let len = line.len() as u32;
+        self.kept.push(Kept { reject, n, at: self.spool.len, len, file, line: line_no })?;
         self.spool.push(line)
     }
 
@@ -352,7 +377,7 @@ impl LineSink for FileLines<'_, '_> {
         let line_no = line_no as u32;
         if let Some(next) = finder.next.filter(|next| (next.file, next.line) == (self.file, line_no)) {
             finder.next = finder.wanted.take_next()?;
-            return finder.keep(next.reject, next.n, next.is_last, line);
+            return finder.keep((next.reject, next.n, next.is_last), (self.file, line_no), line);
         }
         if !self.seeks_published || finder.published.is_empty() {
             return Ok(());
@@ -362,7 +387,7 @@ impl LineSink for FileLines<'_, '_> {
         let Some(reject) = finder.published.get(&key).copied() else { return Ok(()) };
         if finder.is_published(key, &parsed)? {
             finder.published.remove(&key);
-            return finder.keep(reject, 0, false, line);
+            return finder.keep((reject, 0, false), (self.file, line_no), line);
         }
         Ok(())
     }

@@ -89,6 +89,27 @@ impl Drop for WorkFolder {
     }
 }
 
+/// A folder that becomes a state folder: what somebody else has in it would be taken
+/// for what Tidegate left there.
+///
+/// # Errors
+/// [`ErrorKind::StateForeign`] when something is in it.
+fn is_nobodys(root: &Path) -> Result<()> {
+    let at = |e| Error::io(root, e);
+    for entry in std::fs::read_dir(root).map_err(at)? {
+        let name = entry.map_err(at)?.file_name();
+        let name = name.to_string_lossy();
+        // What a file system begins with, and what making this was killed at.
+        if name.starts_with('.') || name.starts_with(OWNER) || name == "lost+found" {
+            continue;
+        }
+        let text = format!("{} is no state folder, and has something in it: {name:?}", root.display());
+        return Err(Error::new(ErrorKind::StateForeign, text)
+            .with_action("Name a folder for it in `state.url` that is empty or not there yet."));
+    }
+    Ok(())
+}
+
 impl StateDir {
     /// Opens the folder, makes it if it is not there, and claims it for
     /// `owner`: a state that belongs to another data directory is refused.
@@ -105,6 +126,7 @@ impl StateDir {
                 ));
             }
         } else {
+            is_nobodys(root)?;
             state.write_checked(&path, &owner)?;
             state.sync_own_name()?;
         }

@@ -19,8 +19,10 @@ use crate::domain::publish_state::PublishStatus;
 use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::planning::footprint;
+use crate::planning::format::layer::CacheBudget;
 use crate::planning::halt::Halt;
 use crate::planning::plan_file::Plan;
+use crate::planning::snapshot::Snapshot;
 use crate::store::{APPLIED, BatchRecord, PlanRecord, PlanState};
 
 /// A plan of which it matters what it touches.
@@ -197,6 +199,11 @@ impl Engine {
         }
         let asked = || self.stopping() || self.work.is_cancelled(&record.batch_id);
         let halt = Halt::when(&asked);
+        // What its commit needs of the snapshot is missed now, and not when all is done.
+        let (name, _) = self.target_of(source)?;
+        if let Some(current) = self.store.read(|view| view.current_snapshot(name, source))? {
+            Snapshot::open(&self.state, source, name, &current, &CacheBudget::new(0))?;
+        }
         match Plan::open(&self.state, source, id).and_then(|plan| plan.verify(&self.state, halt)) {
             Ok(()) => Ok(None),
             // A sector that can't be read is damage too.

@@ -343,8 +343,11 @@ impl Engine {
             SourceHoldReason::TargetMoved | SourceHoldReason::Trouble => {
                 let known = error::by_code(&hold.code).and_then(|info| info.to_do());
                 let known = known.map(|action| action.replace("SOURCE", source.as_str()));
-                let mend = known.map(|action| format!("{action} Then ")).unwrap_or_default();
-                format!("{mend}{resume}")
+                match known {
+                    Some(action) if action.contains(&resume) => action,
+                    Some(action) => format!("{action} Then {resume}"),
+                    None => resume,
+                }
             }
             SourceHoldReason::Paused | SourceHoldReason::UnknownSource => {
                 format!("tidegate sources show {source}, then {resume}")

@@ -66,9 +66,14 @@ impl OpenTarget {
     }
 }
 
-/// Opens what is set for a target. One that is spoken to over the network is
-/// not asked for anything yet.
-fn open_target(settings: &TargetSettings, opening: Opening, clock: &Arc<dyn Clock>) -> Result<OpenTarget> {
+/// Opens what is set for a target, to which something may be `published` already. One
+/// that is spoken to over the network is not asked for anything yet.
+fn open_target(
+    settings: &TargetSettings,
+    opening: Opening,
+    published: bool,
+    clock: &Arc<dyn Clock>,
+) -> Result<OpenTarget> {
     let deletion = settings.deletion;
     match &settings.kind {
         TargetKind::Embedded(embedded) => {
@@ -81,6 +86,7 @@ fn open_target(settings: &TargetSettings, opening: Opening, clock: &Arc<dyn Cloc
             };
             let clock = Arc::clone(clock);
             let catalogue = Arc::new(match opening {
+                Opening::Make if published => EmbeddedCatalogue::expect(&embedded.path, options, clock)?,
                 Opening::Make => EmbeddedCatalogue::open(&embedded.path, options, clock)?,
                 Opening::Look => EmbeddedCatalogue::look(&embedded.path, options, clock)?,
             });
@@ -280,7 +286,8 @@ impl Engine {
         };
         let mut targets = BTreeMap::new();
         for (name, target) in &settings.targets {
-            let open = open_target(target, opening, &clock)?;
+            let published = !store.read(|view| view.current_snapshots(name))?.is_empty();
+            let open = open_target(target, opening, published, &clock)?;
             targets.insert(name.clone(), open);
         }
         let engine = Self {

@@ -229,7 +229,7 @@ fn own(folder: &Path) -> Result<()> {
 }
 
 /// Whether `folder` has a store. A file without a byte is one that was never
-/// written, or of which nothing is left; one of zeros was never finished.
+/// written, or of which nothing is left.
 pub fn is_there(folder: &Path) -> bool {
     // What can't be read is told of by whoever opens it.
     whole_file::is_made(&folder.join(FILE)).unwrap_or(true)

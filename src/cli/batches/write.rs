@@ -54,7 +54,7 @@ pub struct WriteArgs {
     #[arg(long, value_enum, default_value = "zst")]
     compress: CompressArg,
     /// Lines of a file
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     lines: u64,
 }
 
@@ -110,7 +110,7 @@ pub fn run(global: &Global, args: &WriteArgs) -> Result<u8> {
             CompressArg::Zst => Compression::Zstd,
             CompressArg::Gz => Compression::Gzip,
         },
-        lines_per_file: args.lines.max(1),
+        lines_per_file: args.lines,
     };
     let settings = settings(global)?;
     let limits = settings.limits;

@@ -152,6 +152,9 @@ pub fn detail(detail: &DeadLetterDetail) -> String {
                 let (all, id) = (thousands(content.len() as u64), letter.id);
                 out.push_str(&format!("… the first {} of {all} bytes. ", thousands(shown.len() as u64)));
                 out.push_str(&match name {
+                    "Original" if detail.cut => {
+                        format!("What else was kept, which is not all: tidegate dlq show {id} --raw\n")
+                    }
                     "Original" => format!("All of them: tidegate dlq show {id} --raw\n"),
                     _ => format!("All of them: tidegate dlq show {id} --json\n"),
                 });

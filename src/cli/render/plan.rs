@@ -136,7 +136,7 @@ fn write_text(plan: &dyn Shown, options: &Options, colour: bool, out: &mut dyn W
             text.push_str(&format!("  … and {} more{how}\n", thousands(hidden)));
         }
     }
-    if !head.withheld.is_empty() {
+    if !head.withheld.is_empty() && !options.summary {
         text.push_str("\nwithheld, because a line's key could not be read:\n");
         let shown = if options.full { head.withheld.len() } else { LISTED };
         for key in head.withheld.iter().take(shown) {

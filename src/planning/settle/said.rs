@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::super::asserted::{Asserted, BAD};
 use super::super::format::entry::Loc;
 use super::super::key_lines::Says;
+use super::super::originals::CONTRADICTS;
 use super::super::rejects::Reject;
 use super::Work;
 use crate::domain::key::Key;
@@ -22,14 +23,10 @@ impl Work<'_, '_, '_> {
         self.out.summary.of(first.key.kind()).rejected += 1;
         let key = self.key_of(first)?;
         if let (Some((lines, published, cut)), Some(key)) = (conflict, &key) {
-            let at: Vec<String> = lines
-                .iter()
-                .take(5)
-                .map(|line| format!("{} line {}", self.input.batch.files[line.file as usize].path, line.line))
-                .collect();
             let last = lines.last().unwrap_or(first);
             self.out.rejected += 1;
-            let problem = format!("the batch says different things about this key: {}", at.join(", "));
+            // Where it says them is added when that is known of all of them.
+            let problem = CONTRADICTS.to_owned();
             self.keep(key.clone(), last, problem, lines, published, cut)?;
         }
         self.out.exceptions.extend(key);

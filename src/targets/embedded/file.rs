@@ -31,6 +31,12 @@ enum State {
     Failed(Failed),
 }
 
+/// Goes over to another state. Closing a damaged file, redb may panic.
+fn let_go(state: &mut State, next: State) {
+    let before = std::mem::replace(state, next);
+    let _ = panics::caught(|| drop(before));
+}
+
 /// An open file.
 #[derive(Clone)]
 struct Opened {
@@ -138,6 +144,13 @@ impl Failed {
     }
 }
 
+impl Drop for CatalogueFile {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let_go(state, State::Failed(Failed::new(&lost(&self.path), None)));
+    }
+}
+
 impl CatalogueFile {
     /// Opens the file, or makes an empty one. One that can't be used is opened
     /// again when something is wanted of it.
@@ -146,16 +159,30 @@ impl CatalogueFile {
     /// [`ErrorKind::StoreInUse`] when another process has it open,
     /// [`ErrorKind::StoreNewer`] when it has a newer format.
     pub(super) fn open(path: &Path, cache_bytes: usize, clock: Arc<dyn Clock>) -> Result<Self> {
-        whole_file::make(path, |new| Database::create(new).map(drop).map_err(|e| opening(new, e)))?;
-        let state = match opened(path, cache_bytes, &*clock) {
+        let made = match path.parent() {
+            Some(parent) => std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e)),
+            None => Ok(()),
+        };
+        let create = |new: &Path| Database::create(new).map(drop).map_err(|e| opening(new, e));
+        let made = made.and_then(|()| whole_file::make(path, create));
+        let state = match made.and_then(|()| opened(path, cache_bytes, &*clock)) {
             Ok(opened) => State::Open(opened),
+            Err(error) if error.kind() == ErrorKind::Io => {
+                let text = format!("the embedded catalogue {} can't be opened: {error}", path.display());
+                State::Failed(Failed::new(&Error::new(ErrorKind::CatalogueFailed, text), None))
+            }
             Err(error) if matches!(error.kind(), ErrorKind::CatalogueFailed | ErrorKind::DiskFull) => {
-                tracing::debug!("{error}");
                 State::Failed(Failed::opening(&error, path))
             }
             Err(error) => return Err(error),
         };
         Ok(Self { path: path.to_owned(), cache_bytes, clock, state: Mutex::new(state) })
+    }
+
+    /// A file that has to be there, and is not: it is opened when it is back.
+    pub(super) fn missing(path: &Path, cache_bytes: usize, clock: Arc<dyn Clock>) -> Self {
+        let state = Mutex::new(State::Failed(Failed::new(&lost(path), None)));
+        Self { path: path.to_owned(), cache_bytes, clock, state }
     }
 
     /// An empty one that lies nowhere, in place of a file that is not there.
@@ -198,7 +225,10 @@ impl CatalogueFile {
             // What is written to it now would be in no file that anybody finds.
             let what = if is.is_some() { "is another one" } else { "is gone" };
             let text = format!("the file of the embedded catalogue {} {what} by now", self.path.display());
-            *state = State::Failed(Failed::new(&Error::new(ErrorKind::CatalogueFailed, text), None));
+            let_go(
+                &mut state,
+                State::Failed(Failed::new(&Error::new(ErrorKind::CatalogueFailed, text), None)),
+            );
         }
         let State::Failed(failed) = &mut *state else {
             return Err(Error::internal("the catalogue's file is neither open nor failed"));
@@ -207,6 +237,9 @@ impl CatalogueFile {
             return Err(error);
         }
         // Not made anew: what was published is in it, or nowhere.
+        if look(&self.path).is_none() {
+            return Err(lost(&self.path));
+        }
         match opened(&self.path, self.cache_bytes, &*self.clock) {
             Ok(opened) => {
                 tracing::info!(path = %self.path.display(), "the embedded catalogue was opened again");
@@ -220,7 +253,7 @@ impl CatalogueFile {
                 Err(Error::new(failed.kind, text))
             }
             Err(error) => {
-                *state = State::Failed(Failed::opening(&error, &self.path));
+                let_go(&mut state, State::Failed(Failed::opening(&error, &self.path)));
                 Err(error)
             }
         }
@@ -269,7 +302,7 @@ impl CatalogueFile {
     fn fail(&self, error: Error) -> Error {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Open(_) = &*state {
-            *state = State::Failed(Failed::new(&error, None));
+            let_go(&mut state, State::Failed(Failed::new(&error, None)));
         }
         error
     }
@@ -293,6 +326,14 @@ fn opened(path: &Path, cache_bytes: usize, clock: &dyn Clock) -> Result<Opened> 
         Ok(Opened { db: Arc::new(db), identity, is: look(path).map(|look| look.is) })
     };
     panics::caught(open).unwrap_or_else(|| Err(contradiction(path)))
+}
+
+fn lost(path: &Path) -> Error {
+    let text = format!(
+        "the embedded catalogue {} is not there: it was lost, or its disk is not mounted",
+        path.display()
+    );
+    Error::new(ErrorKind::CatalogueFailed, text)
 }
 
 fn contradiction(path: &Path) -> Error {
@@ -350,6 +391,22 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(file.begin_write().map(drop).unwrap_err().kind(), ErrorKind::CatalogueFailed);
         }
+    }
+
+    #[test]
+    fn closing_what_was_overwritten_while_it_was_open_is_no_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.redb");
+        let clock = clock();
+        made(&path, &clock);
+        let file = CatalogueFile::open(&path, 1 << 20, clock).unwrap();
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        std::fs::write(&path, vec![0; bytes as usize]).unwrap();
+        // As redb does where it meets such a page.
+        let error = file.guarded(|| -> Result<()> { panic!("impossible") }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CatalogueFailed);
+        assert_eq!(file.identity().unwrap_err().kind(), ErrorKind::CatalogueFailed);
+        drop(file);
     }
 
     #[test]

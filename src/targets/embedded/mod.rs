@@ -94,11 +94,23 @@ impl EmbeddedCatalogue {
     /// [`ErrorKind::StoreInUse`] when another process has it open,
     /// [`ErrorKind::StoreNewer`] when a newer version wrote it.
     pub fn open(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
-        }
         let file = CatalogueFile::open(path, options.cache_bytes, Arc::clone(&clock))?;
         Ok(Self::of(file, options, clock, false))
+    }
+
+    /// A catalogue that something was published to: where its file is not there, none
+    /// is made in its place.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn expect(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        match crate::whole_file::is_made(path) {
+            Ok(false) => {
+                let file = CatalogueFile::missing(path, options.cache_bytes, Arc::clone(&clock));
+                Ok(Self::of(file, options, clock, false))
+            }
+            Ok(true) | Err(_) => Self::open(path, options, clock),
+        }
     }
 
     /// Runs what uses its file.
@@ -116,7 +128,7 @@ impl EmbeddedCatalogue {
     /// # Errors
     /// As [`Self::open`].
     pub fn look(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        if crate::whole_file::is_made(path)? {
+        if crate::whole_file::is_made(path).unwrap_or(true) {
             return Self::open(path, options, clock);
         }
         let file = CatalogueFile::in_memory(path, Arc::clone(&clock))?;

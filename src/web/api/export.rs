@@ -1,6 +1,7 @@
 //! The whole embedded catalogue, in the line format of batches.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -12,6 +13,7 @@ use utoipa::IntoParams;
 
 use crate::domain::ids::TargetName;
 use crate::service::views::ProblemView;
+use crate::targets::Target;
 use crate::web::AppState;
 use crate::web::extract::Params;
 use crate::web::problem::Problem;
@@ -43,7 +45,14 @@ pub async fn show(
     Params(params): Params<ExportParams>,
 ) -> Result<Response, Problem> {
     let target = params.target.clone();
-    let catalogue = state.run(move |engine| engine.catalogue(target.as_ref()).cloned()).await?;
+    let catalogue = state
+        .run(move |engine| {
+            let catalogue = engine.catalogue(target.as_ref())?;
+            // What is wrong from the beginning is an answer, and not one that breaks off.
+            catalogue.health()?;
+            Ok(Arc::clone(catalogue))
+        })
+        .await?;
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(AHEAD);
     let archived = params.archived.unwrap_or_default();
     tokio::task::spawn_blocking(move || {
