@@ -63,3 +63,12 @@ fn a_kill_at_any_moment_of_the_first_start_is_got_over() {
         assert!(shell.expect(0, &["catalogue", "export"]).contains("\"a\""), "after {delay} ms");
     }
 }
+
+#[test]
+fn a_state_folder_whose_owner_was_being_written_is_taken_over() {
+    let shell = Shell::new();
+    std::fs::create_dir_all(shell.data().join("state")).unwrap();
+    std::fs::write(shell.data().join("state/owner.partial"), "{").unwrap();
+    shell.expect(0, &["publish", &shell.write(&batch())]);
+    assert!(shell.data().join("state/owner.json").exists());
+}

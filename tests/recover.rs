@@ -19,6 +19,7 @@ use tidegate::service::engine::Engine;
 use tidegate::service::query::Part;
 use tidegate::service::recover::{Recovered, recover};
 use tidegate::store::{SourceHoldReason, Store, StoreOptions};
+use tidegate::targets::embedded::{EmbeddedCatalogue, EmbeddedOptions};
 
 fn many(time: i64, names: std::ops::Range<u32>) -> Vec<Line> {
     names.map(|n| says(entity(&format!("n{n}")), time)).collect()
@@ -255,7 +256,9 @@ fn another_catalogue_holds_its_sources() {
     let mut world = World::new();
     world.publish(&TestBatch::full("alpha", 1).with(many(1, 0..3)));
     lose(&mut world);
-    std::fs::remove_file(world.data.path().join("catalogue.redb")).unwrap();
+    let path = world.data.path().join("catalogue.redb");
+    std::fs::remove_file(&path).unwrap();
+    drop(EmbeddedCatalogue::open(&path, EmbeddedOptions::default(), world.clock.clone()).unwrap());
     let recovered = recover_in(&mut world);
     assert!(
         recovered.problems[0].contains("the source is held until they belong together"),

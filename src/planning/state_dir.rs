@@ -100,7 +100,8 @@ fn is_nobodys(root: &Path) -> Result<()> {
         let name = entry.map_err(at)?.file_name();
         let name = name.to_string_lossy();
         // What a file system begins with, and what making this was killed at.
-        if name.starts_with('.') || name.starts_with(OWNER) || name == "lost+found" {
+        let partial = Path::new(OWNER).with_extension("partial");
+        if name.starts_with('.') || partial == Path::new(&*name) || name == "lost+found" {
             continue;
         }
         let text = format!("{} is no state folder, and has something in it: {name:?}", root.display());

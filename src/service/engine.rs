@@ -35,7 +35,7 @@ use crate::planning::planner::PlanningOptions;
 use crate::planning::state_dir::StateDir;
 use crate::publishing::crash::{CrashPoints, Point};
 use crate::publishing::send::SendCounts;
-use crate::store::{BatchRecord, Store, StoreOptions, Touched};
+use crate::store::{BatchRecord, PlanRecord, PlanState, Store, StoreOptions, Touched};
 use crate::targets::Target;
 use crate::targets::embedded::{EmbeddedCatalogue, EmbeddedOptions};
 use crate::targets::http::{HttpOptions, HttpTarget, Token};
@@ -252,6 +252,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         crash: Arc<CrashPoints>,
     ) -> Result<Self> {
+        let is_recovery = recovers.is_some();
         let at = |point| {
             let crash = Arc::clone(&crash);
             Arc::new(move || crash.reached(point))
@@ -286,7 +287,13 @@ impl Engine {
         };
         let mut targets = BTreeMap::new();
         for (name, target) in &settings.targets {
-            let published = !store.read(|view| view.current_snapshots(name))?.is_empty();
+            // What is recovered was published to something, perhaps to each of them.
+            let published = is_recovery
+                || store.read(|view| {
+                    let begun = |plan: &PlanRecord| plan.state == PlanState::Executing;
+                    Ok(!view.current_snapshots(name)?.is_empty()
+                        || view.alive_plans(Some(name))?.iter().any(begun))
+                })?;
             let open = open_target(target, opening, published, &clock)?;
             targets.insert(name.clone(), open);
         }

@@ -12,6 +12,7 @@ use crate::domain::transition::Event;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::planning::format::entry::Entry;
 use crate::planning::format::layer::{CacheBudget, Layer, Scratch};
+use crate::planning::halt::Halt;
 use crate::planning::plan_file::{Plan, PlanManifest};
 use crate::planning::snapshot::Snapshot;
 use crate::store::{BatchRecord, Hold, HoldReason, PlanRecord, PlanState};
@@ -176,15 +177,19 @@ impl Engine {
             return Ok(true);
         }
         let trips = |rule: GuardRule| manifest.header.guards.iter().any(|trip| trip.rule == rule);
-        let covered = Plan::open(&self.state, source, &approval.plan_id).and_then(|approved| {
-            self.is_subset(source, approved.manifest(), manifest, trips(GuardRule::UpdateRatio))
-        });
-        match covered {
-            // Of what was approved no more is left than what it does at the target.
+        let asked = || self.stopping();
+        let whole = Plan::open(&self.state, source, &approval.plan_id)
+            .and_then(|approved| approved.verify(&self.state, Halt::when(&asked)).map(|()| approved));
+        match whole {
+            Ok(approved) => {
+                self.is_subset(source, approved.manifest(), manifest, trips(GuardRule::UpdateRatio))
+            }
+            // Of what was approved no more is left than what it does at the target, and
+            // how much of each type the source takes back.
             Err(error) if error.kind() == ErrorKind::SnapshotInvalid => {
                 Ok(approval.digest == manifest.header.digest && approval.trips == manifest.header.guards)
             }
-            other => other,
+            Err(error) => Err(error),
         }
     }
 

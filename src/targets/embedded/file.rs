@@ -50,11 +50,25 @@ struct Opened {
 struct Failed {
     kind: ErrorKind,
     text: String,
-    /// What the file was like, if it is damaged: as long as it is so, opening it
-    /// again would find the same, and may read all of it.
-    damaged: Option<Look>,
+    /// What the file was like.
+    was: Was,
     /// What it is like since, and since when: it may be being written.
     since: Option<(Look, Duration)>,
+}
+
+/// What a file was like that could not be opened, as far as that says when to try
+/// again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Was {
+    /// It may be well by now.
+    Unwell,
+    /// Damaged: as long as it is as it was, opening it again would find the same, and
+    /// may read all of it.
+    Damaged(Look),
+    /// Not there. What comes in its place may be on its way.
+    Away,
+    /// It could not be made, and nothing was ever in it.
+    Unmade,
 }
 
 /// A file on its device.
@@ -94,8 +108,8 @@ fn look(path: &Path) -> Option<Look> {
 }
 
 impl Failed {
-    fn new(error: &Error, damaged: Option<Look>) -> Self {
-        Self { kind: error.kind(), text: error.to_string(), damaged, since: None }
+    fn new(error: &Error, was: Was) -> Self {
+        Self { kind: error.kind(), text: error.to_string(), was, since: None }
     }
 
     /// Of a file that could not be opened.
@@ -108,7 +122,12 @@ impl Failed {
             Some(redb::Error::PreviousIo) => true,
             Some(_) | None => false,
         };
-        Self::new(error, if of_disk { None } else { look(path) })
+        let was = match look(path) {
+            None => Was::Away,
+            Some(_) if of_disk => Was::Unwell,
+            Some(look) => Was::Damaged(look),
+        };
+        Self::new(error, was)
     }
 
     fn error(&self) -> Error {
@@ -117,13 +136,13 @@ impl Failed {
 
     /// Why the file is not to be opened now, if it is not.
     fn waits(&mut self, path: &Path, now: Duration) -> Option<Error> {
-        let (damaged, present) = (self.damaged?, look(path)?);
-        if present == damaged {
-            return Some(self.error());
-        }
-        // What was put in its place by renaming is there as a whole.
-        if present.is != damaged.is && self.since.is_none() {
-            return None;
+        let present = look(path)?;
+        match self.was {
+            Was::Unwell | Was::Unmade => return None,
+            Was::Damaged(was) if present == was => return Some(self.error()),
+            // What was put in its place by renaming is there as a whole.
+            Was::Damaged(was) if present.is != was.is && self.since.is_none() => return None,
+            Was::Damaged(_) | Was::Away => {}
         }
         let since = match self.since {
             Some((seen, since)) if seen == present => since,
@@ -147,42 +166,31 @@ impl Failed {
 impl Drop for CatalogueFile {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let_go(state, State::Failed(Failed::new(&lost(&self.path), None)));
+        let_go(state, State::Failed(Failed::new(&lost(&self.path), Was::Away)));
     }
 }
 
 impl CatalogueFile {
-    /// Opens the file, or makes an empty one. One that can't be used is opened
-    /// again when something is wanted of it.
+    /// Opens the file, or with `make` makes an empty one. One that can't be used is
+    /// opened again when something is wanted of it.
     ///
     /// # Errors
     /// [`ErrorKind::StoreInUse`] when another process has it open,
     /// [`ErrorKind::StoreNewer`] when it has a newer format.
-    pub(super) fn open(path: &Path, cache_bytes: usize, clock: Arc<dyn Clock>) -> Result<Self> {
-        let made = match path.parent() {
-            Some(parent) => std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e)),
-            None => Ok(()),
-        };
-        let create = |new: &Path| Database::create(new).map(drop).map_err(|e| opening(new, e));
-        let made = made.and_then(|()| whole_file::make(path, create));
-        let state = match made.and_then(|()| opened(path, cache_bytes, &*clock)) {
-            Ok(opened) => State::Open(opened),
-            Err(error) if error.kind() == ErrorKind::Io => {
-                let text = format!("the embedded catalogue {} can't be opened: {error}", path.display());
-                State::Failed(Failed::new(&Error::new(ErrorKind::CatalogueFailed, text), None))
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::CatalogueFailed | ErrorKind::DiskFull) => {
-                State::Failed(Failed::opening(&error, path))
-            }
-            Err(error) => return Err(error),
+    pub(super) fn open(path: &Path, cache_bytes: usize, make: bool, clock: Arc<dyn Clock>) -> Result<Self> {
+        let made = if make { made(path) } else { Ok(()) };
+        let state = match made {
+            Err(error) => State::Failed(Failed::new(&error, Was::Unmade)),
+            Ok(()) if look(path).is_none() => State::Failed(Failed::new(&lost(path), Was::Away)),
+            Ok(()) => match opened(path, cache_bytes, &*clock) {
+                Ok(opened) => State::Open(opened),
+                Err(error) if matches!(error.kind(), ErrorKind::StoreInUse | ErrorKind::StoreNewer) => {
+                    return Err(error);
+                }
+                Err(error) => State::Failed(Failed::opening(&error, path)),
+            },
         };
         Ok(Self { path: path.to_owned(), cache_bytes, clock, state: Mutex::new(state) })
-    }
-
-    /// A file that has to be there, and is not: it is opened when it is back.
-    pub(super) fn missing(path: &Path, cache_bytes: usize, clock: Arc<dyn Clock>) -> Self {
-        let state = Mutex::new(State::Failed(Failed::new(&lost(path), None)));
-        Self { path: path.to_owned(), cache_bytes, clock, state }
     }
 
     /// An empty one that lies nowhere, in place of a file that is not there.
@@ -227,7 +235,7 @@ impl CatalogueFile {
             let text = format!("the file of the embedded catalogue {} {what} by now", self.path.display());
             let_go(
                 &mut state,
-                State::Failed(Failed::new(&Error::new(ErrorKind::CatalogueFailed, text), None)),
+                State::Failed(Failed::new(&Error::new(ErrorKind::CatalogueFailed, text), Was::Unwell)),
             );
         }
         let State::Failed(failed) = &mut *state else {
@@ -236,9 +244,15 @@ impl CatalogueFile {
         if let Some(error) = failed.waits(&self.path, self.clock.monotonic()) {
             return Err(error);
         }
-        // Not made anew: what was published is in it, or nowhere.
-        if look(&self.path).is_none() {
-            return Err(lost(&self.path));
+        if failed.was == Was::Unmade {
+            if let Err(error) = made(&self.path) {
+                *failed = Failed::new(&error, Was::Unmade);
+                return Err(error);
+            }
+        } else if look(&self.path).is_none() {
+            // Not made anew: what was published is in it, or nowhere.
+            *failed = Failed::new(&lost(&self.path), Was::Away);
+            return Err(failed.error());
         }
         match opened(&self.path, self.cache_bytes, &*self.clock) {
             Ok(opened) => {
@@ -302,7 +316,7 @@ impl CatalogueFile {
     fn fail(&self, error: Error) -> Error {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Open(_) = &*state {
-            let_go(&mut state, State::Failed(Failed::new(&error, None)));
+            let_go(&mut state, State::Failed(Failed::new(&error, Was::Unwell)));
         }
         error
     }
@@ -315,6 +329,20 @@ impl CatalogueFile {
     pub(super) fn guarded<T>(&self, use_it: impl FnOnce() -> Result<T>) -> Result<T> {
         panics::caught(use_it).unwrap_or_else(|| Err(self.fail(contradiction(&self.path))))
     }
+}
+
+/// Makes an empty file, unless there is one.
+fn made(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) => std::fs::create_dir_all(parent).map_err(|e| Error::io(parent, e)),
+        None => Ok(()),
+    };
+    let create = |new: &Path| Database::create(new).map(drop).map_err(|e| opening(new, e));
+    folder.and_then(|()| whole_file::make(path, create)).map_err(|error| {
+        let kind =
+            if error.kind() == ErrorKind::DiskFull { error.kind() } else { ErrorKind::CatalogueFailed };
+        Error::new(kind, format!("the embedded catalogue {} can't be opened: {error}", path.display()))
+    })
 }
 
 /// Opens a file that is there, and prepares it.
@@ -371,7 +399,7 @@ mod tests {
     }
 
     fn made(path: &Path, clock: &Arc<ManualClock>) -> String {
-        CatalogueFile::open(path, 1 << 20, clock.clone()).unwrap().identity().unwrap()
+        CatalogueFile::open(path, 1 << 20, true, clock.clone()).unwrap().identity().unwrap()
     }
 
     #[test]
@@ -381,7 +409,7 @@ mod tests {
         let clock = clock();
         let (first, second) = (made(&path, &clock), made(&other, &clock));
         assert_ne!(first, second);
-        let file = CatalogueFile::open(&path, 1 << 20, clock).unwrap();
+        let file = CatalogueFile::open(&path, 1 << 20, true, clock).unwrap();
         assert_eq!(file.identity().unwrap(), first);
         std::fs::rename(&other, &path).unwrap();
         assert_eq!(file.identity().unwrap(), second);
@@ -394,12 +422,38 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_made_is_made_when_it_can_be_and_what_is_gone_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, clock) = (folder.path().join("place"), clock());
+        std::fs::write(&place, "in the way").unwrap();
+        let path = place.join("c.redb");
+        let file = CatalogueFile::open(&path, 1 << 20, true, clock.clone()).unwrap();
+        for _ in 0..2 {
+            let error = file.identity().unwrap_err();
+            assert!(error.to_string().contains("can't be opened"), "{error}");
+        }
+        std::fs::remove_file(&place).unwrap();
+        let identity = file.identity().unwrap();
+        drop(file);
+        // One that was published to comes back when it lies still.
+        let away = folder.path().join("away");
+        std::fs::rename(&path, &away).unwrap();
+        let file = CatalogueFile::open(&path, 1 << 20, false, clock.clone()).unwrap();
+        assert!(file.identity().unwrap_err().to_string().contains("is not there"));
+        assert!(!path.exists());
+        std::fs::rename(&away, &path).unwrap();
+        assert!(file.identity().unwrap_err().to_string().contains("the file was changed since"));
+        clock.advance(STILL);
+        assert_eq!(file.identity().unwrap(), identity);
+    }
+
+    #[test]
     fn closing_what_was_overwritten_while_it_was_open_is_no_panic() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.redb");
         let clock = clock();
         made(&path, &clock);
-        let file = CatalogueFile::open(&path, 1 << 20, clock).unwrap();
+        let file = CatalogueFile::open(&path, 1 << 20, true, clock).unwrap();
         let bytes = std::fs::metadata(&path).unwrap().len();
         std::fs::write(&path, vec![0; bytes as usize]).unwrap();
         // As redb does where it meets such a page.
@@ -417,7 +471,7 @@ mod tests {
         let identity = made(&path, &clock);
         let good = std::fs::read(&path).unwrap();
         std::fs::write(&path, vec![0x82; good.len()]).unwrap();
-        let file = CatalogueFile::open(&path, 1 << 20, clock.clone()).unwrap();
+        let file = CatalogueFile::open(&path, 1 << 20, true, clock.clone()).unwrap();
         let refused = |what: &str| {
             let error = file.identity().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::CatalogueFailed);

@@ -94,7 +94,7 @@ impl EmbeddedCatalogue {
     /// [`ErrorKind::StoreInUse`] when another process has it open,
     /// [`ErrorKind::StoreNewer`] when a newer version wrote it.
     pub fn open(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        let file = CatalogueFile::open(path, options.cache_bytes, Arc::clone(&clock))?;
+        let file = CatalogueFile::open(path, options.cache_bytes, true, Arc::clone(&clock))?;
         Ok(Self::of(file, options, clock, false))
     }
 
@@ -104,13 +104,8 @@ impl EmbeddedCatalogue {
     /// # Errors
     /// As [`Self::open`].
     pub fn expect(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        match crate::whole_file::is_made(path) {
-            Ok(false) => {
-                let file = CatalogueFile::missing(path, options.cache_bytes, Arc::clone(&clock));
-                Ok(Self::of(file, options, clock, false))
-            }
-            Ok(true) | Err(_) => Self::open(path, options, clock),
-        }
+        let file = CatalogueFile::open(path, options.cache_bytes, false, Arc::clone(&clock))?;
+        Ok(Self::of(file, options, clock, false))
     }
 
     /// Runs what uses its file.
@@ -129,7 +124,7 @@ impl EmbeddedCatalogue {
     /// As [`Self::open`].
     pub fn look(path: &Path, options: EmbeddedOptions, clock: Arc<dyn Clock>) -> Result<Self> {
         if crate::whole_file::is_made(path).unwrap_or(true) {
-            return Self::open(path, options, clock);
+            return Self::expect(path, options, clock);
         }
         let file = CatalogueFile::in_memory(path, Arc::clone(&clock))?;
         Ok(Self::of(file, options, clock, true))
