@@ -16,6 +16,7 @@ use tidegate::service::Engine;
 use tidegate::service::engine::ProgressSink;
 use tidegate::service::queue::Standing;
 use tidegate::store::{BatchRecord, SourceHoldReason};
+use tidegate::targets::embedded::{EmbeddedCatalogue, EmbeddedOptions};
 
 fn batch(source: &str, time: u32, name: &str) -> TestBatch {
     TestBatch::incremental(source, time).with([says(entity(name), i64::from(time))])
@@ -547,6 +548,8 @@ fn a_source_whose_target_moved_is_not_tried_again_and_again() {
     let catalogue = world.data.path().join("catalogue.redb");
     world.stop();
     std::fs::rename(&catalogue, catalogue.with_extension("away")).unwrap();
+    // Another one lies in its place.
+    drop(EmbeddedCatalogue::open(&catalogue, EmbeddedOptions::default(), world.clock.clone()).unwrap());
     world.restart();
     let id = world.deliver(&TestBatch::full("alpha", 2).with([says(entity("a"), 2)])).unwrap();
     assert_eq!(world.engine().step().unwrap_err().kind(), ErrorKind::TargetMoved);
